@@ -1,0 +1,68 @@
+"""How every store of ours appears on disk: whole or not at all. Not for what is inside a store."""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from eomm.errors import DataError, UsageError
+
+
+@contextmanager
+def new_directory(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary directory beside `path` that becomes `path` when the block ends without an error.
+
+    An interrupted or failing block leaves at most `path` + ".partial", which the next attempt removes; an
+    existing `path` is replaced only with `overwrite`, and only after the new one is complete.
+
+    Raises:
+        UsageError: `path` exists and `overwrite` is false; or the disk is full.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path}: already exists; choose another path, or say --overwrite to replace it")
+    partial = path.with_name(path.name + ".partial")
+    if partial.exists():
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+    except BaseException as e:
+        shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise disk_full(path) from e
+        raise
+    if path.exists():
+        old = path.with_name(path.name + ".replaced")
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(path, old)
+        os.replace(partial, path)
+        shutil.rmtree(old)
+    else:
+        os.replace(partial, path)
+
+
+def disk_full(path: Path) -> UsageError:
+    """The error to raise where writing `path` met a full disk."""
+    return UsageError(f"{path}: the disk is full; nothing unfinished was kept. Free some space and run again")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically: readers see the old file or the new one."""
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(json.dumps(content, indent=1, sort_keys=False, allow_nan=False) + "\n")
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON. Raises DataError naming the file when it is missing or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as e:
+        raise DataError(f"{path}: missing; is {path.parent} a finished eomm store?") from e
+    except ValueError as e:
+        raise DataError(f"{path}: not valid JSON ({e}); the file is damaged, make the store again") from e

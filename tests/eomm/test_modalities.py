@@ -1,0 +1,48 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eomm.errors import ContractError
+from eomm.modalities import KNOWN, SENTINEL1, SENTINEL1_SIGMA0, SENTINEL2, Modality, check_contract
+
+
+@pytest.mark.parametrize("modality", KNOWN.values(), ids=list(KNOWN))
+def test_a_contract_survives_json(modality):
+    back = Modality.from_dict(json.loads(json.dumps(modality.to_dict())))
+    assert back == modality and back.contract_hash == modality.contract_hash
+
+
+@given(st.floats(-0.1, 1.6))
+def test_storing_keeps_reflectance_to_half_a_step(value):
+    stored, valid = SENTINEL2.encode(np.full((1, 10), value, np.float64))
+    assert valid.all() and abs(SENTINEL2.decode(stored) - value).max() < 5.1e-5
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1.61, -0.11, 7.0, 1e9])
+def test_what_cannot_be_stored_becomes_invalid_never_wrapped(bad):
+    values = np.full((3, 10), 0.3, np.float32)
+    values[1, 4] = bad
+    stored, valid = SENTINEL2.encode(values)
+    assert valid.tolist() == [True, False, True] and (stored[1] == 0).all() and (stored[0] == 3000).all()
+
+
+def test_the_model_range_follows_from_the_spec():
+    scale, offset = SENTINEL1.model_scale()
+    np.testing.assert_allclose(np.array([-1400, -900]) * scale + offset, [0.0, 1.0], atol=1e-6)
+
+
+def test_a_difference_names_both_sides():
+    with pytest.raises(ContractError, match=r"cube\.zarr and model/.*found 'sigma0', expected 'rtc_gamma0'"):
+        check_contract(SENTINEL1_SIGMA0, SENTINEL1, found_in="cube.zarr", expected_by="model/")
+    swapped = dataclasses.replace(SENTINEL2, bands=SENTINEL2.bands[::-1])
+    with pytest.raises(ContractError, match="bands: found B12 B11"):
+        check_contract(swapped, SENTINEL2, found_in="a", expected_by="b")
+
+
+def test_a_range_that_would_wrap_is_refused():
+    with pytest.raises(ContractError, match="does not fit int16"):
+        dataclasses.replace(SENTINEL2, bands=(dataclasses.replace(SENTINEL2.bands[0], valid_max=4.0),))
