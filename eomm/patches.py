@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from eomm.errors import DataError
 from eomm.modalities import Modality, check_contract
@@ -83,6 +84,10 @@ class Codec:
         """See `features`."""
         return features(self.shapes)
 
+    @functools.cached_property
+    def _serializer(self) -> ExampleSerializer:
+        return ExampleSerializer(self.features.get_serialized_info())
+
     def encode(self, patch: Patch) -> bytes:
         """One patch as a serialised tf.Example. Raises DataError when shapes or dtypes are not the set's."""
         for name, shape in self.shapes.items():
@@ -94,9 +99,10 @@ class Codec:
                         f"{array.dtype}{array.shape}, expected {np.dtype(dtype)}{dims}"
                     )
         flat = {name: patch[name] for name in self.shapes}
-        return self.features.serialize_example(
-            {**flat, "site": patch["site"], "row": np.int32(patch["row"]), "col": np.int32(patch["col"])}
-        )
+        fields = {**flat, "site": patch["site"], "row": np.int32(patch["row"]), "col": np.int32(patch["col"])}
+        # `features.serialize_example` orders the map differently in every process, and so would the shards' hashes.
+        example = self._serializer.get_tf_example(self.features.encode_example(fields))
+        return example.SerializeToString(deterministic=True)
 
     def decode(self, record: bytes) -> Patch:
         """Inverse of `encode`."""
