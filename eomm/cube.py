@@ -16,7 +16,7 @@ import numpy as np
 import pyproj
 import tensorstore
 import zarr
-from jaxtyping import Bool, Int16, Int32
+from jaxtyping import Bool, Float64, Int16, Int32
 
 from eomm.errors import DataError
 from eomm.modalities import Modality, check_contract
@@ -269,6 +269,14 @@ class CubeGroup:
             return np.pad(values.result(), (*pad, (0, 0))), np.pad(valid.result(), pad)
         except ValueError as e:
             raise DataError(f"{self.path}: cannot be read ({str(e)[:300]}); the store is damaged") from e
+
+    def valid_fraction(self) -> Float64[np.ndarray, " time"]:
+        """Share of the site's pixels that are valid, per acquisition; reads the masks alone, a shard at a time."""
+        try:
+            blocks = [self._valid[t : t + SHARD[0]].read().result() for t in range(0, len(self), SHARD[0])]
+        except ValueError as e:
+            raise DataError(f"{self.path}: cannot be read ({str(e)[:300]}); the store is damaged") from e
+        return np.concatenate([b.mean(axis=(1, 2), dtype=np.float64) for b in blocks])
 
     def meta(self) -> dict[str, np.ndarray]:
         """What encoders may know of each acquisition besides its values, all [time].
