@@ -1,0 +1,147 @@
+"""What a provider's files mean: a small TOML file per source. Not how they are read (readers)."""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping as Table
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eomm.errors import ContractError, DataError, UsageError
+from eomm.modalities import KNOWN, Modality
+
+READERS = ("netcdf", "geotiff")
+UNITS = ("reflectance", "dB", "linear power")
+MASK = "mask"
+"""The layer name of a scene's classes, beside the names of its bands."""
+
+SHIPPED = Path(__file__).parent / "mappings"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mask:
+    """A provider's scene classification and what is done with it.
+
+    Attributes:
+        variable: its variable or band description, such as "SCL".
+        clear: the classes that are kept; all others, and no data, are not clear.
+        dilation_m: pixels nearer than or at this distance from one that is not clear go too.
+        haze: whether clear pixels are compared with their own series (`clouds.HazeScreen`).
+    """
+
+    variable: str
+    clear: tuple[int, ...]
+    dilation_m: float = 40.0
+    haze: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mapping:
+    """What one source's files mean.
+
+    Attributes:
+        name: the shipped mapping's name, or the file's.
+        reader: "netcdf" or "geotiff".
+        modality: a key of `eomm.modalities.KNOWN`: what the values become.
+        files: pattern of the file names below the source's folder.
+        level: the processing level the files claim to have, such as "L2A".
+        calibration: the calibration the files claim to have, such as "sigma0".
+        unit: "reflectance", "dB" or "linear power", after `scale` and `offset`.
+        bands: band of the modality -> the variable or band description that holds it.
+        scale: physical value = number * scale + offset.
+        offset: see `scale`; a file that states its own (tag BOA_OFFSET) goes before.
+        fill: numbers that mean no data, besides what the file declares itself.
+        mask: the scene classification, or none.
+        time: NetCDF: the time dimension and its coordinate, UTC.
+        platform: the platform, where all files have one and do not say it.
+        direction: "ascending" or "descending", where the files do not say it.
+        orbit_cycle_days: where the files name no orbit: acquisitions whose days are equal modulo this number share
+            one (the constellation's repeat: 6 for two Sentinel-1, 5 for two Sentinel-2); 0: leave it unknown.
+        incidence: NetCDF: variable [time] with the view's zenith angle in degrees.
+    """
+
+    name: str
+    reader: str
+    modality: str
+    files: str
+    level: str
+    calibration: str
+    unit: str
+    bands: Table[str, str]
+    scale: float = 1.0
+    offset: float = 0.0
+    fill: tuple[float, ...] = ()
+    mask: Mask | None = None
+    time: str = "time"
+    platform: str | None = None
+    direction: str | None = None
+    orbit_cycle_days: int = 0
+    incidence: str | None = None
+
+    def __post_init__(self) -> None:
+        for field, allowed in [("reader", READERS), ("modality", tuple(KNOWN)), ("unit", UNITS)]:
+            if getattr(self, field) not in allowed:
+                self._fail(field, getattr(self, field), "one of " + ", ".join(allowed))
+        if self.direction not in (None, "ascending", "descending"):
+            self._fail("direction", self.direction, "ascending or descending")
+        modality = self.contract
+        unknown = [b for b in self.bands if b not in modality.band_names]
+        if unknown or not self.bands:
+            self._fail("bands", " ".join(unknown) or "none", "some of " + " ".join(modality.band_names))
+        if (self.unit == "reflectance") != (modality.unit == "reflectance"):
+            self._fail("unit", self.unit, f"a unit that becomes {modality.unit}")
+        if self.level != modality.level:
+            self._fail("level", self.level, f"{modality.level}, as modality {self.modality} demands")
+        if self.calibration != modality.calibration:
+            self._fail("calibration", self.calibration, f"{modality.calibration}, as modality {self.modality} demands")
+
+    @property
+    def contract(self) -> Modality:
+        """The modality's contract."""
+        return KNOWN[self.modality]
+
+    @property
+    def layers(self) -> dict[str, str]:
+        """Band names, and "mask" where there is one, -> the variables or descriptions that hold them."""
+        return dict(self.bands) | ({MASK: self.mask.variable} if self.mask else {})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, for provenance."""
+        return dataclasses.asdict(self)
+
+    def _fail(self, field: str, found: object, expected: str) -> None:
+        raise ContractError(f"mapping {self.name!r}: {field} is {found}, expected {expected}; correct the mapping")
+
+
+def load_mapping(name: str | Path) -> Mapping:
+    """A shipped mapping by name (such as "worldcereal_s2"), or a user's own TOML file by path.
+
+    Raises:
+        UsageError: no such mapping.
+        DataError: the file is not TOML.
+        ContractError: a key is unknown or missing, or its value cannot be.
+    """
+    path = SHIPPED / f"{name}.toml"
+    if not path.is_file():
+        path = Path(name)
+    if not path.is_file():
+        shipped = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.toml")))
+        raise UsageError(f"{name}: neither a file nor a shipped mapping; shipped are {shipped}")
+    try:
+        table = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise DataError(f"{path}: not valid TOML ({e}); correct the mapping") from e
+    if "mask" in table:
+        table["mask"] = _construct(Mask, table["mask"], where=f"{path}, [mask]")
+    return _construct(Mapping, {"name": path.stem} | table, where=str(path))
+
+
+def _construct(kind: Any, table: Table[str, Any], *, where: str) -> Any:
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    unknown = [k for k in table if k not in fields]
+    if unknown:
+        raise ContractError(f"{where}: unknown key {', '.join(unknown)}; expected only {', '.join(fields)}")
+    missing = [n for n, f in fields.items() if n not in table and f.default is dataclasses.MISSING]
+    if missing:
+        raise ContractError(f"{where}: key {', '.join(missing)} is missing; add it (see {kind.__name__} in {__name__})")
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})

@@ -1,0 +1,97 @@
+"""Folders of GeoTIFF or COG scenes: one or more files per acquisition. A band is what its description says."""
+
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from rasterio.errors import RasterioError
+
+from data_prep.mapping import MASK, Mapping
+from data_prep.readers.scene import Scene
+from eomm.cube import Grid
+from eomm.errors import ContractError, DataError
+
+EXPECTED_TAGS = "PLATFORM, DATETIME, RELATIVE_ORBIT, ORBIT_DIRECTION, INCIDENCE_DEG or VIEW_ZENITH"
+STATED = {"level": "PROCESSING_LEVEL", "calibration": "CALIBRATION", "unit": "UNIT"}
+
+
+def open_file(file: Path, mapping: Mapping, keep_open: ExitStack) -> list[Scene]:
+    """The scene in one file (a list of one). Raises DataError or ContractError as `open_scenes` says."""
+    del keep_open  # files are opened per read: a folder may hold more of them than may be open at once
+    try:
+        with rasterio.open(file) as data:
+            tags, descriptions = data.tags(), data.descriptions
+            transform, crs, shape, nodata = data.transform, data.crs, data.shape, data.nodata
+    except (RasterioError, OSError) as e:
+        raise DataError(f"{file}: not a readable GeoTIFF ({e}); it is empty, truncated or of another kind") from e
+    variables = {variable: layer for layer, variable in mapping.layers.items()}
+    numbers = {variables[d]: i for i, d in enumerate(descriptions, 1) if d in variables}
+    if not numbers:
+        raise ContractError(
+            f"{file}: its bands are described as {', '.join(str(d) for d in descriptions)}; expected some of "
+            f"{' '.join(variables)}. Describe the bands (gdal_edit.py -a_band_description, or rasterio's "
+            "set_band_description), or correct [bands] of the mapping: the order of bands is never guessed"
+        )
+    if crs is None or crs.to_epsg() is None or transform.b or transform.d or transform.e >= 0:
+        raise ContractError(f"{file}: no EPSG code, or not north-up; expected a UTM grid. Warp the scene with gdalwarp")
+    corners = (transform.a, transform.b, transform.c, transform.d, transform.e, transform.f)
+    grid = Grid(crs=f"EPSG:{crs.to_epsg()}", transform=corners, height=shape[0], width=shape[1])
+    number = lambda tag: float(tags[tag]) if tags.get(tag) else None  # noqa: E731
+    # Baseline 04.00 of Sentinel-2 adds 1000 to DN; the metadata say so, per scene, and the scene's own word is used.
+    boa_offset = number("BOA_OFFSET")
+    offset = mapping.offset if boa_offset is None else boa_offset * mapping.scale
+
+    def read(layer: str) -> np.ndarray:
+        try:
+            with rasterio.open(file) as data:
+                raw = data.read(numbers[layer])
+        except (RasterioError, OSError) as e:
+            raise DataError(f"{file}: {layer} cannot be read ({e}); the file is truncated or damaged") from e
+        if layer == MASK:
+            return raw
+        missing = np.isin(raw, [*mapping.fill] + ([nodata] if nodata is not None else []))
+        physical = raw.astype(np.float32) * np.float32(mapping.scale) + np.float32(offset)
+        return np.where(missing, np.float32(np.nan), physical)
+
+    direction = tags.get("ORBIT_DIRECTION", "").lower() or mapping.direction
+    scene = Scene(
+        product=tags.get("PRODUCT_ID", file.stem),
+        file=file,
+        time=_time(file, tags),
+        mapping=mapping,
+        grids=dict.fromkeys(numbers, grid),
+        read=read,
+        platform=tags.get("PLATFORM") or mapping.platform,
+        orbit=_orbit(tags.get("RELATIVE_ORBIT"), direction, radar=mapping.contract.unit == "dB"),
+        direction=direction,
+        incidence_deg=number("INCIDENCE_DEG") or number("VIEW_ZENITH"),
+        named=True,
+        simulated=tags.get("SIMULATED", "").lower() in ("true", "1", "yes"),
+        stated={key: tags[tag] for key, tag in STATED.items() if tags.get(tag)},
+    )
+    return [scene]
+
+
+def _orbit(relative: str | None, direction: str | None, *, radar: bool) -> str | None:
+    """A label per track: the two halves of one relative orbit are two for radar; Sentinel-2 images by day only."""
+    if not relative:
+        return None
+    digits = relative.lstrip("RADrad")
+    first = (direction or "R")[0].upper() if radar else "R"
+    return f"{first}{int(digits):03d}" if digits.isdigit() else relative
+
+
+def _time(file: Path, tags: dict[str, str]) -> datetime:
+    text = tags.get("DATETIME") or tags.get("TIFFTAG_DATETIME")
+    if not text:
+        raise DataError(f"{file}: no tag DATETIME; expected the tags {EXPECTED_TAGS}. Write at least DATETIME (UTC)")
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        try:
+            time = datetime.strptime(text, "%Y:%m:%d %H:%M:%S")  # TIFF's own form
+        except ValueError as e:
+            raise DataError(f"{file}: tag DATETIME is {text!r}; expected ISO 8601, such as 2020-01-05T10:54:21") from e
+    return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time

@@ -1,0 +1,52 @@
+"""What every reader gives: scenes whose metadata are known before any pixel is read."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep.mapping import Mapping as SourceMapping
+from eomm.cube import Grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """One file's part of one acquisition. Files of one acquisition are joined in `passes`.
+
+    Attributes:
+        product: the provider's name of it, or the file's name.
+        file: where it lies.
+        time: UTC, without zone.
+        mapping: what the file means.
+        grids: the layers it holds (band names, "mask") -> the grid each lies on.
+        read: layer -> float32 [y, x] in the mapping's unit, NaN where missing; the mask: its classes, integer [y, x].
+        platform: such as "S2A", or None.
+        orbit: label, or None.
+        direction: "ascending", "descending" or None.
+        incidence_deg: or None.
+        named: whether `product` is the provider's own name.
+        simulated: whether the file says that it is simulated.
+        stated: what else the file states of itself: "level", "calibration", "scale", "offset".
+    """
+
+    product: str
+    file: Path
+    time: datetime
+    mapping: SourceMapping
+    grids: Mapping[str, Grid]
+    read: Callable[[str], np.ndarray]
+    platform: str | None = None
+    orbit: str | None = None
+    direction: str | None = None
+    incidence_deg: float | None = None
+    named: bool = False
+    simulated: bool = False
+    stated: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """File and date, for messages."""
+        return f"{self.file} ({self.time:%Y-%m-%d %H:%M} UTC)"
