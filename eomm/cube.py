@@ -272,8 +272,9 @@ class CubeGroup:
 
     def valid_fraction(self) -> Float64[np.ndarray, " time"]:
         """Share of the site's pixels that are valid, per acquisition; reads the masks alone, a shard at a time."""
+        count = len(self)
         try:
-            blocks = [self._valid[t : t + SHARD[0]].read().result() for t in range(0, len(self), SHARD[0])]
+            blocks = [self._valid[t : min(t + SHARD[0], count)].read().result() for t in range(0, count, SHARD[0])]
         except ValueError as e:
             raise DataError(f"{self.path}: cannot be read ({str(e)[:300]}); the store is damaged") from e
         return np.concatenate([b.mean(axis=(1, 2), dtype=np.float64) for b in blocks])

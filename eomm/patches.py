@@ -108,7 +108,8 @@ class Codec:
         """Inverse of `encode`."""
         patch = self.features.deserialize_example_np(record)
         site = patch["site"]
-        return {**patch, "site": site.decode() if isinstance(site, bytes) else str(site)}
+        site = site.decode() if isinstance(site, bytes) else str(site)
+        return {**patch, "site": site, "row": int(patch["row"]), "col": int(patch["col"])}
 
 
 @dataclass(frozen=True)
