@@ -18,7 +18,7 @@ _HOME = {
     "open_records": "patches",
     "Model": "model",
     "load_model": "model",
-    "embed": "embed",
+    "embed": "embedding",
     "ContractError": "errors",
     "DataError": "errors",
     "EommError": "errors",

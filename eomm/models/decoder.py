@@ -1,0 +1,88 @@
+"""The decoder of one modality: an embedding and an offset in space and time -> the values there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from eomm.modalities import Modality
+from eomm.models.interface import Params
+
+Queries = Mapping[str, Array]  # each [b, n, j]
+QUERY_FIELDS = ("days", "day", "dy", "dx", "same_orbit", "direction", "incidence")
+YEAR = 365.2425
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoder:
+    """Decodes an embedding at offsets shared by all pixels of a target acquisition.
+
+    Unlike the encoder it knows the day of year of what it decodes, and for radar the orbit.
+
+    Attributes:
+        modality: whose values it gives.
+        dim: length of the embedding.
+        width: hidden channels.
+        dtype: of the computation.
+    """
+
+    modality: Modality
+    dim: int
+    width: int = 128
+    dtype: str = "float32"
+
+    def init(self, rng: Array) -> Params:
+        """Fresh parameters."""
+        queries = {name: jnp.zeros((1, 1, 1)) for name in QUERY_FIELDS}
+        return self._network.init(rng, jnp.zeros((1, 1, 1, 1, self.dim)), query_features(queries))["params"]
+
+    def decode(
+        self, params: Params, embedding: Float[Array, "b n y x d"], queries: Queries
+    ) -> Float[Array, "b n j y x c"]:
+        """Values in the model's range (`Modality.model_scale`), float32.
+
+        Args:
+            params: of this decoder.
+            embedding: of the targets.
+            queries: `days` from the target's day, `day` decoded (days since 1970-01-01), `dy` and `dx` in pixels,
+                `same_orbit` as the target's (0 or 1), `direction` and `incidence` as in `CubeGroup.meta`.
+        """
+        return cast(Array, self._network.apply({"params": params}, embedding, query_features(queries)))
+
+    @property
+    def _network(self) -> "DecoderNetwork":
+        return DecoderNetwork(bands=len(self.modality.bands), width=self.width, dtype=self.dtype)
+
+
+def query_features(queries: Queries) -> Float[Array, "b n j f"]:
+    """Offsets as numbers of order one."""
+    days = queries["days"].astype(jnp.float32)
+    season = (2 * np.pi / YEAR) * queries["day"].astype(jnp.float32)
+    known = (queries["incidence"] > 0).astype(jnp.float32)
+    columns = [days / 60, jnp.abs(days) / 60, queries["dy"] / 7, queries["dx"] / 7]
+    columns += [f(2 * np.pi * days / period) for period in (30, 90, 180) for f in (jnp.sin, jnp.cos)]
+    columns += [f(k * season) for k in (1, 2) for f in (jnp.sin, jnp.cos)]
+    columns += [queries["same_orbit"], queries["direction"], known, known * (queries["incidence"] - 38) / 6]
+    return jnp.stack([c.astype(jnp.float32) for c in columns], axis=-1)
+
+
+class DecoderNetwork(nn.Module):
+    """MLP of embedding and offset; each enters by its own layer, computed once per target and once per offset."""
+
+    bands: int
+    width: int
+    dtype: str
+
+    @nn.compact
+    def __call__(self, embedding: Array, offsets: Array) -> Array:
+        """[b, n, y, x, d] and [b, n, j, f] -> [b, n, j, y, x, bands]."""
+        z = nn.Dense(self.width, dtype=self.dtype, name="embedding")(embedding)
+        o = nn.Dense(self.width, dtype=self.dtype, name="offset")(nn.relu(nn.Dense(self.width, name="query")(offsets)))
+        gate = nn.Dense(self.width, dtype=self.dtype, name="gate")(nn.relu(offsets))
+        h = z[:, :, None] * (1 + gate[..., None, None, :]) + o[..., None, None, :]
+        h = nn.relu(nn.Dense(self.width, dtype=self.dtype, name="hidden")(nn.relu(h)))
+        return nn.Dense(self.bands, dtype=self.dtype, name="values")(h).astype(jnp.float32)

@@ -1,0 +1,141 @@
+"""The fusion head: embeddings of several modalities at one S2 date and pixel -> one embedding. Any subset will do."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from eomm.errors import UsageError
+from eomm.models.context import mlp, norm
+from eomm.models.interface import Params
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fusion:
+    """One token per modality (embedding, type, signed offset in days), a small transformer, the fused embedding.
+
+    Attributes:
+        inputs: length of each modality's embedding, in a fixed order.
+        dim: length of the fused embedding.
+        width: channels inside.
+        heads: attention heads.
+        layers: transformer layers.
+        max_offset_days: an acquisition farther from the target's date is absent.
+        dtype: of the computation.
+    """
+
+    inputs: tuple[tuple[str, int], ...]
+    dim: int = 64
+    width: int = 64
+    heads: int = 4
+    layers: int = 2
+    max_offset_days: int = 12
+    dtype: str = "float32"
+
+    @classmethod
+    def build(cls, dims: Mapping[str, int], options: Mapping[str, Any]) -> "Fusion":
+        """A fusion head over encoders of these lengths. Raises UsageError for unknown options."""
+        known = {f.name for f in dataclasses.fields(cls)} - {"inputs"}
+        if set(options) - known:
+            raise UsageError(f"config.fusion: unknown {sorted(set(options) - known)}; known are {sorted(known)}")
+        return cls(inputs=tuple(sorted(dims.items())), **dict(options))
+
+    def init(self, rng: Array) -> Params:
+        """Fresh parameters."""
+        one = {name: jnp.zeros((1, dim)) for name, dim in self.inputs}
+        flags = {name: jnp.ones((1,), bool) for name, _ in self.inputs}
+        days = {name: jnp.zeros((1,)) for name, _ in self.inputs}
+        return self._network.init(rng, one, flags, days)["params"]
+
+    def fuse(
+        self,
+        params: Params,
+        embeddings: Mapping[str, Float[Array, "*n _"]],
+        present: Mapping[str, Bool[Array, "*n"]],
+        offset_days: Mapping[str, Float[Array, "*n"]],
+    ) -> Float[Array, "*n d"]:
+        """The fused embedding, float32, finite for any subset of present modalities, also for none.
+
+        Args:
+            params: of this head.
+            embeddings: of each modality; what is not present may hold anything finite.
+            present: whether the modality has an acquisition near enough that is valid at the pixel.
+            offset_days: that acquisition's day minus the target's.
+        """
+        return cast(Array, self._network.apply({"params": params}, embeddings, present, offset_days))
+
+    def project(self, params: Params, fused: Float[Array, "*n d"]) -> dict[str, Float[Array, "*n _"]]:
+        """From the fused embedding to each modality's embedding, for its frozen decoder."""
+        out = self._network.apply({"params": params}, fused, method=FusionNetwork.project)
+        return cast(dict[str, Array], out)
+
+    @property
+    def _network(self) -> "FusionNetwork":
+        return FusionNetwork(spec=self)
+
+
+class FusionNetwork(nn.Module):
+    """See Fusion."""
+
+    spec: Fusion
+
+    def setup(self) -> None:
+        """Layers; shared by the call and `project`."""
+        s = self.spec
+        self.inputs = {name: nn.Dense(s.width, dtype=s.dtype, name=f"in_{name}") for name, _ in s.inputs}
+        self.offsets = nn.Dense(s.width, dtype=s.dtype, name="offset")
+        self.types = self.param("type", nn.initializers.normal(0.02), (len(s.inputs), s.width))
+        self.absent = self.param("absent", nn.initializers.normal(0.02), (len(s.inputs), s.width))
+        self.outputs = {name: nn.Dense(dim, dtype=s.dtype, name=f"out_{name}") for name, dim in s.inputs}
+        self.body = FusionBody(spec=s, name="body")
+
+    def __call__(
+        self, embeddings: Mapping[str, Array], present: Mapping[str, Array], days: Mapping[str, Array]
+    ) -> Array:
+        """See `Fusion.fuse`."""
+        tokens = []
+        for i, (name, _) in enumerate(self.spec.inputs):
+            here = present[name][..., None]
+            offset = jnp.stack([days[name], jnp.abs(days[name])], axis=-1) / self.spec.max_offset_days
+            token = self.inputs[name](embeddings[name]) + self.offsets(offset.astype(jnp.float32))
+            tokens.append(
+                jnp.where(here, token, self.absent[i].astype(token.dtype)) + self.types[i].astype(token.dtype)
+            )
+        fused = self.body(jnp.stack(tokens, axis=-2))
+        if self.is_initializing():
+            self.project(fused)
+        return fused
+
+    def project(self, fused: Array) -> dict[str, Array]:
+        """See `Fusion.project`."""
+        return {name: layer(fused).astype(jnp.float32) for name, layer in self.outputs.items()}
+
+
+class FusionBody(nn.Module):
+    """Pre-norm transformer over the modality tokens; absent modalities are learned tokens, so no mask is needed."""
+
+    spec: Fusion
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[*n, modality, width] -> [*n, dim]."""
+        s = self.spec
+        depth = s.width // s.heads
+        for i in range(s.layers):
+            h = norm(x, f"norm_attention_{i}", s.dtype)
+            q, k, v = (
+                nn.Dense(s.width, dtype=s.dtype, name=f"{part}_{i}")(h).reshape(*h.shape[:-1], s.heads, depth)
+                for part in ("query", "key", "value")
+            )
+            # Two or three tokens: sums of products over the few pairs beat tiny matrix products.
+            scores = (q[..., :, None, :, :] * k[..., None, :, :, :]).sum(-1).astype(jnp.float32) / depth**0.5
+            attention = nn.softmax(scores, axis=-2).astype(s.dtype)
+            seen = (attention[..., None] * v[..., None, :, :, :]).sum(-3).reshape(x.shape)
+            x = x + nn.Dense(s.width, dtype=s.dtype, name=f"out_{i}")(seen)
+            x = x + mlp(norm(x, f"norm_mlp_{i}", s.dtype), s.width, s.width, s.dtype, f"mlp_{i}")
+        pooled = norm(x.mean(-2), "norm_out", s.dtype)
+        return nn.Dense(s.dim, dtype=s.dtype, name="fused")(pooled).astype(jnp.float32)

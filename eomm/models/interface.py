@@ -1,0 +1,100 @@
+"""What every encoder offers; loss, dense embedding, benchmarks and probes use only this.
+
+An encoder may live in any installed module that offers `build_encoder(modality, options) -> Encoder`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Int32, Shaped
+
+Params = Any  # a tree of arrays
+Features = Any  # a tree of arrays [batch, time, …]
+Meta = Mapping[str, Shaped[Array, "b t"]]  # orbit, direction, incidence: see CubeGroup.meta
+
+
+class Encoder(Protocol):
+    """Turns the window round a target into the target's embedding.
+
+    Attributes:
+        dim: length of the embedding.
+        frames: how many usable acquisitions before and after the target the window holds.
+        halo: pixels by which the window exceeds the target on every side.
+    """
+
+    @property
+    def dim(self) -> int:
+        """Length of the embedding."""
+        ...
+
+    @property
+    def frames(self) -> tuple[int, int]:
+        """Usable acquisitions before and after the target."""
+        ...
+
+    @property
+    def halo(self) -> int:
+        """Pixels beyond the target on every side."""
+        ...
+
+    def init(self, rng: Array) -> Params:
+        """Fresh parameters, float32."""
+        ...
+
+    def features(
+        self, params: Params, values: Int[Array, "b t h w c"], valid: Shaped[Array, "b t h w"], meta: Meta
+    ) -> Features:
+        """What is computed once per acquisition. Values as stored (int16); leaves [b, t, …], cropped by the halo."""
+        ...
+
+    def embed(
+        self,
+        params: Params,
+        features: Features,
+        valid: Shaped[Array, "b t y x"],
+        day: Int32[Array, "b t"],
+        targets: Int32[Array, "b n"],
+        hidden: Bool[Array, "b n t"] | None = None,
+    ) -> Float[Array, "b n y x d"]:
+        """Embeddings of the targets, float32.
+
+        Args:
+            params: of this encoder.
+            features: of all acquisitions at hand, in time order.
+            valid: of their pixels, cropped by the halo.
+            day: days since 1970-01-01.
+            targets: indices into the time axis.
+            hidden: acquisitions that a target may not see. A hidden acquisition counts as one that is not
+                usable: the window reaches past it. The target keeps its place when it is hidden itself.
+        """
+        ...
+
+
+def window_mask(
+    targets: Int32[Array, "b n"], hidden: Bool[Array, "b n t"], frames: tuple[int, int]
+) -> Bool[Array, "b n t"]:
+    """Which acquisitions each target's window holds: those not hidden, `frames` before and after, and itself."""
+    time = hidden.shape[-1]
+    index = jnp.arange(time)
+    visible = ~hidden
+    seen = jnp.cumsum(visible, axis=-1)  # visible acquisitions up to and including each
+    at = jnp.take_along_axis(seen, targets[..., None], axis=-1)
+    itself = jnp.take_along_axis(visible, targets[..., None], axis=-1)
+    place = targets[..., None]
+    before = (index < place) & (at - itself - seen < frames[0])
+    after = (index > place) & (seen - at <= frames[1])
+    return visible & (before | after | (index == place))
+
+
+def no_hidden(targets: Int32[Array, "b n"], time: int) -> Bool[Array, "b n t"]:
+    """A mask that hides nothing."""
+    return jnp.zeros((*targets.shape, time), bool)
+
+
+def crop(array: Array, halo: int) -> Array:
+    """Crop [b, t, y, x, …] by the halo."""
+    return jax.lax.slice_in_dim(
+        jax.lax.slice_in_dim(array, halo, array.shape[2] - halo, axis=2), halo, array.shape[3] - halo, axis=3
+    )

@@ -1,0 +1,238 @@
+"""What is trained: `pretrain` one modality's encoder, then `fuse` frozen encoders. Each is a few pure functions.
+
+The training loop (train.py) knows a stage only by `Stage`.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from eomm.errors import ContractError, UsageError
+from eomm.losses import SumCount, ratio
+from eomm.modalities import check_contract
+from eomm.model import Model, build_parts, load_model
+from eomm.models import interface
+from eomm.models.fusion import Fusion
+from eomm.objective import (
+    Objective,
+    borrow_clouds,
+    cut_prefix,
+    draw_queries,
+    draw_targets,
+    hide,
+    nearest_acquisition,
+    observed,
+    score,
+)
+from eomm.patches import RecordSet
+
+Tree = Any
+Batch = Mapping[str, Mapping[str, Array]]
+META = ("orbit", "direction", "incidence")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What the training loop trains.
+
+    Attributes:
+        name: for logs.
+        modalities: keys of the batch that the loss reads.
+        init: rng -> parameters, float32; only these are optimised.
+        loss: (parameters, frozen, batch, rng) -> (loss, metrics), metrics as (sum, count) pairs.
+        model: parameters -> the finished Model.
+        frozen: tree of arrays that the loss may use and nobody changes.
+    """
+
+    name: str
+    modalities: tuple[str, ...]
+    init: Callable[[Array], Tree]
+    loss: Callable[[Tree, Tree, Batch, Array], tuple[Array, dict[str, SumCount]]]
+    model: Callable[[Tree], Model]
+    frozen: Tree = field(default_factory=dict)
+
+
+def build_stage(config: Any, records: RecordSet) -> Stage:
+    """The stage that a configuration describes. Raises UsageError for an unknown one."""
+    stages = {"pretrain": pretrain, "fuse": fuse}
+    if config.stage not in stages:
+        raise UsageError(f"config.stage is {config.stage!r}; known stages are {', '.join(stages)}")
+    return stages[config.stage](config, records)
+
+
+def make_objective(options: Mapping[str, Any]) -> Objective:
+    """An objective from a configuration's plain values. Raises UsageError for an unknown name."""
+    options = {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in dict(options).items()}
+    known = {f.name for f in dataclasses.fields(Objective)}
+    if set(options) - known:
+        raise UsageError(f"config.objective: unknown {sorted(set(options) - known)}; known are {sorted(known)}")
+    return Objective(**options)
+
+
+def pretrain(config: Any, records: RecordSet) -> Stage:
+    """One modality alone: its encoder and decoder learn from hidden targets and from context."""
+    name = config.modality
+    if name not in records.shapes:
+        raise ContractError(f"{records.path}: holds {', '.join(records.shapes)}, config.modality is {name!r}")
+    shape = records.shapes[name]
+    encoder, decoder = build_parts(shape.modality, config.encoder, config.decoder)
+    objective = make_objective(config.objective)
+    check_crop(encoder, shape, objective, str(records.path))
+    deviation = jnp.asarray(records.manifest["statistics"][name]["std"], jnp.float32)
+
+    def init(rng: Array) -> Tree:
+        first, second = jax.random.split(rng)
+        return {"encoder": encoder.init(first), "decoder": decoder.init(second)}
+
+    def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> tuple[Array, dict[str, SumCount]]:
+        data = batch[name]
+        clouds, where, what, which, prefix = jax.random.split(rng, 5)
+        seen = borrow_clouds(clouds, data["valid"], objective.borrowed_clouds)
+        inside = interface.crop(seen, encoder.halo)
+        meta = {k: data[k] for k in META}
+        features = encoder.features(params["encoder"], data["values"], seen, meta)
+        targets = draw_targets(where, interface.crop(data["valid"], encoder.halo), objective.targets)
+        hidden = hide(what, data["day"], targets, objective)
+        embedding = encoder.embed(params["encoder"], features, inside, data["day"], targets, hidden)
+        embedding = cut_prefix(prefix, embedding, objective.prefixes)
+        index, queries, exists = draw_queries(which, data, targets, hidden, objective)
+        predicted = decoder.decode(params["decoder"], embedding, queries)
+        values, mask = observed(data["values"], data["valid"], index, queries, encoder.halo)
+        weight = (mask & exists[..., None, None]).astype(jnp.float32)
+        target_hidden = jnp.take_along_axis(hidden, targets[..., None], axis=-1)[..., 0]
+        total, metrics = score(shape.modality, objective, deviation, predicted, values, weight, target_hidden)
+        return ratio(total), metrics
+
+    def model(params: Tree) -> Model:
+        return Model(
+            encoders={name: encoder},
+            decoders={name: decoder},
+            fusion=None,
+            params={name: params},
+            parts={name: {"encoder": dict(config.encoder), "decoder": dict(config.decoder)}},
+            info={},
+        )
+
+    return Stage(name=f"pretrain {name}", modalities=(name,), init=init, loss=loss, model=model)
+
+
+def check_crop(encoder: interface.Encoder, shape: Any, objective: Objective, where: str) -> None:
+    """Raise UsageError when a record cannot hold one window of the encoder or the objective's targets."""
+    least = 2 * encoder.halo + 1
+    if min(shape.height, shape.width) < least:
+        raise UsageError(f"{where}: crops are {shape.height} x {shape.width} px; the encoder needs {least} or more")
+    if shape.acquisitions < objective.targets:
+        raise UsageError(
+            f"{where}: records hold {shape.acquisitions} acquisitions, fewer than the {objective.targets} targets drawn"
+        )
+    if objective.reach_px > encoder.halo:
+        raise UsageError(f"config.objective.reach_px is {objective.reach_px}, the crop's margin only {encoder.halo}")
+
+
+def fuse(config: Any, records: RecordSet) -> Stage:
+    """Over frozen encoders: any subset of modalities -> one embedding, from which every modality is decoded.
+
+    The reference modality (`config.reference`) gives the targets; of the others the acquisition nearest in time is
+    used. Whole modalities are dropped at random, so that any subset gives a useful embedding.
+    """
+    models = [load_model(path, code=tuple(config.get("code", ()))) for path in config.encoders]
+    encoders = {n: e for m in models for n, e in m.encoders.items()}
+    decoders = {n: d for m in models for n, d in m.decoders.items()}
+    reference = config.reference
+    if reference not in encoders or len(encoders) < 2:
+        raise UsageError(f"config.encoders give {sorted(encoders)}; needed are {reference!r} and at least one other")
+    for name, decoder in decoders.items():
+        if name not in records.shapes:
+            raise ContractError(f"{records.path}: holds {', '.join(records.shapes)}, the encoders need {name!r}")
+        found_in, expected_by = str(records.path), f"the {name} encoder"
+        check_contract(records.shapes[name].modality, decoder.modality, found_in=found_in, expected_by=expected_by)
+    fusion = Fusion.build({n: e.dim for n, e in encoders.items()}, dict(config.fusion))
+    objectives = {n: make_objective(config.objective[n]) for n in encoders}
+    o = objectives[reference]
+    check_crop(encoders[reference], records.shapes[reference], o, str(records.path))
+    deviation = {n: jnp.asarray(records.manifest["statistics"][n]["std"], jnp.float32) for n in encoders}
+    others = [n for n in encoders if n != reference]
+
+    def embed_one(frozen: Tree, name: str, data: Mapping[str, Array], targets: Array, hidden: Array | None) -> Array:
+        encoder, params = encoders[name], frozen[name]["encoder"]
+        features = encoder.features(params, data["values"], data["valid"], {k: data[k] for k in META})
+        inside = interface.crop(data["valid"], encoder.halo)
+        return jax.lax.stop_gradient(encoder.embed(params, features, inside, data["day"], targets, hidden))
+
+    def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> tuple[Array, dict[str, SumCount]]:
+        where, what, drop, prefix, *which = jax.random.split(rng, 4 + len(encoders))
+        main = batch[reference]
+        inside = {n: interface.crop(batch[n]["valid"], encoders[n].halo).astype(bool) for n in encoders}
+        targets = {reference: draw_targets(where, inside[reference], o.targets)}
+        target_day = jnp.take_along_axis(main["day"], targets[reference], axis=1)
+        hidden = {reference: hide(what, main["day"], targets[reference], o)}
+        dropped = draw_dropped(drop, targets[reference].shape, reference, others, config.drop)
+        shape = (*targets[reference].shape, *inside[reference].shape[2:])
+        offset_days = {reference: jnp.zeros(shape)}
+        present = {reference: jnp.broadcast_to(~dropped[reference][..., None, None], shape)}
+        near = {}
+        for name in others:
+            data = batch[name]
+            targets[name] = nearest_acquisition(target_day, data["day"], data["present"])
+            days = jnp.take_along_axis(data["day"], targets[name], axis=1) - target_day
+            near[name] = jnp.abs(days) <= fusion.max_offset_days
+            clear = jax.vmap(lambda m, i: m[i])(inside[name], targets[name])
+            present[name] = clear & (near[name] & ~dropped[name])[..., None, None]
+            offset_days[name] = jnp.broadcast_to(days[..., None, None].astype(jnp.float32), shape)
+            # A dropped modality's target counts as hidden: then it is decoded itself, not its successor.
+            index = jnp.arange(data["day"].shape[1])
+            hidden[name] = dropped[name][..., None] & (index == targets[name][..., None])
+        embeddings = {
+            n: embed_one(frozen, n, batch[n], targets[n], hidden[n] if n == reference else None) for n in encoders
+        }
+        fused = cut_prefix(prefix, fusion.fuse(params, embeddings, present, offset_days), o.prefixes)
+        projected = fusion.project(params, fused)
+        total: Array = jnp.zeros(())
+        metrics: dict[str, SumCount] = {}
+        for name, key in zip(encoders, which, strict=True):
+            data, decoder = batch[name], decoders[name]
+            index, queries, exists = draw_queries(key, data, targets[name], hidden[name], objectives[name])
+            exists &= near.get(name, jnp.ones(exists.shape[:2], bool))[..., None]
+            predicted = decoder.decode(frozen[name]["decoder"], projected[name], queries)
+            values, mask = observed(data["values"], data["valid"], index, queries, encoders[name].halo)
+            weight = (mask & exists[..., None, None]).astype(jnp.float32)
+            itself = jnp.take_along_axis(hidden[name], targets[name][..., None], axis=-1)[..., 0]
+            args = (decoder.modality, objectives[name], deviation[name], predicted, values, weight, itself)
+            part, found = score(*args)
+            total += ratio(part) / len(encoders)
+            metrics |= {f"{name}_{k}": v for k, v in found.items() if k != "targets"}
+            if name == reference:
+                metrics |= {"loss": found["loss"], "targets": found["targets"]}
+        metrics["loss"] = (total * metrics["loss"][1], metrics["loss"][1])
+        return total, metrics
+
+    frozen = {n: m.params[n] for m in models for n in m.encoders}
+
+    def model(params: Tree) -> Model:
+        parts = {n: m.parts[n] for m in models for n in m.encoders}
+        return Model(
+            encoders=encoders,
+            decoders=decoders,
+            fusion=fusion,
+            params=frozen | {"fusion": params},
+            parts=parts | {"fusion": dict(config.fusion)},
+            info={"encoders": {n: m.hash for m in models for n in m.encoders}},
+        )
+
+    names = tuple(encoders)
+    return Stage(name="fuse", modalities=names, init=fusion.init, loss=loss, model=model, frozen=frozen)
+
+
+def draw_dropped(
+    rng: Array, shape: tuple[int, ...], reference: str, others: list[str], share: float
+) -> dict[str, Array]:
+    """Which modalities each target loses; never all of them: the reference goes only where another stays."""
+    first, *rest = jax.random.split(rng, 1 + len(others))
+    dropped = {n: jax.random.bernoulli(r, share, shape) for n, r in zip(others, rest, strict=True)}
+    another = ~jnp.all(jnp.stack(list(dropped.values())), axis=0)
+    return {reference: jax.random.bernoulli(first, share, shape) & another, **dropped}

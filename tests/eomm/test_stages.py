@@ -1,0 +1,181 @@
+import dataclasses
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from eomm.errors import ContractError, DataError, UsageError
+from eomm.losses import mean_absolute_error, spectral_angle
+from eomm.modalities import SENTINEL1_SIGMA0
+from eomm.model import load_model, save_model
+from eomm.objective import Objective, draw_targets, hide, nearest_acquisition
+from eomm.stages import build_stage
+from tests.eomm.helpers import random_batch, shapes_of
+
+OBJECTIVE = {"targets": 3, "queries": 4, "prefixes": (4, 8)}
+
+
+def records(batch):
+    statistics = {n: {"std": [0.1] * len(s.modality.bands)} for n, s in shapes_of(batch).items()}
+    return SimpleNamespace(path="records", shapes=shapes_of(batch), manifest={"statistics": statistics})
+
+
+def pretrain_config(name, **objective):
+    sar = name == "s1"
+    extra = {"sam": 0.0, "next_same_orbit": True} if sar else {}
+    return ConfigDict(
+        {
+            "stage": "pretrain",
+            "modality": name,
+            "encoder": {"size": "tiny", "frames": (3, 3), "use_orbit": sar},
+            "decoder": {"width": 16},
+            "objective": OBJECTIVE | extra | objective,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return random_batch(np.random.default_rng(0))
+
+
+@pytest.fixture(scope="module")
+def pretrained(batch, tmp_path_factory):
+    """Two saved, untrained models."""
+    paths = []
+    for name in ("s2", "s1"):
+        stage = build_stage(pretrain_config(name), records(batch))
+        path = tmp_path_factory.mktemp("models") / name
+        paths.append(str(save_model(stage.model(stage.init(jax.random.key(1))), path)))
+    return paths
+
+
+@pytest.fixture(scope="module")
+def fusing(batch, pretrained):
+    config = ConfigDict(
+        {
+            "stage": "fuse",
+            "reference": "s2",
+            "encoders": tuple(pretrained),
+            "drop": 0.3,
+            "fusion": {"dim": 8, "width": 16, "heads": 2, "layers": 1},
+            "objective": {n: pretrain_config(n).objective.to_dict() | {"prefixes": ()} for n in ("s2", "s1")},
+        }
+    )
+    return build_stage(config, records(batch))
+
+
+def gradients(stage, batch):
+    params = stage.init(jax.random.key(0))
+    step = jax.jit(jax.value_and_grad(stage.loss, has_aux=True))
+    return step(params, stage.frozen, batch, jax.random.key(2))
+
+
+@pytest.mark.parametrize("name", ["s2", "s1"])
+def test_pretraining_gives_a_finite_loss_and_trains_everything(batch, name):
+    (loss, metrics), grads = gradients(build_stage(pretrain_config(name), records(batch)), batch)
+    assert np.isfinite(loss) and 0 < metrics["targets"][0] <= 2 * 3 * 25
+    assert {"hidden_mae", "visible_mae", "offset_mae", "loss"} <= set(metrics)
+    for path, g in jax.tree_util.tree_flatten_with_path(grads)[0]:
+        assert np.isfinite(g).all() and np.abs(g).max() > 0, jax.tree_util.keystr(path)
+
+
+def test_fusing_trains_the_head_alone_and_in_every_part(batch, fusing):
+    (loss, metrics), grads = gradients(fusing, batch)
+    assert np.isfinite(loss) and {"s2_hidden_mae", "s1_hidden_mae", "loss"} <= set(metrics)
+    assert set(grads) == set(fusing.init(jax.random.key(0)))
+    for path, g in jax.tree_util.tree_flatten_with_path(grads)[0]:
+        # a bias of attention keys moves no score
+        assert np.abs(g).max() > 0 or "key_" in jax.tree_util.keystr(path), jax.tree_util.keystr(path)
+
+
+def test_padding_is_never_a_target_while_there_are_others(batch):
+    valid = np.asarray(batch["s2"]["valid"]).copy()
+    valid[:, 5:] = 0
+    for seed in range(20):
+        targets = np.asarray(draw_targets(jax.random.key(seed), jnp.asarray(valid), 4))
+        assert (targets < 5).all() and all(len(set(row)) == 4 for row in targets.tolist())
+
+
+def test_hiding_takes_the_target_or_everything_within_the_gap():
+    day = jnp.arange(0, 200, 5, dtype=jnp.int32)[None].repeat(64, 0)
+    targets = jnp.full((64, 1), 20, jnp.int32)
+    hidden = np.asarray(hide(jax.random.key(0), day, targets, Objective()))[:, 0]
+    spans = {(h.sum(), bool(h[20])) for h in hidden}
+    assert all(own == (count > 0) for count, own in spans) and 0.2 < hidden[:, 20].mean() < 0.8
+    assert max(count for count, _ in spans) <= 25 and len(spans) > 5
+
+
+def test_the_nearest_acquisition_is_the_earlier_of_two(batch):
+    day = jnp.array([[10, 14, 20, 20]])
+    present = jnp.array([[1, 1, 1, 0]])
+    got = nearest_acquisition(jnp.array([[12, 17, 100, 0]]), day, present)
+    assert got.tolist() == [[0, 1, 2, 0]]
+
+
+def test_fused_embeddings_are_finite_for_any_subset(batch, fusing):
+    model = fusing.model(fusing.init(jax.random.key(0)))
+    z = {n: jnp.ones((4, 16)) for n in ("s1", "s2")}
+    present = {"s1": jnp.array([True, True, False, False]), "s2": jnp.array([True, False, True, False])}
+    days = {"s1": jnp.full(4, 3.0), "s2": jnp.zeros(4)}
+    fused = model.fusion.fuse(model.params["fusion"], z, present, days)
+    assert fused.shape == (4, 8) and np.isfinite(fused).all()
+    # an absent modality's content is never read
+    changed = {"s1": z["s1"] * 7, "s2": z["s2"]}
+    again = model.fusion.fuse(model.params["fusion"], changed, present, days)
+    np.testing.assert_array_equal(fused[2:], again[2:])
+    assert np.abs(fused[:2] - again[:2]).min(0).max() > 0
+
+
+def test_a_model_survives_the_disk_and_damage_is_named(fusing, tmp_path):
+    model = fusing.model(fusing.init(jax.random.key(0)))
+    path = save_model(dataclasses.replace(model, info={"steps": 3}), tmp_path / "m")
+    back = load_model(path)
+    assert back.hash == model.hash and back.info["steps"] == 3 and back.fusion == model.fusion
+    assert back.encoders == model.encoders and back.decoders == model.decoders
+    with pytest.raises(UsageError, match="already exists"):
+        save_model(model, path)
+    content = (path / "params.safetensors").read_bytes()
+    (path / "params.safetensors").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(DataError, match="content hash"):
+        load_model(path)
+    (path / "params.safetensors").write_bytes(content[:100])
+    with pytest.raises(DataError, match=r"params\.safetensors: cannot be read"):
+        load_model(path)
+
+
+def test_nan_in_a_model_is_refused(fusing, tmp_path):
+    params = jax.tree.map(lambda x: x.at[...].set(jnp.nan), fusing.init(jax.random.key(0)))
+    path = save_model(fusing.model(params), tmp_path / "m")
+    with pytest.raises(DataError, match="holds NaN"):
+        load_model(path)
+
+
+def test_code_outside_eomm_is_used_only_when_named(fusing, tmp_path):
+    model = fusing.model(fusing.init(jax.random.key(0)))
+    parts = {**model.parts, "s2": {**model.parts["s2"], "encoder": {**model.parts["s2"]["encoder"], "code": "os"}}}
+    path = save_model(dataclasses.replace(model, parts=parts), tmp_path / "m")
+    with pytest.raises(UsageError, match="--code os"):
+        load_model(path)
+
+
+def test_records_of_another_contract_are_refused_for_fusion(batch, pretrained, fusing):
+    other = records(batch)
+    other.shapes["s1"] = dataclasses.replace(other.shapes["s1"], modality=SENTINEL1_SIGMA0)
+    config = ConfigDict({"stage": "fuse", "reference": "s2", "encoders": tuple(pretrained)})
+    with pytest.raises(ContractError, match="calibration"):
+        build_stage(config, other)
+
+
+def test_losses_ignore_what_weighs_nothing():
+    a, b = jnp.ones((5, 3)), jnp.full((5, 3), 2.0)
+    weight = jnp.array([1.0, 0.0, 0.5, 0.0, 0.0])
+    spoiled = b.at[1].set(jnp.nan)
+    assert mean_absolute_error(a, spoiled, weight) == (1.5, 1.5)
+    total, _ = spectral_angle(a, spoiled, weight)
+    assert total == pytest.approx(1.5 * np.arccos(1 - 1e-6), rel=0.02)  # 1 - 1e-6 is not a float32
+    grad = jax.grad(lambda p: spectral_angle(p, a, jnp.ones(5))[0])(jnp.zeros((5, 3)))
+    assert np.isfinite(grad).all()
