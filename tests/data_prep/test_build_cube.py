@@ -1,0 +1,257 @@
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+from tiny_scenes import NAMES, NORTH, SIZE, START, WEST, reflectance, write_s1, write_s2, write_site
+
+from data_prep.build_cube import Source, build_cube
+from data_prep.mapping import load_mapping
+from eomm.cube import open_cube
+from eomm.errors import ContractError, DataError, UsageError
+from eomm.modalities import SENTINEL1, SENTINEL2
+
+
+def sources(folder):
+    return [Source(path=folder / "s2", mapping="simulated_s2"), Source(path=folder / "s1", mapping="simulated_s1")]
+
+
+def optical(folder, **mapping):
+    return [Source(path=folder, mapping=dataclasses.replace(load_mapping("simulated_s2"), **mapping))]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    return write_site(tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture(scope="module")
+def cube(site, tmp_path_factory):
+    steps = []
+    out = tmp_path_factory.mktemp("cube") / "a" / "site.zarr"
+    build_cube(out, site="tiny", sources=sources(site), progress=lambda *step: steps.append(step))
+    assert ("s2: write", 10, 10) in steps and ("s1: write", 10, 10) in steps
+    return open_cube(out, expect={"s2": SENTINEL2, "s1": SENTINEL1})
+
+
+def test_values_dates_and_metadata_are_those_of_the_scenes(cube):
+    s2, s1 = cube["s2"], cube["s1"]
+    assert s2.grid.transform == (10.0, 0.0, WEST, 0.0, -10.0, NORTH) and s2.grid.crs == "EPSG:32631"
+    assert s2.grid == s1.grid and len(s2) == len(s1) == 10
+    values, valid = s2.read()
+    assert valid.all()
+    for k, band in enumerate(("B02", "B03", "B04", "B08")):
+        expected = np.rint(reflectance(band, 300 + k) * 1e4)
+        np.testing.assert_array_equal(values[3, :, :, NAMES.index(band)], expected)
+    # A 20 m pixel's value is kept on average by its four 10 m pixels up to the neighbours' share.
+    b8a = reflectance("B8A", 303, SIZE // 2)
+    got = values[3, :, :, NAMES.index("B8A")].reshape(SIZE // 2, 2, SIZE // 2, 2).mean((1, 3)) * 1e-4
+    assert np.corrcoef(got.ravel(), b8a.ravel())[0, 1] > 0.95 and abs((got - b8a).mean()) < 1e-3
+    first = s1.acquisitions[0]
+    assert (first.platform, first.orbit, first.direction, first.incidence_deg) == ("S1A", "A088", "ascending", 38.5)
+    assert s2.acquisitions[0].datetime == START.isoformat() and len(s2.acquisitions[0].product_ids) == 3
+
+
+def test_how_it_was_made_is_recorded_without_machine_paths(cube, site):
+    p = cube.provenance
+    assert p["simulated"] is True and p["accepted"] == []
+    assert len(p["sources"][0]["files"]) == 30 and {"name", "bytes", "sha256"} == set(p["sources"][1]["files"][0])
+    assert str(site) not in json.dumps(dict(p))
+    assert cube["s2"].attributes["resampling"]["bands"] == dict.fromkeys(
+        ("B05", "B06", "B07", "B8A", "B11", "B12"), 20.0
+    )
+    assert cube["s1"].attributes["resampling"]["domain"] == "linear power"
+    assert cube["s2"].attributes["clouds"]["removed_fraction"]["haze"] == 0
+    assert "agrees" in cube["s2"].attributes["checks"][1]
+
+
+def test_masks_and_dilation_and_cloud_fraction(tmp_path):
+    classes = np.full((SIZE // 2, SIZE // 2), 4, np.uint8)
+    classes[:, :5], classes[:, 5], classes[0, -1] = 9, 7, 0  # cloud, unclassified, no data
+    for k in range(3):
+        write_s2(tmp_path, START + timedelta(days=5 * k), seed=k, classes=classes if k == 1 else None)
+    group = open_cube(build_cube(tmp_path / "c.zarr", site="x", sources=optical(tmp_path)))["s2"]
+    values, valid = group.read()
+    assert valid[0].all() and not valid[1, :, :16].any() and valid[1, 20, 16:].all()
+    assert not valid[1, 0, -6:].any() and valid[1, 0, 30]
+    assert (values[1][~valid[1]] == 0).all()
+    assert [a.cloud_fraction for a in group.acquisitions] == [0.0, round(120 / 399, 4), 0.0]
+
+
+def test_two_tiles_of_one_pass_are_one_acquisition_and_the_later_name_wins(tmp_path):
+    write_s2(tmp_path / "west", START, seed=1)
+    write_s2(tmp_path / "east", START + timedelta(seconds=20), seed=2, west=WEST + 200)
+    group = open_cube(build_cube(tmp_path / "c.zarr", site="x", sources=optical(tmp_path)))["s2"]
+    values, valid = group.read()
+    assert len(group) == 1 and group.grid.width == 60 and valid.all()
+    one, two = (np.rint(reflectance("B02", seed) * 1e4) for seed in (1, 2))
+    np.testing.assert_array_equal(values[0, :, :20, 0], one[:, :20])
+    np.testing.assert_array_equal(values[0, :, 20:, 0], two)
+    assert len(group.acquisitions[0].product_ids) == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "message"),
+    [
+        ({"scale": 1.0}, "scale", r"_10m.tif \(2019-04-01.*band B0.: values .*expected reflectance.*digital numbers"),
+        ({"offset": 0.1}, "offset", r"_10m.tif.*never below 0.1.*\+1000 offset.*BOA_OFFSET=-1000"),
+        (
+            {"bands": load_mapping("simulated_s2").bands | {"B02": "B04", "B04": "B02"}},
+            "band_order",
+            r"_10m.tif.*bare pixels the medians are B03 .* and B02.*bands look exchanged",
+        ),
+    ],
+)
+def test_a_broken_contract_fails_early_and_leaves_nothing_unless_overruled(tmp_path, site, change, name, message):
+    with pytest.raises(ContractError, match=message):
+        build_cube(tmp_path / "c.zarr", site="x", sources=optical(site / "s2", **change))
+    assert list(tmp_path.iterdir()) == []
+    if name != "scale":  # digital numbers are out of range: nothing of them could be stored
+        out = build_cube(tmp_path / "c.zarr", site="x", sources=optical(site / "s2", **change), accept=(name,))
+        assert open_cube(out).provenance["accepted"] == [name]
+
+
+def test_l1c_is_refused_by_its_metadata(tmp_path):
+    write_s2(tmp_path, START, tags={"PROCESSING_LEVEL": "L1C"})
+    with pytest.raises(ContractError, match=r"_10m.tif .*: level is 'L1C', expected 'L2A'"):
+        build_cube(tmp_path / "c.zarr", site="x", sources=optical(tmp_path))
+
+
+def test_db_for_linear_power_is_refused(tmp_path):
+    db = np.random.default_rng(0).normal(-12, 2, (2, SIZE, SIZE)).astype(np.float32)
+    write_s1(tmp_path, START, values=db)
+    with pytest.raises(ContractError, match=r"S1A_2019.*band VV.*look like dB"):
+        build_cube(tmp_path / "c.zarr", site="x", sources=[Source(path=tmp_path, mapping="simulated_s1")])
+
+
+def test_a_band_that_is_empty_on_one_date_is_found_while_writing(tmp_path):
+    for k in range(40):
+        values = np.random.default_rng(k).gamma(5, 0.02, (2, SIZE, SIZE)).astype(np.float32)
+        if k == 38:  # between the sampled dates
+            values[1] = np.nan
+        write_s1(tmp_path / "in", START + timedelta(days=6 * k), values=values)
+    with pytest.raises(ContractError, match=r"S1A_2019111.*band VH is empty"):
+        build_cube(tmp_path / "c.zarr", site="x", sources=[Source(path=tmp_path / "in", mapping="simulated_s1")])
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.parametrize("skip", ["20m", "SCL"])
+def test_missing_bands_are_named(tmp_path, skip):
+    write_s2(tmp_path, START)
+    write_s2(tmp_path, START + timedelta(days=5), skip=(skip,))
+    missing = "mask" if skip == "SCL" else "B05 B06 B07 B8A B11 B12"
+    with pytest.raises(DataError, match=rf"S2A_20190406T.* bands {missing} are missing; found .*expected B02"):
+        build_cube(tmp_path / "c.zarr", site="x", sources=optical(tmp_path))
+
+
+def test_no_overlap_in_time_is_refused(tmp_path, site):
+    write_s1(tmp_path, START - timedelta(days=400))
+    pair = [sources(site)[0], Source(path=tmp_path, mapping="simulated_s1")]
+    with pytest.raises(DataError, match=r"S1A.*ends on 2018-02-25, before .*S2A.* begins on 2019-04-01: no overlap"):
+        build_cube(tmp_path / "c.zarr", site="x", sources=pair)
+
+
+def test_no_overlap_in_space_is_refused(tmp_path, site):
+    write_s1(tmp_path, START, west=WEST + 5000)
+    pair = [sources(site)[0], Source(path=tmp_path, mapping="simulated_s1")]
+    with pytest.raises(DataError, match=r"S1A.*: no overlap in space: its 1 scenes lie at .*506360.*is it the right"):
+        build_cube(tmp_path / "c.zarr", site="x", sources=pair)
+
+
+def test_a_scene_in_another_crs_is_refused(tmp_path, site):
+    write_s1(tmp_path, START, epsg=32632)
+    pair = [sources(site)[0], Source(path=tmp_path, mapping="simulated_s1")]
+    with pytest.raises(ContractError, match=r"S1A.*: lies in EPSG:32632, expected EPSG:32631.*gdalwarp"):
+        build_cube(tmp_path / "c.zarr", site="x", sources=pair)
+
+
+def test_unresolved_duplicates_are_refused(tmp_path):
+    write_s1(tmp_path, START)
+    write_s1(tmp_path, START + timedelta(hours=5))
+    with pytest.raises(DataError, match=r"two overpasses of platform S1A, orbit A088 on one day.*or remove one"):
+        build_cube(tmp_path / "c.zarr", site="x", sources=[Source(path=tmp_path, mapping="simulated_s1")])
+
+
+def test_an_all_cloud_series_is_refused(tmp_path):
+    write_s2(tmp_path / "in", START, classes=np.full((SIZE // 2, SIZE // 2), 9, np.uint8))
+    with pytest.raises(DataError, match=r"'s2': none of 1 acquisitions .* all cloud"):
+        build_cube(tmp_path / "c.zarr", site="x", sources=optical(tmp_path / "in"))
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+def test_an_existing_cube_is_kept_unless_told(tmp_path, site):
+    out = tmp_path / "c.zarr"
+    out.mkdir()
+    (out / "mine").touch()
+    with pytest.raises(UsageError, match=r"c.zarr: already exists; .*--overwrite"):
+        build_cube(out, site="x", sources=sources(site))
+    assert (out / "mine").exists()
+    build_cube(out, site="x", sources=sources(site)[1:], overwrite=True)
+    assert open_cube(out).site == "x" and list(tmp_path.iterdir()) == [out]
+
+
+def test_wrong_requests_are_refused(tmp_path, site):
+    with pytest.raises(UsageError, match=r"no source given"):
+        build_cube(tmp_path / "c", site="x", sources=[])
+    with pytest.raises(UsageError, match=r"resampling 'best' is unknown; choose one of nearest"):
+        build_cube(tmp_path / "c", site="x", sources=sources(site), resampling="best")
+    with pytest.raises(UsageError, match=r"accept names everything, which is no check"):
+        build_cube(tmp_path / "c", site="x", sources=sources(site), accept=("everything",))
+
+
+def test_a_truncated_scene_is_named_and_nothing_is_left(tmp_path, site):
+    shutil.copytree(site / "s1", tmp_path / "s1")
+    last = sorted((tmp_path / "s1").iterdir())[-1]
+    last.write_bytes(last.read_bytes()[:-4000])
+    with pytest.raises(DataError, match=rf"{last.name}: not a readable GeoTIFF .*truncated"):
+        build_cube(tmp_path / "c.zarr", site="x", sources=[Source(path=tmp_path / "s1", mapping="simulated_s1")])
+    assert [p.name for p in tmp_path.iterdir()] == ["s1"]
+
+
+FULL = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_build_cube import sources
+from data_prep.build_cube import build_cube
+from eomm.errors import UsageError
+try:
+    build_cube({out!r}, site="x", sources=sources(Path({site!r})))
+except UsageError as e:
+    print(e)
+print(sorted(p.name for p in Path({out!r}).parent.iterdir()))
+"""
+
+
+def test_a_full_disk_is_said_and_nothing_is_left(tmp_path, site):
+    mount = ["unshare", "--mount", "--map-root-user"] if os.geteuid() else ["unshare", "--mount"]
+    full = tmp_path / "full"
+    full.mkdir()
+    script = FULL.format(tests=os.path.dirname(__file__), out=str(full / "c.zarr"), site=str(site))
+    command = (
+        f"mount -t tmpfs -o size={{size}} tmpfs {full} && exec {sys.executable} -c '{script.replace(chr(39), chr(34))}'"
+    )
+    probe = subprocess.run([*mount, "sh", "-c", f"mount -t tmpfs -o size=64k tmpfs {full}"], capture_output=True)
+    if probe.returncode:
+        pytest.skip(f"no private tmpfs here: {probe.stderr.decode().strip()}")
+    for size in ("64k", "400k"):  # full while masking, full while writing
+        done = subprocess.run([*mount, "sh", "-c", command.format(size=size)], capture_output=True, text=True)
+        assert "c.zarr: the disk is full; nothing unfinished was kept" in done.stdout, done.stderr
+        assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_simulated_site_becomes_a_cube(tmp_path):
+    from data_prep.simulate import simulate_site
+
+    folder = simulate_site(
+        tmp_path / "sim", site="sim", seed=1, start=date(2021, 5, 1), end=date(2021, 7, 15), size_px=48
+    )
+    cube = open_cube(build_cube(tmp_path / "c.zarr", site="sim", sources=sources(folder)), expect={"s2": SENTINEL2})
+    assert cube.provenance["simulated"] is True
+    assert cube["s2"].grid.height == 48 and cube["s2"].usable.sum() >= 4 and cube["s1"].usable.all()
+    assert {a.direction for a in cube["s1"].acquisitions} == {"ascending", "descending"}

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+
+from data_prep.clouds import HazeScreen, dilate, keep_classes
+
+SHAPE = (60, 60)
+DAYS = list(range(100, 220, 6))
+
+
+def series(seed=0):
+    """(blue, red) per date of a field with noise."""
+    rng = np.random.default_rng(seed)
+    field = 0.04 + 0.01 * rng.random(SHAPE)
+    return [
+        tuple((field * k + 0.002 * rng.standard_normal(SHAPE)).astype(np.float32) for k in (1.0, 1.1)) for _ in DAYS
+    ]
+
+
+def screen(tmp_path, dates, clear=None):
+    with HazeScreen(SHAPE, 10.0, tmp_path) as haze:
+        for i, (day, (blue, red)) in enumerate(zip(DAYS, dates, strict=True)):
+            haze.add(day, blue, red, np.ones(SHAPE, bool) if clear is None else clear[i])
+        found = np.array(list(haze.hazy()))
+    assert list(tmp_path.iterdir()) == []
+    return found
+
+
+def test_only_the_named_classes_are_kept():
+    classes = np.arange(12, dtype=np.uint8)[None]
+    assert np.flatnonzero(keep_classes(classes, (4, 5, 6))).tolist() == [4, 5, 6]
+
+
+def test_dilation_reaches_forty_metres_and_no_further():
+    clear = np.ones((21, 21), bool)
+    clear[10, 10] = False
+    got = dilate(clear, 40.0, 10.0)
+    assert np.flatnonzero(~got[10]).tolist() == list(range(6, 15))
+    assert not got[12, 13] and got[13, 13]  # 36 m and 42 m away
+    assert dilate(np.ones((5, 5), bool), 40.0, 10.0).all()
+    assert not dilate(np.zeros((5, 5), bool), 40.0, 10.0).any()
+
+
+def test_haze_goes_and_the_other_dates_stay(tmp_path):
+    dates = series()
+    dates[7] = (dates[7][0] + np.float32(0.05), dates[7][1] + np.float32(0.045))
+    found = screen(tmp_path, dates)
+    assert found[7].all()
+    assert found[[i for i in range(len(DAYS)) if i != 7]].mean() < 1e-3
+
+
+def test_a_missed_cloud_goes_where_it_is(tmp_path):
+    dates = series()
+    blue, red = (a.copy() for a in dates[5])
+    blue[10:20, 10:20] += 0.4
+    red[10:20, 10:20] += 0.38
+    dates[5] = (blue, red)
+    found = screen(tmp_path, dates)[5]
+    assert found[10:20, 10:20].all() and not found[30:].any()
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+def test_harvest_brightens_and_stays(tmp_path, lasting):
+    """Soil brightens red nearly twice as much as blue; a real change must not be taken for haze."""
+    dates = series()
+    for i in range(8, len(DAYS) if lasting else 9):
+        dates[i] = (dates[i][0] + np.float32(0.05), dates[i][1] + np.float32(0.095))
+    assert screen(tmp_path, dates).mean() < 1e-3
+
+
+def test_two_dates_say_nothing(tmp_path):
+    dates = series()
+    dates[7] = (dates[7][0] + np.float32(0.05), dates[7][1] + np.float32(0.045))
+    clear = np.zeros((len(DAYS), *SHAPE), bool)
+    clear[[6, 7]] = True
+    assert not screen(tmp_path, dates, clear).any()
+
+
+def test_what_is_not_clear_neither_counts_nor_is_called_haze(tmp_path):
+    dates = series()
+    clear = np.ones((len(DAYS), *SHAPE), bool)
+    for i in range(0, len(DAYS), 2):  # cloud on every other date, masked
+        dates[i] = (np.full(SHAPE, 0.5, np.float32), np.full(SHAPE, 0.5, np.float32))
+        clear[i] = False
+    dates[7] = (dates[7][0] + np.float32(0.05), dates[7][1] + np.float32(0.045))
+    found = screen(tmp_path, dates, clear)
+    assert found[7].all() and found.sum() == found[7].sum()
