@@ -1,0 +1,1 @@
+"""Scenes to cubes to patch records: everything before training. No JAX in here."""

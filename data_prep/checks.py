@@ -147,20 +147,27 @@ def check_spectra(
     if "band_order" in accept:
         return "band order: not checked (accepted)"
     index = {n: clear[:, k] for k, n in enumerate(names)}
-    ndvi = (index["B08"] - index["B04"]) / np.maximum(index["B08"] + index["B04"], 1e-6)
-    swapped = (ndvi < -0.4) & (index["B04"] > 0.15)
-    if swapped.sum() > max(MIN_PIXELS, 0.2 * len(clear)):
-        _fail_order(label, "B04 is far above B08", "near infrared above red on most land")
+    land = clear.max(axis=1) > 0.1
+    for a, b, least, most in LAND:
+        ratio = np.maximum(index[a][land], DARK) / np.maximum(index[b][land], DARK)
+        odd = int(((ratio < least) | (ratio > most)).sum())
+        if odd > max(MIN_PIXELS, ODD_SHARE * len(ratio)):
+            _fail_order(
+                label, f"{odd} of {len(ratio)} land pixels have another {a} / {b}", f"{least} to {most} at most"
+            )
     checked = []
+    # Chosen by B8A against B11: when one of these is exchanged, its own rules fail within whatever is chosen.
+    wet = index["B8A"] > 1.5 * index["B11"]
+    dry = index["B11"] > 1.1 * index["B8A"]
     for kind, chosen, rules in (
-        ("vegetated", ndvi > 0.6, VEGETATION),
-        ("bare", (ndvi > 0.05) & (ndvi < 0.25) & (index["B11"] > 0.15), SOIL),
+        ("vegetated", wet & (index["B8A"] > 0.2), VEGETATION),
+        ("bare", dry & (index["B11"] > 0.15), SOIL),
     ):
         if chosen.sum() < MIN_PIXELS:
             continue
         middle = {n: float(np.median(v[chosen])) for n, v in index.items()}
         for a, b, least, most in rules:
-            ratio = middle[a] / max(middle[b], 1e-4)
+            ratio = max(middle[a], DARK) / max(middle[b], DARK)
             if not least <= ratio <= most:
                 found = f"at {chosen.sum()} {kind} pixels the medians are {a} {middle[a]:.3f} and {b} {middle[b]:.3f}"
                 _fail_order(label, found, f"{a} between {least} and {most} times {b}")
@@ -168,6 +175,10 @@ def check_spectra(
     return "band order: agrees at " + ", ".join(checked) if checked else "band order: not checked (too few pixels)"
 
 
+LAND = (("B07", "B06", 0.9, 1.6), ("B8A", "B08", 0.75, 1.45), ("B12", "B11", 0.2, 1.15))
+"""(a, b, least and most of a / b at nearly every land pixel)."""
+ODD_SHARE = 0.25
+DARK = 0.02  # reflectance below which a ratio says nothing
 # (a, b, least and most of median a / median b). Wide: they part exchanged bands, not kinds of vegetation.
 VEGETATION = (
     ("B03", "B02", 1.0, 9.0),
@@ -184,6 +195,11 @@ VEGETATION = (
 SOIL = (
     ("B03", "B02", 1.0, 3.0),
     ("B04", "B03", 1.0, 3.0),
+    ("B05", "B04", 0.9, 1.6),
+    ("B06", "B05", 0.9, 1.6),
+    ("B07", "B06", 0.95, 1.5),
+    ("B08", "B07", 0.8, 1.5),
+    ("B8A", "B08", 0.8, 1.3),
     ("B11", "B04", 1.0, 5.0),
     ("B12", "B11", 0.4, 1.1),
 )
