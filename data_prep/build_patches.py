@@ -5,13 +5,14 @@ in an order drawn by the seed. Memory holds one location, whatever the number of
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from data_prep.cut import CropConfig, cut, plan, smallest_shapes
 from data_prep.manifest import describe_crops, describe_source, describe_split, is_simulated
+from data_prep.series import Progress
 from data_prep.shards import Spool, Statistics
 from data_prep.split import Part, SplitConfig, assign_sites, parts
 from eomm.cube import Cube, open_cube, to_date
@@ -38,7 +39,7 @@ def build_patches(
     shard_records: int = 256,
     seed: int = 0,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Cut the records of a training set from finished cubes; the order of `cubes` does not matter.
 
@@ -58,7 +59,7 @@ def build_patches(
         shard_records: at most so many records in a file.
         seed: of the drawn split and of the order of records.
         overwrite: replace an existing set.
-        progress: called with (locations done, locations in all).
+        progress: called with ("cutting patches", locations done, locations in all).
 
     Raises:
         UsageError: `out` exists; simulated and real cubes mixed; a split that cannot be made or is empty.
@@ -102,7 +103,7 @@ def build_patches(
                     if place.split == "train":
                         statistics.add(patch)
                 if progress:
-                    progress(done + 1, len(locations))
+                    progress("cutting patches", done + 1, len(locations))
             _check_kept(split, spool.counts, skipped, config)
             files = spool.to_shards(shard_records=shard_records, seed=seed)
         finally:

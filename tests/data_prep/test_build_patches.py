@@ -215,7 +215,9 @@ def test_statistics_are_those_of_the_train_records_alone(cubes, tmp_path):
 
 
 def test_tensorflow_datasets_opens_the_set_and_the_manifest_says_what_it_is(cubes, tmp_path):
-    out = build_patches(tmp_path / "r", cubes=cubes, split=SplitConfig(fractions={"test": 0.3}), **SMALL)
+    split, told = SplitConfig(fractions={"test": 0.3}), []
+    out = build_patches(tmp_path / "r", cubes=cubes, split=split, progress=lambda *at: told.append(at), **SMALL)
+    assert told[-1] == ("cutting patches", len(told), len(told))
     records = open_records(out, expect={"s2": SENTINEL2, "s1": SENTINEL1})
     records.verify()
     source = tfds.builder_from_directory(out).as_data_source()
