@@ -32,6 +32,8 @@ class Objective:
         sam: weight of the spectral angle beside the mean absolute error.
         next_same_orbit: a visible target decodes the next acquisition of its orbit instead of itself, whose
             speckle is not worth learning.
+        series: acquisitions of a record used at once, a run of them drawn at random; 0 uses all. Long radar
+            series cost features of acquisitions that few targets see.
         prefixes: lengths to which embeddings are cut at random, so that prefixes are embeddings too.
     """
 
@@ -46,7 +48,19 @@ class Objective:
     target_weight: float = 0.5
     sam: float = 0.1
     next_same_orbit: bool = False
+    series: int = 0
     prefixes: tuple[int, ...] = ()
+
+
+def draw_series(rng: Array, data: Mapping[str, Array], length: int) -> Mapping[str, Array]:
+    """Per sample a run of `length` consecutive acquisitions, padding avoided where the series is long enough."""
+    time = data["day"].shape[1]
+    if not 0 < length < time:
+        return data
+    spare = jnp.maximum(data["present"].astype(jnp.int32).sum(1) - length, 0)
+    start = jax.random.randint(rng, spare.shape, 0, spare + 1)
+    take = jax.vmap(lambda x, s: jax.lax.dynamic_slice_in_dim(x, s, length))
+    return {name: take(x, start) for name, x in data.items()}
 
 
 def borrow_clouds(rng: Array, valid: Shaped[Array, "b t y x"], share: float) -> Bool[Array, "b t y x"]:

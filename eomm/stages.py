@@ -23,6 +23,7 @@ from eomm.objective import (
     borrow_clouds,
     cut_prefix,
     draw_queries,
+    draw_series,
     draw_targets,
     hide,
     nearest_acquisition,
@@ -90,8 +91,8 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
         return {"encoder": encoder.init(first), "decoder": decoder.init(second)}
 
     def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> tuple[Array, dict[str, SumCount]]:
-        data = batch[name]
-        clouds, where, what, which, prefix = jax.random.split(rng, 5)
+        clouds, where, what, which, prefix, when = jax.random.split(rng, 6)
+        data = draw_series(when, batch[name], objective.series)
         seen = borrow_clouds(clouds, data["valid"], objective.borrowed_clouds)
         inside = interface.crop(seen, encoder.halo)
         meta = {k: data[k] for k in META}
@@ -126,9 +127,10 @@ def check_crop(encoder: interface.Encoder, shape: Any, objective: Objective, whe
     least = 2 * encoder.halo + 1
     if min(shape.height, shape.width) < least:
         raise UsageError(f"{where}: crops are {shape.height} x {shape.width} px; the encoder needs {least} or more")
-    if shape.acquisitions < objective.targets:
+    acquisitions = min(objective.series or shape.acquisitions, shape.acquisitions)
+    if acquisitions < objective.targets:
         raise UsageError(
-            f"{where}: records hold {shape.acquisitions} acquisitions, fewer than the {objective.targets} targets drawn"
+            f"{where}: records hold {acquisitions} acquisitions, fewer than the {objective.targets} targets drawn"
         )
     if objective.reach_px > encoder.halo:
         raise UsageError(f"config.objective.reach_px is {objective.reach_px}, the crop's margin only {encoder.halo}")

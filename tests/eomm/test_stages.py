@@ -11,7 +11,7 @@ from eomm.errors import ContractError, DataError, UsageError
 from eomm.losses import mean_absolute_error, spectral_angle
 from eomm.modalities import SENTINEL1_SIGMA0
 from eomm.model import load_model, save_model
-from eomm.objective import Objective, draw_targets, hide, nearest_acquisition
+from eomm.objective import Objective, draw_series, draw_targets, hide, nearest_acquisition
 from eomm.stages import build_stage
 from tests.eomm.helpers import random_batch, shapes_of
 
@@ -25,7 +25,7 @@ def records(batch):
 
 def pretrain_config(name, **objective):
     sar = name == "s1"
-    extra = {"sam": 0.0, "next_same_orbit": True} if sar else {}
+    extra = {"sam": 0.0, "next_same_orbit": True, "series": 8} if sar else {}
     return ConfigDict(
         {
             "stage": "pretrain",
@@ -98,6 +98,18 @@ def test_padding_is_never_a_target_while_there_are_others(batch):
     for seed in range(20):
         targets = np.asarray(draw_targets(jax.random.key(seed), jnp.asarray(valid), 4))
         assert (targets < 5).all() and all(len(set(row)) == 4 for row in targets.tolist())
+
+
+def test_a_drawn_series_is_a_run_without_padding(batch):
+    data = {k: jnp.asarray(v) for k, v in batch["s1"].items()}
+    data["present"] = data["present"].at[0, 9:].set(0)
+    for seed in range(10):
+        got = draw_series(jax.random.key(seed), data, 6)
+        assert got["values"].shape[:2] == (2, 6) and (got["present"] == 1).all()
+        for i in range(2):
+            start = int(np.flatnonzero(data["day"][i] == got["day"][i, 0])[0])
+            np.testing.assert_array_equal(got["values"][i], data["values"][i, start : start + 6])
+    assert draw_series(jax.random.key(0), data, 14) is data
 
 
 def test_hiding_takes_the_target_or_everything_within_the_gap():

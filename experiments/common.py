@@ -1,0 +1,60 @@
+"""What the shipped experiments share. A configuration is plain values; every one can be overridden by name."""
+
+from ml_collections import ConfigDict
+
+
+def base() -> ConfigDict:
+    """Values common to both stages."""
+    config = ConfigDict()
+    config.seed = 0
+    config.steps = 4000
+    config.data = ConfigDict({"records": "", "split": "train", "validation": "", "batch_size": 2, "threads": 2})
+    config.optimiser = ConfigDict(
+        {"learning_rate": 1.5e-3, "warmup_steps": 100, "weight_decay": 0.02, "clip": 1.0, "schedule": "cosine"}
+    )
+    config.mesh = ConfigDict({"data": -1, "fsdp": 1})
+    config.log_every = 50
+    config.save_every = 500
+    config.validate_every = 500
+    return config
+
+
+def objective() -> ConfigDict:
+    """The objective for an optical modality; see `eomm.objective.Objective`."""
+    return ConfigDict(
+        {
+            "targets": 8,
+            "queries": 16,
+            "hidden": 0.5,
+            "hidden_neighbours": 0.6,
+            "gap_days": (5, 60),
+            "borrowed_clouds": 0.15,
+            "target_weight": 0.5,
+            "sam": 0.1,
+            "next_same_orbit": False,
+            "series": 0,
+            "prefixes": (7, 16, 32),
+        }
+    )
+
+
+def radar_objective() -> ConfigDict:
+    """The same for radar: no spectral angle, and a visible target decodes the next pass of its orbit."""
+    options = objective()
+    options.sam = 0.0
+    options.next_same_orbit = True
+    options.series = 48
+    return options
+
+
+def pretrain(modality: str) -> ConfigDict:
+    """Stage one for a modality, at the default size."""
+    config = base()
+    config.stage = "pretrain"
+    config.modality = modality
+    config.encoder = ConfigDict(
+        {"code": "eomm.models.context", "size": "base", "frames": (8, 8), "use_orbit": False, "dtype": "float32"}
+    )
+    config.decoder = ConfigDict({"width": 128, "dtype": "float32"})
+    config.objective = objective()
+    return config

@@ -1,0 +1,25 @@
+"""Train the fusion head over the frozen encoders of `experiments/s2.py` and `experiments/s1.py`.
+
+    eomm train --config experiments/fusion.py --workdir runs/fusion --config.data.records=records \\
+        --config.encoders=runs/s2/model,runs/s1/model
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import common
+
+
+def get_config() -> ConfigDict:
+    """The configuration."""
+    config = common.base()
+    config.stage = "fuse"
+    config.steps = 2000
+    config.reference = "s2"
+    config.encoders = ("runs/s2/model", "runs/s1/model")
+    config.code = ()
+    config.drop = 0.25
+    config.fusion = ConfigDict(
+        {"dim": 64, "width": 64, "heads": 4, "layers": 2, "max_offset_days": 12, "dtype": "float32"}
+    )
+    config.objective = ConfigDict({"s2": common.objective(), "s1": common.radar_objective()})
+    return config
