@@ -1,0 +1,111 @@
+"""Load an experiment's configuration and override its values. Not the experiments themselves (experiments/).
+
+An experiment is Python code that the user names: a file, or an installed module. It is run by design; overrides
+are only ever parsed as values.
+"""
+
+import ast
+import difflib
+import importlib
+import importlib.util
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from eomm.errors import UsageError
+
+_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def load_config(experiment: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
+    """Run `get_config()` of an experiment and apply overrides; the result is locked against unknown keys.
+
+    Args:
+        experiment: path of a Python file, such as "experiments/s2.py"; where there is no such file, the installed
+            module of that name ("experiments.s2").
+        overrides: such as "--config.optimiser.learning_rate=1e-3" or "seed=1"; later ones win. Each is parsed as
+            the type of the value it replaces; tuples are comma-separated.
+
+    Raises:
+        UsageError: no such experiment, it has no `get_config`, an unknown key, or a value of another type.
+    """
+    module = _load_module(str(experiment))
+    if not callable(getattr(module, "get_config", None)):
+        raise UsageError(f"{experiment}: has no function get_config(); see experiments/ for examples")
+    config = module.get_config()
+    if not isinstance(config, ConfigDict):
+        raise UsageError(f"{experiment}: get_config() returned {type(config).__name__}, expected a ConfigDict")
+    for override in overrides:
+        _apply(config, override)
+    return config.lock()
+
+
+def flatten(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value with its dotted key, in the configuration's order; lists become tuples, nested dicts are opened."""
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", tuple(value) if isinstance(value, list) else value
+
+
+def _load_module(experiment: str) -> ModuleType:
+    path = Path(experiment)
+    if path.is_file():
+        spec = importlib.util.spec_from_file_location(f"eomm_experiment_{path.stem}", path)
+        if spec is None or spec.loader is None:
+            raise UsageError(f"{path}: not a Python file; an experiment ends in .py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+    name = experiment.removesuffix(".py").replace("/", ".")
+    try:
+        return importlib.import_module(name)
+    except (ModuleNotFoundError, TypeError, ValueError) as e:  # the latter two: not a module's name at all
+        if isinstance(e, ModuleNotFoundError) and e.name and not f"{name}.".startswith(f"{e.name}."):
+            raise  # the experiment exists and imports something that does not
+        raise UsageError(f"{experiment}: neither a file nor an installed module; try experiments/s2.py") from e
+
+
+def _apply(config: ConfigDict, override: str) -> None:
+    key, equals, text = override.removeprefix("--").removeprefix("config.").partition("=")
+    if not equals:
+        raise UsageError(f"{override}: expected --config.KEY=VALUE")
+    values = dict(flatten(config))
+    if key not in values:
+        close = difflib.get_close_matches(key, values, n=3, cutoff=0.5)
+        close += [k for k in values if k.split(".")[-1] == key.split(".")[-1] and k not in close]
+        close += [k for k in values if k.startswith(f"{key}.") and k not in close]
+        hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(values)}"
+        raise UsageError(f"{override}: the configuration has no value {key!r}; {hint}")
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        config = config[parent]
+    try:
+        value = _parse(text, config[leaf], config.get_type(leaf))
+    except (ValueError, SyntaxError, KeyError) as e:
+        raise UsageError(f"{override}: {text!r} is not {_describe(config.get_type(leaf))}") from e
+    with config.ignore_type():  # lists become tuples, ints may replace an empty value
+        config[leaf] = value
+
+
+def _parse(text: str, old: Any, kind: type) -> Any:
+    if kind is bool:
+        return _BOOLEANS[text.lower()]
+    if kind in (int, float, str):
+        return kind(text)
+    if kind in (list, tuple):
+        items = [t.strip() for t in text.strip("()[]").split(",") if t.strip()]
+        return tuple(_parse(t, None, type(old[0]) if old else type(None)) for t in items)
+    try:  # no type is known: a literal, or else a string
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _describe(kind: type) -> str:
+    names = {bool: "true or false", int: "a whole number", float: "a number"}
+    return names.get(kind, "a comma-separated list of values of the type it has now")
