@@ -1,0 +1,144 @@
+"""Records to batches of NumPy arrays: order, hosts, threads, exact position. No JAX in here.
+
+The order is drawn over the whole split and cut into global batches before hosts take their rows, so that global
+batch k holds the same records in the same rows on 1, 2 or 4 hosts, and the position is one number: the next batch.
+"""
+
+import bisect
+import itertools
+from collections.abc import Sequence
+
+import grain
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from eomm.errors import DataError, UsageError
+from eomm.patches import Codec, Patch, PatchShape, RecordSet
+
+Batch = dict[str, dict[str, np.ndarray]]  # {modality: {field: [b, ...]}}
+
+
+class RecordSource:
+    """Random access to the decoded records of one split; only the modalities asked for are decoded.
+
+    Args:
+        records: an opened record set.
+        split: which of its splits.
+        modalities: names; all of the set where None.
+
+    Raises:
+        DataError: the split or a shard is missing; on reading, a record is damaged.
+        UsageError: the set has no such modality.
+    """
+
+    def __init__(self, records: RecordSet, *, split: str, modalities: Sequence[str] | None = None):
+        self.shapes = _shapes(records, modalities)
+        self._codec = Codec(self.shapes)  # fields of other modalities are skipped while decoding
+        self._files = records.files(split)
+        counts = {records.path / f["name"]: f["records"] for f in records.manifest["files"]}
+        self._ends = list(itertools.accumulate(counts[f] for f in self._files))
+        # With explicit counts no shard is opened before it is read, and a shard whose index is damaged, which
+        # array_record reports as an empty one, fails by name instead of vanishing from the epoch.
+        paths = [f"{f}[0:{counts[f]}]" for f in self._files if counts[f]]
+        self._raw = grain.sources.ArrayRecordDataSource(paths) if paths else []
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> Patch:
+        try:
+            return self._codec.decode(self._raw[index])
+        except (RuntimeError, ValueError, KeyError, DecodeError) as e:
+            shard = bisect.bisect_right(self._ends, index)
+            row = index - (self._ends[shard - 1] if shard else 0)
+            raise DataError(
+                f"{self._files[shard]}: record {row} cannot be read ({str(e)[:200]}); the shard is damaged, "
+                "copy it again or cut the records again"
+            ) from e
+
+
+def batches(
+    records: RecordSet,
+    *,
+    split: str,
+    batch_size: int,
+    seed: int,
+    modalities: Sequence[str] | None = None,
+    shuffle: bool = True,
+    repeat: bool = True,
+    process_index: int = 0,
+    process_count: int = 1,
+    threads: int = 2,
+) -> grain.DatasetIterator[Batch]:
+    """Iterate over this host's rows of the global batches, `batch_size // process_count` records each.
+
+    Rows [i * local, (i + 1) * local) of every global batch belong to host i. `get_state()` is
+    `{"next_index": k}`, k being the number of batches taken: restoring it, on any number of hosts and threads,
+    continues with the same global batch. Without `repeat` the last batch is filled up with empty records
+    (`present` and `valid` all 0). Close the iterator after use: it holds threads.
+
+    Args:
+        records: an opened record set.
+        split: which of its splits.
+        batch_size: records in a global batch, over all hosts.
+        seed: of the order; every epoch has another one.
+        modalities: names; all of the set where None.
+        shuffle: whether to draw an order at all.
+        repeat: whether to go on for ever.
+        process_index: this host.
+        process_count: number of hosts.
+        threads: that read and decode, each a batch at a time; 0 reads in the caller's thread.
+
+    Raises:
+        DataError: the split is empty or missing; while iterating, a record is damaged.
+        UsageError: the set lacks a modality, or the batch cannot be divided among the hosts.
+    """
+    if batch_size < 1 or batch_size % process_count:
+        raise UsageError(f"batch_size {batch_size} cannot be divided among {process_count} hosts; choose a multiple")
+    source = RecordSource(records, split=split, modalities=modalities)
+    if not len(source):
+        raise DataError(f"{records.path}: split {split!r} has no records; cut more patches or choose another split")
+    local = batch_size // process_count
+    rows = slice(process_index * local, (process_index + 1) * local)
+
+    def read(indices: np.ndarray) -> Batch:
+        return stack([source[int(i)] for i in indices[rows]], source.shapes, count=local)
+
+    order = grain.MapDataset.range(len(source)).seed(seed)
+    if shuffle:
+        order = order.shuffle()
+    if repeat:
+        order = order.repeat()  # each epoch is shuffled anew
+    # A prefetched element is a whole batch, so the buffer is kept short: `threads` batches ahead.
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
+    dataset = order.batch(batch_size, drop_remainder=repeat).map(read).to_iter_dataset(options)
+    return dataset.__iter__()
+
+
+def count_batches(records: RecordSet, *, split: str, batch_size: int) -> int:
+    """How many batches `batches(…, repeat=False)` yields."""
+    return -(-records.count(split) // batch_size)
+
+
+def stack(patches: Sequence[Patch], shapes: dict[str, PatchShape], *, count: int) -> Batch:
+    """Patches to a batch of `count` rows; rows beyond the patches are empty (all fields 0)."""
+
+    def column(name: str, field: str, dims: tuple[int, ...], dtype: type) -> np.ndarray:
+        array: np.ndarray = np.zeros((count, *dims), dtype)
+        for row, patch in enumerate(patches):
+            array[row] = patch[name][field]
+        return array
+
+    return {
+        name: {field: column(name, field, *spec) for field, spec in shape.fields().items()}
+        for name, shape in shapes.items()
+    }
+
+
+def _shapes(records: RecordSet, modalities: Sequence[str] | None) -> dict[str, PatchShape]:
+    unknown = [m for m in modalities or () if m not in records.shapes]
+    if unknown:
+        raise UsageError(
+            f"{records.path}: has no modality {', '.join(map(repr, unknown))}; it has {', '.join(records.shapes)}"
+        )
+    return {m: records.shapes[m] for m in modalities or records.shapes}

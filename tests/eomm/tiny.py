@@ -1,0 +1,115 @@
+"""A record set, a stage and a configuration so small that training takes a second; run as a script to be killed."""
+
+import dataclasses
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from array_record.python.array_record_module import ArrayRecordWriter
+from ml_collections import ConfigDict
+
+from eomm.modalities import SENTINEL1, SENTINEL2
+from eomm.patches import Codec, PatchShape, finish_records, open_records, sha256, shard_name
+
+SHAPES = {
+    "s2": PatchShape(modality=SENTINEL2, acquisitions=3, height=4, width=4),
+    "s1": PatchShape(modality=SENTINEL1, acquisitions=5, height=4, width=4),
+}
+POISON = 31000  # a value that makes the stage's loss NaN
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TinyStage:
+    name: str = "tiny"
+    modalities: tuple[str, ...] = ("s2",)
+    init: Callable[..., Any]
+    loss: Callable[..., Any]
+    model: Callable[..., Any] = dict
+    frozen: Any
+
+
+def make_patch(rng, number):
+    patch = {"site": "a", "row": number, "col": 0}
+    for name, shape in SHAPES.items():
+        patch[name] = {f: rng.integers(0, 2000, dims).astype(t) for f, (dims, t) in shape.fields().items()}
+        patch[name] |= {"valid": rng.integers(0, 2, patch[name]["valid"].shape).astype(np.uint8)}
+        patch[name]["day"][:] = number  # so that a batch tells which records it holds
+    return patch
+
+
+def make_records(path, *, train=24, validation=5, poisoned=(), seed=0):
+    path.mkdir(parents=True)
+    rng, files, number = np.random.default_rng(seed), [], 0
+    for split, count in {"train": train, "validation": validation}.items():
+        for i in range(2):
+            file = path / shard_name(split, i, 2)
+            writer, part = ArrayRecordWriter(str(file), "group_size:1"), range(i, count, 2)
+            for _ in part:
+                patch = make_patch(rng, number)
+                if number in poisoned:
+                    patch["s2"]["values"][0] = POISON
+                writer.write(Codec(SHAPES).encode(patch))
+                number += 1
+            writer.close()
+            entry = {"name": file.name, "split": split, "records": len(part)}
+            files.append({**entry, "bytes": file.stat().st_size, "sha256": sha256(file)})
+    finish_records(path, shapes=SHAPES, files=files, manifest={})
+    return open_records(path)
+
+
+def make_stage(target_scale=0.5):
+    """A linear map to the bands in reverse order, with noise and dropout that depend on the step's rng."""
+
+    def init(rng):
+        return {"layer": {"kernel": jax.random.normal(rng, (10, 10)) * 0.1, "bias": jnp.zeros(10)}}
+
+    def loss(params, frozen, batch, rng):
+        values, valid = batch["s2"]["values"], batch["s2"]["valid"].astype(jnp.float32)
+        x = values.astype(jnp.float32) / 1000
+        noisy = x + 0.01 * jax.random.uniform(rng, (*x.shape[:1], 1, 1, 1, 1))
+        predicted = noisy @ params["layer"]["kernel"] + params["layer"]["bias"]
+        total = jnp.sum(jnp.mean((predicted - frozen["scale"] * x[..., ::-1]) ** 2, -1) * valid)
+        count = jnp.sum(valid)
+        total = jnp.where(jnp.any(values == POISON), jnp.nan, total)
+        return total / jnp.maximum(count, 1e-6), {"squared_error": (total, count), "targets": (count, jnp.ones(()))}
+
+    return TinyStage(init=init, loss=loss, frozen={"scale": np.float32(target_scale)})
+
+
+def make_config(**changes):
+    config = ConfigDict({"seed": 3, "steps": 50, "log_every": 4, "save_every": 10, "validate_every": 20})
+    config.data = ConfigDict({"split": "train", "batch_size": 8, "threads": 1})
+    config.optimiser = ConfigDict(
+        {"learning_rate": 0.05, "warmup_steps": 5, "schedule": "cosine", "weight_decay": 0.01, "clip": 1.0}
+    )
+    config.mesh = ConfigDict({"data": -1, "fsdp": 1})
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def die_at_batch(number, how):
+    """Send this process a signal when batch `number` is asked for."""
+    from eomm import mesh
+
+    to_global, calls = mesh.to_global, iter(range(10**9))
+
+    def counted(*arguments):
+        if next(calls) == number:
+            os.kill(os.getpid(), how)
+        return to_global(*arguments)
+
+    mesh.to_global = counted
+
+
+if __name__ == "__main__":  # tiny.py RECORDS WORKDIR BATCH SIGNAL [key=value of mesh]
+    from eomm.train import train
+
+    die_at_batch(int(sys.argv[3]), getattr(signal, sys.argv[4]))
+    changes = {k: int(v) for k, v in (a.split("=") for a in sys.argv[5:])}
+    train(make_stage(), config=make_config(**changes), records=open_records(sys.argv[1]), workdir=Path(sys.argv[2]))
