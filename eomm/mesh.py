@@ -1,0 +1,113 @@
+"""Devices to a mesh, and which array lies where. Not the training step (train.py).
+
+Two axes: `data` splits the batch only, `fsdp` splits the batch and the state. State is placed by ordered (regex, rule)
+pairs over parameter paths; what no pair matches is replicated.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from eomm.errors import UsageError
+
+AXES = ("data", "fsdp")
+
+Rule = str | tuple[str | None, ...]
+"""How an array is split: "replicate"; "fsdp", its largest axis divisible by the mesh's `fsdp` size, the last of
+equals, and replicated where none is; or a mesh axis (or None) per array axis."""
+
+RULES: tuple[tuple[str, Rule], ...] = (("", "fsdp"),)
+"""The default: everything by the fsdp rule, which replicates where that mesh axis has size 1."""
+
+
+def make_mesh(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh with axes `data` and `fsdp`; -1 takes the devices that remain, and absent axes have size 1.
+
+    Axes are Auto: the compiler inserts communication (Explicit ones, make_mesh's default, fail in Linen's Conv).
+
+    Raises:
+        UsageError: unknown axes, more than one -1, or sizes that do not use every device.
+    """
+    devices = list(jax.devices()) if devices is None else list(devices)
+    unknown = set(sizes) - set(AXES)
+    shape = [int(sizes.get(axis, 1)) for axis in AXES]
+    rest, known = shape.count(-1), math.prod(s for s in shape if s != -1)
+    if unknown or rest > 1 or known < 1 or len(devices) % known:
+        raise UsageError(
+            f"mesh {dict(sizes)}: does not fit {len(devices)} devices; axes are data and fsdp, one may be -1"
+        )
+    shape = [len(devices) // known if s == -1 else s for s in shape]
+    if math.prod(shape) != len(devices):
+        raise UsageError(f"mesh {dict(sizes)}: uses {math.prod(shape)} of {len(devices)} devices; set one axis to -1")
+    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """A whole copy on every device."""
+    return NamedSharding(mesh, P())
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """The first axis split over all devices."""
+    return NamedSharding(mesh, P(AXES))
+
+
+def state_sharding(abstract: Any, mesh: Mesh, rules: Sequence[tuple[str, Rule]] = RULES) -> Any:
+    """A tree of shardings for a tree of arrays or ShapeDtypeStructs.
+
+    Args:
+        abstract: the state; a leaf's path is its keys joined by "/".
+        mesh: from `make_mesh`.
+        rules: ordered (regex, rule); the first whose regex is found in a path decides, and none means replicated.
+    """
+
+    def place(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+        name = path_name(path)
+        rule = next((rule for regex, rule in rules if re.search(regex, name)), "replicate")
+        return NamedSharding(mesh, _spec(rule, leaf.shape, mesh, name))
+
+    return jax.tree_util.tree_map_with_path(place, abstract)
+
+
+def path_name(path: tuple[Any, ...]) -> str:
+    """A leaf's path as rules see it, such as "params/block_0/kernel"."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def to_global(batch: Any, sharding: NamedSharding, batch_size: int) -> Any:
+    """This host's rows of a batch (NumPy) to global arrays of `batch_size` rows."""
+
+    def put(rows: np.ndarray) -> jax.Array:
+        # The global shape is always given: inferred, uneven hosts silently got different shapes.
+        return jax.make_array_from_process_local_data(sharding, rows, (batch_size, *rows.shape[1:]))
+
+    return jax.tree.map(put, batch)
+
+
+def check_batch_size(batch_size: int, mesh: Mesh) -> None:
+    """Raise UsageError unless a batch divides evenly among the devices."""
+    if batch_size < 1 or batch_size % mesh.size:
+        raise UsageError(
+            f"batch_size {batch_size} cannot be divided among {mesh.size} devices; choose a multiple of {mesh.size}"
+        )
+
+
+def _spec(rule: Rule, shape: tuple[int, ...], mesh: Mesh, name: str) -> P:
+    if rule == "replicate":
+        return P()
+    if rule == "fsdp":
+        size = mesh.shape["fsdp"]
+        divisible = [axis for axis, n in enumerate(shape) if n % size == 0 and n >= size]
+        if size == 1 or not divisible:
+            return P()
+        largest = max(divisible, key=lambda axis: (shape[axis], axis))
+        return P(*(None,) * largest, "fsdp")
+    if isinstance(rule, str) or len(rule) > len(shape) or not {a for a in rule if a} <= set(AXES):
+        raise UsageError(f"sharding rule {rule!r} does not fit {name!r} of shape {shape}; axes are data and fsdp")
+    return P(*rule)
