@@ -1,0 +1,59 @@
+"""From a configuration to the optax chain: clip, AdamW with decay by parameter path, warm-up and cosine."""
+
+import re
+from typing import Any
+
+import jax
+import optax
+from ml_collections import ConfigDict
+
+from eomm.errors import UsageError
+from eomm.mesh import path_name
+
+DECAY = r"kernel$|depthwise_\d+$"  # weights of layers; not biases, norms or learned tokens
+
+
+def make_schedule(options: ConfigDict, steps: int) -> optax.Schedule:
+    """Learning rate by number of updates: linear warm-up, then "cosine" to zero at `steps`, or "constant".
+
+    Raises:
+        UsageError: another schedule, or a warm-up that does not end before `steps`.
+    """
+    peak, warmup = options.learning_rate, options.warmup_steps
+    if not 0 <= warmup < max(steps, 1):
+        raise UsageError(f"config.optimiser.warmup_steps is {warmup}, expected fewer than config.steps, {steps}")
+    if options.schedule == "cosine":
+        after = optax.cosine_decay_schedule(peak, steps - warmup)
+    elif options.schedule == "constant":
+        after = optax.constant_schedule(peak)
+    else:
+        raise UsageError(f"config.optimiser.schedule is {options.schedule!r}, expected 'cosine' or 'constant'")
+    # The first update already moves: at 0 a warm-up step would be spent on nothing.
+    rise = optax.linear_schedule(peak / (warmup + 1), peak, warmup)
+    return optax.join_schedules([rise, after], [warmup]) if warmup else after
+
+
+def make_optimiser(options: ConfigDict, steps: int) -> optax.GradientTransformation:
+    """Clip by the global norm, then AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101).
+
+    Args:
+        options: learning_rate, warmup_steps, schedule, weight_decay, clip (0: none), and optionally `decay`, a regex
+            over parameter paths: what it is found in is decayed (default `DECAY`), and `b2`.
+        steps: of the whole run.
+
+    Raises:
+        UsageError: see `make_schedule`; or, on init, weight decay that matches no parameter.
+    """
+    pattern = options.get("decay", DECAY)
+
+    def decayed(params: Any) -> Any:
+        mask = jax.tree_util.tree_map_with_path(lambda path, _: bool(re.search(pattern, path_name(path))), params)
+        if options.weight_decay and not any(jax.tree.leaves(mask)):
+            names = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+            raise UsageError(f"config.optimiser.decay {pattern!r} matches no parameter; they are {', '.join(names)}")
+        return mask
+
+    adamw = optax.adamw(
+        make_schedule(options, steps), b2=options.get("b2", 0.999), weight_decay=options.weight_decay, mask=decayed
+    )
+    return optax.chain(optax.clip_by_global_norm(options.clip), adamw) if options.clip else adamw

@@ -1,0 +1,119 @@
+"""What is compiled: the pure training step of a stage, and its validation. Not the loop (train.py)."""
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from eomm.mesh import to_global
+from eomm.optimiser import make_optimiser, make_schedule
+from eomm.patches import RecordSet
+from eomm.pipeline import batches, count_batches
+
+if TYPE_CHECKING:
+    from eomm.stages import Stage
+
+Tree = Any
+Validate = Callable[[Tree, Tree, jax.Array], dict[str, float]]
+
+
+def make_step(
+    stage: "Stage", config: ConfigDict, abstract_batch: Tree
+) -> tuple[Callable[..., tuple[Tree, Tree]], Callable[[jax.Array], Tree]]:
+    """The pure functions (step, init) of a run; the caller compiles them.
+
+    `init(rng) -> state`. `step(state, root, frozen, batch) -> (state, report)` draws from `fold_in(root, step)`; one
+    whose loss or gradient is not finite keeps parameters and optimiser state and is counted. `report["sums"]` are
+    the metrics since the last multiple of log_every. They live in the state, so that a resumed run logs what an
+    uninterrupted one does.
+    """
+    optimiser = make_optimiser(config.optimiser, config.steps)
+    schedule = make_schedule(config.optimiser, config.steps)
+
+    def init(rng: jax.Array) -> Tree:
+        params = stage.init(rng)
+        _, metrics = jax.eval_shape(stage.loss, params, stage.frozen, abstract_batch, rng)
+        zero, nothing = jnp.zeros((), jnp.int32), (jnp.zeros(()), jnp.zeros(()))
+        return {
+            "params": params,
+            "opt_state": optimiser.init(params),
+            "step": zero,
+            "skipped": zero,
+            "bad_in_row": zero,
+            "sums": {name: nothing for name in sorted({"loss", "gradient_norm", *metrics})},
+        }
+
+    def step(state: Tree, root: jax.Array, frozen: Tree, batch: Tree) -> tuple[Tree, Tree]:
+        old = (state["params"], state["opt_state"])
+        rng = jax.random.fold_in(root, state["step"])
+        (loss, metrics), gradient = jax.value_and_grad(stage.loss, has_aux=True)(old[0], frozen, batch, rng)
+        norm = optax.tree.norm(gradient)
+        good = jnp.isfinite(loss) & jnp.isfinite(norm)
+        updates, opt_state = optimiser.update(gradient, old[1], old[0])
+        new = (optax.apply_updates(old[0], updates), opt_state)
+        params, opt_state = jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)
+        metrics = {"loss": (loss, 1.0), **metrics, "gradient_norm": (norm, 1.0)}
+        first = state["step"] % config.log_every == 0
+        sums = jax.tree.map(
+            lambda total, m: jnp.where(first, 0.0, total) + jnp.where(good, m, 0.0), state["sums"], metrics
+        )
+        bad = jnp.where(good, 0, 1)
+        counts = {
+            "step": state["step"] + 1,
+            "skipped": state["skipped"] + bad,
+            "bad_in_row": (state["bad_in_row"] + 1) * bad,
+            "sums": sums,
+        }
+        report = {**counts, "learning_rate": schedule(state["step"] - state["skipped"])}
+        return {"params": params, "opt_state": opt_state, **counts}, report
+
+    return step, init
+
+
+def make_validation(
+    stage: "Stage", config: ConfigDict, records: RecordSet, split: str | None, place: jax.sharding.NamedSharding
+) -> Validate | None:
+    """A function (params, frozen, rng) -> {metric: mean} over a fixed set with fixed draws; None without a split.
+
+    Rows that fill up the last batch are empty records, which count for nothing in a loss weighted by validity.
+    """
+    if split is None:
+        return None
+    batch_size = config.data.batch_size
+    count = count_batches(records, split=split, batch_size=batch_size)
+    count = min(count, config.get("validate_batches", None) or count)
+    evaluate = jax.jit(stage.loss)
+
+    def validate(params: Tree, frozen: Tree, rng: jax.Array) -> dict[str, float]:
+        data = batches(
+            records,
+            split=split,
+            batch_size=batch_size,
+            seed=0,
+            modalities=stage.modalities,
+            shuffle=False,
+            repeat=False,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            threads=config.data.get("threads", 2),
+        )
+        sums: dict[str, np.ndarray] = {}
+        with closing(data):
+            for k in range(count):
+                batch = to_global(next(data), place, batch_size)
+                loss, metrics = jax.device_get(evaluate(params, frozen, batch, jax.random.fold_in(rng, k)))
+                for name, pair in {"loss": (loss, 1.0), **metrics}.items():
+                    sums[name] = sums.get(name, np.zeros(2)) + np.asarray(pair, np.float64)
+        return means(sums)
+
+    return validate
+
+
+def means(sums: Mapping[str, Any]) -> dict[str, float]:
+    """{name: (sum, count)} to {name: mean}, without what counts nothing."""
+    return {name: float(total / count) for name, (total, count) in sums.items() if count > 0}
