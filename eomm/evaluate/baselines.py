@@ -1,0 +1,190 @@
+"""What a reconstruction must beat: a pixel's own series without learning, and linear models. NumPy, all pixels at once.
+
+A method gets a `Series` from which everything hidden has been removed, so that nothing hidden can leak into it.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int, Int32
+
+ALPHAS = tuple(10.0**k for k in range(-4, 4))  # ridge penalties tried, per row and unit variance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """The observations that a method may see, in physical units.
+
+    Attributes:
+        values: anything finite where not valid.
+        valid: of every pixel.
+        day: days since 1970-01-01, ascending.
+    """
+
+    values: Float32[np.ndarray, "t p c"]
+    valid: Bool[np.ndarray, "t p"]
+    day: Int32[np.ndarray, " t"]
+
+    def without(self, hidden: Bool[np.ndarray, " t"]) -> "Series":
+        """The series without the hidden acquisitions."""
+        keep = ~hidden
+        return Series(values=self.values[keep], valid=self.valid[keep], day=self.day[keep])
+
+    def at(self, index: Int[np.ndarray, " p"], exists: Bool[np.ndarray, " p"]) -> Float32[np.ndarray, "p c"]:
+        """Each pixel's values at its own acquisition, NaN where there is none."""
+        if not len(self.day):
+            return np.full(self.values.shape[1:], np.nan, np.float32)
+        return np.where(exists[:, None], self.values[index, np.arange(len(index))], np.float32(np.nan))
+
+
+def neighbours(
+    series: Series, day: int, count: int
+) -> list[tuple[Int[np.ndarray, " p"], Bool[np.ndarray, " p"], Int[np.ndarray, " p"]]]:
+    """The `count` valid observations up to `day`, nearest first, then the `count` after it.
+
+    Returns:
+        (index, exists, days from the target) per neighbour, each [pixels].
+    """
+    split = int(np.searchsorted(series.day, day, side="right"))
+    found = []
+    for valid, place in (
+        (series.valid[:split][::-1], lambda i: split - 1 - i),
+        (series.valid[split:], lambda i: split + i),
+    ):
+        seen = np.cumsum(valid, axis=0)
+        for rank in range(1, count + 1):
+            if not len(valid):
+                nothing = np.zeros(valid.shape[1], np.int64)
+                found.append((nothing, nothing.astype(bool), nothing))
+                continue
+            index = place(np.argmax(seen >= rank, axis=0))
+            exists = seen[-1] >= rank
+            found.append((index, exists, np.where(exists, series.day[index].astype(np.int64) - day, 0)))
+    return found
+
+
+def nearest(series: Series, day: int) -> Float32[np.ndarray, "p c"]:
+    """The valid observation nearest in time; of two equally near, the earlier. NaN where there is none."""
+    (i, has_before, before), (j, has_after, after) = neighbours(series, day, 1)
+    earlier = has_before & (~has_after | (-before <= after))
+    return series.at(np.where(earlier, i, j), has_before | has_after)
+
+
+def linear(series: Series, day: int) -> Float32[np.ndarray, "p c"]:
+    """Linear in time between the valid observations on both sides; beyond the ends the last one."""
+    (i, has_before, before), (j, has_after, after) = neighbours(series, day, 1)
+    both = has_before & has_after
+    share = np.where(both, -before / np.maximum(after - before, 1), np.where(has_before, 0.0, 1.0))
+    share = share.astype(np.float32)[:, None]
+    first = np.where((has_before)[:, None], series.at(i, has_before), series.at(j, has_after))
+    second = np.where((has_after)[:, None], series.at(j, has_after), first)
+    return first * (1 - share) + second * share
+
+
+def gaussian(series: Series, day: int, sigma_days: float) -> Float32[np.ndarray, "p c"]:
+    """Mean of the valid observations, weighted by a Gaussian of their distance in time. NaN where there is none."""
+    if not len(series.day):
+        return np.full(series.values.shape[1:], np.nan, np.float32)
+    exponent = -0.5 * ((series.day - day) / sigma_days)[:, None] ** 2
+    exponent = np.where(series.valid, exponent, -np.inf)
+    top = exponent.max(axis=0)
+    # relative to the nearest observation's weight, which would underflow in a long gap
+    weight = np.exp(exponent - np.where(np.isfinite(top), top, 0)).astype(np.float32)
+    with np.errstate(invalid="ignore"):
+        return (
+            np.einsum("tp,tpc->pc", weight, np.where(series.valid[..., None], series.values, 0))
+            / weight.sum(0)[:, None]
+        )
+
+
+INTERPOLATIONS: Mapping[str, Callable[[Series, int], Float32[np.ndarray, "p c"]]] = {
+    "nearest": nearest,
+    "linear": linear,
+    "gaussian_12": lambda series, day: gaussian(series, day, 12.0),
+    "gaussian_25": lambda series, day: gaussian(series, day, 25.0),
+}
+"""Baselines that learn nothing, by name."""
+
+
+def window_features(series: Series, day: int, count: int = 3) -> Float32[np.ndarray, "p f"]:
+    """The raw series round a target as a fixed number of columns, for linear models; finite where anything is valid.
+
+    Every interpolation, and of the `count` valid observations on each side the bands and the distance in days. What
+    is missing is filled from the nearest observation there is.
+    """
+    columns = [method(series, day) for method in INTERPOLATIONS.values()]
+    fill = columns[0]
+    for index, exists, days in neighbours(series, day, count):
+        columns.append(np.where(exists[:, None], series.at(index, exists), fill))
+        columns.append(np.where(exists, np.clip(days, -120, 120) / 60, 0).astype(np.float32)[:, None])
+        columns.append(exists.astype(np.float32)[:, None])
+    return np.concatenate(columns, axis=1)
+
+
+@dataclass(frozen=True)
+class Pca:
+    """Principal components: the best linear compression to as many numbers."""
+
+    mean: Float[np.ndarray, " f"]
+    components: Float[np.ndarray, "k f"]
+
+    def transform(self, x: Float[np.ndarray, "n f"]) -> Float[np.ndarray, "n k"]:
+        """Rows to components."""
+        return (x - self.mean) @ self.components.T
+
+    def reconstruct(self, x: Float[np.ndarray, "n f"]) -> Float[np.ndarray, "n f"]:
+        """Rows to components and back."""
+        return self.transform(x) @ self.components + self.mean
+
+
+def fit_pca(x: Float[np.ndarray, "n f"], count: int) -> Pca:
+    """Principal components of the rows of `x`; at most as many as columns."""
+    mean = x.mean(axis=0, dtype=np.float64)
+    covariance = np.cov((x - mean).T.astype(np.float64), bias=True)
+    _, vectors = np.linalg.eigh(np.atleast_2d(covariance))  # ascending
+    return Pca(mean, vectors[:, ::-1][:, :count].T)
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """A ridge regression on standardised columns; `penalty` was chosen by leaving groups out."""
+
+    mean: Float[np.ndarray, " f"]
+    scale: Float[np.ndarray, " f"]
+    weights: Float[np.ndarray, "f c"]
+    bias: Float[np.ndarray, " c"]
+    penalty: float
+
+    def predict(self, x: Float[np.ndarray, "n f"]) -> Float32[np.ndarray, "n c"]:
+        """Rows to predictions."""
+        return (((x - self.mean) / self.scale) @ self.weights + self.bias).astype(np.float32)
+
+
+def fit_ridge(
+    x: Float[np.ndarray, "n f"], y: Float[np.ndarray, "n c"], group: Int[np.ndarray, " n"], *, folds: int = 5
+) -> Ridge:
+    """Ridge regression whose penalty has the least absolute error on groups (dates) left out of the fit."""
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    rank = np.unique(group, return_inverse=True)[1]
+    fold = rank % folds
+    errors = np.zeros(len(ALPHAS))
+    for k in np.unique(fold):
+        train, test = fold != k, fold == k
+        if train.any():
+            errors += [np.abs(r.predict(x[test]) - y[test]).sum() for r in _ridges(x[train], y[train])]
+    best = int(np.argmin(errors))
+    return dataclasses.replace(_ridges(x, y)[best], penalty=ALPHAS[best])
+
+
+def _ridges(x: np.ndarray, y: np.ndarray) -> list[Ridge]:
+    mean, scale = x.mean(0), x.std(0)
+    scale = np.where(scale > 1e-9, scale, 1.0)
+    z, bias = (x - mean) / scale, y.mean(0)
+    values, vectors = np.linalg.eigh(z.T @ z / len(z))
+    moments = vectors.T @ (z.T @ (y - bias) / len(z))
+    return [
+        Ridge(mean, scale, vectors @ (moments / (np.maximum(values, 0) + alpha)[:, None]), bias, alpha)
+        for alpha in ALPHAS
+    ]

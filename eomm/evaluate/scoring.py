@@ -1,0 +1,165 @@
+"""One cube under one task, block by block: fit the linear baselines, then predict and tally. Memory holds a block."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float32, Int
+
+from eomm.cube import Cube, CubeGroup
+from eomm.errors import DataError
+from eomm.evaluate.baselines import INTERPOLATIONS, Pca, Series, fit_pca, window_features
+from eomm.evaluate.examples import Example
+from eomm.evaluate.predict import Batch, Predictor, Seen, read_batch
+from eomm.evaluate.ridges import Ridges, Sample, draw_rows
+from eomm.evaluate.tally import Tally
+from eomm.evaluate.task import Task
+from eomm.modalities import Modality
+from eomm.models.interface import Params
+
+ROWS_PER_DATE = 256  # of a block, to fit linear baselines on
+
+
+class Fitted:
+    """What was fitted on training dates: PCA of the bands, and the ridges of every gap."""
+
+    def __init__(self, pca: Pca, ridges: Mapping[int, Ridges]):
+        self.pca, self.ridges = pca, ridges
+
+
+class Site:
+    """One cube under one task; what `evaluate` does block by block."""
+
+    def __init__(self, predictor: Predictor, cube: Cube, task: Task, size: int, seed: int):
+        self.predictor, self.cube, self.task, self.size, self.seed = predictor, cube, task, size, seed
+        self.encoder = predictor.model.encoders[predictor.reference]
+        self.random: Params = self.encoder.init(jax.random.key(seed + 1))
+
+    @property
+    def modality(self) -> Modality:
+        """The contract of what is hidden."""
+        return self.group.modality
+
+    @property
+    def group(self) -> CubeGroup:
+        """The cube's series of what is hidden."""
+        return self.cube[self.predictor.reference]
+
+    def fit(
+        self, corners: Sequence[tuple[int, int]], *, fit_dates: int, probes: bool, tick: Callable[[], object]
+    ) -> Fitted:
+        """Fit PCA, and the linear probes of every gap, on training dates away from the unseen block."""
+        dates = np.flatnonzero(~self.task.is_test)
+        dates = dates[np.unique(np.linspace(0, len(dates) - 1, fit_dates).round().astype(int))]
+        samples = {gap: Sample() for gap in self.task.gaps} if probes else {}
+        spectra: list[np.ndarray] = []
+        # a quarter of the blocks is plenty for a few hundred coefficients
+        usable = [k for k in corners if self.task.may_fit(*k, self.size).any()]
+        for corner in usable[: max(2, -(-len(usable) // 4))]:
+            self._fit_block(corner, dates, samples, spectra)
+            tick()
+        if not sum(map(len, spectra)):
+            raise DataError(
+                f"{self.cube.path}: no valid pixel of a training date to fit baselines on; the unseen block and "
+                "its buffer must leave some, and some dates must not be test dates"
+            )
+        bands = len(self.modality.bands)
+        pca = fit_pca(np.concatenate(spectra), max(1, min(self.encoder.dim, bands - 1)))
+        ridges = {gap: s.fit(self.encoder.dim) for gap, s in samples.items() if s.truth}
+        return Fitted(pca, ridges)
+
+    def _fit_block(
+        self, corner: tuple[int, int], dates: Int[np.ndarray, " m"], samples: Mapping[int, Sample], spectra: list[Any]
+    ) -> None:
+        batch = self._read(self.predictor.reference, corner)
+        series = self._series(batch)
+        may = self.task.may_fit(*corner, self.size)
+        spectra += [series.values[t][series.valid[t] & may] for t in dates]
+        if not samples:
+            return
+        seen = self.predictor.see(self.predictor.reference, batch, self.task.is_test)
+        random = self._see_random(batch)
+        for gap, sample in samples.items():
+            hidden = self.task.hidden(dates, gap)
+            z = self._embeddings(seen, random, dates, hidden)
+            for i, t in enumerate(dates):
+                visible, day = series.without(hidden[i]), int(self.task.day[t])
+                rows = draw_rows(
+                    series.valid[t] & may & visible.valid.any(0), ROWS_PER_DATE, seed=(self.seed, *corner, int(t))
+                )
+                raw = window_features(visible, day)[rows]
+                group = np.full(len(rows), t)
+                sample.add({"raw": raw, **{k: v[i, rows] for k, v in z.items()}}, series.values[t][rows], group)
+
+    def score(self, corner: tuple[int, int], fitted: Fitted, tally: Tally, points: Sequence[Example]) -> None:
+        """Score every method at every gap on one block."""
+        task, name = self.task, self.predictor.reference
+        batch = self._read(name, corner)
+        series = self._series(batch)
+        truth, valid = series.values[task.targets], series.valid[task.targets]
+        regions = task.regions(*corner, self.size)
+        seen = self.predictor.see(name, batch, task.is_test)
+        random = self._see_random(batch) if fitted.ridges else None
+        others = {}
+        for other in self.predictor.others:
+            its = self.predictor.see(other, self._read(other, corner))
+            others[other] = self.predictor.embed_other(other, its, task.day[task.targets])
+        for gap in task.gaps:
+            hidden = task.hidden(task.targets, gap)
+            predicted: dict[str, Any] = dict(self.predictor.predict(seen, task.targets, hidden, others))
+            predicted |= self._baselines(series, hidden)
+            if random is not None:
+                z = self._embeddings(seen, random, task.targets, hidden)
+                predicted |= self._ridges(fitted.ridges[gap], z, series, hidden)
+            scored = valid & np.isfinite(predicted["linear"]).all(-1)
+            tally.add(str(gap), truth, predicted, {r: scored & m for r, m in regions.items()})
+            for point in points:
+                point.take(corner, self.size, gap, truth, scored, predicted)
+        seen = self.predictor.see(name, batch)
+        shown = self.predictor.predict(seen, task.targets, task.hidden_but_itself(), others)
+        shown = {"encoder": shown["encoder"], "pca": fitted.pca.reconstruct(truth)}
+        tally.add("visible", truth, shown, {r: valid & m for r, m in regions.items()})
+
+    def _baselines(self, series: Series, hidden: Bool[np.ndarray, "n t"]) -> dict[str, Any]:
+        days = self.task.day[self.task.targets]
+        return {
+            name: np.stack([method(series.without(h), int(d)) for h, d in zip(hidden, days, strict=True)])
+            for name, method in INTERPOLATIONS.items()
+        }
+
+    def _ridges(
+        self, ridges: Ridges, z: Mapping[str, Any], series: Series, hidden: Bool[np.ndarray, "n t"]
+    ) -> dict[str, Any]:
+        days = self.task.day[self.task.targets]
+        rows = [
+            ridges.predict({"raw": window_features(series.without(h), int(d)), **{k: v[i] for k, v in z.items()}})
+            for i, (h, d) in enumerate(zip(hidden, days, strict=True))
+        ]
+        return {name: np.stack([r[name] for r in rows]) for name in rows[0]}
+
+    def _see_random(self, batch: Batch) -> Seen:
+        return self.predictor.see(self.predictor.reference, batch, self.task.is_test, params=self.random)
+
+    def _embeddings(
+        self, seen: Seen, random: Seen, targets: Int[np.ndarray, " n"], hidden: Bool[np.ndarray, "n t"]
+    ) -> dict[str, Float32[np.ndarray, "n p d"]]:
+        trained = self.predictor.embed(seen, targets, hidden)
+        untrained = self.predictor.embed(random, targets, hidden, params=self.random)
+        flat = (len(targets), self.size**2, -1)
+        return {"trained": np.asarray(trained).reshape(flat), "random": np.asarray(untrained).reshape(flat)}
+
+    def _read(self, name: str, corner: tuple[int, int]) -> Batch:
+        halo = self.predictor.model.encoders[name].halo
+        return read_batch(self.cube, name, row=corner[0], col=corner[1], size=self.size, halo=halo)
+
+    def _series(self, batch: Batch) -> Series:
+        halo = self.encoder.halo
+        inner = slice(halo, halo + self.size)
+        values = self.modality.decode(batch["values"][0, :, inner, inner])
+        count, pixels = len(values), self.size**2
+        return Series(
+            values=values.reshape(count, pixels, -1),
+            valid=batch["valid"][0, :, inner, inner].reshape(count, pixels),
+            day=batch["day"][0],
+        )

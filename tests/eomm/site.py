@@ -1,0 +1,59 @@
+"""A tiny site and model for tests of evaluation and report: fields whose reflectance is linear in time, and radar."""
+
+import jax
+import numpy as np
+
+from eomm.cube import Acquisition, Grid, GroupSource, open_cube, write_cube
+from eomm.modalities import SENTINEL1, SENTINEL2
+from eomm.model import Model, build_parts
+from eomm.models.fusion import Fusion
+
+SIZE, FIRST, STEP, COUNT = 24, 17600, 8, 20
+DAYS = [FIRST + STEP * i for i in range(COUNT)]
+TEST_DAYS = [DAYS[i] for i in (4, 8, 11, 15)]
+OPTIONS = {"size": "tiny", "width": 16, "dim": 8, "frames": (3, 3)}
+
+
+def truth(day):
+    """Stored reflectance [y, x, band] of a day, linear in time, different in every pixel and band."""
+    y, x, c = np.mgrid[:SIZE, :SIZE, :10]
+    return (800 + 20 * y + 12 * x + 100 * c + (day - FIRST) * (1 + y % 4 + c)).astype(np.int16)
+
+
+def make_cube(path, *, site="a", simulated=False, clouds=0.0, change=None, s1=True, seed=0):
+    """`change` maps a day to what its stored values are replaced by."""
+    rng = np.random.default_rng(seed)
+    masks = rng.random((COUNT, SIZE, SIZE)) >= clouds
+    radar = rng.normal(-1400, 150, (COUNT, SIZE, SIZE, 2)).astype(np.int16)
+
+    def read(i):
+        values = (change or {}).get(DAYS[i], truth(DAYS[i]))
+        return np.where(masks[i][..., None], values, 0).astype(np.int16), masks[i]
+
+    grid = Grid(crs="LOCAL", transform=(10, 0, 0, 0, -10, 0), height=SIZE, width=SIZE)
+    groups = [GroupSource(modality=SENTINEL2, grid=grid, acquisitions=[Acquisition(day=d) for d in DAYS], read=read)]
+    if s1:
+        acquisitions = [Acquisition(day=d + 3, orbit="R1", direction="ascending", incidence_deg=39.0) for d in DAYS]
+        full = np.ones((SIZE, SIZE), bool)
+        groups.append(
+            GroupSource(modality=SENTINEL1, grid=grid, acquisitions=acquisitions, read=lambda i: (radar[i], full))
+        )
+    write_cube(path, site=site, groups=groups, provenance={"simulated": simulated})
+    return open_cube(path)
+
+
+def make_model(names=("s2",), *, fused=False, seed=0):
+    encoders, decoders, params, parts = {}, {}, {}, {}
+    for i, name in enumerate(names):
+        options = {"encoder": OPTIONS, "decoder": {"width": 16}}
+        encoder, decoder = build_parts({"s2": SENTINEL2, "s1": SENTINEL1}[name], **options)
+        first, second = jax.random.split(jax.random.key(seed + i))
+        encoders[name], decoders[name], parts[name] = encoder, decoder, options
+        params[name] = {"encoder": encoder.init(first), "decoder": decoder.init(second)}
+    fusion = (
+        Fusion.build({n: e.dim for n, e in encoders.items()}, {"dim": 8, "width": 16, "heads": 2}) if fused else None
+    )
+    if fusion:
+        params["fusion"] = fusion.init(jax.random.key(seed + 9))
+        parts["fusion"] = {"dim": 8, "width": 16, "heads": 2}
+    return Model(encoders=encoders, decoders=decoders, fusion=fusion, params=params, parts=parts, info={})
