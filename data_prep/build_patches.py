@@ -85,6 +85,7 @@ def build_patches(
         place
         for cube, share in zip(opened, shares, strict=True)
         for part in share
+        if part.split in split.cut
         for place in plan(cube, part, names, held_out=split.held_out_of(part.split), config=config)
     ]
     _check_not_empty(split, {place.split for place in locations}, opened, shares, config)
@@ -113,7 +114,7 @@ def build_patches(
             "seed": seed,
             "split": describe_split(split, opened, split_of, shares, config),
             "crop": describe_crops(config),
-            "counts": {s: {"records": spool.counts[s], "skipped": skipped[s]} for s in split.names},
+            "counts": {s: {"records": spool.counts[s], "skipped": skipped[s]} for s in split.cut},
             "statistics": statistics.to_dict(),
             "sources": [describe_source(c, names) for c in opened],
         }
@@ -174,7 +175,7 @@ def _check_held_out(split: SplitConfig, cubes: Sequence[Cube], reference: str) -
 def _check_not_empty(
     split: SplitConfig, found: set[str], cubes: Sequence[Cube], shares: Sequence[Sequence[Part]], config: CropConfig
 ) -> None:
-    for name in split.names:
+    for name in split.cut:
         if name not in found:
             left = "; ".join(
                 f"{c.site}: columns {list(p.columns)}, usable acquisitions {list(p.times)}"
@@ -190,7 +191,7 @@ def _check_not_empty(
 
 
 def _check_kept(split: SplitConfig, kept: Counter[str], skipped: Counter[str], config: CropConfig) -> None:
-    for name in split.names:
+    for name in split.cut:
         if not kept[name]:
             raise DataError(
                 f"split: {name} is empty: all of {skipped[name]} crops have fewer than {config.min_clear} "

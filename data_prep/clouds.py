@@ -25,16 +25,16 @@ HOT_EXCESS = 0.01  # reflectance
 MISSING = -32768
 
 
-def keep_classes(classes: Integer[np.ndarray, "y x"], clear: Sequence[int]) -> Bool[np.ndarray, "y x"]:
-    """True where the provider's class is one of `clear`."""
-    return np.isin(classes, clear)
+def in_classes(classes: Integer[np.ndarray, "y x"], chosen: Sequence[int]) -> Bool[np.ndarray, "y x"]:
+    """True where the provider's class is one of `chosen`."""
+    return np.isin(classes, chosen)
 
 
-def dilate(clear: Bool[np.ndarray, "y x"], metres: float, gsd_m: float) -> Bool[np.ndarray, "y x"]:
-    """`clear` without the pixels whose centre lies within `metres` of one that is not clear."""
-    if clear.all() or metres <= 0:
-        return clear
-    return clear & (ndimage.distance_transform_edt(clear) * gsd_m > metres)
+def away_from(cloud: Bool[np.ndarray, "y x"], metres: float, gsd_m: float) -> Bool[np.ndarray, "y x"]:
+    """True for pixels whose centre lies farther than `metres` from every cloud pixel's."""
+    if not cloud.any():
+        return ~cloud
+    return ndimage.distance_transform_edt(~cloud) * gsd_m > max(metres, 0)
 
 
 class HazeScreen:

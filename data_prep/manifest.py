@@ -46,6 +46,7 @@ def describe_split(
         "sites": {s: sorted(blocks) for s in split.names}
         if split.divides_sites
         else {s: n for s, n in named.items() if n},
+        "uncut": list(split.uncut),
         "fractions": dict(split.fractions),
         "site_buffer_m": split.site_buffer_m,
         "sites_without_position": sorted({c.site for c in cubes if c[config.reference].grid.crs == "LOCAL"}),

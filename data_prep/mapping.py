@@ -25,12 +25,15 @@ class Mask:
     Attributes:
         variable: its variable or band description, such as "SCL".
         clear: the classes that are kept; all others, and no data, are not clear.
-        dilation_m: pixels nearer than or at this distance from one that is not clear go too.
+        cloud: the classes that are cloud, shadow or what is mistaken for it; None for all that are not kept. Lone
+            unclassified pixels are dropped, but their neighbours are not: on Flanders that keeps half as much again.
+        dilation_m: pixels nearer than or at this distance from one of `cloud` go too.
         haze: whether clear pixels are compared with their own series (`clouds.HazeScreen`).
     """
 
     variable: str
     clear: tuple[int, ...]
+    cloud: tuple[int, ...] | None = None
     dilation_m: float = 40.0
     haze: bool = True
 

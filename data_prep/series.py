@@ -103,16 +103,20 @@ class Series:
         linear = grid.power(raw) if scene.mapping.unit == "dB" else np.where(raw > 0, raw, np.float32(np.nan))
         return grid.decibel(grid.to_grid(linear, source, self.target, method=self.method))
 
-    def _clear(self, overpass: Overpass) -> tuple[np.ndarray, np.ndarray]:
-        """(seen at all, clear) as the provider's classes say, bool [y, x]."""
+    def _clear(self, overpass: Overpass) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(seen at all, clear, cloud) as the provider's classes say, bool [y, x]."""
         assert self.mask is not None
         seen = np.zeros((self.target.height, self.target.width), bool)
-        clear = seen.copy()
+        clear, cloud = seen.copy(), seen.copy()
+        clouds_are = self.mask.cloud
         for product in overpass.products:
             classes = self._classes(product)
             seen |= classes > 0
-            clear = np.where(classes > 0, clouds.keep_classes(classes, self.mask.clear), clear)
-        return seen, clear
+            kept = clouds.in_classes(classes, self.mask.clear)
+            clear = np.where(classes > 0, kept, clear)
+            cloudy = ~kept if clouds_are is None else clouds.in_classes(classes, clouds_are)
+            cloud = np.where(classes > 0, cloudy, cloud)
+        return seen, clear, cloud
 
     def _classes(self, product: Product) -> np.ndarray:
         scene = product[MASK]
@@ -127,8 +131,8 @@ class Series:
         fractions, darkest, kept = [], [], []
         with clouds.HazeScreen((self.target.height, self.target.width), gsd_m, scratch) as screen:
             for i, overpass in enumerate(self.overpasses):
-                seen, clear = self._clear(overpass)
-                dilated = clouds.dilate(clear, self.mask.dilation_m, gsd_m)
+                seen, clear, cloud = self._clear(overpass)
+                dilated = clear & clouds.away_from(cloud, self.mask.dilation_m, gsd_m)
                 blue, red = np.moveaxis(self._physical(overpass, ("B02", "B04")), -1, 0)
                 dark = np.fmin(blue, red)[dilated]
                 dark = dark[np.isfinite(dark)]
@@ -153,6 +157,7 @@ class Series:
         return fractions, {
             "classes_from": self.mask.variable,
             "kept_classes": list(self.mask.clear),
+            "dilated_classes": "all not kept" if self.mask.cloud is None else list(self.mask.cloud),
             "dilation_m": self.mask.dilation_m,
             "haze": clouds.HazeScreen.description if self.mask.haze else "none",
             "removed_fraction": {k: round(v / (total * size), 4) for k, v in removed.items()},

@@ -33,6 +33,8 @@ class SplitConfig:
         dates: split other than train -> (first, last) date, inclusive.
         site_buffer_m: sites whose centres are nearer than this stay together.
         space_buffer_px: columns left out between blocks: the halo and the reach of resampling.
+        uncut: splits that keep their block free but get no records, being scored on the cube itself; their block may
+            be narrower than a crop.
         hold_out_days: reference acquisitions of these days (since 1970-01-01) enter no record but those of test.
     """
 
@@ -42,6 +44,7 @@ class SplitConfig:
     dates: Mapping[str, tuple[date, date]] = field(default_factory=dict)
     site_buffer_m: float = 5000.0
     space_buffer_px: int = HALO_PX + RESAMPLING_PX
+    uncut: tuple[str, ...] = ()
     hold_out_days: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -74,9 +77,14 @@ class SplitConfig:
 
     @property
     def names(self) -> list[str]:
-        """Splits that must not be empty."""
+        """Splits that are asked for."""
         asked = {*self.sites, *self.fractions, *self.columns, *self.dates}
         return [s for s in SPLITS if s in asked or (s == "train" and not self.sites)]
+
+    @property
+    def cut(self) -> list[str]:
+        """Splits that get records, and must not be empty."""
+        return [s for s in self.names if s not in self.uncut]
 
     def held_out_of(self, split: str) -> tuple[int, ...]:
         """Days whose reference acquisitions a split may not have; validation chooses models, so it has none either."""

@@ -77,8 +77,9 @@ def test_masks_and_dilation_and_cloud_fraction(tmp_path):
         write_s2(tmp_path, START + timedelta(days=5 * k), seed=k, classes=classes if k == 1 else None)
     group = open_cube(build_cube(tmp_path / "c.zarr", site="x", sources=optical(tmp_path)))["s2"]
     values, valid = group.read()
-    assert valid[0].all() and not valid[1, :, :16].any() and valid[1, 20, 16:].all()
-    assert not valid[1, 0, -6:].any() and valid[1, 0, 30]
+    # 40 m round cloud are lost, of what is unclassified or missing the pixels themselves
+    assert valid[0].all() and not valid[1, :, :14].any() and valid[1, 20, 14:].all()
+    assert not valid[1, 0, -2:].any() and valid[1, 0, -3]
     assert (values[1][~valid[1]] == 0).all()
     assert [a.cloud_fraction for a in group.acquisitions] == [0.0, round(120 / 399, 4), 0.0]
 

@@ -334,3 +334,11 @@ def test_a_full_disk_is_named_and_nothing_is_left(cubes, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="disk is full") as error:
         build_patches(tmp_path / "r", cubes=cubes[:1], split=SplitConfig(), **SMALL)
     assert error.value.__cause__.errno == errno.ENOSPC and list(tmp_path.iterdir()) == []
+
+
+def test_an_uncut_block_may_be_narrow_and_stays_free(cubes, tmp_path):
+    split = SplitConfig(columns={"test": (0.9, 1.0)}, uncut=("test",))
+    path = build_patches(tmp_path / "r", cubes=cubes[:1], split=split, **SMALL)
+    records = open_records(path)
+    assert records.count("test") == 0 and records.manifest["split"]["blocks"]["a"]["test"]["columns"] == [[36, 40]]
+    assert max(p["col"] for p in patches(path, "train")) + SMALL["crop_px"] <= 36 - split.space_buffer_px

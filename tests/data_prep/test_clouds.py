@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from data_prep.clouds import HazeScreen, dilate, keep_classes
+from data_prep.clouds import HazeScreen, away_from, in_classes
 
 SHAPE = (60, 60)
 DAYS = list(range(100, 220, 6))
@@ -27,17 +27,17 @@ def screen(tmp_path, dates, clear=None):
 
 def test_only_the_named_classes_are_kept():
     classes = np.arange(12, dtype=np.uint8)[None]
-    assert np.flatnonzero(keep_classes(classes, (4, 5, 6))).tolist() == [4, 5, 6]
+    assert np.flatnonzero(in_classes(classes, (4, 5, 6))).tolist() == [4, 5, 6]
 
 
 def test_dilation_reaches_forty_metres_and_no_further():
-    clear = np.ones((21, 21), bool)
-    clear[10, 10] = False
-    got = dilate(clear, 40.0, 10.0)
+    cloud = np.zeros((21, 21), bool)
+    cloud[10, 10] = True
+    got = away_from(cloud, 40.0, 10.0)
     assert np.flatnonzero(~got[10]).tolist() == list(range(6, 15))
     assert not got[12, 13] and got[13, 13]  # 36 m and 42 m away
-    assert dilate(np.ones((5, 5), bool), 40.0, 10.0).all()
-    assert not dilate(np.zeros((5, 5), bool), 40.0, 10.0).any()
+    assert away_from(np.zeros((5, 5), bool), 40.0, 10.0).all()
+    assert not away_from(np.ones((5, 5), bool), 40.0, 10.0).any()
 
 
 def test_haze_goes_and_the_other_dates_stay(tmp_path):

@@ -1,0 +1,355 @@
+"""The command `eomm`: parses arguments, calls one function, prints what it returns. No logic of its own.
+
+Results go to standard output (`--json` for one JSON object), progress and messages to standard error.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from eomm.errors import EommError, UsageError
+from eomm.progress import progress_bar
+
+Handler = Callable[[argparse.Namespace, list[str]], Any]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = build_parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and arguments.handler is not train:
+        parser.error(f"unknown arguments: {' '.join(rest)}; see eomm {arguments.command} --help")
+    use_compilation_cache()
+    try:
+        result = arguments.handler(arguments, rest)
+    except EommError as e:
+        print(f"eomm: {type(e).__name__}: {e}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `eomm info … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    if result is not None:
+        print(json.dumps(result, indent=1) if arguments.json else text_of(arguments, result))
+    return 0
+
+
+def use_compilation_cache() -> None:
+    """Let JAX keep compiled programs between runs, in the user's cache directory (or JAX_COMPILATION_CACHE_DIR)."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "eomm" / "xla"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+
+def text_of(arguments: argparse.Namespace, result: Any) -> str:
+    """A result for people: the handler's own text, or one line per value."""
+    if formatter := getattr(arguments, "formatter", None):
+        return str(formatter(result))
+    return "\n".join(f"{k}: {v}" for k, v in result.items())
+
+
+# --- Handlers: imports inside, so that `eomm --help` is quick and preparation needs no JAX ------------------------
+
+
+def simulate(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """Write a simulated site."""
+    from data_prep.simulate import simulate_site
+
+    path = simulate_site(
+        a.out,
+        site=a.site or a.out.name,
+        seed=a.seed,
+        size_px=a.size_px,
+        start=a.start,
+        end=a.end,
+        held_out=a.held_out,
+        drought_year=a.drought_year,
+        radar_sees_vegetation=not a.null_radar,
+        stress=not a.null_stress,
+    )
+    return {"scenes": str(path), "simulated": True}
+
+
+def prepare_cube(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """Scenes to a cube."""
+    from data_prep.build_cube import Source, build_cube
+    from eomm.info import describe
+
+    sources = []
+    for text in a.source:
+        mapping, equals, path = text.partition("=")
+        if not equals:
+            raise UsageError(f"--source {text}: expected MAPPING=PATH, such as simulated_s2=site/s2")
+        sources.append(Source(path=Path(path), mapping=mapping))
+    with progress_bar("cube") as report:
+        path = build_cube(
+            a.out, site=a.site, sources=sources, accept=a.accept, overwrite=a.overwrite, progress=report.named
+        )
+    return describe(path)
+
+
+def prepare_records(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """Cubes to a record set."""
+    from data_prep.build_patches import build_patches
+    from data_prep.split import SplitConfig, clear_days
+    from eomm.cube import open_cube
+    from eomm.info import describe
+
+    held_out: tuple[int, ...] = ()
+    if a.hold_out_every:
+        days = [clear_days(open_cube(c)["s2"], fraction=0.9, every=a.hold_out_every, offset=1) for c in a.cubes]
+        held_out = tuple(sorted({d for found in days for d in found}))
+    split = SplitConfig(
+        sites=named_lists(a.sites),
+        fractions={"test": a.test_fraction} if a.test_fraction else {},
+        columns={"test": tuple(a.test_columns)} if a.test_columns else {},
+        uncut=("test",) if a.test_uncut else (),
+        hold_out_days=held_out,
+    )
+    with progress_bar("records") as report:
+        path = build_patches(
+            a.out,
+            cubes=a.cubes,
+            split=split,
+            crop_px=a.crop_px,
+            acquisitions=a.acquisitions,
+            stride_px=a.stride_px,
+            stride_acquisitions=a.stride_acquisitions,
+            seed=a.seed,
+            overwrite=a.overwrite,
+            progress=report.named,
+        )
+    return describe(path)
+
+
+def train(a: argparse.Namespace, rest: list[str]) -> dict[str, Any]:
+    """One stage, from a configuration to a model directory."""
+    from eomm.config import load_config
+    from eomm.experiment import run_experiment
+
+    unknown = [r for r in rest if not r.startswith("--config.")]
+    if unknown:
+        raise UsageError(f"unknown arguments: {' '.join(unknown)}; values are overridden by --config.KEY=VALUE")
+    return {"model": str(run_experiment(load_config(a.config, rest), a.workdir))}
+
+
+def embed(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """A model and a cube to an embedding cube."""
+    from eomm.embedding import embed as embed_cube
+    from eomm.info import describe
+    from eomm.model import load_model
+
+    with progress_bar("embed") as report:
+        path = embed_cube(
+            load_model(a.model, code=a.code),
+            a.cube,
+            a.out,
+            block=a.block,
+            overwrite=a.overwrite,
+            progress=report.counted,
+        )
+    return describe(path)
+
+
+def evaluate_reconstruction(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """Hidden-target errors beside their baselines."""
+    from eomm.evaluate.reconstruction import evaluate_records
+    from eomm.model import load_model
+    from eomm.storage import write_json
+
+    result = evaluate_records(load_model(a.model, code=a.code), a.cube, a.records, gaps=tuple(a.gaps))
+    if a.out:
+        write_json(a.out, result)
+    return result
+
+
+def report(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """One HTML page."""
+    from eomm.model import load_model
+    from eomm.report import build
+    from eomm.storage import read_json
+
+    path = build(
+        a.out,
+        cube=a.cube,
+        embedding=a.embedding,
+        model=load_model(a.model, code=a.code),
+        runs=a.run,
+        evaluation=read_json(a.evaluation),
+    )
+    return {"report": str(path)}
+
+
+def info(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """What a store is."""
+    from eomm.info import describe
+
+    return describe(a.path)
+
+
+def bench(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """Throughput of this machine."""
+    import importlib
+
+    run = importlib.import_module(f"benchmarks.{a.what}").run
+    result: dict[str, Any] = run()
+    return result
+
+
+def demo(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """The whole path on simulated sites."""
+    from eomm.demo import run_demo
+
+    return run_demo(a.out, seed=a.seed, overwrite=a.overwrite)
+
+
+# --- The parser ---------------------------------------------------------------------------------------------------
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands with their arguments, examples and handlers."""
+    parser = argparse.ArgumentParser(
+        prog="eomm", description="Embeddings for every 10 m pixel at every clear Sentinel-2 date."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    c = command(commands, "demo", demo, "simulate, prepare, train, embed, report: the whole path", "eomm demo")
+    c.add_argument("--out", type=Path, default=Path("eomm-demo"), help="directory to make (default: %(default)s)")
+    c.add_argument("--seed", type=int, default=0)
+    c.add_argument("--overwrite", action="store_true")
+
+    example = "eomm simulate site-a --seed 1 --start 2020-01-01 --end 2021-12-31"
+    c = command(commands, "simulate", simulate, "write a simulated site's scenes and fluxes", example)
+    c.add_argument("out", type=Path, help="folder to make")
+    c.add_argument("--site", help="name of the site (default: the folder's)")
+    c.add_argument("--seed", type=int, default=0)
+    c.add_argument("--size-px", type=int, default=96)
+    c.add_argument("--start", type=date.fromisoformat, default=date(2020, 1, 1))
+    c.add_argument("--end", type=date.fromisoformat, default=date(2021, 12, 31))
+    c.add_argument("--held-out", action="store_true", help="draw the site's parameters from other ranges")
+    c.add_argument("--drought-year", type=int)
+    c.add_argument("--null-radar", action="store_true", help="null world: the radar knows nothing of vegetation")
+    c.add_argument("--null-stress", action="store_true", help="null world: no stress acts on GPP")
+
+    prepare = commands.add_parser("prepare", help="scenes to a cube, cubes to records")
+    steps = prepare.add_subparsers(dest="step", required=True, metavar="STEP")
+    example = "eomm prepare cube --site a --source simulated_s2=a/s2 --source simulated_s1=a/s1 --out a.zarr"
+    c = command(steps, "cube", prepare_cube, "scenes to a cube", example)
+    c.set_defaults(formatter=format_info)
+    c.add_argument("--source", action="append", required=True, metavar="MAPPING=PATH", help="repeat per source")
+    c.add_argument("--site", required=True)
+    c.add_argument("--out", type=Path, required=True)
+    c.add_argument("--accept", action="append", default=[], metavar="CHECK", help="overrule a failing check; recorded")
+    c.add_argument("--overwrite", action="store_true")
+    example = "eomm prepare records a.zarr b.zarr c.zarr --sites train=a,b --sites test=c --out records"
+    c = command(steps, "records", prepare_records, "cubes to patch records", example)
+    c.set_defaults(formatter=format_info)
+    c.add_argument("cubes", type=Path, nargs="+")
+    c.add_argument("--out", type=Path, required=True)
+    c.add_argument("--sites", action="append", default=[], metavar="SPLIT=A,B", help="which sites a split has")
+    c.add_argument("--test-fraction", type=float, help="share of the sites to draw for test")
+    c.add_argument("--test-columns", type=float, nargs=2, metavar=("FROM", "TO"), help="columns for test, as shares")
+    c.add_argument("--test-uncut", action="store_true", help="keep the test block free, but cut no records from it")
+    c.add_argument("--hold-out-every", type=int, metavar="N", help="keep every Nth clear S2 date from training")
+    c.add_argument("--crop-px", type=int, default=32)
+    c.add_argument("--acquisitions", type=int, default=32)
+    c.add_argument("--stride-px", type=int)
+    c.add_argument("--stride-acquisitions", type=int)
+    c.add_argument("--seed", type=int, default=0)
+    c.add_argument("--overwrite", action="store_true")
+
+    example = "eomm train --config experiments/s2.py --workdir runs/s2 --config.data.records=records"
+    c = command(commands, "train", train, "train one stage; run again to resume", example)
+    c.add_argument("--config", required=True, help="an experiment; override its values by --config.KEY=VALUE")
+    c.add_argument("--workdir", type=Path, required=True)
+
+    c = command(
+        commands, "embed", embed, "embed a cube", "eomm embed --model runs/fusion/model --cube a.zarr --out e.zarr"
+    )
+    c.set_defaults(formatter=format_info)
+    add_model(c)
+    c.add_argument("--cube", type=Path, required=True)
+    c.add_argument("--out", type=Path, required=True)
+    c.add_argument("--block", type=int, default=128, help="pixels on a side of what is embedded at once")
+    c.add_argument("--overwrite", action="store_true")
+
+    evaluate = commands.add_parser("evaluate", help="scores beside baselines")
+    kinds = evaluate.add_subparsers(dest="kind", required=True, metavar="KIND")
+    example = "eomm evaluate reconstruction --model runs/fusion/model --cube c.zarr --records records --out eval.json"
+    c = command(kinds, "reconstruction", evaluate_reconstruction, "hidden targets", example)
+    c.set_defaults(formatter=format_evaluation)
+    add_model(c)
+    c.add_argument("--cube", type=Path, required=True)
+    c.add_argument("--records", type=Path, required=True, help="the training's record set: what it held out")
+    c.add_argument("--gaps", type=int, nargs="+", default=[0, 10, 30, 45, 60], metavar="DAYS")
+    c.add_argument("--out", type=Path, help="also write the result there")
+
+    example = (
+        "eomm report --cube c.zarr --embedding e.zarr --model runs/fusion/model --evaluation eval.json --out r.html"
+    )
+    c = command(commands, "report", report, "one self-contained HTML page", example)
+    add_model(c)
+    c.add_argument("--cube", type=Path, required=True)
+    c.add_argument("--embedding", type=Path, required=True)
+    c.add_argument("--evaluation", type=Path, required=True)
+    c.add_argument("--run", type=Path, action="append", default=[], help="a training's workdir; repeat")
+    c.add_argument("--out", type=Path, required=True)
+
+    c = command(commands, "info", info, "what a cube, record set, model or embedding is", "eomm info records")
+    c.set_defaults(formatter=format_info)
+    c.add_argument("path", type=Path)
+
+    c = command(commands, "bench", bench, "throughput at the default size", "eomm bench embed --json")
+    c.add_argument("what", choices=["embed", "train"])
+    return parser
+
+
+def command(commands: Any, name: str, handler: Handler, summary: str, example: str) -> argparse.ArgumentParser:
+    """A sub-command with `--json` and an example in its help."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(handler=handler)
+    return parser
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The arguments that name a model."""
+    parser.add_argument("--model", type=Path, required=True, help="a model directory")
+    parser.add_argument("--code", action="append", default=[], metavar="MODULE", help="trust encoders in this module")
+
+
+def named_lists(texts: Sequence[str]) -> dict[str, list[str]]:
+    """["train=a,b"] -> {"train": ["a", "b"]}."""
+    found = {}
+    for text in texts:
+        name, equals, items = text.partition("=")
+        if not equals:
+            raise UsageError(f"--sites {text}: expected SPLIT=SITE,SITE, such as train=a,b")
+        found[name] = items.split(",")
+    return found
+
+
+def format_info(result: dict[str, Any]) -> str:
+    """For people."""
+    from eomm.info import format_info as format_
+
+    return format_(result)
+
+
+def format_evaluation(result: dict[str, Any]) -> str:
+    """For people."""
+    from eomm.evaluate.reconstruction import format_evaluation as format_
+
+    return format_(result)

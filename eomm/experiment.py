@@ -1,0 +1,53 @@
+"""One experiment from its configuration to a model directory: records, stage, training, `workdir/model`."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from eomm.errors import UsageError
+from eomm.model import load_model, save_model
+from eomm.patches import open_records
+from eomm.stages import build_stage
+from eomm.train import train
+
+
+def run_experiment(config: ConfigDict, workdir: Path | str) -> Path:
+    """Train what the configuration says and write `workdir/model`; resumes, and does nothing when complete.
+
+    Args:
+        config: an experiment's configuration; `data.records` names the record set, `data.validation` a split of it
+            or nothing.
+        workdir: the run's directory.
+
+    Returns:
+        The model directory.
+
+    Raises:
+        UsageError: no record set is named, or what `train` raises.
+    """
+    workdir = Path(workdir)
+    if not config.data.records:
+        raise UsageError("config.data.records is empty; name a record set, such as --config.data.records=records")
+    records = open_records(config.data.records)
+    stage = build_stage(config, records)
+    validation = config.data.validation or None
+    params = train(stage, config=config, records=records, workdir=workdir, validation=validation)
+    info: dict[str, Any] = {
+        "stage": stage.name,
+        "steps": config.steps,
+        "simulated": bool(records.manifest.get("simulated")),
+        "sites": sorted({s["site"] for s in records.manifest.get("sources", [])}),
+        "records": records.data_hash,
+        "split": records.manifest.get("split", {}),
+    }
+    model = stage.model(params)
+    model = dataclasses.replace(model, info={**model.info, **info})
+    path = workdir / "model"
+    if path.exists():
+        if load_model(path, code=tuple(config.get("code", ()))).hash == model.hash:
+            return path
+        shutil.rmtree(path)  # of the same run, at an earlier step: train has refused any other
+    return save_model(model, path)
