@@ -162,7 +162,9 @@ def evaluate_reconstruction(a: argparse.Namespace, _: list[str]) -> dict[str, An
     from eomm.model import load_model
     from eomm.storage import write_json
 
-    result = evaluate_records(load_model(a.model, code=a.code), a.cube, a.records, gaps=tuple(a.gaps))
+    model = load_model(a.model, code=a.code)
+    options = {"dates": a.dates} if a.dates else {}
+    result = evaluate_records(model, a.cube, a.records, gaps=tuple(a.gaps), seed=a.seed, progress=True, **options)
     if a.out:
         write_json(a.out, result)
     return result
@@ -219,6 +221,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     c = command(commands, "demo", demo, "simulate, prepare, train, embed, report: the whole path", "eomm demo")
+    c.set_defaults(formatter=format_demo)
     c.add_argument("--out", type=Path, default=Path("eomm-demo"), help="directory to make (default: %(default)s)")
     c.add_argument("--seed", type=int, default=0)
     c.add_argument("--overwrite", action="store_true")
@@ -286,6 +289,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_model(c)
     c.add_argument("--cube", type=Path, required=True)
     c.add_argument("--records", type=Path, required=True, help="the training's record set: what it held out")
+    dates_help = "dates to hide (default: those the records held out, else every third clear date)"
+    c.add_argument("--dates", type=date.fromisoformat, nargs="+", metavar="DATE", help=dates_help)
+    c.add_argument("--seed", type=int, default=0, help="of samples, intervals and the random encoder")
     c.add_argument("--gaps", type=int, nargs="+", default=[0, 10, 30, 45, 60], metavar="DAYS")
     c.add_argument("--out", type=Path, help="also write the result there")
 
@@ -344,6 +350,13 @@ def named_lists(texts: Sequence[str]) -> dict[str, list[str]]:
 def format_info(result: dict[str, Any]) -> str:
     """For people."""
     from eomm.info import format_info as format_
+
+    return format_(result)
+
+
+def format_demo(result: dict[str, Any]) -> str:
+    """For people."""
+    from eomm.demo import format_demo as format_
 
     return format_(result)
 

@@ -58,7 +58,7 @@ def run_demo(out: Path | str, *, seed: int = 0, overwrite: bool = False) -> dict
     with timer.step("evaluate"):
         from eomm.evaluate.reconstruction import evaluate_records
 
-        evaluation = evaluate_records(model, cubes[HELD_OUT], work / "records")
+        evaluation = evaluate_records(model, cubes[HELD_OUT], work / "records", progress=True)
         write_json(work / "evaluation.json", evaluation)
     with timer.step("report"):
         from eomm.report import build
@@ -71,8 +71,9 @@ def run_demo(out: Path | str, *, seed: int = 0, overwrite: bool = False) -> dict
             model=model,
             runs=runs,
             evaluation=evaluation,
+            commands=[f"eomm demo --out {work} --seed {seed}"],
         )
-    summary = {
+    summary: dict[str, Any] = {
         "seconds": round(timer.total, 1),
         "steps": timer.seconds,
         "scores": evaluation["summary"],

@@ -1,7 +1,8 @@
 """Train the fusion head over the frozen encoders of `experiments/s2.py` and `experiments/s1.py`.
 
-    eomm train --config experiments/fusion.py --workdir runs/fusion --config.data.records=records \\
-        --config.encoders=runs/s2/model,runs/s1/model
+    eomm train --config experiments/fusion.py --workdir runs/fusion --config.data.records=records
+
+The encoders are those in runs/s2/model and runs/s1/model, or --config.encoders=DIR,DIR.
 """
 
 from ml_collections import ConfigDict

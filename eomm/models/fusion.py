@@ -105,7 +105,9 @@ class FusionNetwork(nn.Module):
             tokens.append(
                 jnp.where(here, token, self.absent[i].astype(token.dtype)) + self.types[i].astype(token.dtype)
             )
-        fused = self.body(jnp.stack(tokens, axis=-2))
+        x = jnp.stack(tokens, axis=-2)
+        # One leading axis: with a leading axis of length 1 the gradient crashes XLA's CPU compiler (jax 0.10.2).
+        fused = self.body(x.reshape(-1, *x.shape[-2:])).reshape(*x.shape[:-2], self.spec.dim)
         if self.is_initializing():
             self.project(fused)
         return fused
@@ -122,7 +124,7 @@ class FusionBody(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """[*n, modality, width] -> [*n, dim]."""
+        """[n, modality, width] -> [n, dim]."""
         s = self.spec
         depth = s.width // s.heads
         for i in range(s.layers):

@@ -92,6 +92,12 @@ def test_fusing_trains_the_head_alone_and_in_every_part(batch, fusing):
         assert np.abs(g).max() > 0 or "key_" in jax.tree_util.keystr(path), jax.tree_util.keystr(path)
 
 
+def test_a_batch_of_one_can_be_fused(batch, fusing):
+    one = {n: {k: v[:1] for k, v in g.items()} for n, g in batch.items()}  # crashed XLA's CPU compiler, jax 0.10.2
+    (loss, _), _ = gradients(fusing, one)
+    assert np.isfinite(loss)
+
+
 def test_padding_is_never_a_target_while_there_are_others(batch):
     valid = np.asarray(batch["s2"]["valid"]).copy()
     valid[:, 5:] = 0

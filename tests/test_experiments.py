@@ -1,0 +1,29 @@
+"""Every shipped configuration describes a stage that can take a step at its full size."""
+
+import jax
+import numpy as np
+import pytest
+
+from eomm.config import load_config
+from eomm.model import save_model
+from eomm.stages import build_stage
+from tests.eomm.helpers import random_batch
+from tests.eomm.test_stages import records
+
+
+@pytest.mark.parametrize("name", ["s2", "s1", "fusion"])
+def test_a_shipped_configuration_traces_a_step(name, tmp_path):
+    batch = random_batch(np.random.default_rng(0), batch=1, size=32, times={"s2": 32, "s1": 60})
+    config = load_config(f"experiments/{name}.py")
+    if name == "fusion":
+        models = []
+        for one in ("s2", "s1"):
+            stage = build_stage(load_config(f"experiments/{one}.py"), records(batch))
+            models.append(str(save_model(stage.model(stage.init(jax.random.key(0))), tmp_path / one)))
+        config.encoders = tuple(models)
+    stage = build_stage(config, records(batch))
+    params = jax.eval_shape(stage.init, jax.random.key(0))
+    step = jax.value_and_grad(stage.loss, has_aux=True)
+    (loss, metrics), grads = jax.eval_shape(step, params, stage.frozen, batch, jax.random.key(1))
+    assert loss.shape == () and {"loss", "targets"} <= set(metrics)
+    assert jax.tree.map(lambda g: g.shape, grads) == jax.tree.map(lambda p: p.shape, params)
