@@ -15,6 +15,7 @@ _HOME = {
     "Cube": "cube",
     "Grid": "cube",
     "open_cube": "cube",
+    "open_embedding": "embedding",
     "open_records": "patches",
     "Model": "model",
     "load_model": "model",

@@ -1,5 +1,6 @@
 """The command line on the real site, at a reduced number of steps, and its manners."""
 
+import argparse
 import json
 from pathlib import Path
 
@@ -87,12 +88,12 @@ def test_an_unknown_argument_is_refused():
 
 
 def commands(parser, prefix=()):
+    """Every command of a parser, as words, with its own parser."""
     for action in parser._actions:
-        for name, sub in (
-            getattr(action, "choices", None) and hasattr(action, "_name_parser_map") and action.choices.items() or ()
-        ):
-            yield (*prefix, name), sub
-            yield from commands(sub, (*prefix, name))
+        if isinstance(action, argparse._SubParsersAction):
+            for name, sub in action.choices.items():
+                yield (*prefix, name), sub
+                yield from commands(sub, (*prefix, name))
 
 
 def test_every_command_has_help_with_an_example_that_parses(capsys):
