@@ -4,7 +4,7 @@ An encoder may live in any installed module that offers `build_encoder(modality,
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ Features = Any  # a tree of arrays [batch, time, …]
 Meta = Mapping[str, Shaped[Array, "b t"]]  # orbit, direction, incidence: see CubeGroup.meta
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """Turns the window round a target into the target's embedding.
 
