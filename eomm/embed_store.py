@@ -7,7 +7,7 @@ and `<modality>_offset_days`; coordinates time, y, x and `spatial_ref` on the cu
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import tensorstore
@@ -30,6 +30,8 @@ CF_TIME = {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian", 
 
 class Writer:
     """Writes blocks of dates; the last write of each array goes on in the background until the next one.
+
+    A context: when the block fails, background writes end before anyone removes the directory under them.
 
     Args:
         path: an empty directory.
@@ -128,6 +130,13 @@ class Writer:
         spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(self._path / name)}}
         self._arrays[name] = tensorstore.open(spec, open=True, write=True).result()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for future in self._writing.values():
+            future.exception()  # waits; the error in flight is the one to report
+
     def write(self, name: str, dates: slice, y: slice, x: slice, data: np.ndarray) -> None:
         """Write a block; `data` may exceed the grid and must not change until the next write of this array."""
         self._finish(name)
@@ -157,7 +166,7 @@ def wait(future: Any, path: Path) -> None:
         future.result()
     except (ValueError, OSError) as e:
         if "No space left" in str(e) or "quota" in str(e):
-            raise disk_full(path) from e
+            raise disk_full(path.with_name(path.name.removesuffix(".partial"))) from e
         raise
 
 

@@ -73,10 +73,14 @@ def embed(
     plan = make_plan(model, cube, block=block, modalities=modalities, dates=dates, length=length)
     if dtype not in DTYPES:
         raise UsageError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
-    with new_directory(out, overwrite=overwrite) as partial:
-        writer = Writer(
+    grid = cube[plan.reference].grid
+    corners = list(product(range(0, grid.height, plan.block[0]), range(0, grid.width, plan.block[1])))
+    parts = [slice(i, min(i + SHARD_DATES, len(plan.day))) for i in range(0, len(plan.day), SHARD_DATES)]
+    with (
+        new_directory(out, overwrite=overwrite) as partial,
+        Writer(
             partial,
-            grid=cube[plan.reference].grid,
+            grid=grid,
             day=plan.day,
             length=plan.length,
             dtype=dtype,
@@ -84,10 +88,8 @@ def embed(
             observations=plan.used,
             offsets=[n for n in plan.used if n != plan.reference],
             attributes=describe(plan, dtype=dtype, clear_only=clear_only),
-        )
-        grid = cube[plan.reference].grid
-        corners = list(product(range(0, grid.height, plan.block[0]), range(0, grid.width, plan.block[1])))
-        parts = [slice(i, min(i + SHARD_DATES, len(plan.day))) for i in range(0, len(plan.day), SHARD_DATES)]
+        ) as writer,
+    ):
         for i, (row, col) in enumerate(corners):
             y, x = slice(row, row + plan.block[0]), slice(col, col + plan.block[1])
             series = {name: plan.series(name, y, x) for name in plan.used}

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import subprocess
 from datetime import date
 from functools import partial
 
@@ -333,6 +334,19 @@ def test_bad_requests_are_refused_and_leave_nothing(model, groups, cube, tmp_pat
     refuse(DataError, "no usable s2 acquisition, so no date", tmp_path, model, unusable)
     bad = jax.tree.map(lambda x: x * jnp.nan, model.params["fusion"])
     refuse(DataError, "not finite", tmp_path, dataclasses.replace(model, params={**model.params, "fusion": bad}), cube)
+
+
+def test_a_full_disk_is_named_and_nothing_is_left(model, cube, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("a small disk cannot be mounted here (needs root)")
+    try:
+        with pytest.raises(UsageError, match=r"disk/e.zarr: the disk is full"):
+            embed(model, cube, disk / "e.zarr", block=16)
+        assert not list(disk.iterdir())
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 def test_an_existing_output_is_kept_unless_overwritten(model, cube, tmp_path):
