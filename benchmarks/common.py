@@ -1,0 +1,96 @@
+"""What the benchmarks share: a simulated site, the shipped default model with random parameters, the output."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from data_prep.build_cube import Source, build_cube
+from data_prep.build_patches import build_patches
+from data_prep.simulate import simulate_site
+from data_prep.split import SplitConfig
+from eomm.config import load_config
+from eomm.modalities import SENTINEL1, SENTINEL2
+from eomm.model import Model, build_parts
+from eomm.models.fusion import Fusion
+
+Result = dict[str, Any]
+YEAR = (date(2020, 1, 1), date(2020, 12, 31))
+
+
+def make_cube(folder: Path, *, size_px: int, seed: int = 0, site: str = "bench") -> Path:
+    """A simulated site's cube: one year of Sentinel-1 and Sentinel-2."""
+    scenes = simulate_site(folder / f"{site}-scenes", site=site, seed=seed, start=YEAR[0], end=YEAR[1], size_px=size_px)
+    sources = [Source(path=scenes / s, mapping=f"simulated_{s}") for s in ("s2", "s1")]
+    return build_cube(folder / f"{site}.zarr", site=site, sources=sources)
+
+
+def make_records(folder: Path, cube: Path) -> Path:
+    """Training records of a cube, as shipped (32 x 32 px, 32 acquisitions)."""
+    split = SplitConfig(sites={"train": ["bench"]})
+    return build_patches(folder / "records", cubes=[cube], split=split, stride_px=8)
+
+
+def default_model() -> Model:
+    """The model that the shipped experiments train, with random parameters: speed does not depend on them."""
+    rng = iter(jax.random.split(jax.random.key(0), 5))
+    encoders, decoders = {}, {}
+    params: dict[str, Any] = {}
+    parts: dict[str, Any] = {}
+    for name, modality in (("s2", SENTINEL2), ("s1", SENTINEL1)):
+        config = load_config(f"experiments.{name}")
+        parts[name] = {"encoder": config.encoder.to_dict(), "decoder": config.decoder.to_dict()}
+        encoders[name], decoders[name] = build_parts(modality, **parts[name])
+        params[name] = {
+            part: jax.jit(network.init)(next(rng))
+            for part, network in (("encoder", encoders[name]), ("decoder", decoders[name]))
+        }
+    parts["fusion"] = load_config("experiments.fusion").fusion.to_dict()
+    fusion = Fusion.build({n: e.dim for n, e in encoders.items()}, parts["fusion"])
+    params["fusion"] = jax.jit(fusion.init)(next(rng))
+    return Model(
+        encoders=encoders,
+        decoders=decoders,
+        fusion=fusion,
+        params=params,
+        parts=parts,
+        info={"random_parameters": True},
+    )
+
+
+def machine() -> Result:
+    """What a rate depends on besides the code."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone: the cores this process may use
+    device = jax.devices()[0]
+    return {
+        "device": f"{device.platform}: {device.device_kind}",
+        "cores": len(affinity(0)) if affinity else os.cpu_count(),
+        "jax": jax.__version__,
+    }
+
+
+def describe_model(size: Any, dim: int) -> str:
+    """One line: which model was timed."""
+    return f"context encoder, size {size}, dimension {dim}, random parameters"
+
+
+def print_result(run: Callable[..., Result], description: str, argv: Sequence[str] | None = None) -> None:
+    """Run a benchmark and print its result: a table, or one JSON object with --json; all else goes to stderr."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--repeats", type=int, default=3, help="measure so often and give the best")
+    arguments = parser.parse_args(argv)
+    with redirect_stdout(sys.stderr):
+        result = run(repeats=arguments.repeats)
+    if arguments.json:
+        print(json.dumps(result))
+    else:
+        for name, value in result.items():
+            print(f"{name:32} {value:,.6g}" if isinstance(value, float) else f"{name:32} {value}")

@@ -1,0 +1,34 @@
+import json
+
+import pytest
+
+from benchmarks import common, embed, train
+
+
+def test_embedding_is_timed_on_a_simulated_site_at_the_default_size():
+    result = embed.run(size_px=32, block=32, repeats=1)
+    assert result["pixel_dates_per_second"] == pytest.approx(result["pixel_dates"] / result["seconds"])
+    assert 0 < result["pixel_dates"] < result["dates"] * 32 * 32
+    assert result["dtype"] == "float32" and result["cores"] >= 1 and result["device"].startswith(("cpu", "gpu", "tpu"))
+    assert "size base, dimension 64" in result["model"] and result["simulated"] is True
+
+
+def test_training_is_timed_beside_the_pipeline_alone():
+    tiny = ["encoder.size=tiny", "decoder.width=16", "objective.targets=2", "objective.queries=2"]
+    result = train.run(size_px=32, steps=2, repeats=1, overrides=tiny)
+    pixels = 18 * 18 * result["target_acquisitions_per_record"]
+    assert 0 < result["targets_per_second"] <= result["records_per_second"] * pixels
+    assert result["pipeline_alone_records_per_second"] > 0 and result["dtype"] == "float32"
+    assert "size tiny, dimension 16" in result["model"]
+
+
+def test_results_are_one_json_object_on_standard_output_and_chatter_goes_elsewhere(capsys):
+    def run(repeats):
+        print("working")
+        return {"pixel_dates_per_second": 12345.678, "repeats": repeats}
+
+    common.print_result(run, "A benchmark.", ["--json", "--repeats", "2"])
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"pixel_dates_per_second": 12345.678, "repeats": 2} and err == "working\n"
+    common.print_result(run, "A benchmark.", [])
+    assert capsys.readouterr().out.splitlines()[0].split() == ["pixel_dates_per_second", "12,345.7"]
