@@ -10,12 +10,12 @@ from pathlib import Path
 
 from benchmarks.common import Result, default_model, describe_model, machine, make_cube, print_result
 from eomm.cube import open_cube
-from eomm.embedding import embed, open_embedding
+from eomm.embedding import BLOCK, embed, open_embedding
 
 SIZE_PX = 128
 
 
-def run(*, size_px: int = SIZE_PX, block: int = 128, repeats: int = 3) -> Result:
+def run(*, size_px: int = SIZE_PX, block: int = BLOCK, repeats: int = 3) -> Result:
     """Both encoders and fusion at the default size on a simulated site; the best of `repeats`, after compilation.
 
     `pixel_dates_per_second` counts valid fused vectors written, `computed_per_second` clouded pixels besides.

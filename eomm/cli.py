@@ -278,7 +278,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_model(c)
     c.add_argument("--cube", type=Path, required=True)
     c.add_argument("--out", type=Path, required=True)
-    c.add_argument("--block", type=int, default=128, help="pixels on a side of what is embedded at once")
+    c.add_argument("--block", type=int, default=64, help="pixels on a side of what is embedded at once")
     c.add_argument("--overwrite", action="store_true")
 
     evaluate = commands.add_parser("evaluate", help="scores beside baselines")

@@ -134,7 +134,7 @@ def _embedding(path: Path) -> Description:
             dims = array.metadata.dimension_names or [""] * array.ndim  # type: ignore[union-attr]
             shape = ", ".join(f"{n} {d or ''}".strip() for n, d in zip(array.shape, dims, strict=True))
             info["arrays"][name] = f"{array.dtype} [{shape}]"
-    days = np.asarray(arrays["day"][:]) if "day" in arrays else np.zeros(0)
+    days = np.asarray(arrays["time"][:]) if "time" in arrays else np.zeros(0)
     if days.size:
         info["dates"] = [str(to_date(int(days.min()))), str(to_date(int(days.max())))]
     if "valid" in arrays and arrays["valid"].ndim == 3 and arrays["valid"].size:

@@ -125,7 +125,7 @@ def test_an_embedding_cube_is_described_as_far_as_it_goes(tmp_path, complete):
     valid = np.zeros((2, 4, 4), bool)
     valid[0] = True
     root.create_array("valid", data=valid, dimension_names=dims[:3])
-    root.create_array("day", data=np.array([100, 130], np.int32), dimension_names=("time",))
+    root.create_array("time", data=np.array([100, 130], np.int32), dimension_names=("time",))
     info = reopened(describe(tmp_path / "e.zarr"))
     assert info["kind"] == "embedding" and info["complete"] is complete and info["simulated"] is None
     assert info["arrays"]["embedding"] == "float32 [2 time, 4 y, 4 x, 8 embedding]"
