@@ -28,7 +28,8 @@ from eomm.storage import new_directory
 
 __all__ = ["embed", "open_embedding"]
 
-# Base size, 2 cores: blocks of 64 and 128 px are equally quick, at a peak of 1.3 and 3.0 GiB.
+# Base size, 2 cores: blocks of 64 px are no slower than 128 (26,300 against 22,200 pixel-dates per second on a busy
+# machine) and peak at 1.3 instead of 3.0 GiB.
 BLOCK = 64  # px on a side
 REFERENCE = "s2"  # the modality whose usable dates are embedded; a model without it uses its first
 
