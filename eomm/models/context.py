@@ -62,6 +62,9 @@ class ContextEncoder:
 
     def init(self, rng: Array) -> Params:
         """Fresh parameters: {"frame": …, "time": …}."""
+        return jax.jit(self._init)(rng)  # operation by operation it compiles for 25 s
+
+    def _init(self, rng: Array) -> Params:
         size = 2 * self.halo + 1
         frame_rng, time_rng = jax.random.split(rng)
         values = jnp.zeros((1, 1, size, size, len(self.modality.bands)), jnp.int16)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -38,7 +39,8 @@ class Decoder:
     def init(self, rng: Array) -> Params:
         """Fresh parameters."""
         queries = {name: jnp.zeros((1, 1, 1)) for name in QUERY_FIELDS}
-        return self._network.init(rng, jnp.zeros((1, 1, 1, 1, self.dim)), query_features(queries))["params"]
+        embedding = jnp.zeros((1, 1, 1, 1, self.dim))
+        return jax.jit(self._network.init)(rng, embedding, query_features(queries))["params"]
 
     def decode(
         self, params: Params, embedding: Float[Array, "b n y x d"], queries: Queries

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -49,7 +50,7 @@ class Fusion:
         one = {name: jnp.zeros((1, dim)) for name, dim in self.inputs}
         flags = {name: jnp.ones((1,), bool) for name, _ in self.inputs}
         days = {name: jnp.zeros((1,)) for name, _ in self.inputs}
-        return self._network.init(rng, one, flags, days)["params"]
+        return jax.jit(self._network.init)(rng, one, flags, days)["params"]
 
     def fuse(
         self,
