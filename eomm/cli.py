@@ -162,6 +162,8 @@ def evaluate_reconstruction(a: argparse.Namespace, _: list[str]) -> dict[str, An
     from eomm.model import load_model
     from eomm.storage import write_json
 
+    if a.out:
+        a.out.parent.mkdir(parents=True, exist_ok=True)  # before the work, not after it
     model = load_model(a.model, code=a.code)
     options = {"dates": a.dates} if a.dates else {}
     result = evaluate_records(model, a.cube, a.records, gaps=tuple(a.gaps), seed=a.seed, progress=True, **options)

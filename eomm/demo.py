@@ -20,7 +20,8 @@ from eomm.storage import write_json
 TRAINED, HELD_OUT = ("sim-meadow", "sim-valley"), "sim-ridge"
 SIZE_PX = 64
 YEARS = (date(2020, 1, 1), date(2021, 12, 31))
-STEPS = {"s2": 120, "s1": 40, "fusion": 40}  # enough to see it learn, not to learn well
+STEPS = {"s2": 100, "s1": 30, "fusion": 30}  # enough to see it learn, not to learn well
+MARKER = "demo.json"  # by which a demo knows its own folder
 GAPS = (0, 30, 60)  # days hidden on both sides of a scored target
 SMALL = ["log_every=10", "save_every=1000", "validate_every=1000", "optimiser.warmup_steps=10"]
 
@@ -35,11 +36,8 @@ def run_demo(out: Path | str, *, seed: int = 0, overwrite: bool = False) -> dict
         UsageError: `out` exists and `overwrite` is false.
     """
     work = Path(out)
-    if work.exists() and not overwrite:
-        state = "a finished demo" if (work / "summary.json").exists() else "something else, or an interrupted demo"
-        raise UsageError(f"{work}: already exists ({state}); choose another --out, or say --overwrite to replace it")
-    if work.exists():
-        shutil.rmtree(work)
+    make_room(work, overwrite=overwrite)
+    write_json(work / MARKER, {"made_by": "eomm demo", "seed": seed})
     timer = Timer()
     cubes = {site: work / "cubes" / f"{site}.zarr" for site in (*TRAINED, HELD_OUT)}
     with timer.step("simulate"):
@@ -84,6 +82,21 @@ def run_demo(out: Path | str, *, seed: int = 0, overwrite: bool = False) -> dict
     }
     write_json(work / "summary.json", summary)
     return summary
+
+
+def make_room(work: Path, *, overwrite: bool) -> None:
+    """Make the demo's folder; replaces nothing but an earlier demo. Raises UsageError where it may not."""
+    if work.exists():
+        ours = (work / MARKER).is_file()
+        state = "a finished demo" if (work / "summary.json").exists() else "an interrupted demo" if ours else "no demo"
+        if not ours:
+            raise UsageError(f"{work}: already exists and is {state}; choose another --out")
+        if not overwrite:
+            raise UsageError(
+                f"{work}: already exists ({state}); choose another --out, or say --overwrite to replace it"
+            )
+        shutil.rmtree(work)
+    work.mkdir(parents=True)
 
 
 def simulate_scenes(folder: Path, *, seed: int) -> None:

@@ -74,6 +74,8 @@ def embed(
     model = model if isinstance(model, Model) else load_model(model)
     cube = cube if isinstance(cube, Cube) else open_cube(cube)
     plan = make_plan(model, cube, block=block, modalities=modalities, dates=dates, length=length)
+    if Path(out).resolve() == cube.path.resolve():
+        raise UsageError(f"{out}: is the cube itself; choose another path for its embedding")
     if dtype not in DTYPES:
         raise UsageError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
     grid = cube[plan.reference].grid

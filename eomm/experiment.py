@@ -1,16 +1,17 @@
 """One experiment from its configuration to a model directory: records, stage, training, `workdir/model`."""
 
 import dataclasses
-import shutil
 from pathlib import Path
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from eomm.errors import UsageError
-from eomm.model import load_model, save_model
+from eomm.model import save_model
 from eomm.patches import open_records
 from eomm.stages import build_stage
+from eomm.storage import read_json
 from eomm.train import train
 
 
@@ -46,8 +47,7 @@ def run_experiment(config: ConfigDict, workdir: Path | str) -> Path:
     model = stage.model(params)
     model = dataclasses.replace(model, info={**model.info, **info})
     path = workdir / "model"
-    if path.exists():
-        if load_model(path, code=tuple(config.get("code", ()))).hash == model.hash:
-            return path
-        shutil.rmtree(path)  # of the same run, at an earlier step: train has refused any other
-    return save_model(model, path)
+    written = read_json(path / "model.json")["hash"] if (path / "model.json").exists() else None
+    if jax.process_index() == 0 and written != model.hash:
+        save_model(model, path, overwrite=True)  # of the same run, at an earlier step: train refuses any other
+    return path

@@ -189,7 +189,7 @@ def score(
     values: Int16[Array, "b n j y x c"],
     weight: Float[Array, "b n j y x"],
     target_hidden: Bool[Array, "b n"],
-) -> tuple[SumCount, dict[str, SumCount]]:
+) -> tuple[Array, dict[str, SumCount]]:
     """The loss and the metrics of decoded queries.
 
     Args:
@@ -217,7 +217,7 @@ def score(
         metrics[f"{name}_mae"] = mean_absolute_error(guess[:, :, 0], truth[:, :, 0], w)
     metrics["offset_mae"] = mean_absolute_error(guess[:, :, 1:], truth[:, :, 1:], weight[:, :, 1:])
     metrics["targets"] = (count, jnp.ones(()))
-    return (total * count, count), metrics
+    return total, metrics
 
 
 def modality_physical(modality: Modality, stored: Array) -> Float[Array, "*n c"]:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from eomm.errors import ContractError, UsageError
-from eomm.losses import SumCount, ratio
+from eomm.losses import SumCount
 from eomm.modalities import check_contract
 from eomm.model import Model, build_parts, load_model
 from eomm.models import interface
@@ -107,7 +107,7 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
         weight = (mask & exists[..., None, None]).astype(jnp.float32)
         target_hidden = jnp.take_along_axis(hidden, targets[..., None], axis=-1)[..., 0]
         total, metrics = score(shape.modality, objective, deviation, predicted, values, weight, target_hidden)
-        return ratio(total), metrics
+        return total, metrics
 
     def model(params: Tree) -> Model:
         return Model(
@@ -156,7 +156,11 @@ def fuse(config: Any, records: RecordSet) -> Stage:
     fusion = Fusion.build({n: e.dim for n, e in encoders.items()}, dict(config.fusion))
     objectives = {n: make_objective(config.objective[n]) for n in encoders}
     o = objectives[reference]
-    check_crop(encoders[reference], records.shapes[reference], o, str(records.path))
+    for name, encoder in encoders.items():
+        check_crop(encoder, records.shapes[name], objectives[name], str(records.path))
+    halos = {n: e.halo for n, e in encoders.items()}
+    if len(set(halos.values())) > 1:
+        raise UsageError(f"the encoders' halos differ: {halos} px; expected one, since they meet at the same pixels")
     deviation = {n: jnp.asarray(records.manifest["statistics"][n]["std"], jnp.float32) for n in encoders}
     others = [n for n in encoders if n != reference]
 
@@ -203,10 +207,10 @@ def fuse(config: Any, records: RecordSet) -> Stage:
             predicted = decoder.decode(frozen[name]["decoder"], projected[name], queries)
             values, mask = observed(data["values"], data["valid"], index, queries, encoders[name].halo)
             weight = (mask & exists[..., None, None]).astype(jnp.float32)
-            itself = jnp.take_along_axis(hidden[name], targets[name][..., None], axis=-1)[..., 0]
+            itself = jnp.take_along_axis(hidden[name], targets[name][..., None], axis=-1)[..., 0] | dropped[name]
             args = (decoder.modality, objectives[name], deviation[name], predicted, values, weight, itself)
             part, found = score(*args)
-            total += ratio(part) / len(encoders)
+            total += part / len(encoders)
             metrics |= {f"{name}_{k}": v for k, v in found.items() if k != "targets"}
             if name == reference:
                 metrics |= {"loss": found["loss"], "targets": found["targets"]}

@@ -20,11 +20,13 @@ def new_directory(path: Path | str, *, overwrite: bool = False) -> Iterator[Path
     existing `path` is replaced only with `overwrite`, and only after the new one is complete.
 
     Raises:
-        UsageError: `path` exists and `overwrite` is false; or the disk is full.
+        UsageError: `path` exists and `overwrite` is false, or is not a store of ours; or the disk is full.
     """
     path = Path(path)
     if path.exists() and not overwrite:
         raise UsageError(f"{path}: already exists; choose another path, or say --overwrite to replace it")
+    if path.exists() and not is_ours(path):
+        raise UsageError(f"{path}: already exists and was not made by eomm, so it is not replaced; choose another path")
     partial = path.with_name(path.name + ".partial")
     if partial.exists():
         shutil.rmtree(partial)
@@ -44,6 +46,15 @@ def new_directory(path: Path | str, *, overwrite: bool = False) -> Iterator[Path
         shutil.rmtree(old)
     else:
         os.replace(partial, path)
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a directory may be replaced: one of our stores, a folder of figures, or an empty one."""
+    if not path.is_dir():
+        return False
+    names = [p.name for p in path.iterdir()]
+    stores = {"zarr.json", "manifest.json", "model.json"}
+    return bool(stores & set(names)) or all(n.endswith(".png") for n in names)
 
 
 def disk_full(path: Path) -> UsageError:

@@ -28,6 +28,8 @@ def objective() -> ConfigDict:
             "hidden": 0.5,
             "hidden_neighbours": 0.6,
             "gap_days": (5, 60),
+            "reach_days": 60,
+            "reach_px": 7,
             "borrowed_clouds": 0.15,
             "target_weight": 0.5,
             "sam": 0.1,

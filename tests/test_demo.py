@@ -23,3 +23,10 @@ def test_the_demo_ends_with_a_report_and_a_summary(tmp_path, monkeypatch):
     (tmp_path / "demo" / "summary.json").unlink()
     with pytest.raises(UsageError, match="interrupted"):
         demo.run_demo(tmp_path / "demo")
+
+
+def test_the_demo_never_replaces_what_is_not_its_own(tmp_path):
+    (tmp_path / "thesis.txt").write_text("irreplaceable")
+    with pytest.raises(UsageError, match="is no demo"):
+        demo.run_demo(tmp_path, overwrite=True)
+    assert (tmp_path / "thesis.txt").read_text() == "irreplaceable"
