@@ -191,8 +191,12 @@ def test_an_existing_cube_is_kept_unless_told(tmp_path, site):
     (out / "mine").touch()
     with pytest.raises(UsageError, match=r"c.zarr: already exists; .*--overwrite"):
         build_cube(out, site="x", sources=sources(site))
+    with pytest.raises(UsageError, match=r"c.zarr: already exists and was not made by eomm"):
+        build_cube(out, site="x", sources=sources(site), overwrite=True)
     assert (out / "mine").exists()
-    build_cube(out, site="x", sources=sources(site)[1:], overwrite=True)
+    (out / "mine").unlink()
+    for name in ("old", "x"):  # an empty folder and an earlier cube may be replaced
+        build_cube(out, site=name, sources=sources(site)[1:], overwrite=True)
     assert open_cube(out).site == "x" and list(tmp_path.iterdir()) == [out]
 
 

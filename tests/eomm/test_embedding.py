@@ -355,7 +355,13 @@ def test_an_existing_output_is_kept_unless_overwritten(model, cube, tmp_path):
     (out / "precious").write_text("x")
     with pytest.raises(UsageError, match="already exists"):
         embed(model, cube, out)
+    with pytest.raises(UsageError, match="was not made by eomm"):
+        embed(model, cube, out, overwrite=True)
+    with pytest.raises(UsageError, match="is the cube itself"):
+        embed(model, cube, cube.path, overwrite=True)
     assert (out / "precious").read_text() == "x"
+    (out / "precious").unlink()
+    embed(model, cube, out, overwrite=True)  # an empty folder
     embed(model, cube, out, overwrite=True)
     assert open_embedding(out).sizes["x"] == GRID.width
 
