@@ -5,7 +5,7 @@ Colours are those of Okabe and Ito (2008), told apart with every common colour v
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from eomm.cube import to_date
 
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
     "#000000",
@@ -243,7 +245,7 @@ def series_figure(
 ) -> Figure:
     """Observed series and reconstructed hidden targets: a row per pixel, a column per band."""
     examples, main, names = evaluation["examples"], evaluation["main"], evaluation["bands"]
-    when = [_date(d) for d in evaluation["days"]]
+    when = [to_date(d) for d in evaluation["days"]]
     figure = new_figure(9.6, 1.9 * len(examples) + 0.7)
     axes = figure.subplots(len(examples), len(bands), squeeze=False, sharex=True)
     for row, (example, pixel) in enumerate(zip(examples, series, strict=True)):
@@ -251,7 +253,7 @@ def series_figure(
         for ax, band in zip(axes[row], bands, strict=True):
             c = names.index(band)
             seen = ~np.isin(pixel.day, evaluation["days"])
-            x, y = [_date(d) for d in pixel.day[seen]], pixel.values[seen, c]
+            x, y = [to_date(d) for d in pixel.day[seen]], pixel.values[seen, c]
             ax.plot(x, y, ".-", color="#9a9a9a", linewidth=0.8, markersize=4, label="observed, other dates")
             ok = [i for i, o in enumerate(example["observed"]) if o is not None]
             at = [when[i] for i in ok]
@@ -312,9 +314,9 @@ def pixel_figure(
     """Through time at one pixel: the index, the maps' three components, and every dimension of the embedding."""
     figure = new_figure(9.6, 6.2)
     axes = figure.subplots(3, 1, sharex=True, height_ratios=(1, 1, 1.5))
-    axes[0].plot([_date(d) for d in index.day], index.values[:, 0], ".-", color=GREEN, linewidth=1)
+    axes[0].plot([to_date(d) for d in index.day], index.values[:, 0], ".-", color=GREEN, linewidth=1)
     axes[0].set(title=title, ylabel=index_name)
-    dates = [_date(d) for d in day]
+    dates = [to_date(d) for d in day]
     for i, (colour, marker) in enumerate(zip((RED, GREEN, BLUE), "os^", strict=True)):
         axes[1].plot(
             dates, components[:, i], color=colour, marker=marker, markersize=3, linewidth=1, label=f"PCA {i + 1}"
@@ -380,7 +382,3 @@ def _first_legend(axes: np.ndarray) -> tuple[list[Any], list[Any]]:
 def _columns(evaluation: Mapping[str, Any]) -> str:
     first, last = evaluation["columns"]
     return f"{first} to {last - 1}"
-
-
-def _date(day: int | np.integer) -> date:
-    return date(1970, 1, 1) + timedelta(days=int(day))

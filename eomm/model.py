@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from eomm.errors import DataError, UsageError
+from eomm.mesh import path_name
 from eomm.modalities import Modality
 from eomm.models.decoder import Decoder
 from eomm.models.fusion import Fusion
@@ -173,8 +174,7 @@ def check_params(model: Model, path: Path) -> None:
 def flatten(tree: Any) -> dict[str, Any]:
     """A tree of nested dicts -> {"a/b/c": array}; host arrays where the leaves are arrays."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    name = lambda path: jax.tree_util.keystr(path, simple=True, separator="/")  # noqa: E731
-    return {name(p): x if isinstance(x, jax.ShapeDtypeStruct) else np.asarray(x) for p, x in leaves}
+    return {path_name(p): x if isinstance(x, jax.ShapeDtypeStruct) else np.asarray(x) for p, x in leaves}
 
 
 def unflatten(flat: Mapping[str, np.ndarray]) -> Any:
