@@ -140,7 +140,8 @@ def fuse(config: Any, records: RecordSet) -> Stage:
     """Over frozen encoders: any subset of modalities -> one embedding, from which every modality is decoded.
 
     The reference modality (`config.reference`) gives the targets; of the others the acquisition nearest in time is
-    used. Whole modalities are dropped at random, so that any subset gives a useful embedding.
+    used. Whole modalities are dropped at random, so that any subset gives a useful embedding. With `config.finetune`
+    encoders and decoders are optimised too, as in the published release.
     """
     models = [load_model(path, code=tuple(config.get("code", ()))) for path in config.encoders]
     encoders = {n: e for m in models for n, e in m.encoders.items()}
@@ -163,14 +164,19 @@ def fuse(config: Any, records: RecordSet) -> Stage:
         raise UsageError(f"the encoders' halos differ: {halos} px; expected one, since they meet at the same pixels")
     deviation = {n: jnp.asarray(records.manifest["statistics"][n]["std"], jnp.float32) for n in encoders}
     others = [n for n in encoders if n != reference]
+    finetune = bool(config.get("finetune", False))
 
-    def embed_one(frozen: Tree, name: str, data: Mapping[str, Array], targets: Array, hidden: Array | None) -> Array:
-        encoder, params = encoders[name], frozen[name]["encoder"]
+    def embed_one(whole: Tree, name: str, data: Mapping[str, Array], targets: Array, hidden: Array | None) -> Array:
+        encoder, params = encoders[name], whole[name]["encoder"]
         features = encoder.features(params, data["values"], data["valid"], {k: data[k] for k in META})
         inside = interface.crop(data["valid"], encoder.halo)
-        return jax.lax.stop_gradient(encoder.embed(params, features, inside, data["day"], targets, hidden))
+        return encoder.embed(params, features, inside, data["day"], targets, hidden)
+
+    def init(rng: Array) -> Tree:
+        return {"fusion": fusion.init(rng), **(frozen if finetune else {})}
 
     def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> tuple[Array, dict[str, SumCount]]:
+        whole = {**frozen, **params}  # what is tuned stands before where it started
         where, what, drop, prefix, *which = jax.random.split(rng, 4 + len(encoders))
         main = batch[reference]
         inside = {n: interface.crop(batch[n]["valid"], encoders[n].halo).astype(bool) for n in encoders}
@@ -194,17 +200,17 @@ def fuse(config: Any, records: RecordSet) -> Stage:
             index = jnp.arange(data["day"].shape[1])
             hidden[name] = dropped[name][..., None] & (index == targets[name][..., None])
         embeddings = {
-            n: embed_one(frozen, n, batch[n], targets[n], hidden[n] if n == reference else None) for n in encoders
+            n: embed_one(whole, n, batch[n], targets[n], hidden[n] if n == reference else None) for n in encoders
         }
-        fused = cut_prefix(prefix, fusion.fuse(params, embeddings, present, offset_days), o.prefixes)
-        projected = fusion.project(params, fused)
+        fused = cut_prefix(prefix, fusion.fuse(whole["fusion"], embeddings, present, offset_days), o.prefixes)
+        projected = fusion.project(whole["fusion"], fused)
         total: Array = jnp.zeros(())
         metrics: dict[str, SumCount] = {}
         for name, key in zip(encoders, which, strict=True):
             data, decoder = batch[name], decoders[name]
             index, queries, exists = draw_queries(key, data, targets[name], hidden[name], objectives[name])
             exists &= near.get(name, jnp.ones(exists.shape[:2], bool))[..., None]
-            predicted = decoder.decode(frozen[name]["decoder"], projected[name], queries)
+            predicted = decoder.decode(whole[name]["decoder"], projected[name], queries)
             values, mask = observed(data["values"], data["valid"], index, queries, encoders[name].halo)
             weight = (mask & exists[..., None, None]).astype(jnp.float32)
             itself = jnp.take_along_axis(hidden[name], targets[name][..., None], axis=-1)[..., 0] | dropped[name]
@@ -225,13 +231,13 @@ def fuse(config: Any, records: RecordSet) -> Stage:
             encoders=encoders,
             decoders=decoders,
             fusion=fusion,
-            params=frozen | {"fusion": params},
+            params={**frozen, **params},
             parts=parts | {"fusion": dict(config.fusion)},
-            info={"encoders": {n: m.hash for m in models for n in m.encoders}},
+            info={"encoders": {n: m.hash for m in models for n in m.encoders}, "finetuned": finetune},
         )
 
     names = tuple(encoders)
-    return Stage(name="fuse", modalities=names, init=fusion.init, loss=loss, model=model, frozen=frozen)
+    return Stage(name="fuse", modalities=names, init=init, loss=loss, model=model, frozen=frozen)
 
 
 def draw_dropped(

@@ -2,7 +2,8 @@
 
     eomm train --config experiments/fusion.py --workdir runs/fusion --config.data.records=records
 
-The encoders are those in runs/s2/model and runs/s1/model, or --config.encoders=DIR,DIR.
+The encoders are those in runs/s2/model and runs/s1/model, or --config.encoders=DIR,DIR. `--config.finetune=True`
+optimises encoders and decoders too, as the published release does.
 """
 
 from ml_collections import ConfigDict
@@ -19,6 +20,7 @@ def get_config() -> ConfigDict:
     config.encoders = ("runs/s2/model", "runs/s1/model")
     config.code = ()
     config.drop = 0.25
+    config.finetune = False
     config.fusion = ConfigDict(
         {"dim": 64, "width": 64, "heads": 4, "layers": 2, "max_offset_days": 12, "dtype": "float32"}
     )
