@@ -215,7 +215,8 @@ def _contract(fields: Mapping[str, Any]) -> Description:
     except ContractError as e:
         return {"damaged": str(e)}
     named = {k: getattr(modality, k) for k in ("unit", "level", "calibration", "speckle_filter")}
-    return {"hash": modality.contract_hash, "bands": " ".join(modality.band_names), **named}
+    units = {} if len(set(modality.units.values())) == 1 else {"units": modality.units}
+    return {"hash": modality.contract_hash, "bands": " ".join(modality.band_names), **named, **units}
 
 
 def _grid(grid: Grid) -> Description:

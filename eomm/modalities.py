@@ -7,16 +7,19 @@ record set, model and embedding cube, and compared whenever one meets another (`
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int16
+from jaxtyping import Bool, Float, Float32, Int16
 
 from eomm.errors import ContractError
 
 INT16_MIN, INT16_MAX = -32767, 32767
+OPTIONAL = ("unit", "centre", "spread")  # of a band; None stands for the modality's
+RESERVED = ("fusion", "site", "row", "col")  # keys beside modalities in parameters and records
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,9 @@ class Band:
         offset: see `scale`.
         valid_min: smallest physical value accepted; below it a value is invalid, never clipped.
         valid_max: largest physical value accepted.
+        unit: where the modality's bands have several units, else None; so for `centre` and `spread`.
+        centre: see `Modality`.
+        spread: see `Modality`.
     """
 
     name: str
@@ -42,6 +48,14 @@ class Band:
     offset: float = 0.0
     valid_min: float
     valid_max: float
+    unit: str | None = None
+    centre: float | None = None
+    spread: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; `OPTIONAL` fields only where they say something, so that older contracts keep a hash."""
+        fields = dataclasses.asdict(self)
+        return {k: v for k, v in fields.items() if not (k in OPTIONAL and v is None)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +65,15 @@ class Modality:
     Attributes:
         name: key of the modality in cubes and batches, such as "s2".
         bands: in the order in which values are stored.
-        unit: physical unit of the values, such as "reflectance" or "dB".
+        unit: physical unit of the values, such as "reflectance" or "dB"; "per band" where bands have their own.
         level: processing level, such as "L2A".
         calibration: radiometric calibration; "rtc_gamma0" and "sigma0" are different contracts.
         speckle_filter: "none" or the filter's name.
         centre: physical value that becomes 0 in a model's input; a round number near the mean.
         spread: physical distance that becomes 1 in a model's input; a round number near the deviation.
+
+    Raises:
+        ContractError: a name that cannot be a key, no band or two of a name, a range that does not fit int16.
     """
 
     name: str
@@ -69,6 +86,10 @@ class Modality:
     spread: float = 1.0
 
     def __post_init__(self) -> None:
+        if not re.fullmatch("[a-z][a-z0-9_]*", self.name) or self.name in RESERVED:
+            raise ContractError(
+                f"modality {self.name!r}: expected a name of a-z, 0-9 and _ other than {', '.join(RESERVED)}"
+            )
         names = self.band_names
         if not names or len(set(names)) != len(names):
             raise ContractError(f"modality {self.name!r}: band names must be present and distinct, found {names}")
@@ -79,11 +100,38 @@ class Modality:
                     f"modality {self.name!r}, band {band.name}: the range {band.valid_min} to {band.valid_max} "
                     f"does not fit int16 with scale {band.scale} and offset {band.offset}; choose a larger scale"
                 )
+        if not (self._own("spread") > 0).all():
+            raise ContractError(f"modality {self.name!r}: spreads are {self._own('spread')}; each must be above 0")
 
     @property
     def band_names(self) -> tuple[str, ...]:
         """Band names in stored order."""
         return tuple(b.name for b in self.bands)
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Unit of each band."""
+        return {b.name: self.unit if b.unit is None else b.unit for b in self.bands}
+
+    @property
+    def centres(self) -> Float32[np.ndarray, " band"]:
+        """Physical value of each band that becomes 0 in a model's input."""
+        return self._own("centre").astype(np.float32)
+
+    @property
+    def spreads(self) -> Float32[np.ndarray, " band"]:
+        """Physical distance of each band that becomes 1 in a model's input."""
+        return self._own("spread").astype(np.float32)
+
+    @property
+    def error_unit(self) -> tuple[str, Float32[np.ndarray, " band"]]:
+        """In what errors of all bands may be averaged: its name and its size in each band's unit.
+
+        The unit where the bands share one, else each band's spread.
+        """
+        if len(set(self.units.values())) == 1:
+            return self.unit, np.ones(len(self.bands), np.float32)
+        return "spreads", self.spreads
 
     @property
     def contract_hash(self) -> str:
@@ -93,7 +141,7 @@ class Modality:
 
     def to_dict(self) -> dict[str, Any]:
         """The contract as plain JSON types."""
-        return dataclasses.asdict(self) | {"bands": [dataclasses.asdict(b) for b in self.bands]}
+        return dataclasses.asdict(self) | {"bands": [b.to_dict() for b in self.bands]}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Modality":
@@ -125,13 +173,19 @@ class Modality:
     def model_scale(self) -> tuple[np.ndarray, np.ndarray]:
         """(scale, offset), float32 [band]: model input = stored * scale + offset (done on the device)."""
         scale, offset = self._columns("scale", "offset")
+        centre, spread = self._own("centre"), self._own("spread")
         return (
-            (scale / self.spread).astype(np.float32),
-            ((offset - self.centre) / self.spread).astype(np.float32),
+            (scale / spread).astype(np.float32),
+            ((offset - centre) / spread).astype(np.float32),
         )
 
     def _columns(self, *names: str) -> list[np.ndarray]:
         return [np.array([getattr(b, n) for b in self.bands], np.float64) for n in names]
+
+    def _own(self, name: str) -> np.ndarray:
+        """Of each band, its own value or else the modality's, float64."""
+        own = (getattr(b, name) for b in self.bands)
+        return np.array([getattr(self, name) if v is None else v for v in own], np.float64)
 
 
 def contract_differences(found: Modality, expected: Modality) -> list[str]:

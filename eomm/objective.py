@@ -202,7 +202,7 @@ def score(
         target_hidden: whether the target acquisition was hidden.
     """
     truth = modality_physical(modality, values)
-    guess = predicted * modality.spread + modality.centre
+    guess = predicted * modality.spreads + modality.centres
     first, others = (slice(0, 1), o.target_weight), (slice(1, None), 1 - o.target_weight)
     total: Array = jnp.zeros(())
     for at, share in (first, others):
@@ -211,6 +211,8 @@ def score(
         if o.sam:
             total += share * o.sam * ratio(spectral_angle(g, t, w))
     count = jnp.sum(weight[:, :, 0])
+    _, size = modality.error_unit
+    guess, truth = guess / size, truth / size
     metrics: dict[str, SumCount] = {"loss": (total * count, count)}
     for name, mask in {"hidden": target_hidden, "visible": ~target_hidden}.items():
         w = weight[:, :, 0] * mask[:, :, None, None]
@@ -223,4 +225,4 @@ def score(
 def modality_physical(modality: Modality, stored: Array) -> Float[Array, "*n c"]:
     """Stored int16 to physical units, on the device."""
     scale, offset = modality.model_scale()
-    return (stored.astype(jnp.float32) * scale + offset) * modality.spread + modality.centre
+    return (stored.astype(jnp.float32) * scale + offset) * modality.spreads + modality.centres

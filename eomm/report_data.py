@@ -160,7 +160,7 @@ def training_panels(runs: Sequence[Path], model: Model) -> list[tuple[str, str, 
             by_unit.setdefault(modality, {})[key.replace(f"{modality}_", "")] = curve
         for modality, curves in by_unit.items():
             known = {**KNOWN, **model.modalities}
-            unit = f" ({known[modality].unit})" if modality in known else ""
+            unit = f" ({known[modality].error_unit[0]})" if modality in known else ""
             title = f"{name}: error" if modality == name else f"{name}: error of {modality}"
             panels.append((title, f"absolute error{unit}", curves))
     return panels

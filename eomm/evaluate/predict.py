@@ -140,4 +140,4 @@ class Predictor:
     def _decode_physical(self, params: Any, z: Array, queries: Mapping[str, Array]) -> Array:
         decoder = self.model.decoders[self.reference]
         decoded = decoder.decode(params[self.reference]["decoder"], z, queries)[:, :, 0]
-        return decoded * decoder.modality.spread + decoder.modality.centre
+        return decoded * decoder.modality.spreads + decoder.modality.centres

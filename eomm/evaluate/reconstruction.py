@@ -78,7 +78,7 @@ def evaluate(
 
     Returns:
         JSON types: protocol, `hidden` {region: {gap: scores}}, `visible` {region: scores}, `verdict`, `examples`.
-        Errors are absolute, in the modality's unit; `mean` is over dates of the mean over pixels and bands.
+        Errors are absolute, in the modality's `error_unit`; `mean` is over dates of the mean over pixels and bands.
 
     Raises:
         UsageError: dates or columns that the cube does not have.
@@ -188,7 +188,7 @@ def _result(
         "simulated": bool(site.cube.provenance.get("simulated", False)),
         "modality": predictor.reference,
         "contract": site.modality.contract_hash,
-        "unit": site.modality.unit,
+        "unit": site.modality.error_unit[0],
         "bands": list(site.modality.band_names),
         "model": predictor.model.hash,
         "main": main,

@@ -94,7 +94,7 @@ class Site:
 
     def score(self, corner: tuple[int, int], fitted: Fitted, tally: Tally, points: Sequence[Example]) -> None:
         """Score every method at every gap on one block."""
-        task, name = self.task, self.predictor.reference
+        task, name, (_, size) = self.task, self.predictor.reference, self.modality.error_unit
         batch = self._read(name, corner)
         series = self._series(batch)
         truth, valid = series.values[task.targets], series.valid[task.targets]
@@ -113,13 +113,14 @@ class Site:
                 z = self._embeddings(seen, random, task.targets, hidden)
                 predicted |= self._ridges(fitted.ridges[gap], z, series, hidden)
             scored = valid & np.isfinite(predicted["linear"]).all(-1)
-            tally.add(str(gap), truth, predicted, {r: scored & m for r, m in regions.items()})
+            predicted = {k: v / size for k, v in predicted.items()}
+            tally.add(str(gap), truth / size, predicted, {r: scored & m for r, m in regions.items()})
             for point in points:
-                point.take(corner, self.size, gap, truth, scored, predicted)
+                point.take(corner, self.size, gap, truth / size, scored, predicted)
         seen = self.predictor.see(name, batch)
         shown = self.predictor.predict(seen, task.targets, task.hidden_but_itself(), others)
-        shown = {"encoder": shown["encoder"], "pca": fitted.pca.reconstruct(truth)}
-        tally.add("visible", truth, shown, {r: valid & m for r, m in regions.items()})
+        shown = {"encoder": shown["encoder"] / size, "pca": fitted.pca.reconstruct(truth) / size}
+        tally.add("visible", truth / size, shown, {r: valid & m for r, m in regions.items()})
 
     def _baselines(self, series: Series, hidden: Bool[np.ndarray, "n t"]) -> dict[str, Any]:
         days = self.task.day[self.task.targets]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eomm.errors import ContractError
-from eomm.modalities import KNOWN, SENTINEL1, SENTINEL1_SIGMA0, SENTINEL2, Modality, check_contract
+from eomm.modalities import KNOWN, SENTINEL1, SENTINEL1_SIGMA0, SENTINEL2, Band, Modality, check_contract
 
 
 @pytest.mark.parametrize("modality", KNOWN.values(), ids=list(KNOWN))
@@ -33,6 +33,35 @@ def test_what_cannot_be_stored_becomes_invalid_never_wrapped(bad):
 def test_the_model_range_follows_from_the_spec():
     scale, offset = SENTINEL1.model_scale()
     np.testing.assert_allclose(np.array([-1400, -900]) * scale + offset, [0.0, 1.0], atol=1e-6)
+
+
+def test_bands_may_have_their_own_unit_and_range():
+    mixed = dataclasses.replace(
+        SENTINEL1,
+        unit="per band",
+        bands=(
+            Band(name="t", unit="K", gsd_m=1, scale=0.01, offset=273.15, valid_min=200, valid_max=330, centre=283.15),
+            Band(name="sun", unit="J", gsd_m=1, scale=2e3, valid_min=0, valid_max=5e7, centre=1e7, spread=2e7),
+        ),
+    )
+    stored, valid = mixed.encode(np.array([[288.15, 3e7], [199.0, 1e7], [288.15, 6e7]]))
+    assert valid.tolist() == [True, False, False]
+    scale, offset = mixed.model_scale()
+    np.testing.assert_allclose(stored[0] * scale + offset, [1.0, 1.0], atol=1e-6)  # the modality's spread is 5
+    assert mixed.units == {"t": "K", "sun": "J"}
+    name, size = mixed.error_unit
+    assert name == "spreads" and size.tolist() == [5, 2e7] and SENTINEL1.error_unit[0] == "dB"
+    assert Modality.from_dict(json.loads(json.dumps(mixed.to_dict()))) == mixed
+
+
+def test_contracts_written_before_bands_had_units_keep_their_hash():
+    assert (SENTINEL2.contract_hash, SENTINEL1.contract_hash) == ("706bf9f04f1500cc", "c4b511b20d48136e")
+
+
+@pytest.mark.parametrize("change", [{"name": "fusion"}, {"name": "a/b"}, {"spread": 0.0}])
+def test_a_name_or_range_that_cannot_work_is_refused(change):
+    with pytest.raises(ContractError, match=r"expected a name|must be above 0"):
+        dataclasses.replace(SENTINEL1, **change)
 
 
 def test_a_difference_names_both_sides():
