@@ -51,6 +51,8 @@ def build_cube(
 ) -> Path:
     """Build a site's cube. Sources of one modality are joined; the optical one's finest grid is the cube's.
 
+    A modality of a single pixel, such as weather, keeps its own grid.
+
     Scenes of one overpass become one acquisition; where products overlap, the one whose file name sorts last wins,
     spectrum by spectrum. 20 m bands and coarser radar are resampled by `resampling` (radar in linear power).
 
@@ -88,9 +90,18 @@ def build_cube(
             by_modality.setdefault(mapping.contract.name, []).extend(open_scenes(found, mapping, keep_open))
         _check_joinable(by_modality, accept)
         everything = [s for scenes in by_modality.values() for s in scenes]
-        target = _target(everything)
+        target = _target([s for v in by_modality.values() if not _site_wide(v) for s in v] or everything)
+        for scene in everything:
+            for g in scene.grids.values():
+                grid.check_crs(g, target, label=scene.label)
         groups = [
-            Series(_inside(scenes, target), target=target, method=resampling, accept=accept, report=report)
+            Series(
+                _inside(scenes, target),
+                target=_site_wide(scenes) or target,
+                method=resampling,
+                accept=accept,
+                report=report,
+            )
             for scenes in by_modality.values()
         ]
         provenance = _provenance(resolved, files, accept, everything)
@@ -130,13 +141,16 @@ def _check_joinable(by_modality: Mapping[str, list[Scene]], accept: Sequence[str
 
 
 def _target(scenes: Sequence[Scene]) -> Grid:
-    """The cube's grid: of the optical scenes where there are any. All scenes must lie in its CRS."""
+    """The cube's grid: of the optical scenes where there are any."""
     optical = [s for s in scenes if s.mapping.unit == "reflectance"]
-    target = grid.cube_grid((s.label, g) for s in optical or scenes for g in s.grids.values())
-    for scene in scenes:
-        for g in scene.grids.values():
-            grid.check_crs(g, target, label=scene.label)
-    return target
+    return grid.cube_grid((s.label, g) for s in optical or scenes for g in s.grids.values())
+
+
+def _site_wide(scenes: Sequence[Scene]) -> Grid | None:
+    """The one pixel in which all scenes of a modality lie, such as weather; it is kept, not spread over the cube."""
+    grids = {g for s in scenes for g in s.grids.values()}
+    only = next(iter(grids))
+    return only if len(grids) == 1 and only.height == only.width == 1 else None
 
 
 def _inside(scenes: Sequence[Scene], target: Grid) -> list[Scene]:

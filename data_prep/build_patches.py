@@ -32,6 +32,7 @@ def build_patches(
     stride_px: int | None = None,
     stride_acquisitions: int | None = None,
     window: tuple[int, int] = (8, 8),
+    windows: Mapping[str, tuple[int, int]] | None = None,
     reference: str = "s2",
     min_clear: int = 4,
     clear_fraction: float = 0.5,
@@ -52,6 +53,7 @@ def build_patches(
         stride_px: from crop to crop.
         stride_acquisitions: from series to series.
         window: acquisitions of other modalities before and after.
+        windows: the same of single modalities, instead.
         reference: leading modality.
         min_clear: clear acquisitions that a record needs.
         clear_fraction: of a crop valid for an acquisition to count as clear.
@@ -72,6 +74,7 @@ def build_patches(
         stride_px=stride_px,
         stride_acquisitions=stride_acquisitions,
         window=window,
+        windows=windows or {},
         reference=reference,
         min_clear=min_clear,
         clear_fraction=clear_fraction,
@@ -155,6 +158,9 @@ def _open(paths: Sequence[Path | str], config: CropConfig, modalities: Sequence[
             )
         if not group.usable.any():
             raise DataError(f"{cube.path}: no usable {config.reference} acquisition; leave this cube out")
+    unknown = set(config.windows) - set(modalities or cubes[0])
+    if unknown:
+        raise UsageError(f"patches: windows name {', '.join(unknown)}; taken are {', '.join(modalities or cubes[0])}")
     if modalities is not None and config.reference not in modalities:
         raise UsageError(f"patches: modalities {', '.join(modalities)} lack the reference {config.reference!r}; add it")
     return cubes

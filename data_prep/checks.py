@@ -48,6 +48,14 @@ def check_metadata(scene: Scene, accept: Collection[str]) -> None:
                 f"{scene.label}: {key} is {stated[key]!r}, expected {getattr(mapping, key)!r} as mapping "
                 f"{mapping.name!r} says; use a mapping for that {key}, or get the other product"
             )
+    for band, unit in stated.get("units", {}).items() if "unit" not in accept else ():
+        # Only where the contract gives a band its own unit: elsewhere files say "1", "dB", "sr-1" as they like.
+        own = next((b.unit for b in mapping.contract.bands if b.name == band), None)
+        if own is not None and _plain(unit) != _plain(own):
+            raise ContractError(
+                f"{scene.label}: band {band} is in {unit!r}, expected {own!r} as mapping {mapping.name!r} says; "
+                "convert it, or accept 'unit' if the file is wrong"
+            )
     for key in ("scale", "offset"):
         if key in stated and key not in accept and not _close(stated[key], getattr(mapping, key)):
             raise ContractError(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -56,6 +56,7 @@ class CropConfig:
         stride_px: from one crop to the next; half a crop when None, since encoders train on a crop's interior.
         stride_acquisitions: from one series to the next; half a series when None.
         window: acquisitions of every other modality before the first and after the last reference acquisition.
+        windows: modality -> what it has instead of `window`, such as two months of what comes daily.
         reference: the modality whose grid and dates lead.
         min_clear: a record needs this many reference acquisitions with at least `clear_fraction` of the crop valid.
         clear_fraction: see `min_clear`.
@@ -66,6 +67,7 @@ class CropConfig:
     stride_px: int | None = None
     stride_acquisitions: int | None = None
     window: tuple[int, int] = (8, 8)
+    windows: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     reference: str = "s2"
     min_clear: int = 4
     clear_fraction: float = 0.5
@@ -75,6 +77,11 @@ class CropConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"patches: {name} is {value}, expected at least 1")
+        if self.reference in self.windows or min((n for w in self.windows.values() for n in w), default=0) < 0:
+            raise UsageError(
+                f"patches: windows are {dict(self.windows)}; expected numbers from 0 for modalities beside "
+                f"{self.reference!r}"
+            )
 
     @property
     def strides(self) -> tuple[int, int]:
@@ -93,19 +100,18 @@ def starts(low: int, high: int, size: int, stride: int) -> list[int]:
 def series(
     cube: Cube,
     times: tuple[int, int],
-    names: Sequence[str],
     *,
     reference: str,
     length: int,
     stride: int,
-    around: tuple[int, int],
+    around: Mapping[str, tuple[int, int]],
     held_out: Sequence[int] = (),
 ) -> list[Window]:
     """Series of `length` consecutive usable reference acquisitions, and what other modalities saw around them.
 
-    `times` are positions among the usable reference acquisitions. Other modalities give every usable acquisition from
-    `around[0]` before the first reference day to `around[1]` after the last, but stay within the days of `times`
-    where those end at another split's block. Held-out reference acquisitions are as if they had not been taken.
+    `times` are positions among the usable reference acquisitions. A modality in `around` gives every usable
+    acquisition from so many before the first reference day to so many after the last, but stays within the days of
+    `times` where those end at another split's block. Held-out reference acquisitions are as if they had not been taken.
     """
     group = cube[reference]
     usable = np.flatnonzero(group.usable)
@@ -121,14 +127,13 @@ def series(
         chosen = taken[start : start + length]
         first, last = group.day[chosen[0]], group.day[chosen[-1]]
         indices = {reference: chosen}
-        for name in names:
-            if name != reference:
-                other = np.flatnonzero(cube[name].usable)
-                day = cube[name].day[other]
-                a = max(0, int(np.searchsorted(day, first, side="left")) - around[0])
-                b = int(np.searchsorted(day, last, side="right")) + around[1]
-                inside = (day[a:b] >= low) & (day[a:b] <= high)
-                indices[name] = other[a:b][inside]
+        for name, (before, after) in around.items():
+            other = np.flatnonzero(cube[name].usable)
+            day = cube[name].day[other]
+            a = max(0, int(np.searchsorted(day, first, side="left")) - before)
+            b = int(np.searchsorted(day, last, side="right")) + after
+            inside = (day[a:b] >= low) & (day[a:b] <= high)
+            indices[name] = other[a:b][inside]
         windows.append(Window(indices))
     return windows
 
@@ -174,11 +179,10 @@ def plan(
         for window in series(
             cube,
             times,
-            names,
             reference=config.reference,
             length=config.acquisitions,
             stride=config.strides[1],
-            around=config.window,
+            around={n: config.windows.get(n, config.window) for n in names if n != config.reference},
             held_out=held_out,
         )
     ]
@@ -209,8 +213,9 @@ def smallest_shapes(
     for name in names:
         longest = max(len(w.indices[name]) for w in windows.values())
         if not longest:
+            around = config.windows.get(name, config.window)
             raise DataError(
-                f"modality {name!r}: no usable acquisition within {config.window} of any {config.reference} series; "
+                f"modality {name!r}: no usable acquisition within {around} of any {config.reference} series; "
                 "the modalities do not overlap in time"
             )
         areas = [place.areas[name] for place in locations]

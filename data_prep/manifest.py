@@ -22,7 +22,8 @@ def describe_crops(config: CropConfig) -> dict[str, Any]:
         f"{config.clear_fraction:g} of the crop valid"
     )
     strides = {"stride_px": pixels, "stride_acquisitions": acquisitions}
-    return {**dataclasses.asdict(config), **strides, "window": list(config.window), "rule": rule}
+    windows = {"window": list(config.window), "windows": {n: list(w) for n, w in config.windows.items()}}
+    return {**dataclasses.asdict(config), **strides, **windows, "rule": rule}
 
 
 def describe_split(

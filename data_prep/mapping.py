@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from eomm.errors import ContractError, DataError, UsageError
-from eomm.modalities import KNOWN, Modality
+from eomm.modalities import KNOWN, Band, Modality
 
 READERS = ("netcdf", "geotiff")
-UNITS = ("reflectance", "dB", "linear power")
+UNITS = {"dB": ("dB", "linear power")}
+"""Units that files may have where a modality's own is not the only one."""
 MASK = "mask"
 """The layer name of a scene's classes, beside the names of its bands."""
 
@@ -45,11 +46,12 @@ class Mapping:
     Attributes:
         name: the shipped mapping's name, or the file's.
         reader: "netcdf" or "geotiff".
-        modality: a key of `eomm.modalities.KNOWN`: what the values become.
+        modality: what the values become: a key of `eomm.modalities.KNOWN`, or a contract of one's own, in the file a
+            table [modality] with the fields of `Modality` and `bands` with those of `Band`.
         files: pattern of the file names below the source's folder.
         level: the processing level the files claim to have, such as "L2A".
         calibration: the calibration the files claim to have, such as "sigma0".
-        unit: "reflectance", "dB" or "linear power", after `scale` and `offset`.
+        unit: of the files after `scale` and `offset`: the modality's, or "linear power" for dB.
         bands: band of the modality -> the variable or band description that holds it.
         scale: physical value = number * scale + offset.
         offset: see `scale`; a file that states its own (tag BOA_OFFSET) goes before.
@@ -61,11 +63,15 @@ class Mapping:
         orbit_cycle_days: where the files name no orbit: acquisitions whose days are equal modulo this number share
             one (the constellation's repeat: 6 for two Sentinel-1, 5 for two Sentinel-2); 0: leave it unknown.
         incidence: NetCDF: variable [time] with the view's zenith angle in degrees.
+        gsd_m: NetCDF: the pixel's size, where a file has a single one, which coordinates do not tell.
+
+    With a table [modality], `level`, `calibration` and `unit` are the modality's and `bands` have its names, unless
+    the file says otherwise.
     """
 
     name: str
     reader: str
-    modality: str
+    modality: str | Modality
     files: str
     level: str
     calibration: str
@@ -80,28 +86,33 @@ class Mapping:
     direction: str | None = None
     orbit_cycle_days: int = 0
     incidence: str | None = None
+    gsd_m: float | None = None
 
     def __post_init__(self) -> None:
-        for field, allowed in [("reader", READERS), ("modality", tuple(KNOWN)), ("unit", UNITS)]:
-            if getattr(self, field) not in allowed:
-                self._fail(field, getattr(self, field), "one of " + ", ".join(allowed))
+        if self.reader not in READERS:
+            self._fail("reader", self.reader, "one of " + ", ".join(READERS))
+        if not isinstance(self.modality, Modality) and self.modality not in KNOWN:
+            self._fail("modality", self.modality, f"one of {', '.join(KNOWN)}, or a table [modality]")
         if self.direction not in (None, "ascending", "descending"):
             self._fail("direction", self.direction, "ascending or descending")
         modality = self.contract
         unknown = [b for b in self.bands if b not in modality.band_names]
         if unknown or not self.bands:
             self._fail("bands", " ".join(unknown) or "none", "some of " + " ".join(modality.band_names))
-        if (self.unit == "reflectance") != (modality.unit == "reflectance"):
-            self._fail("unit", self.unit, f"a unit that becomes {modality.unit}")
-        if self.level != modality.level:
-            self._fail("level", self.level, f"{modality.level}, as modality {self.modality} demands")
-        if self.calibration != modality.calibration:
-            self._fail("calibration", self.calibration, f"{modality.calibration}, as modality {self.modality} demands")
+        units = UNITS.get(modality.unit, (modality.unit,))
+        if self.unit not in units:
+            self._fail("unit", self.unit, "one of " + ", ".join(units))
+        for field in ("level", "calibration"):
+            found, expected = getattr(self, field), getattr(modality, field)
+            if found != expected:
+                self._fail(field, found, f"{expected}, as modality {modality.name} demands")
+        if self.mask and self.mask.haze and not {"B02", "B04"} <= set(modality.band_names):
+            self._fail("mask.haze", "true", "false, since the screen needs bands B02 and B04")
 
     @property
     def contract(self) -> Modality:
         """The modality's contract."""
-        return KNOWN[self.modality]
+        return self.modality if isinstance(self.modality, Modality) else KNOWN[self.modality]
 
     @property
     def layers(self) -> dict[str, str]:
@@ -136,7 +147,24 @@ def load_mapping(name: str | Path) -> Mapping:
         raise DataError(f"{path}: not valid TOML ({e}); correct the mapping") from e
     if "mask" in table:
         table["mask"] = _construct(Mask, table["mask"], where=f"{path}, [mask]")
-    return _construct(Mapping, {"name": path.stem} | table, where=str(path))
+    defaults: dict[str, Any] = {"name": path.stem}
+    if isinstance(table.get("modality"), dict):
+        table["modality"] = own = _own_modality(table["modality"], where=f"{path}, [modality]")
+        defaults |= {"level": own.level, "calibration": own.calibration, "unit": own.unit}
+        defaults["bands"] = {name: name for name in own.band_names}
+    return _construct(Mapping, defaults | table, where=str(path))
+
+
+def _own_modality(table: Table[str, Any], *, where: str) -> Modality:
+    bands = table.get("bands", ())
+    if not isinstance(bands, list) or not all(isinstance(b, dict) for b in bands):
+        raise ContractError(f"{where}: bands is {bands!r}, expected a list of tables, one per band")
+    own = tuple(_construct(Band, b, where=f"{where}, band {i}") for i, b in enumerate(bands, 1))
+    try:
+        modality: Modality = _construct(Modality, {**table, "bands": own}, where=where)
+    except (TypeError, ZeroDivisionError) as e:
+        raise ContractError(f"{where}: a value is of the wrong kind ({e}); see Modality and Band") from e
+    return modality
 
 
 def _construct(kind: Any, table: Table[str, Any], *, where: str) -> Any:
@@ -146,5 +174,6 @@ def _construct(kind: Any, table: Table[str, Any], *, where: str) -> Any:
         raise ContractError(f"{where}: unknown key {', '.join(unknown)}; expected only {', '.join(fields)}")
     missing = [n for n, f in fields.items() if n not in table and f.default is dataclasses.MISSING]
     if missing:
-        raise ContractError(f"{where}: key {', '.join(missing)} is missing; add it (see {kind.__name__} in {__name__})")
+        see = f"{kind.__name__} in {kind.__module__}"
+        raise ContractError(f"{where}: key {', '.join(missing)} is missing; add it (see {see})")
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})

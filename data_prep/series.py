@@ -13,7 +13,7 @@ from data_prep.mapping import Mapping as SourceMapping
 from data_prep.passes import Overpass, Product, find_overpasses
 from data_prep.readers import Scene
 from eomm.cube import Acquired, Grid, GroupSource
-from eomm.modalities import Modality
+from eomm.modalities import SENTINEL2, Modality
 
 SAMPLED = 16
 """Acquisitions whose spectra are checked before anything is written."""
@@ -126,19 +126,20 @@ class Series:
         """Decide `keep`; returns the cloud fraction per acquisition and the summary for the group's attributes."""
         assert self.mask is not None
         total, size = len(self.overpasses), self.target.height * self.target.width
-        gsd_m = self.target.transform[0]
+        gsd_m, coloured = self.target.transform[0], {"B02", "B04"} <= set(self.modality.band_names)
         removed = dict.fromkeys(("no_data", "classes", "dilation", "haze"), 0)
         fractions, darkest, kept = [], [], []
         with clouds.HazeScreen((self.target.height, self.target.width), gsd_m, scratch) as screen:
             for i, overpass in enumerate(self.overpasses):
                 seen, clear, cloud = self._clear(overpass)
                 dilated = clear & clouds.away_from(cloud, self.mask.dilation_m, gsd_m)
-                blue, red = np.moveaxis(self._physical(overpass, ("B02", "B04")), -1, 0)
-                dark = np.fmin(blue, red)[dilated]
-                dark = dark[np.isfinite(dark)]
-                darkest.append(
-                    (overpass.label, float(clear.mean()), float(np.quantile(dark, 0.01)) if dark.size else 9)
-                )
+                if coloured:
+                    blue, red = np.moveaxis(self._physical(overpass, ("B02", "B04")), -1, 0)
+                    dark = np.fmin(blue, red)[dilated]
+                    dark = dark[np.isfinite(dark)]
+                    darkest.append(
+                        (overpass.label, float(clear.mean()), float(np.quantile(dark, 0.01)) if dark.size else 9)
+                    )
                 removed["no_data"] += int((~seen).sum())
                 removed["classes"] += int((seen & ~clear).sum())
                 removed["dilation"] += int((clear & ~dilated).sum())
@@ -180,7 +181,7 @@ class Series:
             chosen = np.isfinite(physical).all(-1) & (self._kept(i) if self.keep is not None else True)
             pixels = physical[chosen]
             spectra.append(pixels[:: max(1, len(pixels) // 5000)])
-        if self.modality.unit != "reflectance":
+        if self.modality.unit != "reflectance" or not set(SENTINEL2.band_names) <= set(names):
             return ["units, scale and empty bands"]
         first = self.overpasses[0].label
         order = checks.check_spectra(np.concatenate(spectra), names=names, label=first, accept=self.accept)

@@ -120,6 +120,7 @@ def prepare_records(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
             acquisitions=a.acquisitions,
             stride_px=a.stride_px,
             stride_acquisitions=a.stride_acquisitions,
+            windows=windows_of(a.window),
             seed=a.seed,
             overwrite=a.overwrite,
             progress=report.named,
@@ -169,6 +170,38 @@ def evaluate_reconstruction(a: argparse.Namespace, _: list[str]) -> dict[str, An
     result = evaluate_records(model, a.cube, a.records, gaps=tuple(a.gaps), seed=a.seed, progress=True, **options)
     if a.out:
         write_json(a.out, result)
+    return result
+
+
+def evaluate_fusion(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """What another sensor brings to hidden targets."""
+    from eomm.evaluate.fusion import evaluate_fusion_records, name_models
+    from eomm.evaluate.fusion_figure import check_ending, save_figure
+    from eomm.storage import write_json
+
+    if a.figure:
+        check_ending(a.figure)
+    for path in filter(None, (a.out, a.figure)):
+        path.parent.mkdir(parents=True, exist_ok=True)  # before the work, not after it
+    result = evaluate_fusion_records(
+        name_models(a.model),
+        a.cube,
+        a.records,
+        code=a.code,
+        dates=a.dates,
+        other=a.other,
+        gap=a.gap,
+        shares=a.shares,
+        ages=a.ages,
+        gaps=a.gaps,
+        max_pixels=a.max_pixels,
+        seed=a.seed,
+        progress=True,
+    )
+    if a.out:
+        write_json(a.out, result)
+    if a.figure:
+        save_figure(result, a.figure)
     return result
 
 
@@ -265,6 +298,8 @@ def build_parser() -> argparse.ArgumentParser:
     c.add_argument("--acquisitions", type=int, default=32)
     c.add_argument("--stride-px", type=int)
     c.add_argument("--stride-acquisitions", type=int)
+    window_help = "acquisitions of a modality before and after the series (default: 8 and 8), such as weather=60,0"
+    c.add_argument("--window", action="append", default=[], metavar="MODALITY=BEFORE,AFTER", help=window_help)
     c.add_argument("--seed", type=int, default=0)
     c.add_argument("--overwrite", action="store_true")
 
@@ -296,6 +331,24 @@ def build_parser() -> argparse.ArgumentParser:
     c.add_argument("--seed", type=int, default=0, help="of samples, intervals and the random encoder")
     c.add_argument("--gaps", type=int, nargs="+", default=[0, 10, 30, 45, 60], metavar="DAYS")
     c.add_argument("--out", type=Path, help="also write the result there")
+
+    example = "eomm evaluate fusion --model runs/fusion/model --cube c.zarr --records records --out f.json"
+    c = command(kinds, "fusion", evaluate_fusion, "what another sensor brings, paired on the same targets", example)
+    c.set_defaults(formatter=format_fusion)
+    c.add_argument("--model", type=Path, action="append", required=True, help="a model directory; repeat to compare")
+    c.add_argument("--code", action="append", default=[], metavar="MODULE", help="trust encoders in this module")
+    c.add_argument("--cube", type=Path, required=True)
+    c.add_argument("--records", type=Path, help="the training's record set: what it held out")
+    c.add_argument("--dates", type=date.fromisoformat, nargs="+", metavar="DATE", help=dates_help)
+    c.add_argument("--other", default="s1", help="modality that goes missing (default: %(default)s)")
+    c.add_argument("--gap", type=int, default=30, metavar="DAYS", help="hidden while share and age vary (default: 30)")
+    c.add_argument("--shares", type=float, nargs="+", default=[0, 0.25, 0.5, 0.75, 1], metavar="SHARE")
+    c.add_argument("--ages", type=int, nargs="+", default=[0, 3, 6, 12, 24], metavar="DAYS")
+    c.add_argument("--gaps", type=int, nargs="+", default=[0, 10, 30, 45, 60], metavar="DAYS")
+    c.add_argument("--max-pixels", type=int, default=16_384, help="larger sites are sampled (default: %(default)s)")
+    c.add_argument("--seed", type=int, default=0, help="of samples, intervals and which acquisitions are dropped")
+    c.add_argument("--out", type=Path, help="also write the result there")
+    c.add_argument("--figure", type=Path, help="also draw it there, as PNG, PDF or SVG")
 
     example = (
         "eomm report --cube c.zarr --embedding e.zarr --model runs/fusion/model --evaluation eval.json --out r.html"
@@ -338,6 +391,18 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--code", action="append", default=[], metavar="MODULE", help="trust encoders in this module")
 
 
+def windows_of(texts: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """`["weather=60,0"]` to `{"weather": (60, 0)}`. Raises UsageError where a part is missing or no number."""
+    windows = {}
+    for text in texts:
+        name, _, numbers = text.partition("=")
+        before, _, after = numbers.partition(",")
+        if not (before.isdigit() and after.isdigit()):
+            raise UsageError(f"--window {text}: expected MODALITY=BEFORE,AFTER, such as weather=60,0")
+        windows[name] = (int(before), int(after))
+    return windows
+
+
 def named_lists(texts: Sequence[str]) -> dict[str, list[str]]:
     """["train=a,b"] -> {"train": ["a", "b"]}."""
     found = {}
@@ -366,5 +431,12 @@ def format_demo(result: dict[str, Any]) -> str:
 def format_evaluation(result: dict[str, Any]) -> str:
     """For people."""
     from eomm.evaluate.reconstruction import format_evaluation as format_
+
+    return format_(result)
+
+
+def format_fusion(result: dict[str, Any]) -> str:
+    """For people."""
+    from eomm.evaluate.fusion import format_fusion as format_
 
     return format_(result)

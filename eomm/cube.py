@@ -153,7 +153,8 @@ def write_cube(
     with new_directory(path, overwrite=overwrite) as partial:
         root = zarr.open_group(partial, mode="w", zarr_format=3)
         root.attrs.update({"eomm:kind": "cube", "eomm:version": VERSION, "eomm:complete": False, "site": site})
-        root.attrs.update({"provenance": dict(provenance), **groups[0].grid.attributes()})
+        finest = max((g.grid for g in groups), key=lambda g: g.height * g.width)
+        root.attrs.update({"provenance": dict(provenance), **finest.attributes()})
         for source in groups:
             _write_group(root, source)
         root.attrs["eomm:complete"] = True
@@ -196,7 +197,7 @@ def _write_group(root: zarr.Group, source: GroupSource) -> None:
     if not usable.any():
         raise DataError(
             f"modality {modality.name!r}: none of {count} acquisitions has {USABLE_FRACTION:.0%} of the site valid; "
-            "the series is all cloud or outside the site"
+            "the series is all cloud, outside the site, or out of the modality's range (another unit?)"
         )
     days = np.array([a.day for a in acquisitions], np.int32)
     cf_time = {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian"}

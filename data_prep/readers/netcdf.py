@@ -38,7 +38,7 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack) -> list[Scene]
             f"{file}: no time coordinate {mapping.time!r} (it has {' '.join(map(str, data.coords))}); "
             f"correct `time` of mapping {mapping.name!r}"
         )
-    grid, flip = _grid(data, file)
+    grid, flip = _grid(data, file, mapping)
     for layer, variable in layers.items():
         shape = (data.sizes[mapping.time], grid.height, grid.width)
         if set(data[variable].dims) != {mapping.time, "y", "x"} or data[variable].size != np.prod(shape):
@@ -107,6 +107,7 @@ def _stated(data: xr.Dataset, layers: dict[str, str]) -> dict[str, Any]:
         found = {float(data[v].attrs[attribute]) for b, v in layers.items() if b != MASK and attribute in data[v].attrs}
         if found:
             stated[key] = sorted(found)[0] if len(found) == 1 else sorted(found)
+    stated["units"] = {b: str(data[v].attrs["units"]) for b, v in layers.items() if "units" in data[v].attrs}
     return stated
 
 
@@ -122,12 +123,21 @@ def _to_datetime(time: np.datetime64) -> datetime:
     return stamp
 
 
-def _grid(data: xr.Dataset, file: Path) -> tuple[Grid, bool]:
+def _grid(data: xr.Dataset, file: Path, mapping: Mapping) -> tuple[Grid, bool]:
     """The grid from pixel-centre coordinates x and y, and whether rows run from south to north."""
     for axis in ("x", "y"):
-        if axis not in data.coords or data.sizes[axis] < 2:
-            raise ContractError(f"{file}: no coordinate {axis} of at least two pixel centres; expected metres in a UTM")
-    x, y = data["x"].values.astype(float), data["y"].values.astype(float)
+        if axis not in data.coords:
+            raise ContractError(f"{file}: no coordinate {axis} of pixel centres; expected metres in a UTM zone")
+    x, y = (data[axis].values.astype(float).reshape(-1) for axis in ("x", "y"))
+    if len(x) == len(y) == 1 and mapping.gsd_m:
+        half = mapping.gsd_m / 2
+        corners = (mapping.gsd_m, 0.0, float(x[0]) - half, 0.0, -mapping.gsd_m, float(y[0]) + half)
+        return Grid(crs=_crs(data, file), transform=corners, height=1, width=1), False
+    if min(len(x), len(y)) < 2:
+        raise ContractError(
+            f"{file}: {len(y)} x {len(x)} pixel centres do not tell the pixel's size; expected at least two along x "
+            f"and y, or a single pixel and its size as `gsd_m` of mapping {mapping.name!r}"
+        )
     flip = bool(y[1] > y[0])
     y = y[::-1] if flip else y
     dx, dy = (x[-1] - x[0]) / (len(x) - 1), (y[-1] - y[0]) / (len(y) - 1)

@@ -29,7 +29,7 @@ class Scene:
         incidence_deg: or None.
         named: whether `product` is the provider's own name.
         simulated: whether the file says that it is simulated.
-        stated: what else the file states of itself: "level", "calibration", "scale", "offset".
+        stated: what else the file states of itself: "level", "calibration", "scale", "offset"; "units" by band.
     """
 
     product: str

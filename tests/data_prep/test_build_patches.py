@@ -249,6 +249,14 @@ def test_a_modality_on_its_own_grid_covers_the_crop(tmp_path):
         np.testing.assert_array_equal(patch["s1_20m"]["values"][0], values[0])
         np.testing.assert_array_equal(patch["s1_20m"]["valid"][0], valid[0])
         assert patch["weather"]["day"][3] == patch["s2"]["day"][0]
+    longer = build_patches(tmp_path / "l", cubes=[cube.path], split=SplitConfig(), windows={"weather": (9, 0)}, **SMALL)
+    for patch in patches(longer, "train"):
+        last = patch["weather"]["present"].sum() - 1
+        assert patch["weather"]["day"][9] == patch["s2"]["day"][0]
+        assert patch["weather"]["day"][last] == patch["s2"]["day"].max()
+    for windows, message in [({"wether": (9, 0)}, "windows name wether"), ({"s2": (1, 1)}, "modalities beside 's2'")]:
+        with pytest.raises(UsageError, match=message):
+            build_patches(tmp_path / "no", cubes=[cube.path], split=SplitConfig(), windows=windows, **SMALL)
 
 
 def test_crops_without_clear_acquisitions_are_skipped_and_counted(tmp_path):

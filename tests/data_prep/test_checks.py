@@ -149,7 +149,7 @@ def test_an_override_must_name_a_check():
     ("field", "value", "message"),
     [
         ("unit", "DN", "unit is DN, expected one of"),
-        ("unit", "dB", "unit is dB, expected a unit that becomes reflectance"),
+        ("unit", "dB", "unit is dB, expected one of reflectance"),
         ("level", "L1C", "level is L1C, expected L2A"),
         ("calibration", "toa", "calibration is toa, expected surface_reflectance"),
         ("bands", {"B99": "x"}, "bands is B99, expected some of B02"),

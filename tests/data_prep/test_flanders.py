@@ -14,7 +14,7 @@ from eomm.modalities import SENTINEL1_SIGMA0, SENTINEL2
 
 @pytest.fixture(scope="module")
 def cube(flanders, tmp_path_factory):
-    sources = [Source(path=flanders, mapping=m) for m in ("worldcereal_s2", "worldcereal_s1")]
+    sources = [Source(path=flanders, mapping=m) for m in ("worldcereal_s2", "worldcereal_s1", "worldcereal_agera5")]
     begin = time.monotonic()
     out = build_cube(tmp_path_factory.mktemp("flanders") / "site.zarr", site="flanders", sources=sources)
     assert time.monotonic() - begin < 120  # 7 s on two quiet cores
@@ -23,7 +23,7 @@ def cube(flanders, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def raw(flanders):
-    names = {"ten": "S2_L2A_10m*", "twenty": "S2_L2A_20m*", "radar": "S1_GRD*"}
+    names = {"ten": "S2_L2A_10m*", "twenty": "S2_L2A_20m*", "radar": "S1_GRD*", "weather": "AgERA5*"}
     data = {k: xr.open_dataset(next(flanders.glob(v)), mask_and_scale=False).load() for k, v in names.items()}
     yield data
     for d in data.values():
@@ -76,6 +76,20 @@ def test_radar_is_interpolated_in_linear_power(cube, raw):
         linear = 0.75 * (0.75 * p[:, 1, 2] + 0.25 * p[:, 1, 1]) + 0.25 * (0.75 * p[:, 2, 2] + 0.25 * p[:, 2, 1])
         ok = valid[:, 3, 4]
         np.testing.assert_allclose(values[ok, 3, 4, k] / 100, 10 * np.log10(linear[ok]), atol=0.006)
+
+
+def test_weather_is_that_of_the_file_in_its_units(cube, raw):
+    group, weather = cube["weather"], raw["weather"]
+    assert (len(group), group.grid.height, group.grid.width, group.usable.all()) == (487, 1, 1, True)
+    np.testing.assert_array_equal(group.day, weather.timestamp.values.astype("M8[D]").astype(int))
+    values, valid = group.read()
+    physical = group.modality.decode(values)[:, 0, 0]
+    assert valid.all()
+    for k, band in enumerate(group.modality.bands):
+        assert weather[band.name].attrs["units"] == band.unit
+        np.testing.assert_allclose(
+            physical[:, k], weather[band.name].values[:, 0, 0], rtol=1e-6, atol=0.51 * band.scale
+        )
 
 
 def test_only_vegetation_soil_and_water_away_from_cloud_are_kept(cube, raw):

@@ -1,3 +1,4 @@
+import dataclasses
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -155,6 +156,16 @@ def test_a_netcdf_file_that_does_not_fit_its_mapping_is_refused(tmp_path, stack)
         scenes(tmp_path / "c.nc", WATERY, stack)
 
 
+def test_a_single_pixel_needs_its_size_from_the_mapping(tmp_path, stack):
+    path = tmp_path / "a.nc"
+    write_netcdf(path, variables={"vv": (np.ones((4, 1, 1)), {})}, times=TIMES, time="t", gsd=1000)
+    with pytest.raises(ContractError, match=r"a.nc: 1 x 1 pixel centres .*`gsd_m` of mapping 'stack'"):
+        scenes(path, WATERY, stack)
+    found = scenes(path, dataclasses.replace(WATERY, gsd_m=1000), stack)
+    assert found[2].grids["VV"] == Grid(crs="EPSG:32631", transform=(1000, 0, WEST, 0, -1000, NORTH), height=1, width=1)
+    np.testing.assert_allclose(found[2].read("VV"), [[0.01]])
+
+
 def test_nothing_to_read_is_said(tmp_path):
     with pytest.raises(DataError, match=r"none: does not exist"):
         source_files(tmp_path / "none", WATERY)
@@ -176,6 +187,42 @@ def test_mappings_load_by_name_or_path_and_name_unknown_keys(tmp_path):
         load_mapping(own)
     with pytest.raises(UsageError, match=r"neither a file nor a shipped mapping; shipped are simulated_s1"):
         load_mapping("sentinel9")
+
+
+OWN = """
+reader = "netcdf"
+files = "*.nc"
+[modality]
+name = "soil"
+unit = "m3 m-3"
+level = "daily"
+calibration = "none"
+bands = [{ name = "moisture", gsd_m = 9000, scale = 1e-4, valid_min = 0, valid_max = 1 }]
+"""
+
+
+def test_a_mapping_may_hold_a_modality_of_its_own(tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text(OWN)
+    mapping = load_mapping(own)
+    assert mapping.contract.name == "soil" and mapping.contract.bands[0].valid_max == 1
+    assert (mapping.unit, mapping.level, dict(mapping.bands)) == ("m3 m-3", "daily", {"moisture": "moisture"})
+    own.write_text(OWN.replace("[modality]", '[bands]\nmoisture = "swvl1"\n[modality]'))
+    assert load_mapping(own).layers == {"moisture": "swvl1"}
+    for old, new, message in [
+        ("gsd_m", "gsd", r"own.toml, \[modality\], band 1: unknown key gsd"),
+        ("level =", "levl =", r"own.toml, \[modality\]: unknown key levl"),
+        ("1e-4", "1e-5", r"modality 'soil', band moisture: the range .* does not fit int16"),
+        ('"soil"', '"site"', r"modality 'site': expected a name"),
+        ("[modality]", 'unit = "percent"\n[modality]', r"unit is percent, expected one of m3 m-3"),
+        ("[modality]", '[mask]\nvariable = "q"\nclear = [1]\n[modality]', "mask.haze is true, expected false"),
+        (OWN[OWN.index("bands") :], "", r"own.toml, \[modality\]: bands is \(\), expected a list"),
+        ("scale = 1e-4", 'scale = "small"', r"own.toml, \[modality\]: a value is of the wrong kind"),
+        ("scale = 1e-4", "scale = 0", r"own.toml, \[modality\]: a value is of the wrong kind"),
+    ]:
+        own.write_text(OWN.replace(old, new))
+        with pytest.raises(ContractError, match=message):
+            load_mapping(own)
 
 
 def fake(time, *, name="a.tif", layers=("VV", "VH"), grid=None, **fields):
