@@ -18,7 +18,7 @@ import tensorstore
 import zarr
 from jaxtyping import Bool, Float64, Int16, Int32
 
-from eomm.errors import DataError
+from eomm.errors import ContractError, DataError
 from eomm.modalities import Modality, check_contract
 from eomm.storage import new_directory
 
@@ -61,6 +61,11 @@ class Grid:
     def y(self) -> np.ndarray:
         """Pixel-centre y, float64 [height]."""
         return self.transform[5] + self.transform[4] * (np.arange(self.height) + 0.5)
+
+    @property
+    def text(self) -> str:
+        """For messages."""
+        return f"{self.crs}, {self.height} x {self.width} px, transform {self.transform}"
 
     def attributes(self) -> dict[str, Any]:
         """The `proj:` convention's attributes."""
@@ -318,6 +323,20 @@ class Cube:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.groups)
+
+    def site_wide(self, name: str, reference: str) -> bool:
+        """Whether a modality has a single pixel for the whole site, which serves all pixels of the reference.
+
+        Raises:
+            ContractError: it has several, and they are not the reference's.
+        """
+        own, lead = self[name].grid, self[reference].grid
+        if own == lead or own.height == own.width == 1:
+            return own != lead
+        raise ContractError(
+            f"{self.path}: {name} lies on another grid than {reference} ({own.text}; {lead.text}); prepare all "
+            "modalities on one grid, or those of the whole site with a single pixel"
+        )
 
 
 def open_cube(path: Path | str, expect: Mapping[str, Modality] | None = None) -> Cube:

@@ -216,7 +216,7 @@ def embed_group(
     height = valid.shape[1]
 
     def strip(start: Array) -> Array:
-        cut = lambda x: jax.lax.dynamic_slice_in_dim(x, start, rows, axis=2) if x.ndim > 2 else x  # noqa: E731
+        cut = lambda x: jax.lax.dynamic_slice_in_dim(x, start, rows, axis=2) if x.ndim > 3 else x  # noqa: E731
         # Joined here, in the cache: joining whole blocks first cost a fifth of the time at 16 targets, more at fewer.
         features = jax.tree.map(lambda *x: jnp.concatenate([cut(c) for c in x], axis=1), *chunks)
         return encoder.embed(params, features, cut(valid[None]), day[None], targets[None])[0]
@@ -236,8 +236,12 @@ def fuse_dates(
     fusion: Fusion | None,
     length: int,
 ) -> Float[Array, "n y x d"]:
-    """Fused embeddings of several dates, zero where not wanted; without a fusion head the one modality's own."""
+    """Fused embeddings of several dates, zero where not wanted; without a fusion head the one modality's own.
+
+    The vectors of a modality of a single pixel are [1, 1, _].
+    """
     stacked = {name: jnp.stack(v) for name, v in vectors.items()}
+    stacked = {name: jnp.broadcast_to(v, (*wanted.shape, v.shape[-1])) for name, v in stacked.items()}
     if fusion is None:
         (fused,) = stacked.values()
     else:

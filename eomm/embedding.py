@@ -18,10 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from eomm.cube import EPOCH, Cube, CubeGroup, open_cube, to_date
+from eomm.cube import EPOCH, Cube, open_cube, to_date
 from eomm.dense import Schedule, Series, fuse_dates, schedule
 from eomm.embed_store import DTYPES, NO_OFFSET, SHARD_DATES, TILE, Writer, open_embedding
-from eomm.errors import ContractError, DataError, UsageError
+from eomm.errors import DataError, UsageError
 from eomm.modalities import check_contract
 from eomm.model import Model, load_model, plain
 from eomm.storage import new_directory
@@ -51,7 +51,7 @@ def embed(
     """Embed every pixel of a cube at every usable date of the reference modality; `open_embedding` reads the result.
 
     Of every other modality the nearest usable acquisition is used (ties: the earlier), unless it is farther than
-    the fusion head's `max_offset_days` or invalid at the pixel.
+    the fusion head's `max_offset_days` or invalid at the pixel. A modality of a single pixel serves all pixels.
 
     Args:
         model: a model or its directory.
@@ -67,7 +67,8 @@ def embed(
         progress: called with (parts done, parts in all).
 
     Raises:
-        ContractError: the cube follows another contract than the model, or its modalities lie on different grids.
+        ContractError: the cube follows another contract than the model, or a modality lies on another grid than the
+            reference with more than a single pixel.
         DataError: a store is missing, unfinished or damaged; a modality is missing; no date is usable.
         UsageError: `out` exists, an option is wrong, or the disk is full.
     """
@@ -121,6 +122,7 @@ class Plan:
         block: (rows, columns).
         at: by modality used, the position of each date's acquisition, -1 where none is near enough.
         schedules: by modality used.
+        site_wide: by modality used, whether it has a single pixel for all of the reference's.
     """
 
     model: Model
@@ -132,9 +134,12 @@ class Plan:
     block: tuple[int, int]
     at: dict[str, Int[np.ndarray, " date"]]
     schedules: dict[str, Schedule]
+    site_wide: dict[str, bool]
 
     def series(self, name: str, y: slice, x: slice) -> Series:
-        """One modality over one block."""
+        """One modality over one block; of a modality of a single pixel that pixel."""
+        if self.site_wide[name]:
+            y = x = slice(0, 1)
         params = self.model.params[name]["encoder"]
         return Series(self.model.encoders[name], params, self.cube[name], self.schedules[name], y, x)
 
@@ -165,11 +170,7 @@ def make_plan(
         check_contract(
             cube[name].modality, model.modalities[name], found_in=str(cube.path), expected_by=f"model {model.hash}"
         )
-        if cube[name].grid != lead.grid:
-            raise ContractError(
-                f"{cube.path}: {name} lies on another grid than {reference} ({grid_text(cube[name])}; "
-                f"{grid_text(lead)}); prepare all modalities on one grid"
-            )
+    site_wide = {name: cube.site_wide(name, reference) for name in used}
     days = {name: cube[name].day[cube[name].usable] for name in {reference, *used}}
     day = days[reference]
     if not len(day):
@@ -195,6 +196,7 @@ def make_plan(
         block=(even(lead.grid.height, block), even(lead.grid.width, block)),
         at=at,
         schedules={n: schedule(np.unique(at[n][at[n] >= 0]), model.encoders[n].frames) for n in used},
+        site_wide=site_wide,
     )
 
 
@@ -218,13 +220,14 @@ class Used:
     """One modality at some dates of a block.
 
     Attributes:
-        vectors: of each date's acquisition, on the device; zero where there is none.
+        vectors: of each date's acquisition, on the device, [1, 1, d] where it has a single pixel; zero where there
+            is none.
         valid: where that acquisition is valid.
         observations: valid acquisitions in its window.
         offset_days: its day minus the date's; 0 where there is none.
     """
 
-    vectors: tuple[Float[Array, "y x d"], ...]
+    vectors: tuple[Float[Array, "_ _ d"], ...]
     valid: Bool[np.ndarray, "date y x"]
     observations: UInt8[np.ndarray, "date y x"]
     offset_days: Int[np.ndarray, " date"]
@@ -253,7 +256,7 @@ def embed_part(plan: Plan, series: dict[str, Series], part: slice, *, clear_only
     for name, dim in model.fusion.inputs if model.fusion else ():
         if name not in used:
             present[name], offset[name] = np.zeros_like(valid), np.zeros(len(valid), np.float32)
-            vectors[name] = (jnp.zeros((*plan.block, dim)),) * len(valid)
+            vectors[name] = (jnp.zeros((1, 1, dim)),) * len(valid)
     fused = fuse_dates(
         model.params.get("fusion"),
         vectors,
@@ -277,7 +280,7 @@ def gather(plan: Plan, name: str, series: Series, part: slice) -> Used:
     there = at >= 0
     distinct = np.unique(at[there]).tolist()
     found = dict(zip(distinct, series.take(distinct), strict=True))
-    none = jnp.zeros((*plan.block, plan.model.encoders[name].dim))
+    none = jnp.zeros((*((1, 1) if plan.site_wide[name] else plan.block), plan.model.encoders[name].dim))
     valid = np.zeros((len(at), *plan.block), bool)
     observations = np.zeros(valid.shape, np.uint8)
     offset_days = np.zeros(len(at), np.int32)
@@ -315,8 +318,3 @@ def describe(plan: Plan, *, dtype: str, clear_only: bool) -> dict[str, Any]:
             "versions": versions,
         },
     }
-
-
-def grid_text(group: CubeGroup) -> str:
-    """A grid in a message."""
-    return f"{group.grid.crs}, {group.grid.height} x {group.grid.width} px, transform {group.grid.transform}"

@@ -130,7 +130,10 @@ def load_model(path: Path | str, *, code: Sequence[str] = ()) -> Model:
         part = head["parts"][name]
         wanted = part["encoder"].get("code", DEFAULT_CODE)
         if not wanted.startswith("eomm.models.") and wanted not in code:
-            raise UsageError(f"{path}: its {name} encoder is code in {wanted!r}; if you trust it, say --code {wanted}")
+            raise UsageError(
+                f"{path}: its {name} encoder is code in {wanted!r}; if you trust it, say --code {wanted} "
+                f"(in a configuration: config.code)"
+            )
         encoders[name], decoders[name] = build_parts(Modality.from_dict(contract), part["encoder"], part["decoder"])
     fusion = None
     if "fusion" in head["parts"]:

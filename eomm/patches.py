@@ -41,6 +41,11 @@ class PatchShape:
     height: int
     width: int
 
+    @property
+    def site_wide(self) -> bool:
+        """Whether the modality has a single pixel, which serves all pixels of the others."""
+        return self.height == self.width == 1
+
     def fields(self) -> dict[str, tuple[tuple[int, ...], type]]:
         """Field name -> (shape, dtype). The axis order is [time, y, x, band]; there is no batch axis.
 

@@ -116,7 +116,7 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
             fusion=None,
             params={name: params},
             parts={name: {"encoder": dict(config.encoder), "decoder": dict(config.decoder)}},
-            info={},
+            info={"objectives": {name: dataclasses.asdict(objective)}},
         )
 
     return Stage(name=f"pretrain {name}", modalities=(name,), init=init, loss=loss, model=model)
@@ -137,11 +137,31 @@ def check_crop(encoder: interface.Encoder, shape: Any, objective: Objective, whe
 
 
 def fuse(config: Any, records: RecordSet) -> Stage:
+def check_pixels(encoders: Mapping[str, interface.Encoder], records: RecordSet, reference: str) -> None:
+    """Raise unless every modality's crop lies on the reference's pixels or is a single one, which serves them all."""
+    lead, halo = records.shapes[reference], encoders[reference].halo
+    for name, encoder in encoders.items():
+        shape = records.shapes[name]
+        if shape.site_wide:
+            continue
+        if (shape.height, shape.width) != (lead.height, lead.width):
+            raise ContractError(
+                f"{records.path}: {name} has crops of {shape.height} x {shape.width} px, {reference} of "
+                f"{lead.height} x {lead.width}; expected the same, or a single pixel. Prepare both on one grid"
+            )
+        if encoder.halo != halo:
+            raise UsageError(
+                f"the halo of the {name} encoder is {encoder.halo} px, of {reference} {halo}; expected one, since they "
+                "meet at the same pixels"
+            )
+
+
     """Over frozen encoders: any subset of modalities -> one embedding, from which every modality is decoded.
 
     The reference modality (`config.reference`) gives the targets; of the others the acquisition nearest in time is
-    used. Whole modalities are dropped at random, so that any subset gives a useful embedding. With `config.finetune`
-    encoders and decoders are optimised too, as in the published release.
+    used; one of a single pixel serves every pixel. Whole modalities are dropped at random, so that any subset gives a
+    useful embedding. A modality's objective is what `config.objective` says, or else its encoder's own. With
+    `config.finetune` encoders and decoders are optimised too, as in the published release.
     """
     models = [load_model(path, code=tuple(config.get("code", ()))) for path in config.encoders]
     encoders = {n: e for m in models for n, e in m.encoders.items()}
@@ -155,13 +175,15 @@ def fuse(config: Any, records: RecordSet) -> Stage:
         found_in, expected_by = str(records.path), f"the {name} encoder"
         check_contract(records.shapes[name].modality, decoder.modality, found_in=found_in, expected_by=expected_by)
     fusion = Fusion.build({n: e.dim for n, e in encoders.items()}, dict(config.fusion))
-    objectives = {n: make_objective(config.objective[n]) for n in encoders}
+    own = {n: o for m in models for n, o in m.info.get("objectives", {}).items()}
+    unknown = [n for n in encoders if n not in {**own, **config.objective}]
+    if unknown:
+        raise UsageError(f"config.objective lacks {', '.join(unknown)}, and the encoder does not tell its own; add it")
+    objectives = {n: make_objective({**own, **config.objective}[n]) for n in encoders}
     o = objectives[reference]
     for name, encoder in encoders.items():
         check_crop(encoder, records.shapes[name], objectives[name], str(records.path))
-    halos = {n: e.halo for n, e in encoders.items()}
-    if len(set(halos.values())) > 1:
-        raise UsageError(f"the encoders' halos differ: {halos} px; expected one, since they meet at the same pixels")
+    check_pixels(encoders, records, reference)
     deviation = {n: jnp.asarray(records.manifest["statistics"][n]["std"], jnp.float32) for n in encoders}
     others = [n for n in encoders if n != reference]
     finetune = bool(config.get("finetune", False))
@@ -214,6 +236,7 @@ def fuse(config: Any, records: RecordSet) -> Stage:
             values, mask = observed(data["values"], data["valid"], index, queries, encoders[name].halo)
             weight = (mask & exists[..., None, None]).astype(jnp.float32)
             itself = jnp.take_along_axis(hidden[name], targets[name][..., None], axis=-1)[..., 0] | dropped[name]
+            weight = jnp.broadcast_to(weight, predicted.shape[:-1])  # a single pixel's values are every pixel's
             args = (decoder.modality, objectives[name], deviation[name], predicted, values, weight, itself)
             part, found = score(*args)
             total += part / len(encoders)
@@ -233,7 +256,11 @@ def fuse(config: Any, records: RecordSet) -> Stage:
             fusion=fusion,
             params={**frozen, **params},
             parts=parts | {"fusion": dict(config.fusion)},
-            info={"encoders": {n: m.hash for m in models for n in m.encoders}, "finetuned": finetune},
+            info={
+                "encoders": {n: m.hash for m in models for n in m.encoders},
+                "objectives": {n: dataclasses.asdict(o) for n, o in objectives.items()},
+                "finetuned": finetune,
+            },
         )
 
     names = tuple(encoders)

@@ -43,6 +43,8 @@ class ContextEncoder:
         heads: attention heads.
         dim: length of the embedding.
         frames: usable acquisitions before and after the target.
+        dilations: of the depthwise convolutions, one per residual block; () for a modality of a single pixel, whose
+            acquisitions are embedded by a pointwise layer alone.
         use_orbit: whether orbit direction and incidence enter, and acquisitions of the target's orbit are marked.
         dtype: of the computation; softmax and norms are float32 always, parameters too.
     """
@@ -52,13 +54,14 @@ class ContextEncoder:
     heads: int = 4
     dim: int = 64
     frames: tuple[int, int] = (8, 8)
+    dilations: tuple[int, ...] = DILATIONS
     use_orbit: bool = False
     dtype: str = "float32"
 
     @property
     def halo(self) -> int:
         """Pixels on every side of the target that reach its embedding."""
-        return sum(DILATIONS)
+        return sum(self.dilations)
 
     def init(self, rng: Array) -> Params:
         """Fresh parameters: {"frame": …, "time": …}."""
@@ -100,7 +103,7 @@ class ContextEncoder:
     def macs(self, keys: int | None = None) -> int:
         """Multiply-adds per pixel-date in dense embedding, borders aside: counted from the layers' shapes."""
         d, keys = self.width, keys or sum(self.frames) + 1
-        per_acquisition = self._input_channels * d + len(DILATIONS) * (9 * d + 4 * d * d) + 2 * d * d
+        per_acquisition = self._input_channels * d + len(self.dilations) * (9 * d + 4 * d * d) + 2 * d * d
         attention = 2 * (2 * d * d + 2 * keys * d + 4 * d * d)
         return per_acquisition + attention + 2 * d * d + 2 * d * self.dim
 
@@ -110,7 +113,7 @@ class ContextEncoder:
 
     @property
     def _frame(self) -> "FrameNetwork":
-        return FrameNetwork(width=self.width, dtype=self.dtype)
+        return FrameNetwork(width=self.width, dilations=self.dilations, dtype=self.dtype)
 
     @property
     def _time(self) -> "TimeNetwork":
@@ -141,14 +144,17 @@ def build_encoder(modality: Modality, options: Mapping[str, Any]) -> ContextEnco
             f"known are {sorted(known)}"
         )
     fields = SIZES[size] | options
-    fields["frames"] = tuple(fields.get("frames", (8, 8)))
+    fields |= {name: tuple(fields[name]) for name in ("frames", "dilations") if name in fields}
+    if any(d < 1 for d in fields.get("dilations", ())):
+        raise UsageError(f"context encoder: dilations are {fields['dilations']}; expected numbers from 1, or none")
     return ContextEncoder(modality=modality, **fields)
 
 
 class FrameNetwork(nn.Module):
-    """Per acquisition: [b, t, h, w, c] -> token, key, value [b, t, h - 14, w - 14, D]."""
+    """Per acquisition: [b, t, h, w, c] -> token, key, value [b, t, h - 2 halo, w - 2 halo, D]."""
 
     width: int
+    dilations: tuple[int, ...]
     dtype: str
 
     @nn.compact
@@ -158,7 +164,7 @@ class FrameNetwork(nn.Module):
         if about is not None:
             x = x + nn.Dense(self.width, dtype=self.dtype, name="about")(about)[:, :, None, None]
         x = nn.relu(x)
-        for i, dilation in enumerate(DILATIONS):
+        for i, dilation in enumerate(self.dilations):
             kernel = self.param(f"depthwise_{i}", nn.initializers.normal(1 / 3), (3, 3, self.width))
             bias = self.param(f"depthwise_bias_{i}", nn.initializers.zeros, (self.width,))
             h = depthwise(norm(x, f"norm_{i}", self.dtype), kernel.astype(self.dtype), dilation)

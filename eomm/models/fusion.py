@@ -63,10 +63,14 @@ class Fusion:
 
         Args:
             params: of this head.
-            embeddings: of each modality; what is not present may hold anything finite.
+            embeddings: of each modality; what is not present may hold anything finite. Here as below the axes of
+                one modality may have length 1 where others have more: a single pixel serves them all.
             present: whether the modality has an acquisition near enough that is valid at the pixel.
             offset_days: that acquisition's day minus the target's.
         """
+        shape = jnp.broadcast_shapes(*(p.shape for p in present.values()))
+        # The tokens of embeddings follow from their sum with those of the offsets.
+        present, offset_days = ({n: jnp.broadcast_to(x, shape) for n, x in d.items()} for d in (present, offset_days))
         return cast(Array, self._network.apply({"params": params}, embeddings, present, offset_days))
 
     def project(self, params: Params, fused: Float[Array, "*n d"]) -> dict[str, Float[Array, "*n _"]]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Int32, Shaped
 
 Params = Any  # a tree of arrays
-Features = Any  # a tree of arrays [batch, time, …]
+Features = Any  # a tree of arrays, see Encoder.features
 Meta = Mapping[str, Shaped[Array, "b t"]]  # orbit, direction, incidence: see CubeGroup.meta
 
 
@@ -47,7 +47,10 @@ class Encoder(Protocol):
     def features(
         self, params: Params, values: Int[Array, "b t h w c"], valid: Shaped[Array, "b t h w"], meta: Meta
     ) -> Features:
-        """What is computed once per acquisition. Values as stored (int16); leaves [b, t, …], cropped by the halo."""
+        """What is computed once per acquisition, from values as stored (int16).
+
+        Leaves are of acquisitions, [b, t] or [b, t, k], or of pixels, [b, t, y, x, …], cropped by the halo.
+        """
         ...
 
     def embed(

@@ -52,12 +52,15 @@ def write(path, groups, simulated=True):
     return open_cube(path)
 
 
-def make_model(size="tiny", names=("s2", "s1"), seed=0, **options):
+def make_model(size="tiny", names=("s2", "s1"), seed=0, of=None, **options):
     contracts = {"s2": SENTINEL2, "s1": SENTINEL1}
     keys = iter(jax.random.split(jax.random.key(seed), 5))
     encoders, decoders, params, parts = {}, {}, {}, {}
     for name in names:
-        parts[name] = {"encoder": {"size": size, "use_orbit": name == "s1", **options}, "decoder": {"width": 16}}
+        parts[name] = {
+            "encoder": {"size": size, "use_orbit": name == "s1", **options, **(of or {}).get(name, {})},
+            "decoder": {"width": 16},
+        }
         encoders[name], decoders[name] = build_parts(contracts[name], **parts[name])
         params[name] = {
             part: jax.jit(network.init)(next(keys))  # not op by op: that compiles for 25 s
@@ -233,6 +236,26 @@ def test_without_radar_at_all_it_equals_leaving_radar_out(model, groups, cube, t
     assert np.isnan(b["s1_offset_days"]).all() and not b["observations_s1"].any()
 
 
+@pytest.mark.parametrize("names", [None, ("s1",)])
+def test_a_single_pixel_serves_every_pixel_as_if_it_were_spread_over_the_site(names, groups, tmp_path):
+    """`s1` stands for weather here: one pixel per site, and an encoder without convolutions."""
+    model = make_model(of={"s1": {"dilations": (), "frames": (20, 0)}})
+    assert model.encoders["s1"].halo == 0 and model.encoders["s2"].halo == 7
+    modality, _, days, values, valid = groups["s1"]
+    pixel = Grid(crs=GRID.crs, transform=(400.0, 0, 501600.0, 0, -400.0, 5630080.0), height=1, width=1)
+    values, valid = values[:, 3:4, 5:6], valid[:, 3:4, 5:6]
+    shape = (len(days), GRID.height, GRID.width)
+    spread = (modality, GRID, days, np.broadcast_to(values, (*shape, 2)), np.broadcast_to(valid, shape))
+    single = (modality, pixel, days, values, valid)
+    out = []
+    for name, s1 in (("spread", spread), ("single", single)):
+        cube = write(tmp_path / f"{name}.zarr", [groups["s2"], s1])
+        out.append(open_embedding(embed(model, cube, tmp_path / f"{name}.out", block=16, modalities=names)).load())
+    for array in out[0].data_vars:
+        np.testing.assert_allclose(out[1][array].values, out[0][array].values, atol=1e-5, err_msg=array)
+    assert out[1].valid.values.any() and out[1].s1_offset_days.notnull().any()
+
+
 def test_clouded_pixels_are_zero_or_on_request_embedded_from_their_context(model, cube, whole, tmp_path):
     everywhere = open_embedding(embed(model, cube, tmp_path / "e.zarr", clear_only=False))
     cloudy = ~whole["valid"].values
@@ -320,9 +343,9 @@ def test_bad_requests_are_refused_and_leave_nothing(model, groups, cube, tmp_pat
     sigma0 = write(tmp_path / "sigma0.zarr", [s2, (SENTINEL1_SIGMA0, *s1[1:])])
     refuse(ContractError, f"sigma0.zarr and model {model.hash}.*calibration: found 'sigma0'", tmp_path, model, sigma0)
     refuse(DataError, "has no modality 's1'", tmp_path, model, write(tmp_path / "s2.zarr", [s2]))
-    weather = Grid(crs=GRID.crs, transform=(400.0, 0, 501600.0, 0, -400.0, 5630080.0), height=1, width=1)
-    one = (SENTINEL1, weather, s1[2], s1[3][:, :1, :1], np.ones((len(s1[2]), 1, 1), bool))
-    refuse(ContractError, "another grid than s2", tmp_path, model, write(tmp_path / "grid.zarr", [s2, one]))
+    coarse = Grid(crs=GRID.crs, transform=(400.0, 0, 501600.0, 0, -400.0, 5630080.0), height=2, width=1)
+    two = (SENTINEL1, coarse, s1[2], s1[3][:, :2, :1], np.ones((len(s1[2]), 2, 1), bool))
+    refuse(ContractError, "s1 lies on another grid than s2", tmp_path, model, write(tmp_path / "grid.zarr", [s2, two]))
     refuse(UsageError, "no usable s2 acquisition there", tmp_path, model, cube, dates=(date(1999, 1, 1),) * 2)
     refuse(UsageError, "modalities", tmp_path, model, cube, modalities=["lidar"])
     refuse(UsageError, "vectors have 24", tmp_path, model, cube, length=25)
