@@ -12,6 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from eomm.allocator import keep_freed_memory
 from eomm.errors import EommError, UsageError
 from eomm.progress import progress_bar
 
@@ -24,17 +25,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, rest = parser.parse_known_args(argv)
     if rest and arguments.handler is not train:
         parser.error(f"unknown arguments: {' '.join(rest)}; see eomm {arguments.command} --help")
+    keep_freed_memory()
     use_compilation_cache()
     try:
         result = arguments.handler(arguments, rest)
+        if result is not None:
+            print(json.dumps(result, indent=1) if arguments.json else text_of(arguments, result), flush=True)
     except EommError as e:
         print(f"eomm: {type(e).__name__}: {e}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # `eomm info … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    if result is not None:
-        print(json.dumps(result, indent=1) if arguments.json else text_of(arguments, result))
     return 0
 
 

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -120,3 +122,11 @@ def test_the_readme_names_commands_that_exist():
     assert len(examples) >= 8
     for words in examples:
         parser.parse_known_args(words[1:])
+
+
+def test_a_reader_that_leaves_early_sees_no_traceback(tmp_path):
+    (tmp_path / "model.json").write_text(json.dumps({"eomm:kind": "model", "info": {"notes": "x" * 100_000}}))
+    command = [sys.executable, "-c", "import sys; from eomm.cli import main; sys.exit(main())", "info", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait() == 1
