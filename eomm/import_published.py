@@ -129,7 +129,7 @@ def expected() -> dict[str, Any]:
     dims = {}
     for name, modality in {"s1": SENTINEL1, "s2": SENTINEL2}.items():
         encoder = build_encoder(modality, {})
-        decoder = build_decoder(modality, encoder, {})
+        decoder = build_decoder(modality, encoder.dim, {})
         tree[name] = {"encoder": jax.eval_shape(encoder.init, rng), "decoder": jax.eval_shape(decoder.init, rng)}
         dims[name] = encoder.dim
     return tree | {"fusion": jax.eval_shape(build_fusion(dims, {}).init, rng)}

@@ -3,23 +3,31 @@
 The baseline that others are compared with. A window is 11 acquisitions of 15 x 15 pixels round the target; every
 acquisition becomes 256 numbers, a transformer mixes them over time, and two small layers give the embedding. The
 decoder goes the same way back through the same transformer. Layers are in published_layers.py, losses in
-published_loss.py, the fusion model in published_fusion.py.
+published_loss.py, the fusion model in published_fusion.py, how a cube is embedded in published_dense.py.
+
+What the release leaves open, or solves by inventing dates, is defined so: in the first and last five dates of a
+series the places beyond its end lack every value, at the day of the nearest acquisition; where a window spans more
+than 200 days, the acquisitions later than that take the position of day 200; a window without any valid value is 0
+throughout. Such embeddings are finite, and of a kind that training never saw.
 """
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int32, Shaped
+from jaxtyping import Array, Bool, Float, Int, Int32, Shaped
 
 from eomm.errors import UsageError
 from eomm.modalities import Modality
-from eomm.models.interface import Params
+from eomm.models.interface import Meta, Params, no_hidden, window_mask
+from eomm.models.published_dense import date_features, window_places, window_vectors
 from eomm.models.published_fusion import build_fusion
 from eomm.models.published_layers import (
+    CHANNELS,
     PLACES,
     SIDE,
     WIDTH,
@@ -87,6 +95,61 @@ class PublishedEncoder:
         """Values as stored to the range the model reads: reflectance in [0, 1], radar (dB + 30) / 35 in [0, 1]."""
         return model_input(self.modality, values)
 
+    def features(
+        self, params: Params, values: Int[Array, "b t h w c"], valid: Shaped[Array, "b t h w"], meta: Meta
+    ) -> dict[str, Array]:
+        """What windows take from each acquisition (`published_dense.date_features`); orbits do not enter."""
+        self._refuse_batch_attention()
+        return date_features(values, valid, self.scale, partial(self.encode_dates, params))
+
+    def embed(
+        self,
+        params: Params,
+        features: dict[str, Array],
+        valid: Shaped[Array, "b t y x"],
+        day: Int32[Array, "b t"],
+        targets: Int32[Array, "b n"],
+        hidden: Bool[Array, "b n t"] | None = None,
+    ) -> Float[Array, "b n y x d"]:
+        """Embeddings of the targets; see the interface. Validity is in the features; no reverse mode.
+
+        Raises:
+            UsageError: attention runs over the batch.
+        """
+        self._refuse_batch_attention()
+        mask = window_mask(targets, no_hidden(targets, day.shape[1]) if hidden is None else hidden, self.frames)
+        encode = partial(self.encode_dates, params)
+
+        def sample(one: tuple[Any, ...]) -> Array:
+            features, mask, targets, day = one
+            index, exists, days = window_places(mask, targets, day)
+
+            def row(features: dict[str, Array]) -> Array:
+                vectors = window_vectors(features, index, exists, scale=self.scale, encode=encode)
+                every_pixel = jnp.repeat(days, vectors.shape[1], axis=0)
+                z = self.encode_series(params, vectors.reshape(-1, *vectors.shape[2:]), every_pixel)
+                return z.reshape(*vectors.shape[:2], self.dim)
+
+            rows = jax.lax.map(row, jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), features))
+            return jnp.moveaxis(rows, 0, 1)
+
+        return cast(Array, jax.lax.map(sample, (dict(features), mask, targets, day)))
+
+    def macs(self, encoded: int = PLACES) -> int:
+        """Multiply-adds per pixel-date, counted from the layers' shapes.
+
+        Args:
+            encoded: acquisitions encoded per pixel-date: 11 as released, 1 where all patches are complete.
+        """
+        c = len(self.modality.bands)
+        gates = lambda area, size: area * 2 * size * size  # noqa: E731  the channel gates' are too few to count
+        date = 225 * (c * 149 + 58 * 149 * 149 + 298 * 149) + gates(225, 7)
+        date += 49 * (4 * 149 * 128 + 9 * 128 * 128) + gates(49, 7)
+        date += 16 * (4 * 128 * 64 + 9 * 64 * CHANNELS) + gates(16, 3)
+        layer = PLACES * (4 * WIDTH * WIDTH + 2 * 8 * WIDTH + 2 * PLACES * WIDTH)
+        squeeze = PLACES * CHANNELS * (WIDTH + self.tokens) + CHANNELS * self.tokens * self.latent
+        return encoded * date + 3 * layer + squeeze
+
     def encode(
         self,
         params: Params,
@@ -127,6 +190,13 @@ class PublishedEncoder:
         )
         return cast(Array, self._squeeze.apply({"params": params["latent"]}, x))
 
+    def _refuse_batch_attention(self) -> None:
+        if self.attention_over != "time":
+            raise UsageError(
+                "published encoder: with attention_over=batch an embedding depends on the other windows of its "
+                "batch, so a cube has none; use attention_over=time"
+            )
+
     @property
     def _squeeze(self) -> Squeeze:
         return Squeeze(self.latent, self.tokens)
@@ -165,7 +235,7 @@ class PublishedDecoder:
         *,
         rng: Array | None = None,
     ) -> Float[Array, "b 11 15 15 c"]:
-        """Whole windows in the model's range (`PublishedEncoder.scale`).
+        """Whole windows in the range that the model reads (`PublishedEncoder.scale`).
 
         Args:
             params: of the modality, {"encoder": …, "decoder": …}, since the transformer is shared.
@@ -206,11 +276,15 @@ def build_encoder(modality: Modality, options: Mapping[str, Any]) -> PublishedEn
     return encoder
 
 
-def build_decoder(modality: Modality, encoder: Any, options: Mapping[str, Any]) -> PublishedDecoder:
-    """The decoder of an encoder. Raises UsageError for options; it has none."""
-    if options or not isinstance(encoder, PublishedEncoder):
-        raise UsageError(f"published decoder: options {sorted(options)}; it has none, and needs the published encoder")
-    return PublishedDecoder(modality=modality, dim=encoder.dim, tokens=encoder.tokens)
+def build_decoder(modality: Modality, dim: int, options: Mapping[str, Any]) -> PublishedDecoder:
+    """A decoder from plain values; `tokens`, which must be the encoder's, is the published one where not given."""
+    fields = {"tokens": SIZES.get(modality.name, {}).get("tokens"), **options}
+    if set(fields) != {"tokens"} or not fields["tokens"]:
+        raise UsageError(
+            f"published decoder of {modality.name}: options {sorted(options)}; tokens is the only one, and needed for "
+            f"modalities other than {', '.join(SIZES)}"
+        )
+    return PublishedDecoder(modality=modality, dim=dim, tokens=int(fields["tokens"]))
 
 
 def model_input(modality: Modality, values: Shaped[Array, "*n c"]) -> Float[Array, "*n c"]:

@@ -58,7 +58,7 @@ class PublishedFusion:
         rng: Array | None = None,
     ) -> Float[Array, "*n d"]:
         """The fused embedding, float32; arguments as in `Fusion.fuse`, with dropout where a key is given."""
-        seen = jnp.stack([present[n] for n in ORDER], axis=-1)
+        seen = jnp.stack(jnp.broadcast_arrays(*(present[n] for n in ORDER)), axis=-1)
         pair = jnp.abs(offset_days["s1"] - offset_days["s2"])
         days = jnp.rint(jnp.where(seen.all(-1), pair, 0)).astype(jnp.int32)
         z = [jnp.where(seen[..., i, None], embeddings[n], 0) for i, n in enumerate(ORDER)]

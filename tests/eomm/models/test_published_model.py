@@ -46,7 +46,7 @@ def days_of(gaps):
 @functools.lru_cache
 def parts(name, over="time"):
     encoder = build_encoder(MODALITIES[name], {"attention_over": over})
-    decoder = build_decoder(MODALITIES[name], encoder, {})
+    decoder = build_decoder(MODALITIES[name], encoder.dim, {})
     return encoder, decoder, jax.jit(encoder.encode_dates), jax.jit(encoder.encode_series), jax.jit(decoder.reconstruct)
 
 
@@ -164,5 +164,5 @@ def test_published_options_are_checked():
         build_fusion({"s2": 9}, {})
     with pytest.raises(UsageError, match="0 to 350"):
         build_fusion({"s1": 2, "s2": 9}, {"max_offset_days": 400})
-    with pytest.raises(UsageError, match="it has none"):
-        build_decoder(SENTINEL2, build_encoder(SENTINEL2, {}), {"width": 3})
+    with pytest.raises(UsageError, match="tokens is the only one"):
+        build_decoder(SENTINEL2, 9, {"width": 3})

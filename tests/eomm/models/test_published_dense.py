@@ -1,0 +1,157 @@
+"""The published encoder over a cube: what is reused changes nothing, and what the release leaves open is defined."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from eomm.errors import UsageError
+from eomm.modalities import SENTINEL1, SENTINEL2
+from eomm.models.interface import Encoder, crop
+from eomm.models.published import build_encoder, fill
+from eomm.models.published_dense import window_places
+
+TIME, HEIGHT, WIDTH = 9, 15, 16  # two pixels; windows of 11 reach past both ends
+ENCODER = build_encoder(SENTINEL1, {})
+
+
+@pytest.fixture(scope="module")
+def params():
+    return ENCODER.init(jax.random.key(3))
+
+
+@pytest.fixture(scope="module")
+def group():
+    """Complete, partly valid and empty patches."""
+    rng = np.random.default_rng(0)
+    valid = np.ones((1, TIME, HEIGHT, WIDTH), bool)
+    valid[0, 2, :2] = False
+    valid[0, 3] = False
+    valid[0, 5, 4, 4] = False
+    valid[0, 8, :, 15] = False
+    values = rng.integers(-3200, 800, (1, TIME, HEIGHT, WIDTH, 2)).astype(np.int16)
+    day = 17000 + np.cumsum(rng.integers(1, 12, (1, TIME)), axis=1).astype(np.int32)
+    return {"values": values, "valid": valid, "day": day}
+
+
+@functools.partial(jax.jit, static_argnums=4)
+def compiled(params, group, targets, hidden, encoder):
+    features = encoder.features(params, group["values"], group["valid"], {})
+    inside = crop(group["valid"], encoder.halo)
+    return encoder.embed(params, features, inside, group["day"], targets, hidden)
+
+
+def dense(params, group, targets, hidden=None):
+    targets = np.tile(np.array(targets, np.int32), (len(group["day"]), 1))
+    if hidden is None:
+        hidden = np.zeros((*targets.shape, group["day"].shape[1]), bool)
+    return np.asarray(compiled(params, {k: jnp.asarray(v) for k, v in group.items()}, targets, hidden, ENCODER))
+
+
+encode = jax.jit(ENCODER.encode)
+
+
+def by_hand(params, group, target, y, x, hidden=()):
+    """The window cut out and filled, place by place."""
+    kept = [t for t in range(group["day"].shape[1]) if t not in hidden and t != target]
+    before, after = [t for t in kept if t < target][-5:], [t for t in kept if t > target][:5]
+    windows, valid = np.zeros((11, 15, 15, 2), np.float32), np.zeros((11, 15, 15), bool)
+    day = group["day"][0].astype(int)
+    known = [day[t] for t in (*before, target, *after)]
+    days = np.array([min(known)] * 5 + [day[target]] + [max(known)] * 5)
+    places = {5 - len(before) + i: t for i, t in enumerate(before)} | {6 + i: t for i, t in enumerate(after)}
+    for place, t in (places | {5: target}).items():
+        days[place] = day[t]
+        if t not in hidden:
+            windows[place] = ENCODER.scale(group["values"][0, t, y : y + 15, x : x + 15])
+            valid[place] = group["valid"][0, t, y : y + 15, x : x + 15]
+    filled = fill(jnp.asarray(windows), jnp.asarray(valid))
+    return np.asarray(encode(params, filled[None], jnp.asarray(days - days.min(), jnp.int32)[None]))[0]
+
+
+def test_it_is_an_encoder():
+    assert isinstance(ENCODER, Encoder)
+    assert (ENCODER.dim, ENCODER.frames, ENCODER.halo) == (2, (5, 5), 7)
+
+
+def test_a_window_cut_out_by_hand_gives_the_same_embedding(params, group):
+    targets = [0, 4, 8]
+    whole = dense(params, group, targets)
+    assert whole.shape == (1, 3, 1, 2, 2) and np.isfinite(whole).all()
+    for n, y, x in [(0, 0, 0), (1, 0, 1), (2, 0, 1)]:
+        np.testing.assert_allclose(by_hand(params, group, targets[n], y, x), whole[0, n, y, x], rtol=0, atol=1e-5)
+
+
+def test_hidden_acquisitions_are_passed_over_and_a_hidden_target_keeps_its_place(params, group):
+    hidden = np.zeros((1, 3, TIME), bool)
+    hidden[0, :, [4, 6]] = True
+    whole = dense(params, group, [3, 4, 8], hidden)
+    for n, target in enumerate([3, 4, 8]):
+        alone = by_hand(params, group, target, 0, 1, hidden=(4, 6))
+        np.testing.assert_allclose(alone, whole[0, n, 0, 1], rtol=0, atol=1e-5)
+    changed = {k: v.copy() for k, v in group.items()}
+    changed["values"][:, [4, 6]] = -555
+    changed["valid"][:, [4, 6]] ^= True
+    np.testing.assert_array_equal(dense(params, changed, [3, 4, 8], hidden), whole)
+
+
+def test_invalid_values_are_never_read(params, group):
+    garbage = group | {"values": np.where(group["valid"][..., None], group["values"], 30000).astype(np.int16)}
+    np.testing.assert_array_equal(dense(params, garbage, [0, 4, 8]), dense(params, group, [0, 4, 8]))
+
+
+def test_an_embedding_does_not_depend_on_its_batch(params, group):
+    rng = np.random.default_rng(1)
+    other = {k: v[:, ::-1] for k, v in group.items()} | {"day": group["day"] + 40}
+    both, swapped = ({k: np.concatenate([group[k], o[k]]) for k in group} for o in (other, group))
+    swapped["values"][1] = rng.integers(-2000, 0, swapped["values"][1].shape)
+    embedding = dense(params, both, [0, 4, 8])[0]
+    np.testing.assert_array_equal(dense(params, swapped, [0, 4, 8])[0], embedding)
+    np.testing.assert_allclose(dense(params, group, [0, 4, 8])[0], embedding, rtol=0, atol=1e-5)
+
+
+def test_what_the_release_leaves_open_is_finite(params, group):
+    nothing = group | {"valid": np.zeros_like(group["valid"])}
+    years = group | {"day": 17000 + 400 * np.arange(TIME, dtype=np.int32)[None]}
+    empty, long = dense(params, nothing, [0, 4, 8]), dense(params, years, [0, 4, 8])
+    assert np.isfinite(empty).all() and np.isfinite(long).all()
+    beyond = group | {"day": np.where(np.arange(TIME) > 0, 17200 + np.arange(TIME), 17000)[None].astype(np.int32)}
+    later = beyond | {"day": np.where(np.arange(TIME) > 0, 18000, 17000)[None].astype(np.int32)}
+    np.testing.assert_array_equal(
+        dense(params, beyond, [0, 4, 8])[:, 1], dense(params, later, [0, 4, 8])[:, 1]
+    )  # all at day 200
+
+
+def test_places_of_a_window():
+    mask = np.zeros((1, 6), bool)
+    mask[0, [0, 2, 3, 5]] = True
+    day = jnp.asarray([3, 5, 9, 10, 12, 20], jnp.int32)
+    index, exists, days = window_places(jnp.asarray(mask), jnp.asarray([3]), day)
+    assert exists[0].tolist() == [False] * 3 + [True] * 4 + [False] * 4
+    assert index[0, 3:7].tolist() == [0, 2, 3, 5]
+    assert days[0].tolist() == [0, 0, 0, 0, 6, 7, 17, 17, 17, 17, 17]
+    _, exists, days = window_places(jnp.asarray(mask), jnp.asarray([4]), day)  # the target itself is hidden
+    assert exists[0].tolist() == [False] * 2 + [True] * 3 + [False] + [True] + [False] * 4
+    assert days[0, 5] == 9
+
+
+def test_attention_over_the_batch_is_refused(params, group):
+    encoder = build_encoder(SENTINEL1, {"attention_over": "batch"})
+    with pytest.raises(UsageError, match="depends on the other windows"):
+        encoder.features(params, group["values"], group["valid"], {})
+    with pytest.raises(UsageError, match="use attention_over=time"):
+        encoder.embed(params, {}, group["valid"], group["day"], np.zeros((1, 1), np.int32))
+
+
+def test_multiply_adds_are_the_published_ones(params):
+    both = ENCODER.macs() + build_encoder(SENTINEL2, {}).macs()
+    assert both == pytest.approx(6.9e9, rel=0.01)
+    assert ENCODER.macs(1) < both / 20
+    args = params, jnp.zeros((1, 11, 15, 15, 2)), jnp.zeros((1, 11), jnp.int32)
+    counted = encode.lower(*args).compile().cost_analysis()["flops"] / 2
+    # XLA leaves out products with the zeros of the padding; the published number, and ours, does not.
+    padded = [(149 * 149, 3, 15), (149 * 149, 7, 15), (128 * 128, 3, 7), (64 * 16, 3, 4)]
+    zeros = sum(channels * ((k * n) ** 2 - (k * n - k // 2 * (k // 2 + 1)) ** 2) for channels, k, n in padded)
+    assert ENCODER.macs() == pytest.approx(counted + 11 * zeros, rel=0.02)
