@@ -16,8 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int32
 
 from eomm.cube import CubeGroup
-from eomm.models.fusion import Fusion
-from eomm.models.interface import Encoder, Params
+from eomm.models.interface import Encoder, FusionHead, Params
 
 CHUNK = 4  # acquisitions whose features are computed together; where a stretch of keys may begin
 TARGETS = 16  # at most so many targets embedded together
@@ -233,7 +232,7 @@ def fuse_dates(
     days: dict[str, Float[Array, " n"]],
     wanted: Bool[Array, "n y x"],
     *,
-    fusion: Fusion | None,
+    fusion: FusionHead | None,
     length: int,
 ) -> Float[Array, "n y x d"]:
     """Fused embeddings of several dates, zero where not wanted; without a fusion head the one modality's own.

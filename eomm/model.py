@@ -22,13 +22,11 @@ from safetensors.numpy import load_file, save_file
 from eomm.errors import DataError, UsageError
 from eomm.mesh import path_name
 from eomm.modalities import Modality
-from eomm.models.decoder import Decoder
-from eomm.models.fusion import Fusion
-from eomm.models.interface import Encoder
+from eomm.models.interface import Encoder, FusionHead
 from eomm.storage import new_directory, read_json, write_json
 
 VERSION = 1
-DEFAULT_CODE = "eomm.models.context"
+DEFAULT_CODE = {"encoder": "eomm.models.context", "decoder": "eomm.models.decoder", "fusion": "eomm.models.fusion"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,17 +35,17 @@ class Model:
 
     Attributes:
         encoders: by modality name; each holds its contract.
-        decoders: by modality name.
+        decoders: by modality name; `Decoder`, or what the module named by the part's `code` builds in its place.
         fusion: None for a single modality.
         params: {modality: {"encoder", "decoder"}, "fusion": …}, float32.
         parts: {modality: {"encoder": options, "decoder": options}, "fusion": options}: plain values from which the
-            networks are built again.
+            networks are built again (`build_part`).
         info: what is known of the training: data, steps, scores, quantisation scales, whether simulated.
     """
 
     encoders: Mapping[str, Encoder]
-    decoders: Mapping[str, Decoder]
-    fusion: Fusion | None
+    decoders: Mapping[str, Any]
+    fusion: FusionHead | None
     params: Any
     parts: Mapping[str, Any]
     info: Mapping[str, Any]
@@ -75,28 +73,37 @@ class Model:
         return {"version": VERSION, "contracts": contracts, "parts": plain(self.parts)}
 
 
-def build_parts(
-    modality: Modality, encoder: Mapping[str, Any], decoder: Mapping[str, Any], *, code: Sequence[str] = ()
-) -> tuple[Encoder, Decoder]:
-    """The networks of one modality from plain values.
+def build_part(kind: str, options: Mapping[str, Any], *args: Any) -> Any:
+    """A network from plain values.
 
     Args:
-        modality: contract.
-        encoder: options; `code` names the module that offers `build_encoder`, everything else goes to it.
-        decoder: options of `Decoder` besides modality and dim.
-        code: modules allowed besides those in `eomm.models`; an empty one allows whatever the caller's options say.
+        kind: "encoder", "decoder" or "fusion".
+        options: `code` names the module whose `build_<kind>` makes it, by default ours; everything else goes to it.
+        args: what goes to it before the options: the contract; the contract and the length of the embedding; the
+            lengths of the embeddings by modality.
 
     Raises:
-        UsageError: the module is not allowed, missing, or has no `build_encoder`.
+        UsageError: the module is missing or has no such function.
     """
-    options = dict(encoder)
-    name = options.pop("code", DEFAULT_CODE)
+    options = dict(options)
+    name = options.pop("code", DEFAULT_CODE[kind])
     try:
-        build = importlib.import_module(name).build_encoder
+        build = getattr(importlib.import_module(name), f"build_{kind}")
     except (ImportError, AttributeError) as e:
-        raise UsageError(f"encoder code {name!r}: {e}; it must be an installed module with build_encoder") from e
-    network = build(modality, options)
-    return network, Decoder(modality=modality, dim=network.dim, **dict(decoder))
+        raise UsageError(f"{kind} code {name!r}: {e}; it must be an installed module with build_{kind}") from e
+    return build(*args, options)
+
+
+def build_parts(modality: Modality, encoder: Mapping[str, Any], decoder: Mapping[str, Any]) -> tuple[Encoder, Any]:
+    """Encoder and decoder of one modality from plain values. Errors as in `build_part`."""
+    network: Encoder = build_part("encoder", encoder, modality)
+    return network, build_part("decoder", decoder, modality, network.dim)
+
+
+def build_fusion(encoders: Mapping[str, Encoder], options: Mapping[str, Any]) -> FusionHead:
+    """The fusion head over some encoders from plain values. Errors as in `build_part`."""
+    head: FusionHead = build_part("fusion", options, {name: encoder.dim for name, encoder in encoders.items()})
+    return head
 
 
 def save_model(model: Model, path: Path | str, *, overwrite: bool = False) -> Path:
@@ -114,7 +121,7 @@ def load_model(path: Path | str, *, code: Sequence[str] = ()) -> Model:
 
     Args:
         path: the directory.
-        code: modules outside `eomm.models` whose encoders may be used; they are imported.
+        code: modules outside `eomm.models` whose networks may be used; they are imported.
 
     Raises:
         DataError: missing, damaged, or parameters that do not fit the networks or are not finite.
@@ -125,19 +132,16 @@ def load_model(path: Path | str, *, code: Sequence[str] = ()) -> Model:
     if head.get("eomm:kind") != "model" or head.get("version") != VERSION:
         raise DataError(f"{path / 'model.json'}: not an eomm model of version {VERSION}")
     encoders: dict[str, Encoder] = {}
-    decoders: dict[str, Decoder] = {}
+    decoders: dict[str, Any] = {}
     for name, contract in head["contracts"].items():
         part = head["parts"][name]
-        wanted = part["encoder"].get("code", DEFAULT_CODE)
-        if not wanted.startswith("eomm.models.") and wanted not in code:
-            raise UsageError(
-                f"{path}: its {name} encoder is code in {wanted!r}; if you trust it, say --code {wanted} "
-                f"(in a configuration: config.code)"
-            )
+        for kind, options in part.items():
+            check_trusted(options, code, f"{path}: its {name} {kind}")
         encoders[name], decoders[name] = build_parts(Modality.from_dict(contract), part["encoder"], part["decoder"])
     fusion = None
     if "fusion" in head["parts"]:
-        fusion = Fusion.build({n: e.dim for n, e in encoders.items()}, head["parts"]["fusion"])
+        check_trusted(head["parts"]["fusion"], code, f"{path}: its fusion head")
+        fusion = build_fusion(encoders, head["parts"]["fusion"])
     try:
         arrays = load_file(path / "params.safetensors")
     except (FileNotFoundError, SafetensorError) as e:
@@ -150,6 +154,15 @@ def load_model(path: Path | str, *, code: Sequence[str] = ()) -> Model:
     if model.hash != head["hash"]:
         raise DataError(f"{path}: content hash {model.hash}, model.json says {head['hash']}; copy the model again")
     return model
+
+
+def check_trusted(options: Mapping[str, Any], code: Sequence[str], what: str) -> None:
+    """Raise UsageError when a part is code outside `eomm.models` that `code` does not name."""
+    wanted = options.get("code", "eomm.models.")
+    if not wanted.startswith("eomm.models.") and wanted not in code:
+        raise UsageError(
+            f"{what} is code in {wanted!r}; if you trust it, say --code {wanted} (in a configuration: config.code)"
+        )
 
 
 def check_params(model: Model, path: Path) -> None:

@@ -1,8 +1,9 @@
 """The decoder of one modality: an embedding and an offset in space and time -> the values there."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from eomm.errors import UsageError
 from eomm.modalities import Modality
 from eomm.models.interface import Params
 
@@ -58,6 +60,14 @@ class Decoder:
     @property
     def _network(self) -> "DecoderNetwork":
         return DecoderNetwork(bands=len(self.modality.bands), width=self.width, dtype=self.dtype)
+
+
+def build_decoder(modality: Modality, dim: int, options: Mapping[str, Any]) -> Decoder:
+    """A decoder of embeddings of length `dim` from plain values. Raises UsageError for unknown options."""
+    known = {f.name for f in dataclasses.fields(Decoder)} - {"modality", "dim"}
+    if set(options) - known:
+        raise UsageError(f"decoder of {modality.name}: unknown {sorted(set(options) - known)}; known are {sorted(known)}")
+    return Decoder(modality=modality, dim=dim, **dict(options))
 
 
 def query_features(queries: Queries) -> Float[Array, "b n j f"]:

@@ -83,6 +83,9 @@ class Fusion:
         return FusionNetwork(spec=self)
 
 
+build_fusion = Fusion.build  # as every module with a fusion head offers it
+
+
 class FusionNetwork(nn.Module):
     """See Fusion."""
 

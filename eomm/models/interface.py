@@ -49,7 +49,8 @@ class Encoder(Protocol):
     ) -> Features:
         """What is computed once per acquisition, from values as stored (int16).
 
-        Leaves are of acquisitions, [b, t] or [b, t, k], or of pixels, [b, t, y, x, …], cropped by the halo.
+        Leaves are of acquisitions, [b, t] or [b, t, k], or of pixels, [b, t, y, x, …], cropped by the halo; or of
+        rows of pixels, [b, t, y, …] of four axes or more. Whoever embeds a part of the pixels cuts along y.
         """
         ...
 
@@ -73,6 +74,49 @@ class Encoder(Protocol):
             hidden: acquisitions that a target may not see. A hidden acquisition counts as one that is not
                 usable: the window reaches past it. The target keeps its place when it is hidden itself.
         """
+        ...
+
+
+class FusionHead(Protocol):
+    """Makes one embedding of several modalities'; `eomm.models.fusion.Fusion` says what the methods do.
+
+    Attributes:
+        inputs: length of each modality's embedding.
+        dim: length of the fused embedding.
+        max_offset_days: an acquisition farther from the target's date is absent.
+    """
+
+    @property
+    def inputs(self) -> tuple[tuple[str, int], ...]:
+        """Length of each modality's embedding."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Length of the fused embedding."""
+        ...
+
+    @property
+    def max_offset_days(self) -> int:
+        """Days beyond which an acquisition is absent."""
+        ...
+
+    def init(self, rng: Array) -> Params:
+        """Fresh parameters, float32."""
+        ...
+
+    def fuse(
+        self,
+        params: Params,
+        embeddings: Mapping[str, Float[Array, "*n _"]],
+        present: Mapping[str, Bool[Array, "*n"]],
+        offset_days: Mapping[str, Float[Array, "*n"]],
+    ) -> Float[Array, "*n d"]:
+        """The fused embedding, float32, finite for any subset of present modalities."""
+        ...
+
+    def project(self, params: Params, fused: Float[Array, "*n d"]) -> dict[str, Float[Array, "*n _"]]:
+        """From the fused embedding to what each modality's decoder reads."""
         ...
 
 

@@ -74,6 +74,12 @@ class PublishedFusion:
         out = self._network.apply({"params": params}, fused, method=PublishedFusionNetwork.project)
         return cast(dict[str, Array], out)
 
+    def macs(self) -> int:
+        """Multiply-adds per pixel-date, counted from the layers' shapes."""
+        d = WIDTH
+        layer = len(ORDER) * (4 * d * d + 2 * 256 * d) + 2 * len(ORDER) ** 2 * d
+        return sum(dim for _, dim in self.inputs) * d + 2 * layer + d * FUSED
+
     @property
     def _network(self) -> "PublishedFusionNetwork":
         return PublishedFusionNetwork(dims=self.inputs)
