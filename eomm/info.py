@@ -21,6 +21,7 @@ from eomm.storage import read_json
 Description = dict[str, Any]
 
 ROOT_KEYS = ("eomm:kind", "eomm:version", "eomm:complete", "site", "provenance")
+PUBLISHED_MACS = 6_900_000_000  # per pixel-date, both encoders
 MAX_ITEMS = 6  # of a list or a mapping of many records, as text
 
 
@@ -186,10 +187,19 @@ def _model(path: Path) -> Description:
     return {
         **described,
         "hash": head.get("hash"),
+        "multiply_adds_per_pixel_date": _multiply_adds(head.get("macs") or {}),
         "modalities": {n: {"contract": _contract(c)} for n, c in head.get("contracts", {}).items()},
         "parts": head.get("parts", {}),
         "info": info,
     }
+
+
+def _multiply_adds(macs: Mapping[str, int]) -> Description:
+    """In dense embedding, by part, beside the published model (arXiv 2511.11706: both encoders, one by one)."""
+    total = sum(macs.values())
+    if not total:
+        return {}
+    return {**macs, "total": total, "published_model": PUBLISHED_MACS, "share": float(f"{total / PUBLISHED_MACS:.1g}")}
 
 
 def _run(path: Path) -> Description:

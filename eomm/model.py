@@ -60,6 +60,11 @@ class Model:
         """Length of the embedding that the model gives."""
         return self.fusion.dim if self.fusion else next(iter(self.encoders.values())).dim
 
+    def macs(self) -> dict[str, int]:
+        """Multiply-adds per pixel-date of every part that can count them."""
+        parts = {**self.encoders, **({"fusion": self.fusion} if self.fusion else {})}
+        return {name: int(part.macs()) for name, part in parts.items() if hasattr(part, "macs")}
+
     @property
     def hash(self) -> str:
         """16 hex digits that stand for contracts, options and parameters."""
@@ -111,7 +116,7 @@ def save_model(model: Model, path: Path | str, *, overwrite: bool = False) -> Pa
     path = Path(path)
     with new_directory(path, overwrite=overwrite) as partial:
         save_file(flatten(model.params), partial / "params.safetensors")
-        head = {"eomm:kind": "model", "hash": model.hash}
+        head = {"eomm:kind": "model", "hash": model.hash, "macs": model.macs()}
         write_json(partial / "model.json", {**head, **model._description(), "info": plain(model.info)})
     return path
 

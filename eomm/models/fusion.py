@@ -78,6 +78,13 @@ class Fusion:
         out = self._network.apply({"params": params}, fused, method=FusionNetwork.project)
         return cast(dict[str, Array], out)
 
+    def macs(self) -> int:
+        """Multiply-adds per pixel-date, counted from the layers' shapes."""
+        d, tokens = self.width, len(self.inputs)
+        entry = sum(dim for _, dim in self.inputs) * d + 2 * tokens * d
+        layer = tokens * (4 * d * d + 4 * d * d) + 2 * tokens * tokens * d
+        return entry + self.layers * layer + d * self.dim
+
     @property
     def _network(self) -> "FusionNetwork":
         return FusionNetwork(spec=self)

@@ -106,6 +106,7 @@ def test_a_model_is_described_without_its_code(tmp_path):
         "contracts": {"s2": SENTINEL2.to_dict()},
         "parts": {"s2": {"encoder": {"code": "elsewhere.not_installed", "dim": 8}, "decoder": {}}},
         "info": {"simulated": True, "steps": 10},
+        "macs": {"s2": 100_000, "fusion": 38_000},
     }
     (tmp_path / "model.json").write_text(json.dumps(head))
     info = reopened(describe(tmp_path))
@@ -113,6 +114,8 @@ def test_a_model_is_described_without_its_code(tmp_path):
     save_file({"a": np.zeros((3, 4), np.float32), "b": np.zeros(5, np.float32)}, tmp_path / "params.safetensors")
     info = reopened(describe(tmp_path))
     assert info["complete"] and info["parameters"] == 17 and info["simulated"] is True
+    assert info["multiply_adds_per_pixel_date"]["total"] == 138_000
+    assert info["multiply_adds_per_pixel_date"]["share"] == 2e-5  # of the published model's
     assert "B02 B03" in format_info(info) and "elsewhere.not_installed" in format_info(info)
 
 

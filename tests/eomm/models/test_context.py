@@ -164,6 +164,23 @@ def test_multiply_adds_follow_the_parameters(size):
     assert encoder.macs() == weights + 4 * 17 * encoder.width
 
 
+def test_multiply_adds_are_what_xla_counts():
+    """XLA counts two operations each, and besides norms, softmax, rotations and the borders: 13 % in all."""
+    encoder, time, size = build_encoder(SENTINEL2, {}), 17, 64
+
+    def run_all(params, values, valid, meta, day, targets):
+        features = encoder.features(params, values, valid, meta)
+        return encoder.embed(params, features, crop(valid, encoder.halo), day, targets)
+
+    spec, side = jax.ShapeDtypeStruct, size + 2 * encoder.halo
+    meta = {name: spec((1, time), jnp.float32) for name in META}
+    inputs = spec((1, time, side, side, 10), jnp.int16), spec((1, time, side, side), jnp.bool_)
+    params = jax.eval_shape(encoder.init, jax.random.key(0))
+    days = spec((1, time), jnp.int32)
+    cost = jax.jit(run_all).lower(params, *inputs, meta, days, days).compile().cost_analysis()
+    assert 1 < cost["flops"] / 2 / (time * size * size * encoder.macs()) < 1.2
+
+
 def test_bfloat16_stays_near_float32_and_keeps_its_parameters():
     group = random_group(np.random.default_rng(0), SENTINEL2, time=8, size=15)
     single = build_encoder(SENTINEL2, {"size": "tiny"})
