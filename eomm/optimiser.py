@@ -1,9 +1,12 @@
-"""From a configuration to the optax chain: clip, AdamW with decay by parameter path, warm-up and cosine."""
+"""From a configuration to the optax chain: clip, AdamW with decay by parameter path, warm-up, cosine or plateau."""
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
@@ -14,7 +17,9 @@ DECAY = r"kernel$|depthwise_\d+$"  # weights of layers; not biases, norms or lea
 
 
 def make_schedule(options: ConfigDict, steps: int) -> optax.Schedule:
-    """Learning rate by number of updates: linear warm-up, then "cosine" to zero at `steps`, or "constant".
+    """Learning rate by number of updates: linear warm-up, then "cosine" to zero at `steps`, "constant" or "plateau".
+
+    "plateau" is constant here; what validation makes of it is `Plateau`.
 
     Raises:
         UsageError: another schedule, or a warm-up that does not end before `steps`.
@@ -24,10 +29,12 @@ def make_schedule(options: ConfigDict, steps: int) -> optax.Schedule:
         raise UsageError(f"config.optimiser.warmup_steps is {warmup}, expected fewer than config.steps, {steps}")
     if options.schedule == "cosine":
         after = optax.cosine_decay_schedule(peak, steps - warmup)
-    elif options.schedule == "constant":
+    elif options.schedule in ("constant", "plateau"):
         after = optax.constant_schedule(peak)
     else:
-        raise UsageError(f"config.optimiser.schedule is {options.schedule!r}, expected 'cosine' or 'constant'")
+        raise UsageError(
+            f"config.optimiser.schedule is {options.schedule!r}, expected 'cosine', 'constant' or 'plateau'"
+        )
     # The first update already moves: at 0 a warm-up step would be spent on nothing.
     rise = optax.linear_schedule(peak / (warmup + 1), peak, warmup)
     return optax.join_schedules([rise, after], [warmup]) if warmup else after
@@ -38,7 +45,8 @@ def make_optimiser(options: ConfigDict, steps: int) -> optax.GradientTransformat
 
     Args:
         options: learning_rate, warmup_steps, schedule, weight_decay, clip (0: none), and optionally `decay`, a regex
-            over parameter paths: what it is found in is decayed (default `DECAY`), and `b2`.
+            over parameter paths: what it is found in is decayed (default `DECAY`), and `b2`. The values of `Plateau`
+            for the schedule "plateau".
         steps: of the whole run.
 
     Raises:
@@ -57,3 +65,56 @@ def make_optimiser(options: ConfigDict, steps: int) -> optax.GradientTransformat
         make_schedule(options, steps), b2=options.get("b2", 0.999), weight_decay=options.weight_decay, mask=decayed
     )
     return optax.chain(optax.clip_by_global_norm(options.clip), adamw) if options.clip else adamw
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plateau:
+    """Lower the learning rate, and in the end stop, when a metric of validation no longer falls.
+
+    As PyTorch's ReduceLROnPlateau; optax's counts updates, not validations, and knows no end.
+
+    Attributes:
+        metric: of validation; less is better.
+        factor: of the learning rate after each plateau.
+        patience: validations without a new best that change nothing; the next one ends the plateau.
+        stop: validations without a new best after which the run ends.
+    """
+
+    metric: str
+    factor: float
+    patience: int
+    stop: int
+
+    def start(self) -> dict[str, jax.Array]:
+        """The state before the first validation: `best`, `stale` validations since, `scale` of the learning rate."""
+        return {"best": jnp.asarray(jnp.inf), "stale": jnp.zeros((), jnp.int32), "scale": jnp.ones(())}
+
+    def after(self, state: Mapping[str, jax.Array], value: jax.Array) -> dict[str, jax.Array]:
+        """The state after a validation; a new best is one lower by 1e-4 of itself, NaN is none."""
+        best, stale, scale = state["best"], state["stale"], state["scale"]
+        better = value < jnp.where(jnp.isinf(best), best, best - 1e-4 * jnp.abs(best))
+        stale = jnp.where(better, 0, stale + 1)
+        ended = (stale > 0) & (stale % (self.patience + 1) == 0)
+        return {
+            "best": jnp.where(better, value, best),
+            "stale": stale,
+            "scale": jnp.where(ended, scale * self.factor, scale),
+        }
+
+    def ends(self, state: Mapping[str, jax.Array]) -> bool:
+        """Whether the run is over."""
+        return int(state["stale"]) >= self.stop
+
+
+def make_plateau(options: ConfigDict) -> Plateau | None:
+    """The plateau that a configuration asks for with `schedule="plateau"` and `plateau.*`, or None.
+
+    Raises:
+        UsageError: its values are not those of `Plateau`.
+    """
+    if options.schedule != "plateau":
+        return None
+    given, wanted = dict(options.get("plateau", {})), sorted(Plateau.__dataclass_fields__)
+    if sorted(given) != wanted or given["patience"] < 0 or given["stop"] < 1:
+        raise UsageError(f"config.optimiser.plateau is {given}; expected {', '.join(wanted)}, stop 1 or more")
+    return Plateau(**given)

@@ -48,6 +48,7 @@ class Stage:
         loss: (parameters, frozen, batch, rng) -> (loss, metrics), metrics as (sum, count) pairs.
         model: parameters -> the finished Model.
         frozen: tree of arrays that the loss may use and nobody changes.
+        validation_loss: what validation computes where that is not `loss`: without dropout.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Stage:
     loss: Callable[[Tree, Tree, Batch, Array], tuple[Array, dict[str, SumCount]]]
     model: Callable[[Tree], Model]
     frozen: Tree = field(default_factory=dict)
+    validation_loss: Callable[[Tree, Tree, Batch, Array], tuple[Array, dict[str, SumCount]]] | None = None
 
 
 def build_stage(config: Any, records: RecordSet) -> Stage:
@@ -136,7 +138,6 @@ def check_crop(encoder: interface.Encoder, shape: Any, objective: Objective, whe
         raise UsageError(f"config.objective.reach_px is {objective.reach_px}, the crop's margin only {encoder.halo}")
 
 
-def fuse(config: Any, records: RecordSet) -> Stage:
 def check_pixels(encoders: Mapping[str, interface.Encoder], records: RecordSet, reference: str) -> None:
     """Raise unless every modality's crop lies on the reference's pixels or is a single one, which serves them all."""
     lead, halo = records.shapes[reference], encoders[reference].halo
@@ -156,6 +157,7 @@ def check_pixels(encoders: Mapping[str, interface.Encoder], records: RecordSet, 
             )
 
 
+def fuse(config: Any, records: RecordSet) -> Stage:
     """Over frozen encoders: any subset of modalities -> one embedding, from which every modality is decoded.
 
     The reference modality (`config.reference`) gives the targets; of the others the acquisition nearest in time is
@@ -235,8 +237,8 @@ def check_pixels(encoders: Mapping[str, interface.Encoder], records: RecordSet, 
             predicted = decoder.decode(whole[name]["decoder"], projected[name], queries)
             values, mask = observed(data["values"], data["valid"], index, queries, encoders[name].halo)
             weight = (mask & exists[..., None, None]).astype(jnp.float32)
-            itself = jnp.take_along_axis(hidden[name], targets[name][..., None], axis=-1)[..., 0] | dropped[name]
             weight = jnp.broadcast_to(weight, predicted.shape[:-1])  # a single pixel's values are every pixel's
+            itself = jnp.take_along_axis(hidden[name], targets[name][..., None], axis=-1)[..., 0] | dropped[name]
             args = (decoder.modality, objectives[name], deviation[name], predicted, values, weight, itself)
             part, found = score(*args)
             total += part / len(encoders)

@@ -11,7 +11,7 @@ import optax
 from ml_collections import ConfigDict
 
 from eomm.mesh import to_global
-from eomm.optimiser import make_optimiser, make_schedule
+from eomm.optimiser import make_optimiser, make_plateau, make_schedule
 from eomm.patches import RecordSet
 from eomm.pipeline import batches, count_batches
 
@@ -34,6 +34,7 @@ def make_step(
     """
     optimiser = make_optimiser(config.optimiser, config.steps)
     schedule = make_schedule(config.optimiser, config.steps)
+    plateau = make_plateau(config.optimiser)
 
     def init(rng: jax.Array) -> Tree:
         params = stage.init(rng)
@@ -46,6 +47,7 @@ def make_step(
             "skipped": zero,
             "bad_in_row": zero,
             "sums": {name: nothing for name in sorted({"loss", "gradient_norm", *metrics})},
+            **({"plateau": plateau.start()} if plateau else {}),
         }
 
     def step(state: Tree, root: jax.Array, frozen: Tree, batch: Tree) -> tuple[Tree, Tree]:
@@ -55,6 +57,10 @@ def make_step(
         norm = optax.tree.norm(gradient)
         good = jnp.isfinite(loss) & jnp.isfinite(norm)
         updates, opt_state = optimiser.update(gradient, old[1], old[0])
+        kept = {"plateau": state["plateau"]} if plateau else {}  # moved by validation, in the loop
+        scale = kept["plateau"]["scale"] if plateau else 1.0
+        if plateau:
+            updates = jax.tree.map(lambda u: u * scale, updates)
         new = (optax.apply_updates(old[0], updates), opt_state)
         params, opt_state = jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)
         metrics = {"loss": (loss, 1.0), **metrics, "gradient_norm": (norm, 1.0)}
@@ -69,8 +75,8 @@ def make_step(
             "bad_in_row": (state["bad_in_row"] + 1) * bad,
             "sums": sums,
         }
-        report = {**counts, "learning_rate": schedule(state["step"] - state["skipped"])}
-        return {"params": params, "opt_state": opt_state, **counts}, report
+        report = {**counts, "learning_rate": scale * schedule(state["step"] - state["skipped"])}
+        return {"params": params, "opt_state": opt_state, **counts, **kept}, report
 
     return step, init
 
@@ -80,14 +86,15 @@ def make_validation(
 ) -> Validate | None:
     """A function (params, frozen, rng) -> {metric: mean} over a fixed set with fixed draws; None without a split.
 
-    Rows that fill up the last batch are empty records, which count for nothing in a loss weighted by validity.
+    The loss is the stage's `validation_loss` where it has one. Rows that fill up the last batch are empty records,
+    which count for nothing in a loss weighted by validity.
     """
     if split is None:
         return None
     batch_size = config.data.batch_size
     count = count_batches(records, split=split, batch_size=batch_size)
     count = min(count, config.get("validate_batches", None) or count)
-    evaluate = jax.jit(stage.loss)
+    evaluate = jax.jit(stage.validation_loss or stage.loss)
 
     def validate(params: Tree, frozen: Tree, rng: jax.Array) -> dict[str, float]:
         data = batches(

@@ -21,7 +21,8 @@ from tqdm import tqdm
 
 from eomm import mesh as meshes
 from eomm.checkpoint import Checkpoints, abstract_like
-from eomm.errors import EommError
+from eomm.errors import EommError, UsageError
+from eomm.optimiser import make_plateau
 from eomm.patches import RecordSet
 from eomm.pipeline import batches
 from eomm.rundir import MetricsLog, check_same_run, describe_start, identity
@@ -48,7 +49,8 @@ def train(
             keep_checkpoints (2), max_bad_steps (10).
         records: an opened record set.
         workdir: the run's directory (rundir.py), made when missing.
-        validation: a split of `records`; every validate_every steps and at the end the loss over it is logged.
+        validation: a split of `records`; every validate_every steps and at the end the loss over it is logged. With
+            optimiser.schedule "plateau" it also moves the learning rate, and may end the run before `steps`.
 
     Raises:
         UsageError: `workdir` holds another run; the configuration does not fit; the disk is full.
@@ -71,6 +73,9 @@ def train(
         abstract_state = jax.eval_shape(init_fn, init_rng)
         state_place = meshes.state_sharding(abstract_state, mesh, mesh_options.get("rules", meshes.RULES))
         frozen = jax.device_put(stage.frozen, whole)
+        plateau = make_plateau(config.optimiser)
+        if plateau and validation is None:
+            raise UsageError("config.optimiser.schedule 'plateau' needs a validation split: set config.data.validation")
 
         # --- A new run, the rest of one, or none of it ---------------------------------------------------------
         this_run = identity(config, records, stage.name, stage.frozen)
@@ -80,7 +85,7 @@ def train(
             check_same_run(latest[1]["run"], this_run, workdir)
             start, position = latest[0], latest[1]["data"]
             state = checkpoints.restore(start, abstract_like(abstract_state, state_place))
-            if start >= config.steps:
+            if start >= config.steps or (plateau and plateau.ends(state["plateau"])):
                 _say(f"{workdir}: the run is complete ({start} steps); nothing to do")
                 return jax.device_get(state["params"])
             _say(f"{workdir}: resuming at step {start} of {config.steps}")
@@ -100,6 +105,7 @@ def train(
         )
         _say(f"compiled the training step in {time.perf_counter() - began:.1f} s")
         validate = make_validation(stage, config, records, validation, batch_place)
+        after_validation = jax.jit(plateau.after, out_shardings=whole) if plateau else None
 
         # --- The loop ------------------------------------------------------------------------------------------
         data = stack.enter_context(
@@ -124,6 +130,7 @@ def train(
         )
         window = _Window(batch_size)
         running: tuple[int, dict[str, Any]] | None = None  # the step on the device, not yet read
+        ended = False  # by the plateau
 
         def read(report: tuple[int, dict[str, Any]] | None) -> None:
             if report is None:
@@ -163,8 +170,19 @@ def train(
                 if validates and validate is not None:
                     found = validate(state["params"], frozen, validation_rng)
                     log.write(done, {f"validation/{k}": v for k, v in found.items()})
-                if saves:
+                    if plateau and after_validation:
+                        if plateau.metric not in found:
+                            raise UsageError(
+                                f"config.optimiser.plateau.metric is {plateau.metric!r}; validation gives "
+                                f"{', '.join(found)}"
+                            )
+                        state["plateau"] = after_validation(state["plateau"], found[plateau.metric])
+                        ended = plateau.ends(state["plateau"])
+                if saves or ended:
                     checkpoints.save(done, state, metadata={"run": this_run, "data": data.get_state()})
+            if plateau and ended and not last:
+                _say(f"{workdir}: no better {plateau.metric} in {plateau.stop} validations; ended at step {done}")
+                break
             if stop and not last:
                 checkpoints.wait()
                 _say(f"{workdir}: stopped by signal {stop[0]} at step {done}, which is saved; run again to resume")

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from eomm.errors import EommError, UsageError
+from eomm.optimiser import Plateau
 from eomm.rundir import git_revision
 from eomm.train import train
-from tests.eomm.tiny import make_config, make_records, make_stage
+from tests.eomm.tiny import PLATEAU, make_config, make_records, make_stage
 
 ROOT = Path(__file__).resolve().parents[2]
 RATES = re.compile("per_second|seconds")
@@ -97,6 +98,47 @@ def test_killed_and_resumed_equals_uninterrupted(whole, records, tmp_path, capsy
         assert not half.exists()
 
 
+def test_a_plateau_lowers_the_rate_ends_the_run_and_resumes_exactly(records, tmp_path, capsys):
+    def run(workdir, **plateau):
+        config = make_config(**PLATEAU | {"optimiser.plateau": PLATEAU["optimiser.plateau"] | plateau})
+        return train(make_stage(), config=config, records=records, workdir=workdir, validation="validation")
+
+    whole = run(tmp_path / "whole")
+    rate = {e["step"]: e["learning_rate"] for e in metrics(tmp_path / "whole") if "loss" in e}
+    assert [rate[step] for step in (12, 20, 24, 32, 44, 50)] == pytest.approx(
+        [0.05, 0.05, 0.025, 0.0125, 0.00625, 0.00625]
+    )
+    killed = run_tiny(records.path, tmp_path / "killed", 25, "SIGKILL", "plateau")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert_same(run(tmp_path / "killed"), whole)
+    assert re.search("resuming at step (10|20)", capsys.readouterr().err)
+    assert metrics(tmp_path / "killed") == metrics(tmp_path / "whole")
+
+    ended = run(tmp_path / "ended", stop=2)
+    assert "ended at step 30" in capsys.readouterr().err and metrics(tmp_path / "ended")[-1]["step"] == 30
+    assert_same(run(tmp_path / "ended", stop=2), ended)
+    assert "complete (30 steps)" in capsys.readouterr().err
+    with pytest.raises(UsageError, match=r"plateau\.metric is 'mae'; validation gives loss, squared_error, targets"):
+        run(tmp_path / "unknown", metric="mae")
+
+
+def test_a_plateau_waits_for_its_patience_and_forgets_it_with_a_new_best():
+    plateau = Plateau(metric="mae", factor=0.5, patience=1, stop=4)
+    state, seen = plateau.start(), []
+    for value in (3.0, 4.0, 2.0, 2.0, 1.99999, float("nan"), 5.0):
+        state = plateau.after(state, value)
+        seen.append((float(state["best"]), int(state["stale"]), float(state["scale"]), plateau.ends(state)))
+    assert seen == [
+        (3.0, 0, 1.0, False),
+        (3.0, 1, 1.0, False),
+        (2.0, 0, 1.0, False),
+        (2.0, 1, 1.0, False),
+        (2.0, 2, 0.5, False),
+        (2.0, 3, 0.5, False),
+        (2.0, 4, 0.25, True),
+    ]
+
+
 def test_sigterm_saves_and_exits(whole, records, tmp_path):
     stopped = run_tiny(records.path, tmp_path, 17, "SIGTERM")
     assert stopped.returncode == 128 + signal.SIGTERM, stopped.stderr
@@ -149,7 +191,9 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(tmp_path):
 def test_what_does_not_fit_is_refused_early(records, tmp_path):
     cases = {
         "config.optimiser.warmup_steps is 5": {"steps": 5},
-        "config.optimiser.schedule is 'plateau'": {"optimiser.schedule": "plateau"},
+        "config.optimiser.schedule is 'step'": {"optimiser.schedule": "step"},
+        "config.optimiser.plateau is {}": {"optimiser.schedule": "plateau"},
+        "needs a validation split": PLATEAU,
         "batch_size 0 cannot be divided": {"data.batch_size": 0},
         "mesh .* does not fit": {"mesh.data": 3, "mesh.fsdp": 7},
     }

@@ -31,6 +31,7 @@ class TinyStage:
     init: Callable[..., Any]
     loss: Callable[..., Any]
     model: Callable[..., Any] = dict
+    validation_loss: Callable[..., Any] | None = None
     frozen: Any
 
 
@@ -107,9 +108,22 @@ def die_at_batch(number, how):
     mesh.to_global = counted
 
 
-if __name__ == "__main__":  # tiny.py RECORDS WORKDIR BATCH SIGNAL [key=value of mesh]
+PLATEAU = {  # the number of targets never falls: the second and every later validation lower the learning rate
+    "optimiser.schedule": "plateau",
+    "optimiser.plateau": {"metric": "targets", "factor": 0.5, "patience": 0, "stop": 99},
+    "validate_every": 10,
+}
+
+if __name__ == "__main__":  # tiny.py RECORDS WORKDIR BATCH SIGNAL [plateau] [key=value of mesh]
     from eomm.train import train
 
     die_at_batch(int(sys.argv[3]), getattr(signal, sys.argv[4]))
-    changes = {k: int(v) for k, v in (a.split("=") for a in sys.argv[5:])}
-    train(make_stage(), config=make_config(**changes), records=open_records(sys.argv[1]), workdir=Path(sys.argv[2]))
+    changes = {k: int(v) for k, v in (a.split("=") for a in sys.argv[5:] if "=" in a)}
+    plateau = "plateau" in sys.argv
+    train(
+        make_stage(),
+        config=make_config(**changes, **(PLATEAU if plateau else {})),
+        records=open_records(sys.argv[1]),
+        workdir=Path(sys.argv[2]),
+        validation="validation" if plateau else None,
+    )
