@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,6 +13,8 @@ from jaxtyping import Array, Bool, Float32, Int
 from eomm.cube import Cube
 from eomm.model import Model
 from eomm.models import interface
+from eomm.models.decoder import Decoder
+from eomm.models.fusion import Fusion
 from eomm.objective import make_queries, nearest_acquisition
 
 META = ("orbit", "direction", "incidence")
@@ -19,8 +22,13 @@ Batch = dict[str, np.ndarray]  # the fields of a record with a batch axis of one
 
 
 def read_batch(cube: Cube, name: str, *, row: int, col: int, size: int, halo: int) -> Batch:
-    """All usable acquisitions of one modality over a square block and its halo; invalid beyond the cube."""
+    """All usable acquisitions of one modality over a square block and its halo; invalid beyond the cube.
+
+    Of a modality of a single pixel, which serves all pixels of the others, that pixel.
+    """
     group = cube[name]
+    if group.grid.height == group.grid.width == 1:
+        row, col, size = 0, 0, 1
     usable = np.flatnonzero(group.usable)
     values, valid = group.read(usable, slice(row - halo, row + size + halo), slice(col - halo, col + size + halo))
     meta = {k: v[usable][None] for k, v in group.meta().items()}
@@ -39,23 +47,45 @@ class Seen:
 
 @dataclass(frozen=True, kw_only=True)
 class Other:
-    """Of another modality, the embedding of the acquisition nearest to each target; arrays [1, n, y, x, …]."""
+    """Of another modality, the embedding of the acquisition nearest to each target; arrays [1, n, y, x, …].
+
+    Where it has a single pixel, y and x have length 1.
+    """
 
     embedding: Array
     present: Array
     offset_days: Array
 
 
+# Compiled once per network and shape, whatever the parameters: models of one architecture share what is compiled.
+@partial(jax.jit, static_argnums=0)
+def _features(encoder: interface.Encoder, params: Any, values: Any, valid: Any, meta: Any) -> Any:
+    return encoder.features(params, values, valid, meta)
+
+
+@partial(jax.jit, static_argnums=0)
+def _embed(encoder: interface.Encoder, params: Any, features: Any, *what: Any) -> Array:
+    return encoder.embed(params, features, *what)
+
+
+@partial(jax.jit, static_argnums=0)
+def _fuse(fusion: Fusion, params: Any, embeddings: Any, present: Any, offset_days: Any) -> Array:
+    return fusion.fuse(params, embeddings, present, offset_days)
+
+
+@partial(jax.jit, static_argnums=0)
+def _decode(decoder: Decoder, params: Any, z: Array, queries: Mapping[str, Array]) -> Array:
+    decoded = decoder.decode(params, z, queries)[:, :, 0]
+    return decoded * decoder.modality.spreads + decoder.modality.centres
+
+
 class Predictor:
-    """Embeds and decodes hidden targets of `reference`, compiled once for all blocks of one shape."""
+    """Embeds and decodes hidden targets of `reference` in one block after another."""
 
     def __init__(self, model: Model, reference: str):
         self.model, self.reference = model, reference
         self.methods = ["encoder"] + (["fused", "fused_alone"] if model.fusion else [])
         self.others = [n for n in model.encoders if n != reference] if model.fusion else []
-        self._features = {n: jax.jit(e.features) for n, e in model.encoders.items()}
-        self._embed = {n: jax.jit(e.embed) for n, e in model.encoders.items()}
-        self._decode = jax.jit(self._decode_physical)
 
     def see(self, name: str, batch: Batch, blank: Bool[np.ndarray, " t"] | None = None, *, params: Any = None) -> Seen:
         """Features of every acquisition; those in `blank` are emptied first, so that no encoder can look at them.
@@ -68,8 +98,9 @@ class Predictor:
             values = np.where(valid[..., None], values, 0).astype(values.dtype)
         params = self.model.params[name]["encoder"] if params is None else params
         meta = {k: batch[k] for k in META}
-        inside = interface.crop(jnp.asarray(valid), self.model.encoders[name].halo)
-        return Seen(batch=batch, inside=inside, features=self._features[name](params, values, valid, meta))
+        encoder = self.model.encoders[name]
+        inside = interface.crop(jnp.asarray(valid), encoder.halo)
+        return Seen(batch=batch, inside=inside, features=_features(encoder, params, values, valid, meta))
 
     def embed(
         self,
@@ -86,17 +117,28 @@ class Predictor:
         name = self.reference
         params = self.model.params[name]["encoder"] if params is None else params
         index = jnp.asarray(targets, jnp.int32)[None]
-        return self._embed[name](params, seen.features, seen.inside, seen.batch["day"], index, hidden[None])
+        what = (seen.inside, seen.batch["day"], index, hidden[None])
+        return _embed(self.model.encoders[name], params, seen.features, *what)
 
-    def embed_other(self, name: str, seen: Seen, target_days: Int[np.ndarray, " n"]) -> Other:
-        """The nearest acquisition of another modality, which is never hidden."""
+    def embed_other(
+        self,
+        name: str,
+        seen: Seen,
+        target_days: Int[np.ndarray, " n"],
+        missing: Bool[np.ndarray, "n t"] | None = None,
+    ) -> Other:
+        """The nearest acquisition of another modality; those in `missing` do not exist for a target (default: none)."""
         assert self.model.fusion is not None
-        days, batch = jnp.asarray(target_days, jnp.int32)[None], seen.batch
-        index = nearest_acquisition(days, jnp.asarray(batch["day"]), jnp.asarray(batch["present"]))
-        offset = jnp.take_along_axis(jnp.asarray(batch["day"]), index, axis=1) - days
+        days, day = jnp.asarray(target_days, jnp.int32), jnp.asarray(seen.batch["day"])
+        gone = np.zeros((len(target_days), day.shape[1]), bool) if missing is None else missing
+        # Targets in the place of samples: each has acquisitions of its own.
+        index = nearest_acquisition(days[:, None], jnp.broadcast_to(day, gone.shape), jnp.asarray(~gone)).T
+        offset = day[:, index[0]] - days
+        there = ~jnp.take_along_axis(jnp.asarray(gone), index.T, axis=1).T
         params = self.model.params[name]["encoder"]
-        z = self._embed[name](params, seen.features, seen.inside, batch["day"], index)
-        near = (jnp.abs(offset) <= self.model.fusion.max_offset_days)[..., None, None]
+        what = (seen.inside, seen.batch["day"], index, gone[None])
+        z = _embed(self.model.encoders[name], params, seen.features, *what)
+        near = (there & (jnp.abs(offset) <= self.model.fusion.max_offset_days))[..., None, None]
         present = seen.inside[:, index[0]].astype(bool) & near
         shape = present.shape
         return Other(
@@ -114,30 +156,35 @@ class Predictor:
     ) -> dict[str, Float32[np.ndarray, "n p c"]]:
         """Physical values at the targets by each of `methods`; pixels in row-major order."""
         z = self.embed(seen, targets, hidden)
+        out = {"encoder": self.decode(z, seen, targets)}
+        for method in self.methods[1:]:
+            fused = self.fuse(z, others, alone=method == "fused_alone")
+            out[method] = self.decode(self.project(fused), seen, targets)
+        return out
+
+    def decode(self, z: Array, seen: Seen, targets: Int[np.ndarray, " n"]) -> Float32[np.ndarray, "n p c"]:
+        """Physical values at the targets from embeddings of the reference encoder, or projected to them."""
         index = jnp.asarray(targets, jnp.int32)[None]
         at = index[..., None]
         queries = make_queries(
             {k: jnp.asarray(seen.batch[k]) for k in ("day", *META)}, index, at, jnp.zeros_like(at), jnp.zeros_like(at)
         )
-        out = {"encoder": self._decode(self.model.params, z, queries)}
-        for method in self.methods[1:]:
-            fused = self._fuse(z, others, alone=method == "fused_alone")
-            out[method] = self._decode(self.model.params, fused, queries)
-        return {k: np.asarray(v).reshape(len(targets), -1, v.shape[-1]) for k, v in out.items()}
+        decoder, params = self.model.decoders[self.reference], self.model.params[self.reference]["decoder"]
+        values = np.asarray(_decode(decoder, params, z, queries))
+        return values.reshape(len(targets), -1, values.shape[-1])
 
-    def _fuse(self, z: Array, others: Mapping[str, Other], *, alone: bool) -> Array:
-        fusion = self.model.fusion
-        assert fusion is not None
+    def fuse(self, z: Array, others: Mapping[str, Other], *, alone: bool = False) -> Array:
+        """The fused embedding [1, n, y, x, d] of the reference's and of the others', or of the reference's alone."""
+        assert self.model.fusion is not None
         shape = z.shape[:-1]
         embeddings, present = {self.reference: z}, {self.reference: jnp.ones(shape, bool)}
         offset_days = {self.reference: jnp.zeros(shape)}
         for name, other in others.items():
             embeddings[name], offset_days[name] = other.embedding, other.offset_days
             present[name] = other.present & (not alone)
-        fused = fusion.fuse(self.model.params["fusion"], embeddings, present, offset_days)
-        return fusion.project(self.model.params["fusion"], fused)[self.reference]
+        return _fuse(self.model.fusion, self.model.params["fusion"], embeddings, present, offset_days)
 
-    def _decode_physical(self, params: Any, z: Array, queries: Mapping[str, Array]) -> Array:
-        decoder = self.model.decoders[self.reference]
-        decoded = decoder.decode(params[self.reference]["decoder"], z, queries)[:, :, 0]
-        return decoded * decoder.modality.spreads + decoder.modality.centres
+    def project(self, fused: Array) -> Array:
+        """The fused embedding to the reference encoder's, for its decoder."""
+        assert self.model.fusion is not None
+        return self.model.fusion.project(self.model.params["fusion"], fused)[self.reference]

@@ -82,13 +82,14 @@ def evaluate(
 
     Raises:
         UsageError: dates or columns that the cube does not have.
-        ContractError: cube and model follow different contracts.
+        ContractError: cube and model follow different contracts, or modalities lie on grids that do not meet.
         DataError: no target pixel can be scored.
     """
-    reference = _reference(model, reference)
+    reference = reference_of(model, reference)
     for name, modality in model.modalities.items():
         if name == reference or model.fusion:
             check_contract(cube[name].modality, modality, found_in=str(cube.path), expected_by="the model")
+            cube.site_wide(name, reference)
     group = cube[reference]
     kept_days, kept_columns = held_out(manifest or {}, cube.site)
     task = make_task(group, kept_days if dates is None else dates, gaps, columns or kept_columns)
@@ -121,16 +122,28 @@ def evaluate_records(
     model = model if isinstance(model, Model) else load_model(model)
     cube = cube if isinstance(cube, Cube) else open_cube(cube)
     manifest = open_records(records).manifest
-    group = cube[_reference(model, options.get("reference"))]
+    if options.get("dates") is None:
+        options["dates"] = days_to_hide(cube, reference_of(model, options.get("reference")), manifest, records)
+    return evaluate(model, cube, manifest=manifest, **options)
+
+
+def days_to_hide(
+    cube: Cube, reference: str, manifest: Mapping[str, Any] | None, records: Path | str | None
+) -> list[int]:
+    """Days that records held out of a cube, or every third clear one where they trained nothing or there are none.
+
+    Raises:
+        UsageError: the site was trained on and no day was held out.
+    """
+    group = cube[reference]
     # days are held out of the whole set; a site has only some of them
-    days = [d for d in held_out(manifest, cube.site)[0] if d in group.day[group.usable]]
-    if not days and not dates_unseen(manifest, cube.site, (-1,)):
+    days = [d for d in held_out(manifest or {}, cube.site)[0] if d in group.day[group.usable]]
+    if not days and dates_unseen(manifest, cube.site, (-1,)) is False:
         raise UsageError(
             f"{records}: held out no day of {cube.site}, which was trained on; a score there would prove nothing. Cut "
             "records that hold out days, or evaluate a site that was not trained on"
         )
-    days = days or third_of_clear_days(group)
-    return evaluate(model, cube, dates=days, manifest=manifest, **options)
+    return days or third_of_clear_days(group)
 
 
 def third_of_clear_days(group: CubeGroup) -> list[int]:
@@ -165,7 +178,8 @@ def format_evaluation(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _reference(model: Model, asked: str | None) -> str:
+def reference_of(model: Model, asked: str | None) -> str:
+    """The modality that is hidden: the one asked for, else s2, else the model's first."""
     return asked or ("s2" if "s2" in model.decoders else next(iter(model.decoders)))
 
 

@@ -18,7 +18,7 @@ INPUTS: dict[str, str] = {
     "ridge_pca": "the same from the first principal components of the raw series, as many as the embedding has",
     "ridge_raw": "the same from the raw series round the target: interpolations and three observations on each side",
 }
-Rows = Mapping[str, Float32[np.ndarray, "n f"]]  # "trained", "random", "raw": one row per target pixel
+Rows = Mapping[str, Float32[np.ndarray, "n f"]]  # by input, such as "trained" or "raw": one row per target pixel
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,21 @@ class Sample:
         self.truth.append(truth)
         self.group.append(group)
 
+    @property
+    def count(self) -> int:
+        """Rows so far."""
+        return sum(map(len, self.truth))
+
+    def fit_one(self, name: str) -> Ridge:
+        """Fit one ridge, from the rows of this name."""
+        return fit_ridge(self._joined(name), np.concatenate(self.truth), np.concatenate(self.group))
+
+    def _joined(self, name: str) -> Float32[np.ndarray, "n f"]:
+        return np.concatenate([r[name] for r in self.rows])
+
     def fit(self, components: int) -> Ridges:
-        """Fit every ridge on the same rows."""
-        x = {name: np.concatenate([r[name] for r in self.rows]) for name in ("trained", "random", "raw")}
+        """Fit every ridge of INPUTS on the same rows."""
+        x = {name: self._joined(name) for name in ("trained", "random", "raw")}
         y, group = np.concatenate(self.truth), np.concatenate(self.group)
         spread = x["raw"].std(0)
         scale = np.where(spread > 1e-9, spread, 1).astype(np.float32)

@@ -50,13 +50,10 @@ class Site:
         self, corners: Sequence[tuple[int, int]], *, fit_dates: int, probes: bool, tick: Callable[[], object]
     ) -> Fitted:
         """Fit PCA, and the linear probes of every gap, on training dates away from the unseen block."""
-        dates = np.flatnonzero(~self.task.is_test)
-        dates = dates[np.unique(np.linspace(0, len(dates) - 1, fit_dates).round().astype(int))]
+        dates = self.task.fit_dates(fit_dates)
         samples = {gap: Sample() for gap in self.task.gaps} if probes else {}
         spectra: list[np.ndarray] = []
-        # a quarter of the blocks is plenty for a few hundred coefficients
-        usable = [k for k in corners if self.task.may_fit(*k, self.size).any()]
-        for corner in usable[: max(2, -(-len(usable) // 4))]:
+        for corner in self.task.fit_blocks(corners, self.size):
             self._fit_block(corner, dates, samples, spectra)
             tick()
         if not sum(map(len, spectra)):
@@ -72,8 +69,8 @@ class Site:
     def _fit_block(
         self, corner: tuple[int, int], dates: Int[np.ndarray, " m"], samples: Mapping[int, Sample], spectra: list[Any]
     ) -> None:
-        batch = self._read(self.predictor.reference, corner)
-        series = self._series(batch)
+        batch = self.read(self.predictor.reference, corner)
+        series = self.series(batch)
         may = self.task.may_fit(*corner, self.size)
         spectra += [series.values[t][series.valid[t] & may] for t in dates]
         if not samples:
@@ -95,15 +92,15 @@ class Site:
     def score(self, corner: tuple[int, int], fitted: Fitted, tally: Tally, points: Sequence[Example]) -> None:
         """Score every method at every gap on one block."""
         task, name, (_, size) = self.task, self.predictor.reference, self.modality.error_unit
-        batch = self._read(name, corner)
-        series = self._series(batch)
+        batch = self.read(name, corner)
+        series = self.series(batch)
         truth, valid = series.values[task.targets], series.valid[task.targets]
         regions = task.regions(*corner, self.size)
         seen = self.predictor.see(name, batch, task.is_test)
         random = self._see_random(batch) if fitted.ridges else None
         others = {}
         for other in self.predictor.others:
-            its = self.predictor.see(other, self._read(other, corner))
+            its = self.predictor.see(other, self.read(other, corner))
             others[other] = self.predictor.embed_other(other, its, task.day[task.targets])
         for gap in task.gaps:
             hidden = task.hidden(task.targets, gap)
@@ -150,11 +147,15 @@ class Site:
         flat = (len(targets), self.size**2, -1)
         return {"trained": np.asarray(trained).reshape(flat), "random": np.asarray(untrained).reshape(flat)}
 
-    def _read(self, name: str, corner: tuple[int, int]) -> Batch:
-        halo = self.predictor.model.encoders[name].halo
-        return read_batch(self.cube, name, row=corner[0], col=corner[1], size=self.size, halo=halo)
+    def read(self, name: str, corner: tuple[int, int]) -> Batch:
+        """One modality of a block and its halo; of a modality of a single pixel that pixel."""
+        halo, size = self.predictor.model.encoders[name].halo, self.size
+        if self.cube.site_wide(name, self.predictor.reference):
+            corner, size = (0, 0), 1
+        return read_batch(self.cube, name, row=corner[0], col=corner[1], size=size, halo=halo)
 
-    def _series(self, batch: Batch) -> Series:
+    def series(self, batch: Batch) -> Series:
+        """What was observed of the reference modality inside the block, in physical units."""
         halo = self.encoder.halo
         inner = slice(halo, halo + self.size)
         values = self.modality.decode(batch["values"][0, :, inner, inner])

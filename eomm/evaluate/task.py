@@ -65,6 +65,16 @@ class Task:
         cols = np.tile(np.arange(col, col + size), size)
         return inside & ((cols < self.columns[0] - BUFFER_PX) | (cols >= self.columns[1] + BUFFER_PX))
 
+    def fit_dates(self, count: int) -> Int[np.ndarray, " m"]:
+        """Up to `count` acquisitions, evenly spread, on which linear baselines may be fitted: no test dates."""
+        dates = np.flatnonzero(~self.is_test)
+        return dates[np.unique(np.linspace(0, len(dates) - 1, count).round().astype(int))]
+
+    def fit_blocks(self, corners: Sequence[tuple[int, int]], size: int) -> list[tuple[int, int]]:
+        """A quarter of the blocks, at least two: plenty for a few hundred coefficients."""
+        usable = [k for k in corners if self.may_fit(*k, size).any()]
+        return usable[: max(2, -(-len(usable) // 4))]
+
     def blocks(self, size: int, max_pixels: int, *, seed: int) -> list[tuple[int, int]]:
         """(row, col) of blocks to score: all, or as many random ones as `max_pixels` allows.
 

@@ -17,7 +17,7 @@ Meta = Mapping[str, Shaped[Array, "b t"]]  # orbit, direction, incidence: see Cu
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Turns the window round a target into the target's embedding.
+    """Turns the window round a target into the target's embedding. Hashable, as a frozen dataclass is.
 
     Attributes:
         dim: length of the embedding.

@@ -20,11 +20,12 @@ def truth(day):
     return (800 + 20 * y + 12 * x + 100 * c + (day - FIRST) * (1 + y % 4 + c)).astype(np.int16)
 
 
-def make_cube(path, *, site="a", simulated=False, clouds=0.0, change=None, s1=True, seed=0):
-    """`change` maps a day to what its stored values are replaced by."""
+def make_cube(path, *, site="a", simulated=False, clouds=0.0, change=None, s1=True, radar=None, seed=0):
+    """`change` maps a day to what its stored values are replaced by; `radar` replaces its noise."""
     rng = np.random.default_rng(seed)
     masks = rng.random((COUNT, SIZE, SIZE)) >= clouds
-    radar = rng.normal(-1400, 150, (COUNT, SIZE, SIZE, 2)).astype(np.int16)
+    noise = rng.normal(-1400, 150, (COUNT, SIZE, SIZE, 2)).astype(np.int16)
+    radar = noise if radar is None else radar
 
     def read(i):
         values = (change or {}).get(DAYS[i], truth(DAYS[i]))
