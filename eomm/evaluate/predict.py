@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float32, Int
 
 from eomm.cube import Cube
+from eomm.errors import UsageError
 from eomm.model import Model
 from eomm.models import interface
 from eomm.models.decoder import Decoder
@@ -80,10 +81,16 @@ def _decode(decoder: Decoder, params: Any, z: Array, queries: Mapping[str, Array
 
 
 class Predictor:
-    """Embeds and decodes hidden targets of `reference` in one block after another."""
+    """Embeds and decodes hidden targets of `reference` in one block after another.
 
-    def __init__(self, model: Model, reference: str):
+    Of the model's embedding only the first `length` numbers are used, as if no more had been stored; all when None.
+    """
+
+    def __init__(self, model: Model, reference: str, *, length: int | None = None):
+        if length is not None and not 1 <= length <= model.dim:
+            raise UsageError(f"length is {length}; the model's vectors have {model.dim} numbers")
         self.model, self.reference = model, reference
+        self.length = length or model.dim
         self.methods = ["encoder"] + (["fused", "fused_alone"] if model.fusion else [])
         self.others = [n for n in model.encoders if n != reference] if model.fusion else []
 
@@ -118,7 +125,8 @@ class Predictor:
         params = self.model.params[name]["encoder"] if params is None else params
         index = jnp.asarray(targets, jnp.int32)[None]
         what = (seen.inside, seen.batch["day"], index, hidden[None])
-        return _embed(self.model.encoders[name], params, seen.features, *what)
+        z = _embed(self.model.encoders[name], params, seen.features, *what)
+        return z if self.model.fusion else self._cut(z)
 
     def embed_other(
         self,
@@ -182,7 +190,10 @@ class Predictor:
         for name, other in others.items():
             embeddings[name], offset_days[name] = other.embedding, other.offset_days
             present[name] = other.present & (not alone)
-        return _fuse(self.model.fusion, self.model.params["fusion"], embeddings, present, offset_days)
+        return self._cut(_fuse(self.model.fusion, self.model.params["fusion"], embeddings, present, offset_days))
+
+    def _cut(self, z: Array) -> Array:
+        return jnp.where(jnp.arange(z.shape[-1]) < self.length, z, 0)
 
     def project(self, fused: Array) -> Array:
         """The fused embedding to the reference encoder's, for its decoder."""

@@ -48,6 +48,7 @@ def evaluate(
     columns: tuple[int, int] | None = None,
     reference: str | None = None,
     manifest: Mapping[str, Any] | None = None,
+    length: int | None = None,
     probes: bool = True,
     block_px: int = 32,
     max_pixels: int = 16_384,
@@ -69,6 +70,7 @@ def evaluate(
         columns: (start, stop) of the block that training has not seen; the manifest's test block when None.
         reference: modality that is hidden; "s2", or the model's only one.
         manifest: of the records trained on, to tell whether the dates were unseen.
+        length: of the embedding, of which only so many leading numbers are used; all when None.
         probes: also fit and score linear probes of the trained and of a random encoder (`ridges`).
         block_px: side of the blocks in which the cube is read.
         max_pixels: larger sites are sampled by blocks, drawn by `seed`.
@@ -81,7 +83,7 @@ def evaluate(
         Errors are absolute, in the modality's `error_unit`; `mean` is over dates of the mean over pixels and bands.
 
     Raises:
-        UsageError: dates or columns that the cube does not have.
+        UsageError: dates or columns that the cube does not have, or a length that the model has not.
         ContractError: cube and model follow different contracts, or modalities lie on grids that do not meet.
         DataError: no target pixel can be scored.
     """
@@ -95,7 +97,7 @@ def evaluate(
     task = make_task(group, kept_days if dates is None else dates, gaps, columns or kept_columns)
     size = min(block_px, max(task.height, task.width))
     corners = task.blocks(size, max_pixels, seed=seed)
-    site = Site(Predictor(model, reference), cube, task, size, seed)
+    site = Site(Predictor(model, reference, length=length), cube, task, size, seed)
 
     bar = tqdm(total=2 * len(corners), desc="evaluate", unit="block", disable=not progress)
     fitted = site.fit(corners, fit_dates=fit_dates, probes=probes, tick=lambda: bar.update(1))
@@ -214,7 +216,7 @@ def _result(
         "columns": list(task.columns) if task.columns else None,
         "pixels_read": min(pixels, task.height * task.width),
         "pixels_of_site": task.height * task.width,
-        "components": {"pca": len(fitted.pca.components), "embedding": site.encoder.dim},
+        "components": {"pca": len(fitted.pca.components), "embedding": predictor.length},
         "hidden": hidden,
         "visible": {r: tally.summary(r, "visible", ["encoder", "pca"], against="encoder") for r in regions},
         "summary": _summary(hidden, task.gaps, main, verdict),

@@ -42,6 +42,11 @@ class Site:
         return self.group.modality
 
     @property
+    def components(self) -> int:
+        """Numbers that a probe of the encoder is given, and PCA beside it."""
+        return self.encoder.dim if self.predictor.model.fusion else self.predictor.length
+
+    @property
     def group(self) -> CubeGroup:
         """The cube's series of what is hidden."""
         return self.cube[self.predictor.reference]
@@ -63,7 +68,7 @@ class Site:
             )
         bands = len(self.modality.bands)
         pca = fit_pca(np.concatenate(spectra), max(1, min(self.encoder.dim, bands - 1)))
-        ridges = {gap: s.fit(self.encoder.dim) for gap, s in samples.items() if s.truth}
+        ridges = {gap: s.fit(self.components) for gap, s in samples.items() if s.truth}
         return Fitted(pca, ridges)
 
     def _fit_block(

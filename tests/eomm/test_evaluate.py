@@ -326,3 +326,22 @@ def test_truth_is_what_the_cube_holds(result, cube):
     np.testing.assert_allclose(example["observed"][i], stored * 1e-4, atol=1e-6)
     assert set(example["predicted"]) == {str(g) for g in GAPS}
     assert jax.tree.leaves(example["predicted"]["20"]["linear"])
+
+
+def test_a_shorter_length_uses_only_the_first_numbers_of_what_is_stored(cube):
+    task = make_task(cube["s2"], TEST_DAYS, GAPS, None)
+    batch = read_batch(cube, "s2", row=0, col=0, size=SIZE, halo=7)
+    hidden = task.hidden(task.targets, 20)
+    for model in (make_model(), make_model(("s2", "s1"), fused=True)):  # the latter stores what is fused
+        whole, cut = Predictor(model, "s2"), Predictor(model, "s2", length=5)
+        seen = whole.see("s2", batch, task.is_test)
+        z = {p: p.embed(seen, task.targets, hidden) for p in (whole, cut)}
+        if model.fusion:
+            np.testing.assert_array_equal(z[cut], z[whole])
+            radar = whole.see("s1", read_batch(cube, "s1", row=0, col=0, size=SIZE, halo=7))
+            others = {"s1": whole.embed_other("s1", radar, task.day[task.targets])}
+            z = {p: p.fuse(z[p], others) for p in (whole, cut)}
+        np.testing.assert_array_equal(z[cut][..., :5], z[whole][..., :5])
+        assert not z[cut][..., 5:].any() and z[whole][..., 5:].any()
+    with pytest.raises(UsageError, match="length is 99"):
+        Predictor(model, "s2", length=99)
