@@ -35,6 +35,7 @@ class Objective:
         series: acquisitions of a record used at once, a run of them drawn at random; 0 uses all. Long radar
             series cost features of acquisitions that few targets see.
         prefixes: lengths to which embeddings are cut at random, so that prefixes are embeddings too.
+        turns: whether crops are turned and mirrored at random.
     """
 
     targets: int = 8
@@ -50,6 +51,7 @@ class Objective:
     next_same_orbit: bool = False
     series: int = 0
     prefixes: tuple[int, ...] = ()
+    turns: bool = False
 
 
 def draw_series(rng: Array, data: Mapping[str, Array], length: int) -> Mapping[str, Array]:
@@ -61,6 +63,17 @@ def draw_series(rng: Array, data: Mapping[str, Array], length: int) -> Mapping[s
     start = jax.random.randint(rng, spare.shape, 0, spare + 1)
     take = jax.vmap(lambda x, s: jax.lax.dynamic_slice_in_dim(x, s, length))
     return {name: take(x, start) for name, x in data.items()}
+
+
+def turn(rng: Array, data: Mapping[str, Array]) -> Mapping[str, Array]:
+    """Crops, square, turned and mirrored at random into one of eight positions each."""
+    values, valid = data["values"], data["valid"]
+    coins = jax.random.bernoulli(rng, 0.5, (3, values.shape[0]))
+    changes = (lambda x: x[:, :, ::-1], lambda x: x[:, :, :, ::-1], lambda x: x.swapaxes(2, 3))
+    for coin, change in zip(coins, changes, strict=True):
+        values = jnp.where(coin[:, None, None, None, None], change(values), values)
+        valid = jnp.where(coin[:, None, None, None], change(valid), valid)
+    return {**data, "values": values, "valid": valid}
 
 
 def borrow_clouds(rng: Array, valid: Shaped[Array, "b t y x"], share: float) -> Bool[Array, "b t y x"]:

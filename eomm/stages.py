@@ -29,6 +29,7 @@ from eomm.objective import (
     nearest_acquisition,
     observed,
     score,
+    turn,
 )
 from eomm.patches import RecordSet
 
@@ -93,8 +94,9 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
         return {"encoder": encoder.init(first), "decoder": decoder.init(second)}
 
     def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> tuple[Array, dict[str, SumCount]]:
-        clouds, where, what, which, prefix, when = jax.random.split(rng, 6)
+        clouds, where, what, which, prefix, when, how = jax.random.split(rng, 7)
         data = draw_series(when, batch[name], objective.series)
+        data = turn(how, data) if objective.turns else data
         seen = borrow_clouds(clouds, data["valid"], objective.borrowed_clouds)
         inside = interface.crop(seen, encoder.halo)
         meta = {k: data[k] for k in META}

@@ -10,7 +10,7 @@ def base() -> ConfigDict:
     config.steps = 4000
     config.data = ConfigDict({"records": "", "split": "train", "validation": "", "batch_size": 2, "threads": 2})
     config.optimiser = ConfigDict(
-        {"learning_rate": 1.5e-3, "warmup_steps": 100, "weight_decay": 0.02, "clip": 1.0, "schedule": "cosine"}
+        {"learning_rate": 3e-3, "warmup_steps": 100, "weight_decay": 0.02, "clip": 1.0, "schedule": "cosine"}
     )
     config.mesh = ConfigDict({"data": -1, "fsdp": 1})
     config.log_every = 50
@@ -36,6 +36,7 @@ def objective() -> ConfigDict:
             "next_same_orbit": False,
             "series": 0,
             "prefixes": (7, 16, 32),
+            "turns": True,
         }
     )
 
@@ -46,6 +47,7 @@ def radar_objective() -> ConfigDict:
     options.sam = 0.0
     options.next_same_orbit = True
     options.series = 48
+    options.turns = False  # radar looks from one side
     return options
 
 
