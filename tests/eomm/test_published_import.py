@@ -70,6 +70,10 @@ def test_published_import_keeps_every_weight(imported, weights):
     assert sum(x.size for x in jax.tree.leaves(imported.params)) == 7_752_249
 
 
+class Foreign:
+    """What a checkpoint may hold besides weights, and weights-only loading refuses."""
+
+
 def twice(key):
     return "transformer_dec" in key or key.startswith(("dec_s1.positional", "dec_s2.positional"))
 
@@ -139,7 +143,7 @@ def test_published_import_reads_lightning_checkpoints(weights, tmp_path):
     found = read_checkpoint(tmp_path / "a.ckpt")
     assert set(found) == set(weights) and all(np.array_equal(found[k], weights[k].astype(np.float32)) for k in weights)
 
-    torch.save({"state_dict": state, "callback": dataclasses.make_dataclass("Evil", [])()}, tmp_path / "b.ckpt")
+    torch.save({"state_dict": state, "callback": Foreign()}, tmp_path / "b.ckpt")
     with pytest.raises(DataError, match="not weights alone"):
         read_checkpoint(tmp_path / "b.ckpt")
     torch.save([1, 2], tmp_path / "c.ckpt")
