@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from eomm.models.fourier import convolve
+
 PLACES = 11  # acquisitions of a window
 SIDE = 15  # pixels of a window
 WIDTH = 256  # numbers per acquisition, 16 channels of 4 x 4 pixels
@@ -80,6 +82,24 @@ class Block(nn.Module):
         return Cbam(self.reduction, self.size, name="gates")(x)
 
 
+class Kernel(nn.Module):
+    """The parameters of a square convolution, named and shaped as Linen's.
+
+    Attributes:
+        features: channels out.
+        size: of the kernel.
+    """
+
+    features: int
+    size: int
+
+    @nn.compact
+    def __call__(self, channels: int) -> tuple[Array, Array]:
+        """Kernel [y, x, channels, features] and bias."""
+        kernel = self.param("kernel", START, (self.size, self.size, channels, self.features))
+        return kernel, self.param("bias", nn.initializers.zeros, (self.features,))
+
+
 class TwoScaleBlock(nn.Module):
     """3 x 3 and 7 x 7 convolutions side by side, joined, and CBAM. 97 % of the encoder's multiply-adds are here."""
 
@@ -88,8 +108,9 @@ class TwoScaleBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """[n, y, x, c] -> [n, y, x, features]."""
-        sides = [nn.leaky_relu(conv(self.features, size, f"conv_{size}")(x), 0.1) for size in (3, 7)]
-        x = nn.leaky_relu(dense(self.features, "join")(jnp.concatenate(sides, axis=-1)), 0.01)
+        kernels, biases = zip(*(Kernel(self.features, s, name=f"conv_{s}")(x.shape[-1]) for s in (3, 7)), strict=True)
+        sides = nn.leaky_relu(convolve(x, kernels) + jnp.concatenate(biases), 0.1)
+        x = nn.leaky_relu(dense(self.features, "join")(sides), 0.01)
         return Cbam(8, 7, name="gates")(x)
 
 
