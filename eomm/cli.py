@@ -153,6 +153,11 @@ def embed(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
             a.cube,
             a.out,
             block=a.block,
+            modalities=a.modality,
+            dates=tuple(a.dates) if a.dates else None,
+            length=a.length,
+            dtype=a.dtype,
+            clear_only=not a.cloudy,
             overwrite=a.overwrite,
             progress=report.counted,
         )
@@ -333,6 +338,14 @@ def build_parser() -> argparse.ArgumentParser:
     add_model(c)
     c.add_argument("--cube", type=Path, required=True)
     c.add_argument("--out", type=Path, required=True)
+    c.add_argument("--length", type=int, metavar="K", help="keep the first K numbers of each vector (default: all)")
+    c.add_argument("--dtype", choices=["float32", "float16"], default="float32", help="default: %(default)s")
+    c.add_argument("--modality", action="append", help="use only this one of the model's; repeat (default: all)")
+    c.add_argument(
+        "--dates", type=date.fromisoformat, nargs=2, metavar=("FIRST", "LAST"), help="both included (default: all)"
+    )
+    cloudy_help = "also vectors of clouded pixels, from their context alone; `valid` is false there"
+    c.add_argument("--cloudy", action="store_true", help=cloudy_help)
     c.add_argument("--block", type=int, default=64, help="pixels on a side of what is embedded at once")
     c.add_argument("--overwrite", action="store_true")
 

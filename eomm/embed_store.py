@@ -42,6 +42,7 @@ class Writer:
         block: (rows, columns) written at a time, multiples of TILE; also the shards' size.
         observations: modalities counted.
         offsets: modalities of which the nearest acquisition is used.
+        clear_only: whether only clear pixels have a vector; `valid` says which are clear in any case.
         attributes: of the root.
     """
 
@@ -56,6 +57,7 @@ class Writer:
         block: tuple[int, int],
         observations: Sequence[str],
         offsets: Sequence[str],
+        clear_only: bool,
         attributes: Mapping[str, Any],
     ):
         if dtype not in DTYPES:
@@ -81,9 +83,9 @@ class Writer:
             dtype,
             chunks=(CHUNK_DATES, TILE, TILE, length),
             shards=(*shard, length),
-            long_name="embedding vector, zero where not valid",
+            long_name=f"embedding vector, {'zero' if clear_only else 'from its context alone'} where not valid",
         )
-        self._create("valid", shape, "bool", chunks=shard, long_name="the date's pixel is clear and has a vector")
+        self._create("valid", shape, "bool", chunks=shard, long_name="the date's pixel is clear")
         for name in observations:
             self._create(
                 f"observations_{name}",

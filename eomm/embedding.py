@@ -62,7 +62,8 @@ def embed(
         dates: first and last date, both included; windows reach beyond them. All when None.
         length: keep so many leading numbers of each vector.
         dtype: of the vectors, "float32" or "float16".
-        clear_only: vectors only where the date's pixel is clear; else everywhere, clouded pixels from their context.
+        clear_only: vectors only where the date's pixel is clear; else everywhere, those of clouded pixels from their
+            context alone (`valid` is false there).
         overwrite: replace an existing store.
         progress: called with (parts done, parts in all).
 
@@ -93,6 +94,7 @@ def embed(
             block=plan.block,
             observations=plan.used,
             offsets=[n for n in plan.used if n != plan.reference],
+            clear_only=clear_only,
             attributes=describe(plan, dtype=dtype, clear_only=clear_only),
         ) as writer,
     ):

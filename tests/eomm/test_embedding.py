@@ -262,6 +262,8 @@ def test_clouded_pixels_are_zero_or_on_request_embedded_from_their_context(model
     assert not whole["embedding"].values[cloudy].any()
     assert everywhere["embedding"].values[cloudy].any(-1).all() and np.isfinite(everywhere["embedding"]).all()
     np.testing.assert_array_equal(everywhere["embedding"].values[~cloudy], whole["embedding"].values[~cloudy])
+    np.testing.assert_array_equal(everywhere["valid"], whole["valid"])  # the flag
+    assert "context alone" in everywhere["embedding"].long_name and "zero" in whole["embedding"].long_name
 
 
 def test_unusable_acquisitions_and_masked_values_influence_nothing(model, groups, whole, tmp_path):
