@@ -28,6 +28,7 @@ class Objective:
         reach_days: farthest decoded offset in time.
         reach_px: farthest decoded offset in space.
         borrowed_clouds: share of acquisitions that lose the pixels another acquisition's mask lacks.
+        edges: share of a crop's sides at which a strip of the halo counts as outside the cube, where nothing is valid.
         target_weight: share of the loss that the target itself carries.
         sam: weight of the spectral angle beside the mean absolute error.
         next_same_orbit: a visible target decodes the next acquisition of its orbit instead of itself, whose
@@ -46,6 +47,7 @@ class Objective:
     reach_days: int = 60
     reach_px: int = 7
     borrowed_clouds: float = 0.15
+    edges: float = 0.15
     target_weight: float = 0.5
     sam: float = 0.1
     next_same_orbit: bool = False
@@ -86,6 +88,17 @@ def borrow_clouds(rng: Array, valid: Shaped[Array, "b t y x"], share: float) -> 
     # An empty mask (padding, a fully cloudy date) would hide everything: that is what hiding is for.
     taken &= other.mean((1, 2)) > 0.2
     return jnp.where(taken[:, None, None], flat & other, flat).reshape(valid.shape)
+
+
+def cut_edges(rng: Array, valid: Shaped[Array, "b t y x"], halo: int, share: float) -> Bool[Array, "b t y x"]:
+    """Make strips along some sides of a crop invalid at all times, as where a cube ends; targets keep theirs."""
+    which, how = jax.random.split(rng)
+    shape = (4, valid.shape[0], 1)
+    strip = jax.random.randint(how, shape, 0, halo + 1) * jax.random.bernoulli(which, share, shape)
+    row, col = jnp.arange(valid.shape[2]), jnp.arange(valid.shape[3])
+    rows = (row >= strip[0]) & (row < len(row) - strip[1])
+    cols = (col >= strip[2]) & (col < len(col) - strip[3])
+    return valid.astype(bool) & rows[:, None, :, None] & cols[:, None, None, :]
 
 
 def nearest_acquisition(

@@ -21,6 +21,7 @@ from eomm.models.fusion import Fusion
 from eomm.objective import (
     Objective,
     borrow_clouds,
+    cut_edges,
     cut_prefix,
     draw_queries,
     draw_series,
@@ -94,10 +95,11 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
         return {"encoder": encoder.init(first), "decoder": decoder.init(second)}
 
     def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> tuple[Array, dict[str, SumCount]]:
-        clouds, where, what, which, prefix, when, how = jax.random.split(rng, 7)
+        clouds, where, what, which, prefix, when, how, sides = jax.random.split(rng, 8)
         data = draw_series(when, batch[name], objective.series)
         data = turn(how, data) if objective.turns else data
         seen = borrow_clouds(clouds, data["valid"], objective.borrowed_clouds)
+        seen = cut_edges(sides, seen, encoder.halo, objective.edges)
         inside = interface.crop(seen, encoder.halo)
         meta = {k: data[k] for k in META}
         features = encoder.features(params["encoder"], data["values"], seen, meta)

@@ -31,6 +31,7 @@ def objective() -> ConfigDict:
             "reach_days": 60,
             "reach_px": 7,
             "borrowed_clouds": 0.15,
+            "edges": 0.15,
             "target_weight": 0.5,
             "sam": 0.1,
             "next_same_orbit": False,

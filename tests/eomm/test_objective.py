@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from eomm.objective import turn
+from eomm.objective import cut_edges, turn
 
 
 def test_a_turned_crop_is_one_of_eight_positions_and_its_mask_turns_with_it():
@@ -16,3 +16,18 @@ def test_a_turned_crop_is_one_of_eight_positions_and_its_mask_turns_with_it():
         positions = [*flips, *(f.swapaxes(1, 2) for f in flips)]
         seen.add(next(i for i, p in enumerate(positions) if np.array_equal(p, after)))
     assert seen == set(range(8))
+
+
+def test_cut_edges_stay_within_the_halo_and_last_through_all_acquisitions():
+    valid = np.ones((512, 3, 20, 22), np.uint8)
+    cut = np.asarray(cut_edges(jax.random.key(0), valid, 7, 0.5))
+    assert cut[:, :, 7:-7, 7:-7].all()
+    assert (cut == cut[:, :1]).all()
+    rows, cols = cut[:, 0].any(2), cut[:, 0].any(1)
+    np.testing.assert_array_equal(cut[:, 0], rows[:, :, None] & cols[:, None])
+    for kept in (rows, rows[:, ::-1], cols, cols[:, ::-1]):
+        depth = kept.argmax(1)
+        assert (kept.sum(1) >= kept.shape[1] - 14).all()
+        assert set(depth) == set(range(8)) and 0.25 < (depth > 0).mean() < 0.65
+    np.testing.assert_array_equal(cut_edges(jax.random.key(0), valid, 7, 0.0), valid)
+    np.testing.assert_array_equal(cut_edges(jax.random.key(0), valid[:, :, :1, :1], 0, 1.0), valid[:, :, :1, :1])
