@@ -104,8 +104,9 @@ class Scored:
         self.counted += int(masks["all"].sum())
         for case, fused, other in self._embed(seen, targets):
             probed = self._probes[case].predict(np.asarray(fused).reshape(shape[0] * shape[1], -1))
+            projected, hidden = predictor.project(fused), self.task.hidden(targets, case.gap_days)
             predicted = {
-                "decoded": predictor.decode(predictor.project(fused), seen[predictor.reference], targets) / unit,
+                "decoded": predictor.decode(projected, seen[predictor.reference], targets, hidden) / unit,
                 "probe": probed.reshape(*shape, -1) / unit,
             }
             self.tally.add(str(case), truth, predicted, masks)

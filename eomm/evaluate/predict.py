@@ -1,4 +1,7 @@
-"""What a model predicts for hidden targets in one block of a cube. Knows encoders only by their interface."""
+"""What a model predicts for hidden targets in one block of a cube.
+
+Knows encoders only by their interface; of decoders also the published one, which needs the days of a whole window.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +18,8 @@ from eomm.errors import UsageError
 from eomm.model import Model
 from eomm.models import interface
 from eomm.models.decoder import Decoder
-from eomm.models.fusion import Fusion
+from eomm.models.interface import FusionHead
+from eomm.models.published import PublishedDecoder
 from eomm.objective import make_queries, nearest_acquisition
 
 META = ("orbit", "direction", "incidence")
@@ -70,7 +74,7 @@ def _embed(encoder: interface.Encoder, params: Any, features: Any, *what: Any) -
 
 
 @partial(jax.jit, static_argnums=0)
-def _fuse(fusion: Fusion, params: Any, embeddings: Any, present: Any, offset_days: Any) -> Array:
+def _fuse(fusion: FusionHead, params: Any, embeddings: Any, present: Any, offset_days: Any) -> Array:
     return fusion.fuse(params, embeddings, present, offset_days)
 
 
@@ -78,6 +82,11 @@ def _fuse(fusion: Fusion, params: Any, embeddings: Any, present: Any, offset_day
 def _decode(decoder: Decoder, params: Any, z: Array, queries: Mapping[str, Array]) -> Array:
     decoded = decoder.decode(params, z, queries)[:, :, 0]
     return decoded * decoder.modality.spreads + decoder.modality.centres
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _decode_published(encoder: Any, decoder: PublishedDecoder, params: Any, z: Array, *window: Any) -> Array:
+    return decoder.decode_targets(params, z, encoder.window_days(*window))
 
 
 class Predictor:
@@ -164,21 +173,27 @@ class Predictor:
     ) -> dict[str, Float32[np.ndarray, "n p c"]]:
         """Physical values at the targets by each of `methods`; pixels in row-major order."""
         z = self.embed(seen, targets, hidden)
-        out = {"encoder": self.decode(z, seen, targets)}
+        out = {"encoder": self.decode(z, seen, targets, hidden)}
         for method in self.methods[1:]:
             fused = self.fuse(z, others, alone=method == "fused_alone")
-            out[method] = self.decode(self.project(fused), seen, targets)
+            out[method] = self.decode(self.project(fused), seen, targets, hidden)
         return out
 
-    def decode(self, z: Array, seen: Seen, targets: Int[np.ndarray, " n"]) -> Float32[np.ndarray, "n p c"]:
+    def decode(
+        self, z: Array, seen: Seen, targets: Int[np.ndarray, " n"], hidden: Bool[np.ndarray, "n t"]
+    ) -> Float32[np.ndarray, "n p c"]:
         """Physical values at the targets from embeddings of the reference encoder, or projected to them."""
         index = jnp.asarray(targets, jnp.int32)[None]
+        decoder, params = self.model.decoders[self.reference], self.model.params[self.reference]
+        if isinstance(decoder, PublishedDecoder):  # it decodes windows: it must know their days
+            encoder, window = self.model.encoders[self.reference], (seen.batch["day"], index, hidden[None])
+            values = np.asarray(_decode_published(encoder, decoder, params, z, *window))
+            return values.reshape(len(targets), -1, values.shape[-1])
         at = index[..., None]
         queries = make_queries(
             {k: jnp.asarray(seen.batch[k]) for k in ("day", *META)}, index, at, jnp.zeros_like(at), jnp.zeros_like(at)
         )
-        decoder, params = self.model.decoders[self.reference], self.model.params[self.reference]["decoder"]
-        values = np.asarray(_decode(decoder, params, z, queries))
+        values = np.asarray(_decode(decoder, params["decoder"], z, queries))
         return values.reshape(len(targets), -1, values.shape[-1])
 
     def fuse(self, z: Array, others: Mapping[str, Other], *, alone: bool = False) -> Array:

@@ -41,6 +41,7 @@ from eomm.models.published_layers import (
 __all__ = ["PublishedDecoder", "PublishedEncoder", "build_decoder", "build_encoder", "build_fusion"]
 
 SIZES: dict[str, dict[str, int]] = {"s1": {"latent": 2, "tokens": 7}, "s2": {"latent": 9, "tokens": 6}}
+TARGETS_AT_ONCE = 64  # in decoding
 RANGES = {"reflectance": (0.0, 1.0, 1.0), "dB": (-30.0, 5.0, 35.0)}  # unit: clipped from, to, divided by
 
 
@@ -134,6 +135,13 @@ class PublishedEncoder:
             return jnp.moveaxis(rows, 0, 1)
 
         return cast(Array, jax.lax.map(sample, (dict(features), mask, targets, day)))
+
+    def window_days(
+        self, day: Int32[Array, "b t"], targets: Int32[Array, "b n"], hidden: Bool[Array, "b n t"] | None = None
+    ) -> Int32[Array, "b n 11"]:
+        """Days since its first acquisition of each target's window, which the decoder needs; arguments of `embed`."""
+        mask = window_mask(targets, no_hidden(targets, day.shape[1]) if hidden is None else hidden, self.frames)
+        return jax.vmap(window_places)(mask, targets, day)[2]
 
     def macs(self, encoded: int = PLACES) -> int:
         """Multiply-adds per pixel-date, counted from the layers' shapes.
@@ -249,6 +257,34 @@ class PublishedDecoder:
         x = SeriesTransformer().apply({"params": series}, x, days, **mode(series_rng))
         y = cast(Array, self._date.apply({"params": own["date"]}, cast(Array, x).reshape(-1, WIDTH), **mode(date_rng)))
         return y.reshape(-1, PLACES, *y.shape[1:])
+
+    def decode_targets(
+        self, params: Mapping[str, Params], embedding: Float[Array, "b n y x d"], days: Int32[Array, "b n 11"]
+    ) -> Float[Array, "b n y x c"]:
+        """Physical values of the targets alone: what `reconstruct` gives at the centre of each window.
+
+        Args:
+            params: of the modality, {"encoder": …, "decoder": …}.
+            embedding: of the targets.
+            days: `PublishedEncoder.window_days`.
+        """
+        own, series = params["decoder"], params["encoder"]["series"]
+        flat = embedding.reshape(-1, self.dim)
+        every_pixel = jnp.broadcast_to(days[:, :, None, None], (*embedding.shape[:-1], PLACES)).reshape(-1, PLACES)
+        spare = -len(flat) % TARGETS_AT_ONCE
+
+        def some(one: tuple[Array, Array]) -> Array:
+            x = Expand(self.tokens).apply({"params": own["expand"]}, one[0])
+            x = cast(Array, SeriesTransformer().apply({"params": series}, x, one[1], train=False))
+            y = self._date.apply({"params": own["date"]}, x[:, PLACES // 2], train=False)
+            return cast(Array, y)[:, SIDE // 2, SIDE // 2]
+
+        pieces = (
+            jnp.pad(x, ((0, spare), (0, 0))).reshape(-1, TARGETS_AT_ONCE, x.shape[1]) for x in (flat, every_pixel)
+        )
+        y = jax.lax.map(some, tuple(pieces)).reshape(-1, len(self.modality.bands))[: len(flat)]
+        low, _, span = RANGES[self.modality.unit]
+        return y.reshape(*embedding.shape[:-1], -1) * span + low
 
     @property
     def _date(self) -> DateDecoder:

@@ -10,9 +10,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from eomm.cli import main
-from eomm.cube import Acquisition, Grid, GroupSource, write_cube
+from eomm.cube import Acquisition, Grid, GroupSource, open_cube, write_cube
 from eomm.embedding import embed, open_embedding
 from eomm.errors import ContractError, DataError, UsageError
+from eomm.evaluate.predict import Predictor, read_batch
 from eomm.import_published import import_params, import_published, read_checkpoint
 from eomm.modalities import SENTINEL1, SENTINEL1_SIGMA0, SENTINEL2
 from eomm.model import load_model
@@ -184,6 +185,17 @@ def test_published_import_embeds_a_cube(fixture, tmp_path, capsys):
     result = open_embedding(embed(out, cube, tmp_path / "e.zarr")).load()
     assert result.sizes == {"time": 2, "y": 4, "x": 4, "embedding": 2}
     assert np.isfinite(result["embedding"]).all() and float(result["embedding"].where(result["valid"]).min()) > 0
+
+
+def test_published_import_predicts_hidden_targets(imported, tmp_path):
+    cube = open_cube(make_cube(tmp_path / "c.zarr", SENTINEL1))
+    batches = {n: read_batch(cube, n, row=1, col=1, size=1, halo=7) for n in ("s2", "s1")}
+    predictor, targets, hidden = Predictor(imported, "s2"), np.array([0]), np.array([[True, False]])
+    seen = {n: predictor.see(n, b) for n, b in batches.items()}
+    other = predictor.embed_other("s1", seen["s1"], batches["s2"]["day"][0, :1])
+    found = predictor.predict(seen["s2"], targets, hidden, {"s1": other})
+    assert set(found) == {"encoder", "fused", "fused_alone"}
+    assert all(v.shape == (1, 1, 10) and np.isfinite(v).all() for v in found.values())
 
 
 def test_published_import_refuses_sigma0_unless_told(imported, fixture, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from eomm.errors import UsageError
 from eomm.modalities import SENTINEL1, SENTINEL2
 from eomm.models.interface import Encoder, crop
-from eomm.models.published import build_encoder, fill
+from eomm.models.published import build_decoder, build_encoder, fill
 from eomm.models.published_dense import window_places
 
 TIME, HEIGHT, WIDTH = 9, 15, 16  # two pixels; windows of 11 reach past both ends
@@ -138,6 +138,20 @@ def test_places_of_a_window():
     _, exists, days = window_places(jnp.asarray(mask), jnp.asarray([4]), day)  # the target itself is hidden
     assert exists[0].tolist() == [False] * 2 + [True] * 3 + [False] + [True] + [False] * 4
     assert days[0, 5] == 9
+
+
+def test_targets_are_decoded_as_the_centre_of_whole_windows(params, group):
+    decoder = build_decoder(SENTINEL1, 2, {})
+    both = {"encoder": params, "decoder": decoder.init(jax.random.key(4))}
+    hidden = np.zeros((1, 3, TIME), bool)
+    hidden[0, 1, 3:6] = True
+    targets, day = np.array([[0, 4, 8]], np.int32), jnp.asarray(group["day"])
+    z = jnp.asarray(np.random.default_rng(2).random((1, 3, 1, 2, 2), np.float32))
+    days = ENCODER.window_days(day, targets, hidden)
+    assert days.shape == (1, 3, 11) and days[0, 1, 4] == group["day"][0, 2] - group["day"][0, 0]
+    found = jax.jit(decoder.decode_targets)(both, z, days)
+    whole = jax.jit(decoder.reconstruct)(both, z.reshape(6, 2), jnp.repeat(days[0], 2, axis=0))
+    np.testing.assert_allclose(found.reshape(6, 2), whole[:, 5, 7, 7] * 35 - 30, rtol=0, atol=1e-4)
 
 
 def test_attention_over_the_batch_is_refused(params, group):
