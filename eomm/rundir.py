@@ -42,7 +42,9 @@ PACKAGES = ("eomm", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain
 
 def identity(config: ConfigDict, records: RecordSet, stage_name: str, frozen: Any) -> dict[str, Any]:
     """What makes two runs the same run, as JSON types."""
-    values = {k: v for k, v in flatten(config) if not re.search(MAY_CHANGE, k)}
+    # On a plateau of validation the model depends on validation.
+    fixed = r"^(validate_|data\.validation$)" if config.optimiser.schedule == "plateau" else "^$"
+    values = {k: v for k, v in flatten(config) if re.search(fixed, k) or not re.search(MAY_CHANGE, k)}
     described = {"config": values, "stage": stage_name, "records": records.data_hash, "frozen": tree_hash(frozen)}
     return json.loads(json.dumps(described, default=str))
 

@@ -64,7 +64,14 @@ class Stage:
 
 def build_stage(config: Any, records: RecordSet) -> Stage:
     """The stage that a configuration describes. Raises UsageError for an unknown one."""
-    stages = {"pretrain": pretrain, "fuse": fuse}
+    from eomm import published_stages as published  # it builds on this module
+
+    stages = {
+        "pretrain": pretrain,
+        "fuse": fuse,
+        "published_pretrain": published.pretrain,
+        "published_fuse": published.fuse,
+    }
     if config.stage not in stages:
         raise UsageError(f"config.stage is {config.stage!r}; known stages are {', '.join(stages)}")
     return stages[config.stage](config, records)

@@ -11,15 +11,17 @@ from tests.eomm.helpers import random_batch
 from tests.eomm.test_stages import records
 
 
-@pytest.mark.parametrize("name", ["s2", "s1", "fusion"])
+@pytest.mark.parametrize("name", ["s2", "s1", "fusion", "published_s2", "published_s1", "published_fusion"])
 def test_a_shipped_configuration_traces_a_step(name, tmp_path):
     batch = random_batch(np.random.default_rng(0), batch=1, size=32, times={"s2": 32, "s1": 60})
     config = load_config(f"experiments/{name}.py")
-    if name == "fusion":
+    if name.endswith("fusion"):
         models = []
         for one in ("s2", "s1"):
-            stage = build_stage(load_config(f"experiments/{one}.py"), records(batch))
-            models.append(str(save_model(stage.model(stage.init(jax.random.key(0))), tmp_path / one)))
+            stage = build_stage(load_config(f"experiments/{name.replace('fusion', one)}.py"), records(batch))
+            shapes = jax.eval_shape(stage.init, jax.random.key(0))
+            params = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)  # initialising compiles for seconds
+            models.append(str(save_model(stage.model(params), tmp_path / one)))
         config.encoders = tuple(models)
     stage = build_stage(config, records(batch))
     params = jax.eval_shape(stage.init, jax.random.key(0))

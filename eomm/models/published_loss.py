@@ -62,6 +62,7 @@ def published_loss(
     predicted: Float[Array, "b 11 15 15 c"],
     observed: Float[Array, "b 11 15 15 c"],
     valid: Bool[Array, "b 11 15 15"],
+    kept: Bool[Array, " b"] | None = None,
 ) -> tuple[Array, dict[str, Array]]:
     """The loss of a batch and its terms: `mae`, `sam`, `ssim` where the mixture has them, and `centre_mae`.
 
@@ -73,16 +74,21 @@ def published_loss(
         predicted: in the model's range.
         observed: in the model's range, gaps filled.
         valid: which positions were observed.
+        kept: windows that count, all by default; the others change nothing.
     """
+    kept = jnp.ones(len(valid), bool) if kept is None else kept
+    share = jnp.maximum(kept.mean(), 1e-6)
+    predicted, observed = (jnp.where(kept[:, None, None, None, None], x, 0) for x in (predicted, observed))
+    valid = valid & kept[:, None, None, None]
     weight = jnp.broadcast_to(centre_weights(mixture.centre_boost), valid.shape)
     total, _ = mean_absolute_error(predicted, observed, weight * valid)
-    terms = {"mae": total / weight.sum()}
+    terms = {"mae": total / (weight.sum() * share)}
     if mixture.sam:
         terms["sam"] = ratio(spectral_angle(predicted, observed, weight * valid))
     if mixture.ssim:
-        terms["ssim"] = ratio(structural_dissimilarity(predicted, observed))
+        terms["ssim"] = ratio(structural_dissimilarity(predicted, observed)) / share  # of zeros it is 0
     loss = sum((getattr(mixture, name) * term for name, term in terms.items()), jnp.zeros(()))
-    return loss, terms | {"centre_mae": ratio(centre_error(predicted, observed))}
+    return loss, terms | {"centre_mae": ratio(centre_error(predicted, observed)) / share}
 
 
 def centre_error(predicted: Float[Array, "b 11 15 15 c"], observed: Float[Array, "b 11 15 15 c"]) -> SumCount:

@@ -99,8 +99,9 @@ def test_killed_and_resumed_equals_uninterrupted(whole, records, tmp_path, capsy
 
 
 def test_a_plateau_lowers_the_rate_ends_the_run_and_resumes_exactly(records, tmp_path, capsys):
-    def run(workdir, **plateau):
-        config = make_config(**PLATEAU | {"optimiser.plateau": PLATEAU["optimiser.plateau"] | plateau})
+    def run(workdir, validate_every=10, **plateau):
+        changes = {"optimiser.plateau": PLATEAU["optimiser.plateau"] | plateau, "validate_every": validate_every}
+        config = make_config(**PLATEAU | changes)
         return train(make_stage(), config=config, records=records, workdir=workdir, validation="validation")
 
     whole = run(tmp_path / "whole")
@@ -118,6 +119,8 @@ def test_a_plateau_lowers_the_rate_ends_the_run_and_resumes_exactly(records, tmp
     assert "ended at step 30" in capsys.readouterr().err and metrics(tmp_path / "ended")[-1]["step"] == 30
     assert_same(run(tmp_path / "ended", stop=2), ended)
     assert "complete (30 steps)" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="validate_every: it has 10, asked for 9"):
+        run(tmp_path / "ended", stop=2, validate_every=9)
     with pytest.raises(UsageError, match=r"plateau\.metric is 'mae'; validation gives loss, squared_error, targets"):
         run(tmp_path / "unknown", metric="mae")
 

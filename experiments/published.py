@@ -1,0 +1,46 @@
+"""What the three experiments with the published model share; no experiment itself.
+
+The records need a split "validation", as the learning rate follows it. Where there is none (a single site),
+`--config.data.validation=train --config.validate_batches=8` measures the plateau on training records: a leak, for this
+purpose only.
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import common
+
+CODE = "eomm.models.published"
+
+
+def base() -> ConfigDict:
+    """Batches of 16 windows, one per crop, and the published schedule in proportion to the steps given."""
+    config = common.base()
+    config.steps = 2000
+    config.data.update({"batch_size": 16, "validation": "validation"})
+    # Released: 35,000 steps of warm-up; patience and stop in epochs. Here a tenth, and 40 validations in a run.
+    steps = config.get_ref("steps")
+    config.validate_every = steps // 40 + 1
+    config.validate_batches = 8
+    config.optimiser = ConfigDict(
+        {
+            "learning_rate": 1e-4,
+            "warmup_steps": steps // 10,
+            "weight_decay": 1.5e-4,
+            "decay": "",  # everything, as PyTorch does
+            "clip": 1.0,
+            "schedule": "plateau",
+            "plateau": {"metric": "centre_mae", "factor": 0.35, "patience": 5, "stop": 16},
+        }
+    )
+    config.sampling = ConfigDict({"samples": 1, "consecutive": 20, "span_days": 200, "tries": 32})
+    return config
+
+
+def pretrain(modality: str) -> ConfigDict:
+    """The autoencoder of one modality."""
+    config = base()
+    config.stage = "published_pretrain"
+    config.modality = modality
+    config.encoder = ConfigDict({"code": CODE, "attention_over": "time"})
+    config.decoder = ConfigDict({"code": CODE})
+    return config

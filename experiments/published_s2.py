@@ -1,0 +1,13 @@
+"""Train the published Sentinel-2 autoencoder (arXiv 2511.11706) on patch records, as it was released.
+
+eomm train --config experiments/published_s2.py --workdir runs/published_s2 --config.data.records=records
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import published
+
+
+def get_config() -> ConfigDict:
+    """The configuration."""
+    return published.pretrain("s2")
