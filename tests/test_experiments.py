@@ -7,18 +7,26 @@ import pytest
 from eomm.config import load_config
 from eomm.model import save_model
 from eomm.stages import build_stage
-from tests.eomm.helpers import random_batch
+from tests.eomm.helpers import MODALITIES, random_batch, random_group
 from tests.eomm.test_stages import records
 
+PUBLISHED = ("published_s2", "published_s1")
 
-@pytest.mark.parametrize("name", ["s2", "s1", "fusion", "published_s2", "published_s1", "published_fusion"])
-def test_a_shipped_configuration_traces_a_step(name, tmp_path):
-    batch = random_batch(np.random.default_rng(0), batch=1, size=32, times={"s2": 32, "s1": 60})
+
+@pytest.mark.parametrize(
+    ("name", "encoders"),
+    [(n, ()) for n in ("s2", "s1", "weather", *PUBLISHED)]
+    + [("fusion", ("s2", "s1", "weather")), ("published_fusion", PUBLISHED)],
+)
+def test_a_shipped_configuration_traces_a_step(name, encoders, tmp_path):
+    rng = np.random.default_rng(0)
+    batch = random_batch(rng, batch=1, size=32, times={"s2": 32, "s1": 60})
+    batch["weather"] = random_group(rng, MODALITIES["weather"], time=90, size=1)
     config = load_config(f"experiments/{name}.py")
-    if name.endswith("fusion"):
+    if encoders:
         models = []
-        for one in ("s2", "s1"):
-            stage = build_stage(load_config(f"experiments/{name.replace('fusion', one)}.py"), records(batch))
+        for one in encoders:
+            stage = build_stage(load_config(f"experiments/{one}.py"), records(batch))
             shapes = jax.eval_shape(stage.init, jax.random.key(0))
             params = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)  # initialising compiles for seconds
             models.append(str(save_model(stage.model(params), tmp_path / one)))

@@ -27,13 +27,8 @@ Batch = dict[str, np.ndarray]  # the fields of a record with a batch axis of one
 
 
 def read_batch(cube: Cube, name: str, *, row: int, col: int, size: int, halo: int) -> Batch:
-    """All usable acquisitions of one modality over a square block and its halo; invalid beyond the cube.
-
-    Of a modality of a single pixel, which serves all pixels of the others, that pixel.
-    """
+    """All usable acquisitions of one modality over a square block and its halo; invalid beyond the cube."""
     group = cube[name]
-    if group.grid.height == group.grid.width == 1:
-        row, col, size = 0, 0, 1
     usable = np.flatnonzero(group.usable)
     values, valid = group.read(usable, slice(row - halo, row + size + halo), slice(col - halo, col + size + halo))
     meta = {k: v[usable][None] for k, v in group.meta().items()}

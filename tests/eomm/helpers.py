@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from data_prep.mapping import load_mapping
 from eomm.modalities import SENTINEL1, SENTINEL2
 from eomm.patches import PatchShape
 
-MODALITIES = {"s2": SENTINEL2, "s1": SENTINEL1}
+MODALITIES = {"s2": SENTINEL2, "s1": SENTINEL1, "weather": load_mapping("worldcereal_agera5").contract}
 
 
 def random_group(rng, modality, *, batch=1, time=10, size=19, valid=0.8, revisit_days=(1, 9)):
