@@ -43,10 +43,10 @@ def make_cube(path, *, site="a", simulated=False, clouds=0.0, change=None, s1=Tr
     return open_cube(path)
 
 
-def make_model(names=("s2",), *, fused=False, seed=0):
+def make_model(names=("s2",), *, fused=False, seed=0, **changes):
     encoders, decoders, params, parts = {}, {}, {}, {}
     for i, name in enumerate(names):
-        options = {"encoder": OPTIONS, "decoder": {"width": 16}}
+        options = {"encoder": {**OPTIONS, **changes}, "decoder": {"width": 16}}
         encoder, decoder = build_parts({"s2": SENTINEL2, "s1": SENTINEL1}[name], **options)
         first, second = jax.random.split(jax.random.key(seed + i))
         encoders[name], decoders[name], parts[name] = encoder, decoder, options
