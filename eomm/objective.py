@@ -35,6 +35,8 @@ class Objective:
             speckle is not worth learning.
         series: acquisitions of a record used at once, a run of them drawn at random; 0 uses all. Long radar
             series cost features of acquisitions that few targets see.
+        crop_px: side of the part of a record's crop that is used, drawn at random; 0 uses all. For encoders whose
+            pixels cost much: with a window's 15, one pixel per record is embedded.
         prefixes: lengths to which embeddings are cut at random, so that prefixes are embeddings too.
         turns: whether crops are turned and mirrored at random.
     """
@@ -52,6 +54,7 @@ class Objective:
     sam: float = 0.1
     next_same_orbit: bool = False
     series: int = 0
+    crop_px: int = 0
     prefixes: tuple[int, ...] = ()
     turns: bool = False
 
@@ -65,6 +68,21 @@ def draw_series(rng: Array, data: Mapping[str, Array], length: int) -> Mapping[s
     start = jax.random.randint(rng, spare.shape, 0, spare + 1)
     take = jax.vmap(lambda x, s: jax.lax.dynamic_slice_in_dim(x, s, length))
     return {name: take(x, start) for name, x in data.items()}
+
+
+def draw_crop(rng: Array, data: Mapping[str, Array], side: int) -> Mapping[str, Array]:
+    """Per sample a square of `side` pixels, anywhere in the crop; all of it where `side` is 0."""
+    batch, _, height, width = data["valid"].shape
+    if not side:
+        return data
+    rows, cols = jax.random.split(rng)
+    row = jax.random.randint(rows, (batch,), 0, height - side + 1)
+    col = jax.random.randint(cols, (batch,), 0, width - side + 1)
+
+    def cut(x: Array, row: Array, col: Array) -> Array:
+        return jax.lax.dynamic_slice_in_dim(jax.lax.dynamic_slice_in_dim(x, row, side, axis=1), col, side, axis=2)
+
+    return {**data, **{name: jax.vmap(cut)(data[name], row, col) for name in ("values", "valid")}}
 
 
 def turn(rng: Array, data: Mapping[str, Array]) -> Mapping[str, Array]:

@@ -23,6 +23,7 @@ from eomm.objective import (
     borrow_clouds,
     cut_edges,
     cut_prefix,
+    draw_crop,
     draw_queries,
     draw_series,
     draw_targets,
@@ -104,6 +105,7 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
     def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> tuple[Array, dict[str, SumCount]]:
         clouds, where, what, which, prefix, when, how, sides = jax.random.split(rng, 8)
         data = draw_series(when, batch[name], objective.series)
+        data = draw_crop(jax.random.fold_in(when, 1), data, objective.crop_px)
         data = turn(how, data) if objective.turns else data
         seen = borrow_clouds(clouds, data["valid"], objective.borrowed_clouds)
         seen = cut_edges(sides, seen, encoder.halo, objective.edges)
@@ -129,7 +131,7 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
             fusion=None,
             params={name: params},
             parts={name: {"encoder": dict(config.encoder), "decoder": dict(config.decoder)}},
-            info={"objectives": {name: dataclasses.asdict(objective)}},
+            info={"objectives": {name: dict(config.objective)}},
         )
 
     return Stage(name=f"pretrain {name}", modalities=(name,), init=init, loss=loss, model=model)
@@ -140,6 +142,11 @@ def check_crop(encoder: interface.Encoder, shape: Any, objective: Objective, whe
     least = 2 * encoder.halo + 1
     if min(shape.height, shape.width) < least:
         raise UsageError(f"{where}: crops are {shape.height} x {shape.width} px; the encoder needs {least} or more")
+    if objective.crop_px and not least <= objective.crop_px <= min(shape.height, shape.width):
+        raise UsageError(
+            f"config.objective.crop_px is {objective.crop_px}; expected 0, or {least} (the encoder's window) to "
+            f"{min(shape.height, shape.width)} (the crops of {where})"
+        )
     acquisitions = min(objective.series or shape.acquisitions, shape.acquisitions)
     if acquisitions < objective.targets:
         raise UsageError(
@@ -188,11 +195,11 @@ def fuse(config: Any, records: RecordSet) -> Stage:
         found_in, expected_by = str(records.path), f"the {name} encoder"
         check_contract(records.shapes[name].modality, decoder.modality, found_in=found_in, expected_by=expected_by)
     fusion = Fusion.build({n: e.dim for n, e in encoders.items()}, dict(config.fusion))
-    own = {n: o for m in models for n, o in m.info.get("objectives", {}).items()}
-    unknown = [n for n in encoders if n not in {**own, **config.objective}]
+    options = {n: o for m in models for n, o in m.info.get("objectives", {}).items()} | dict(config.objective)
+    unknown = [n for n in encoders if n not in options]
     if unknown:
         raise UsageError(f"config.objective lacks {', '.join(unknown)}, and the encoder does not tell its own; add it")
-    objectives = {n: make_objective({**own, **config.objective}[n]) for n in encoders}
+    objectives = {n: make_objective(options[n]) for n in encoders}
     o = objectives[reference]
     for name, encoder in encoders.items():
         check_crop(encoder, records.shapes[name], objectives[name], str(records.path))
@@ -213,6 +220,9 @@ def fuse(config: Any, records: RecordSet) -> Stage:
     def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> tuple[Array, dict[str, SumCount]]:
         whole = {**frozen, **params}  # what is tuned stands before where it started
         where, what, drop, prefix, *which = jax.random.split(rng, 4 + len(encoders))
+        same = jax.random.fold_in(where, 1)  # one key: every modality's crop is cut at the same place
+        cut = {n: batch[n] if records.shapes[n].site_wide else draw_crop(same, batch[n], o.crop_px) for n in encoders}
+        batch = {**batch, **cut}
         main = batch[reference]
         inside = {n: interface.crop(batch[n]["valid"], encoders[n].halo).astype(bool) for n in encoders}
         targets = {reference: draw_targets(where, inside[reference], o.targets)}
@@ -271,7 +281,7 @@ def fuse(config: Any, records: RecordSet) -> Stage:
             parts=parts | {"fusion": dict(config.fusion)},
             info={
                 "encoders": {n: m.hash for m in models for n in m.encoders},
-                "objectives": {n: dataclasses.asdict(o) for n, o in objectives.items()},
+                "objectives": {n: dict(options[n]) for n in encoders},
                 "finetuned": finetune,
             },
         )

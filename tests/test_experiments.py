@@ -15,7 +15,7 @@ PUBLISHED = ("published_s2", "published_s1")
 
 @pytest.mark.parametrize(
     ("name", "encoders"),
-    [(n, ()) for n in ("s2", "s1", "weather", *PUBLISHED)]
+    [(n, ()) for n in ("s2", "s1", "weather", "published_hidden", *PUBLISHED)]
     + [("fusion", ("s2", "s1", "weather")), ("published_fusion", PUBLISHED)],
 )
 def test_a_shipped_configuration_traces_a_step(name, encoders, tmp_path):

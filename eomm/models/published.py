@@ -24,7 +24,14 @@ from jaxtyping import Array, Bool, Float, Int, Int32, Shaped
 from eomm.errors import UsageError
 from eomm.modalities import Modality
 from eomm.models.interface import Meta, Params, no_hidden, window_mask
-from eomm.models.published_dense import date_features, window_places, window_vectors
+from eomm.models.published_dense import (
+    date_features,
+    sees_target,
+    strips,
+    whole_windows,
+    window_places,
+    window_vectors,
+)
 from eomm.models.published_fusion import build_fusion
 from eomm.models.published_layers import (
     CHANNELS,
@@ -99,8 +106,13 @@ class PublishedEncoder:
     def features(
         self, params: Params, values: Int[Array, "b t h w c"], valid: Shaped[Array, "b t h w"], meta: Meta
     ) -> dict[str, Array]:
-        """What windows take from each acquisition (`published_dense.date_features`); orbits do not enter."""
+        """What windows take from each acquisition (`published_dense.date_features`); orbits do not enter.
+
+        In a crop of a single pixel whole windows are encoded, 11 acquisitions each: that has a reverse mode.
+        """
         self._refuse_batch_attention()
+        if values.shape[2:4] == (SIDE, SIDE):
+            return {"rows": strips(values, 1), "seen": strips(valid.astype(bool), 1)}
         return date_features(values, valid, self.scale, partial(self.encode_dates, params))
 
     def embed(
@@ -112,7 +124,7 @@ class PublishedEncoder:
         targets: Int32[Array, "b n"],
         hidden: Bool[Array, "b n t"] | None = None,
     ) -> Float[Array, "b n y x d"]:
-        """Embeddings of the targets; see the interface. Validity is in the features; no reverse mode.
+        """Embeddings of the targets; see the interface. Validity is in the features; no reverse mode, see `features`.
 
         Raises:
             UsageError: attention runs over the batch.
@@ -120,6 +132,13 @@ class PublishedEncoder:
         self._refuse_batch_attention()
         mask = window_mask(targets, no_hidden(targets, day.shape[1]) if hidden is None else hidden, self.frames)
         encode = partial(self.encode_dates, params)
+        if "vectors" not in features:
+            index, exists, days = jax.vmap(window_places)(mask, targets, day)
+            stored, seen = jax.vmap(whole_windows)(features, index, exists)
+            stored, seen, days = (x.reshape(-1, *x.shape[2:]) for x in (stored, seen, days))
+            vectors = encode(fill(self.scale(stored), seen).reshape(-1, *stored.shape[2:])).reshape(-1, PLACES, WIDTH)
+            vectors = jnp.where(sees_target(seen)[:, None, None], vectors, 0)
+            return self.encode_series(params, vectors, days).reshape(*targets.shape, 1, 1, self.dim)
 
         def sample(one: tuple[Any, ...]) -> Array:
             features, mask, targets, day = one

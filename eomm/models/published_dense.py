@@ -137,6 +137,19 @@ def window_vectors(
     return jnp.where(sees_itself[..., None, None], jnp.moveaxis(found, 1, 2), 0)
 
 
+def whole_windows(
+    features: dict[str, Array], index: Int32[Array, "n 11"], exists: Bool[Array, "n 11"]
+) -> tuple[Int[Array, "n 11 15 15 c"], Bool[Array, "n 11 15 15"]]:
+    """Stored values and validity of every window of a crop of a single pixel; arguments as of `window_vectors`."""
+    seen = features["seen"][:, 0][index] & exists[..., None, None]
+    return features["rows"][:, 0][index], seen
+
+
+def sees_target(seen: Bool[Array, "n 11 15 15"]) -> Bool[Array, " n"]:
+    """Which windows see their own pixel at least once."""
+    return seen[:, :, SIDE // 2, SIDE // 2].any(1)
+
+
 def window_places(
     mask: Bool[Array, "n t"], targets: Int32[Array, " n"], day: Int32[Array, " t"]
 ) -> tuple[Int32[Array, "n 11"], Bool[Array, "n 11"], Int32[Array, "n 11"]]:

@@ -11,7 +11,7 @@ from eomm.errors import ContractError, DataError, UsageError
 from eomm.losses import mean_absolute_error, spectral_angle
 from eomm.modalities import SENTINEL1_SIGMA0
 from eomm.model import load_model, save_model
-from eomm.objective import Objective, draw_series, draw_targets, hide, nearest_acquisition
+from eomm.objective import Objective, draw_crop, draw_series, draw_targets, hide, nearest_acquisition
 from eomm.stages import build_stage
 from eomm.step import make_step
 from tests.eomm.helpers import random_batch, shapes_of
@@ -109,6 +109,31 @@ def gradients(stage, batch):
     params = stage.init(jax.random.key(0))
     step = jax.jit(jax.value_and_grad(stage.loss, has_aux=True))
     return step(params, stage.frozen, batch, jax.random.key(2))
+
+
+def test_a_part_of_the_crop_is_drawn_for_encoders_that_cost_much(batch):
+    data = batch["s2"]
+    drawn = jax.jit(draw_crop, static_argnums=2)(jax.random.key(2), data, 16)
+    places = set()
+    for i in range(2):
+        found = [
+            (row, col)
+            for row in range(4)
+            for col in range(4)
+            if (data["values"][i, :, row : row + 16, col : col + 16] == drawn["values"][i]).all()
+            and (data["valid"][i, :, row : row + 16, col : col + 16] == drawn["valid"][i]).all()
+        ]
+        assert len(found) == 1
+        places.update(found)
+    assert len(places) == 2
+    assert draw_crop(jax.random.key(1), data, 0) is data
+    stage = build_stage(pretrain_config("s2", crop_px=16), records(batch))
+    params = jax.eval_shape(stage.init, jax.random.key(0))
+    traced = str(jax.make_jaxpr(stage.loss)(params, {}, batch, jax.random.key(1)))
+    assert "f32[2,3,2,2,8]" in traced and "f32[2,3,5,5,8]" not in traced  # embeddings of 2 x 2 pixels, not of 5 x 5
+    for side in (14, 20):
+        with pytest.raises(UsageError, match=f"crop_px is {side}; expected 0, or 15 .* to 19"):
+            build_stage(pretrain_config("s2", crop_px=side), records(batch))
 
 
 @pytest.mark.parametrize("name", ["s2", "s1"])

@@ -84,6 +84,20 @@ def test_a_window_cut_out_by_hand_gives_the_same_embedding(params, group):
         np.testing.assert_allclose(by_hand(params, group, targets[n], y, x), whole[0, n, y, x], rtol=0, atol=1e-5)
 
 
+def test_a_single_pixel_is_encoded_in_whole_windows_which_have_a_reverse_mode(params, group):
+    hidden = np.zeros((1, 3, TIME), bool)
+    hidden[0, :, [4, 6]] = True
+    unseen = group | {"valid": group["valid"].copy()}
+    unseen["valid"][:, :, 7, 7] = False
+    for data in (group, unseen):
+        one = {k: v[:, :, :, :15] if v.ndim > 2 else v for k, v in data.items()}
+        whole, alone = dense(params, data, [3, 4, 8], hidden), dense(params, one, [3, 4, 8], hidden)
+        np.testing.assert_allclose(alone[..., 0, :], whole[..., 0, :], rtol=0, atol=1e-5)
+    targets = jnp.asarray([[3, 4, 8]])
+    loss = lambda p: compiled(p, {k: jnp.asarray(v) for k, v in one.items()}, targets, hidden, ENCODER).sum()  # noqa: E731
+    jax.eval_shape(jax.grad(loss), params)
+
+
 def test_hidden_acquisitions_are_passed_over_and_a_hidden_target_keeps_its_place(params, group):
     hidden = np.zeros((1, 3, TIME), bool)
     hidden[0, :, [4, 6]] = True
