@@ -21,5 +21,6 @@ def get_config() -> ConfigDict:
     config.data.batch_size = 8
     config.encoder.frames = (60, 0)
     config.encoder.dilations = ()
-    config.objective.update(targets=32, gap_days=(1, 5), reach_px=0, borrowed_clouds=0.0, sam=0.0)
+    config.objective.update(targets=32, gap_days=(1, 5), sam=0.0)
+    config.objective.update(reach_px=0, borrowed_clouds=0.0, edges=0.0, turns=False)  # nothing to see in one pixel
     return config

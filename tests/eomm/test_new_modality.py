@@ -83,7 +83,7 @@ def get_config():
     config = common.pretrain("soil")
     config.encoder = {"code": "soil_encoder", "dim": 6}
     config.decoder.width = 8
-    config.objective.update(targets=4, queries=2, gap_days=(1, 5), reach_px=0, sam=0.0, prefixes=())
+    config.objective.update(targets=4, queries=2, gap_days=(1, 5), reach_px=0, edges=0.0, sam=0.0, prefixes=())
     return config
 """
 
