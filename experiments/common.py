@@ -38,6 +38,7 @@ def objective() -> ConfigDict:
             "series": 0,
             "prefixes": (7, 16, 32),
             "turns": True,
+            "crop_px": 0,
         }
     )
 
