@@ -103,7 +103,7 @@ def evaluate_fusion(
     for name, model in models.items():
         check_model(name, model, cube, reference, other)
     group = cube[reference]
-    kept_days, columns = held_out(manifest or {}, cube.site)
+    kept_days, columns = held_out(manifest or {}, cube.site, reference)
     task = make_task(group, kept_days if dates is None else dates, [c.gap_days for c in cases], columns)
     size = min(block_px, max(task.height, task.width))
     corners = task.blocks(size, max_pixels, seed=seed)
@@ -129,7 +129,7 @@ def evaluate_fusion(
         "readouts": READOUTS,
         "days": days,
         "dates": [str(to_date(d)) for d in days],
-        "dates_unseen": dates_unseen(manifest, cube.site, days),
+        "dates_unseen": dates_unseen(manifest, cube.site, days, reference),
         "gap": gap,
         "seed": seed,
         "columns": list(columns) if columns else None,

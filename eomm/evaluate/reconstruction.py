@@ -93,7 +93,7 @@ def evaluate(
             check_contract(cube[name].modality, modality, found_in=str(cube.path), expected_by="the model")
             cube.site_wide(name, reference)
     group = cube[reference]
-    kept_days, kept_columns = held_out(manifest or {}, cube.site)
+    kept_days, kept_columns = held_out(manifest or {}, cube.site, reference)
     task = make_task(group, kept_days if dates is None else dates, gaps, columns or kept_columns)
     size = min(block_px, max(task.height, task.width))
     corners = task.blocks(size, max_pixels, seed=seed)
@@ -139,8 +139,8 @@ def days_to_hide(
     """
     group = cube[reference]
     # days are held out of the whole set; a site has only some of them
-    days = [d for d in held_out(manifest or {}, cube.site)[0] if d in group.day[group.usable]]
-    if not days and dates_unseen(manifest, cube.site, (-1,)) is False:
+    days = [d for d in held_out(manifest or {}, cube.site, reference)[0] if d in group.day[group.usable]]
+    if not days and dates_unseen(manifest, cube.site, (-1,), reference) is False:
         raise UsageError(
             f"{records}: held out no day of {cube.site}, which was trained on; a score there would prove nothing. Cut "
             "records that hold out days, or evaluate a site that was not trained on"
@@ -196,7 +196,7 @@ def _result(
     hidden = {r: {str(g): tally.summary(r, str(g), methods, against=main) for g in task.gaps} for r in regions}
     if not any(s["pixels"] for s in hidden["all"].values()):
         raise DataError(f"{site.cube.path}: no pixel of the test dates is valid and seen at another date")
-    unseen = dates_unseen(manifest, site.cube.site, days)
+    unseen = dates_unseen(manifest, site.cube.site, days, predictor.reference)
     verdict = judge(tally, task.gaps, main, probed=bool(fitted.ridges), unseen=unseen)
     return {
         "eomm:kind": "evaluation of reconstruction",

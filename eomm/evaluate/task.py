@@ -132,17 +132,25 @@ def _to_day(d: int | str | date) -> int:
     return (d - EPOCH).days if isinstance(d, date) else int(d)
 
 
-def held_out(manifest: Mapping[str, Any], site: str) -> tuple[tuple[int, ...], tuple[int, int] | None]:
-    """Days and columns that a record set kept from training at a site; empty and None where it kept none."""
+def held_out(
+    manifest: Mapping[str, Any], site: str, reference: str = "s2"
+) -> tuple[tuple[int, ...], tuple[int, int] | None]:
+    """Days and columns that a record set kept from training at a site; empty and None where it kept none.
+
+    Of the modality `reference`: on a held-out day only the acquisitions of the records' own reference were kept.
+    """
     split = manifest.get("split", {})
     columns = split.get("blocks", {}).get(site, {}).get("test", {}).get("columns", [])
-    return tuple(split.get("hold_out_days", ())), (int(columns[0][0]), int(columns[0][1])) if columns else None
+    days = split.get("hold_out_days", ()) if manifest.get("crop", {}).get("reference", "s2") == reference else ()
+    return tuple(days), (int(columns[0][0]), int(columns[0][1])) if columns else None
 
 
-def dates_unseen(manifest: Mapping[str, Any] | None, site: str, days: Sequence[int]) -> bool | None:
-    """Whether training saw none of the days at this site; None where no manifest tells."""
+def dates_unseen(
+    manifest: Mapping[str, Any] | None, site: str, days: Sequence[int], reference: str = "s2"
+) -> bool | None:
+    """Whether training saw no acquisition of `reference` on these days at this site; None where no manifest tells."""
     if manifest is None:
         return None
     split = manifest.get("split", {})
     trained = any(site in split.get("sites", {}).get(s, ()) for s in ("train", "validation"))
-    return not trained or set(days) <= set(split.get("hold_out_days", ()))
+    return not trained or set(days) <= set(held_out(manifest, site, reference)[0])

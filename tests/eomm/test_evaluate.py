@@ -247,6 +247,9 @@ def test_manifest_gives_dates_and_columns():
     assert dates_unseen({"split": split}, "a", [1]) is False
     assert dates_unseen({"split": split}, "elsewhere", [1]) is True
     assert dates_unseen(None, "a", [1]) is None
+    # radar of those days was trained on
+    assert held_out({"split": split}, "a", "s1")[0] == ()
+    assert dates_unseen({"split": split}, "a", TEST_DAYS, "s1") is False
 
 
 @pytest.mark.parametrize(
