@@ -66,7 +66,8 @@ def build_decoder(modality: Modality, dim: int, options: Mapping[str, Any]) -> D
     """A decoder of embeddings of length `dim` from plain values. Raises UsageError for unknown options."""
     known = {f.name for f in dataclasses.fields(Decoder)} - {"modality", "dim"}
     if set(options) - known:
-        raise UsageError(f"decoder of {modality.name}: unknown {sorted(set(options) - known)}; known are {sorted(known)}")
+        unknown = sorted(set(options) - known)
+        raise UsageError(f"decoder of {modality.name}: unknown {unknown}; known are {sorted(known)}")
     return Decoder(modality=modality, dim=dim, **dict(options))
 
 
