@@ -4,6 +4,8 @@
 
 The autoencoders are those in runs/published_s2/model and runs/published_s1/model, or --config.encoders=DIR,DIR. They
 are tuned too, as in the release; `--config.finetune=False` freezes them.
+
+A step of 16 pairs takes 3.8 s of two cores, so the 2,000 steps two hours and validation 8 minutes more.
 """
 
 from ml_collections import ConfigDict
