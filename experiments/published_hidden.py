@@ -2,7 +2,7 @@
 
     eomm train --config experiments/published_hidden.py --workdir runs/published_hidden --config.data.records=records
 
-A step of 16 targets takes 1.4 s of two cores, so the 2,000 steps 47 minutes.
+A step of 16 targets takes 1.1 s of two cores, so the 2,000 steps 37 minutes.
 
 What differs between this run and `experiments/s2.py` is the architecture alone, its length (9) and its 5 acquisitions
 before and after; the decoder is ours. One pixel of every crop is embedded, at 8 targets, since a pixel-date costs
