@@ -130,15 +130,21 @@ def prepare_records(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     return describe(path)
 
 
-def train(a: argparse.Namespace, rest: list[str]) -> dict[str, Any]:
+def train(a: argparse.Namespace, rest: list[str]) -> dict[str, Any] | None:
     """One stage, from a configuration to a model directory."""
+    import jax
+
     from eomm.config import load_config
     from eomm.experiment import run_experiment
+    from eomm.hosts import join
 
     unknown = [r for r in rest if not r.startswith("--config.")]
     if unknown:
         raise UsageError(f"unknown arguments: {' '.join(unknown)}; values are overridden by --config.KEY=VALUE")
-    return {"model": str(run_experiment(load_config(a.config, rest), a.workdir))}
+    config = load_config(a.config, rest)
+    join(a.coordinator, a.processes, a.process)
+    model = run_experiment(config, a.workdir)
+    return {"model": str(model)} if jax.process_index() == 0 else None
 
 
 def embed(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
@@ -330,6 +336,10 @@ def build_parser() -> argparse.ArgumentParser:
     c = command(commands, "train", train, "train one stage; run again to resume", example)
     c.add_argument("--config", required=True, help="an experiment; override its values by --config.KEY=VALUE")
     c.add_argument("--workdir", type=Path, required=True)
+    hosts_help = "one of several processes: HOST:PORT of process 0; not needed under Slurm and on Cloud TPUs"
+    c.add_argument("--coordinator", metavar="HOST:PORT", help=hosts_help)
+    c.add_argument("--processes", type=int, metavar="N", help="how many there are")
+    c.add_argument("--process", type=int, metavar="I", help="which one this is, from 0")
 
     c = command(
         commands, "embed", embed, "embed a cube", "eomm embed --model runs/fusion/model --cube a.zarr --out e.zarr"

@@ -90,6 +90,13 @@ def to_global(batch: Any, sharding: NamedSharding, batch_size: int) -> Any:
     return jax.tree.map(put, batch)
 
 
+def to_host(tree: Any, whole: NamedSharding) -> Any:
+    """Global arrays to NumPy on every host; what is spread over hosts is gathered first (`whole`: `replicated`)."""
+    if not all(x.is_fully_addressable for x in jax.tree.leaves(tree)):
+        tree = jax.jit(lambda t: t, out_shardings=whole)(tree)
+    return jax.device_get(tree)
+
+
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:
     """Raise UsageError unless a batch divides evenly among the devices."""
     if batch_size < 1 or batch_size % mesh.size:

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from eomm.mesh import to_global
+from eomm.mesh import batch_sharding, replicated, to_global
 from eomm.optimiser import make_optimiser, make_plateau, make_schedule
 from eomm.patches import RecordSet
 from eomm.pipeline import batches, count_batches
@@ -82,7 +82,7 @@ def make_step(
 
 
 def make_validation(
-    stage: "Stage", config: ConfigDict, records: RecordSet, split: str | None, place: jax.sharding.NamedSharding
+    stage: "Stage", config: ConfigDict, records: RecordSet, split: str | None, mesh: jax.sharding.Mesh
 ) -> Validate | None:
     """A function (params, frozen, rng) -> {metric: mean} over a fixed set with fixed draws; None without a split.
 
@@ -94,7 +94,9 @@ def make_validation(
     batch_size = config.data.batch_size
     count = count_batches(records, split=split, batch_size=batch_size)
     count = min(count, config.get("validate_batches", None) or count)
-    evaluate = jax.jit(stage.validation_loss or stage.loss)
+    place = batch_sharding(mesh)
+    # Whole on every host, which could not read its part of a spread one.
+    evaluate = jax.jit(stage.validation_loss or stage.loss, out_shardings=replicated(mesh))
 
     def validate(params: Tree, frozen: Tree, rng: jax.Array) -> dict[str, float]:
         data = batches(

@@ -19,6 +19,7 @@ import jax
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from eomm import hosts
 from eomm import mesh as meshes
 from eomm.checkpoint import Checkpoints, abstract_like
 from eomm.errors import EommError, UsageError
@@ -66,8 +67,10 @@ def train(
         mesh = meshes.make_mesh({k: v for k, v in mesh_options.items() if k != "rules"})
         batch_size, threads = config.data.batch_size, config.data.get("threads", 2)
         meshes.check_batch_size(batch_size, mesh)
-        init_rng, root, validation_rng = jax.random.split(jax.random.key(config.seed), 3)
         batch_place, whole = meshes.batch_sharding(mesh), meshes.replicated(mesh)
+        # Compiled, since keys cannot be put onto a mesh of several hosts.
+        split = jax.jit(lambda: tuple(jax.random.split(jax.random.key(config.seed), 3)), out_shardings=whole)
+        init_rng, root, validation_rng = split()
         abstract_batch = _abstract_batch(stage, records, batch_size, batch_place)
         step_fn, init_fn = make_step(stage, config, abstract_batch)
         abstract_state = jax.eval_shape(init_fn, init_rng)
@@ -79,6 +82,7 @@ def train(
 
         # --- A new run, the rest of one, or none of it ---------------------------------------------------------
         this_run = identity(config, records, stage.name, stage.frozen)
+        hosts.check_agreement(this_run, workdir)
         checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", keep=config.get("keep_checkpoints", 2)))
         latest = checkpoints.latest()
         if latest:
@@ -87,7 +91,7 @@ def train(
             state = checkpoints.restore(start, abstract_like(abstract_state, state_place))
             if start >= config.steps or (plateau and plateau.ends(state["plateau"])):
                 _say(f"{workdir}: the run is complete ({start} steps); nothing to do")
-                return jax.device_get(state["params"])
+                return meshes.to_host(state["params"], whole)
             _say(f"{workdir}: resuming at step {start} of {config.steps}")
         else:
             start, position = 0, None
@@ -104,7 +108,7 @@ def train(
             .compile()
         )
         _say(f"compiled the training step in {time.perf_counter() - began:.1f} s")
-        validate = make_validation(stage, config, records, validation, batch_place)
+        validate = make_validation(stage, config, records, validation, mesh)
         after_validation = jax.jit(plateau.after, out_shardings=whole) if plateau else None
 
         # --- The loop ------------------------------------------------------------------------------------------
@@ -125,9 +129,9 @@ def train(
         if position:
             data.set_state(position)
         stop = stack.enter_context(_stop_signals())
-        bar = stack.enter_context(
-            tqdm(total=config.steps, initial=start, desc=stage.name, unit="step", file=sys.stderr, mininterval=0.5)
-        )
+        shown = {"desc": stage.name, "unit": "step", "file": sys.stderr, "mininterval": 0.5}
+        first = jax.process_index() == 0
+        bar = stack.enter_context(tqdm(total=config.steps, initial=start, disable=not first, **shown))
         window = _Window(batch_size)
         running: tuple[int, dict[str, Any]] | None = None  # the step on the device, not yet read
         ended = False  # by the plateau
@@ -160,7 +164,8 @@ def train(
             running, done = (step + 1, report), step + 1
             last = done == config.steps
             validates = validate is not None and (done % config.get("validate_every", config.steps) == 0 or last)
-            saves = done % config.save_every == 0 or last or bool(stop)
+            stopped = bool(stop) or hosts.stop_together(done)
+            saves = done % config.save_every == 0 or last or stopped
             if not (validates or saves):
                 continue
             # Logged before saved: a resumed run never lacks the entry of the step it starts from.
@@ -183,12 +188,13 @@ def train(
             if plateau and ended and not last:
                 _say(f"{workdir}: no better {plateau.metric} in {plateau.stop} validations; ended at step {done}")
                 break
-            if stop and not last:
+            if stopped and not last:
                 checkpoints.wait()
-                _say(f"{workdir}: stopped by signal {stop[0]} at step {done}, which is saved; run again to resume")
-                raise SystemExit(128 + stop[0])
+                number = stop[0] if stop else int(signal.SIGTERM)
+                _say(f"{workdir}: stopped by signal {number} at step {done}, which is saved; run again to resume")
+                raise SystemExit(128 + number)
         checkpoints.wait()  # before saying that it is complete
-        return jax.device_get(state["params"])
+        return meshes.to_host(state["params"], whole)
 
 
 class _Window:
@@ -229,7 +235,10 @@ class _Window:
 
 @contextmanager
 def _stop_signals() -> Iterator[list[int]]:
-    """A list that SIGTERM or SIGINT fill, so that the loop may end between steps; a second signal ends at once."""
+    """A list that SIGTERM or SIGINT fill, so that the loop may end between steps; a second signal ends at once.
+
+    Several processes must end after the same step: there JAX listens to SIGTERM (hosts.py), and this list stays empty.
+    """
     received: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -238,7 +247,8 @@ def _stop_signals() -> Iterator[list[int]]:
             signal.signal(n, handler)
 
     previous: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():  # elsewhere Python cannot set handlers
+    in_main = threading.current_thread() is threading.main_thread()  # elsewhere Python cannot set handlers
+    if in_main and jax.process_count() == 1:
         previous = {n: signal.signal(n, handle) for n in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield received

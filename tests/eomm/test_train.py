@@ -82,7 +82,7 @@ def test_killed_and_resumed_equals_uninterrupted(whole, records, tmp_path, capsy
     # Batch 30 is asked for while the save of step 30 is under way; 33 lies between two saves and two log entries.
     for batch in (30, 33):
         workdir = tmp_path / str(batch)
-        killed = run_tiny(records.path, workdir, batch, "SIGKILL")
+        killed = run_tiny(records.path, workdir, "--die", batch, "SIGKILL")
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         with (workdir / "metrics.jsonl").open("a") as f:
             f.write('{"step": 999, "loss": 0.0}\n{"step": 9')  # beyond the checkpoint, and half a line
@@ -109,7 +109,7 @@ def test_a_plateau_lowers_the_rate_ends_the_run_and_resumes_exactly(records, tmp
     assert [rate[step] for step in (12, 20, 24, 32, 44, 50)] == pytest.approx(
         [0.05, 0.05, 0.025, 0.0125, 0.00625, 0.00625]
     )
-    killed = run_tiny(records.path, tmp_path / "killed", 25, "SIGKILL", "plateau")
+    killed = run_tiny(records.path, tmp_path / "killed", "--die", 25, "SIGKILL", "--plateau")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert_same(run(tmp_path / "killed"), whole)
     assert re.search("resuming at step (10|20)", capsys.readouterr().err)
@@ -143,7 +143,7 @@ def test_a_plateau_waits_for_its_patience_and_forgets_it_with_a_new_best():
 
 
 def test_sigterm_saves_and_exits(whole, records, tmp_path):
-    stopped = run_tiny(records.path, tmp_path, 17, "SIGTERM")
+    stopped = run_tiny(records.path, tmp_path, "--die", 17, "SIGTERM")
     assert stopped.returncode == 128 + signal.SIGTERM, stopped.stderr
     assert "stopped by signal 15 at step 18, which is saved" in stopped.stderr and "Traceback" not in stopped.stderr
     assert_same(train(make_stage(), config=make_config(), records=records, workdir=tmp_path), whole[0])
@@ -151,7 +151,8 @@ def test_sigterm_saves_and_exits(whole, records, tmp_path):
 
 
 def test_another_number_of_devices_restores_the_same_state_and_follows_it(whole, records, tmp_path):
-    stopped = run_tiny(records.path, tmp_path, 25, "SIGTERM", "mesh.data=2", "mesh.fsdp=4", devices=8)
+    sizes = ("--set", "mesh.data=2", "mesh.fsdp=4")
+    stopped = run_tiny(records.path, tmp_path, "--die", 25, "SIGTERM", *sizes, devices=8)
     assert "at step 26" in stopped.stderr, stopped.stderr
     params = train(make_stage(), config=make_config(), records=records, workdir=tmp_path)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), params, whole[0])

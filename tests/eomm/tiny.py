@@ -1,9 +1,10 @@
 """A record set, a stage and a configuration so small that training takes a second; run as a script to be killed."""
 
+import argparse
+import ast
 import dataclasses
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,16 +115,31 @@ PLATEAU = {  # the number of targets never falls: the second and every later val
     "validate_every": 10,
 }
 
-if __name__ == "__main__":  # tiny.py RECORDS WORKDIR BATCH SIGNAL [plateau] [key=value of mesh]
+
+def main(argv=None):
+    """Train in a process of its own, which may be killed, be one of several, and change the configuration."""
+    from eomm.hosts import join
     from eomm.train import train
 
-    die_at_batch(int(sys.argv[3]), getattr(signal, sys.argv[4]))
-    changes = {k: int(v) for k, v in (a.split("=") for a in sys.argv[5:] if "=" in a)}
-    plateau = "plateau" in sys.argv
-    train(
-        make_stage(),
-        config=make_config(**changes, **(PLATEAU if plateau else {})),
-        records=open_records(sys.argv[1]),
-        workdir=Path(sys.argv[2]),
-        validation="validation" if plateau else None,
-    )
+    parser = argparse.ArgumentParser()
+    parser.add_argument("records", type=Path)
+    parser.add_argument("workdir", type=Path)
+    parser.add_argument("--die", nargs=2, metavar=("BATCH", "SIGNAL"))
+    parser.add_argument("--plateau", action="store_true")
+    parser.add_argument("--validation")
+    parser.add_argument("--host", metavar="I/N@HOST:PORT")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
+    a = parser.parse_args(argv)
+    if a.host:
+        which, coordinator = a.host.split("@")
+        join(coordinator, int(which.split("/")[1]), int(which.split("/")[0]))
+    if a.die:
+        die_at_batch(int(a.die[0]), getattr(signal, a.die[1]))
+    changes = {k: ast.literal_eval(v) for k, v in (text.split("=", 1) for text in a.set)}
+    config = make_config(**(PLATEAU if a.plateau else {}) | changes)
+    validation = a.validation or ("validation" if a.plateau else None)
+    train(make_stage(), config=config, records=open_records(a.records), workdir=a.workdir, validation=validation)
+
+
+if __name__ == "__main__":
+    main()
