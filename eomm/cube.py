@@ -5,6 +5,7 @@ One Zarr v3 store per site, a group per modality: `values` [time, y, x, band] in
 """
 
 import dataclasses
+import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -192,18 +193,20 @@ def _write_group(root: zarr.Group, source: GroupSource) -> None:
     values = create_sharded(group, "values", (count, height, width, bands), "int16", ("time", "y", "x", "band"))
     valid = create_sharded(group, "valid", (count, height, width), "bool", ("time", "y", "x"))
     values.attrs["grid_mapping"] = valid.attrs["grid_mapping"] = "spatial_ref"
-    usable = np.zeros(count, bool)
+    usable, digests = np.zeros(count, bool), []
     for start in range(0, count, SHARD[0]):
         block = [source.read(i) for i in range(start, min(start + SHARD[0], count))]
         stop = start + len(block)
         values[start:stop] = np.stack([v for v, _ in block])
         valid[start:stop] = np.stack([m for _, m in block])
+        digests += [digest_of(v, m) for v, m in block]
         usable[start:stop] = [m.mean() >= USABLE_FRACTION for _, m in block]
     if not usable.any():
         raise DataError(
             f"modality {modality.name!r}: none of {count} acquisitions has {USABLE_FRACTION:.0%} of the site valid; "
             "the series is all cloud, outside the site, or out of the modality's range (another unit?)"
         )
+    group.attrs["digests"] = digests
     days = np.array([a.day for a in acquisitions], np.int32)
     cf_time = {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian"}
     for name, array, dims, attrs in [
@@ -214,6 +217,13 @@ def _write_group(root: zarr.Group, source: GroupSource) -> None:
         ("spatial_ref", np.array(0, np.int32), (), grid.spatial_ref()),
     ]:
         group.create_array(name, data=array, dimension_names=dims, attributes=attrs)
+
+
+def digest_of(values: np.ndarray, valid: np.ndarray) -> str:
+    """16 hex digits that stand for what is valid of an acquisition."""
+    mask = np.ascontiguousarray(valid, np.bool_)
+    kept = np.where(mask[..., None], values, 0).astype("<i2", copy=False)
+    return hashlib.blake2b(mask.tobytes() + kept.tobytes(), digest_size=8).hexdigest()
 
 
 def create_sharded(
@@ -236,6 +246,7 @@ class CubeGroup:
         acquisitions: metadata, in time order.
         day: int32 [time], days since 1970-01-01.
         usable: bool [time].
+        digests: 16 hex digits for the content of each acquisition; empty in cubes of before they were noted.
         attributes: everything else that preparation recorded.
     """
 
@@ -246,6 +257,7 @@ class CubeGroup:
         self.acquisitions = [
             Acquisition(**{**a, "product_ids": tuple(a["product_ids"])}) for a in attributes.pop("acquisitions")
         ]
+        self.digests: list[str] = attributes.pop("digests", [])
         self.grid = Grid.from_attributes(attributes)
         self.attributes = attributes
         self.day: Int32[np.ndarray, " time"] = np.asarray(group["day"][:])  # type: ignore[index]
@@ -263,18 +275,30 @@ class CubeGroup:
         x: slice | None = None,
     ) -> tuple[Int16[np.ndarray, "time y x band"], Bool[np.ndarray, "time y x"]]:
         """Stored values and validity of a window; outside the cube (also at negative indices) nothing is valid."""
+        return self.begin_read(time, y, x)()
+
+    def begin_read(
+        self,
+        time: slice | Sequence[int] | np.ndarray | None = None,
+        y: slice | None = None,
+        x: slice | None = None,
+    ) -> Callable[[], tuple[Int16[np.ndarray, "time y x band"], Bool[np.ndarray, "time y x"]]]:
+        """Start reading in the background; calling what is returned waits and gives what `read` does."""
         t = slice(0, len(self)) if time is None else time
         ys, xs = y or slice(0, self.grid.height), x or slice(0, self.grid.width)
         inside_y, pad_y = _clip(ys, self.grid.height)
         inside_x, pad_x = _clip(xs, self.grid.width)
-        try:
-            # Both reads are in flight before either is awaited.
-            values = self._values[t, inside_y, inside_x].read()
-            valid = self._valid[t, inside_y, inside_x].read()
+        values = self._values[t, inside_y, inside_x].read()
+        valid = self._valid[t, inside_y, inside_x].read()
+
+        def finish() -> tuple[np.ndarray, np.ndarray]:
             pad = ((0, 0), pad_y, pad_x)
-            return np.pad(values.result(), (*pad, (0, 0))), np.pad(valid.result(), pad)
-        except ValueError as e:
-            raise DataError(f"{self.path}: cannot be read ({str(e)[:300]}); the store is damaged") from e
+            try:
+                return np.pad(values.result(), (*pad, (0, 0))), np.pad(valid.result(), pad)
+            except ValueError as e:
+                raise DataError(f"{self.path}: cannot be read ({str(e)[:300]}); the store is damaged") from e
+
+        return finish
 
     def valid_fraction(self) -> Float64[np.ndarray, " time"]:
         """Share of the site's pixels that are valid, per acquisition; reads the masks alone, a shard at a time."""

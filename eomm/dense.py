@@ -5,7 +5,7 @@ targets in groups that share one stretch of keys. Which modalities meet, and wha
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,11 +13,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int32
+from jaxtyping import Array, Bool, Float, Int8, Int32
 
 from eomm.cube import CubeGroup
 from eomm.models.interface import Encoder, FusionHead, Params
 
+Read = Callable[[], tuple[np.ndarray, np.ndarray]]  # waits for values and validity
+FAR = 365  # days; where no acquisition is
 CHUNK = 4  # acquisitions whose features are computed together; where a stretch of keys may begin
 TARGETS = 16  # at most so many targets embedded together
 # On a CPU work is cut into pieces that stay in the cache. Base size, 2 cores, pixel-dates per second: features of 8
@@ -85,11 +87,15 @@ class Embedded:
         vectors: on the device.
         valid: where the target is valid.
         observations: valid acquisitions in its window.
+        days_before: to the last valid acquisition of its window before it, FAR where there is none.
+        days_after: to the next one.
     """
 
     vectors: Float[Array, "y x d"]
     valid: Bool[np.ndarray, "y x"]
     observations: Int32[np.ndarray, "y x"]
+    days_before: Int32[np.ndarray, "y x"]
+    days_after: Int32[np.ndarray, "y x"]
 
 
 class Series:
@@ -122,12 +128,16 @@ class Series:
             return []
         self._ready = {t: e for t, e in self._ready.items() if t >= targets[0]}
         while targets[-1] not in self._ready:
-            self._ready |= self._embed(next(self._groups))
+            group = next(self._groups)
+            if not set(group.targets).isdisjoint(targets):  # else it is done already, or kept from an earlier store
+                self._ready |= self._embed(group)
         return [self._ready[t] for t in targets]
 
     def _embed(self, group: Group) -> dict[int, Embedded]:
         firsts = range(group.first, group.first + self._plan.keys, CHUNK)
-        self._chunks = {f: self._chunks.get(f) or self._chunk(f) for f in firsts}
+        # Reading begins for all chunks at once and goes on while the first are computed.
+        reads = {f: self._begin(f) for f in firsts if f not in self._chunks}
+        self._chunks = {f: self._chunks.get(f) or self._chunk(f, reads[f]) for f in firsts}
         features, valid = zip(*self._chunks.values(), strict=True)
         seen = np.concatenate(valid)
         at = np.array(group.targets) - group.first
@@ -136,20 +146,19 @@ class Series:
         vectors = embed_group(
             self._params, features, seen, day, padded, encoder=self._encoder, rows=rows_at_once(self._shape)
         )
-        total = np.cumsum(seen, axis=0, dtype=np.int32)
-        before, after = self._encoder.frames
+        frames = self._encoder.frames
         return {
-            t: Embedded(vectors[i], seen[a], total[a + after] - (total[a - before - 1] if a > before else 0))
+            t: Embedded(vectors[i], seen[a], *around(seen, day, a, frames))
             for i, (t, a) in enumerate(zip(group.targets, at.tolist(), strict=True))
         }
 
-    def _chunk(self, first: int) -> tuple[Any, np.ndarray]:
+    def _chunk(self, first: int, read: Read) -> tuple[Any, np.ndarray]:
         """Features and interior validity of CHUNK acquisitions; those beyond the ends are never valid."""
-        start, stop = max(first, 0), min(first + CHUNK, len(self._usable))
+        start, stop = self._stretch(first)
         if start >= stop:
             return self._empty(), np.zeros((CHUNK, *self._shape), bool)
         place = slice(start - first, stop - first)
-        read_values, read_valid = self._group.read(self._usable[start:stop], *self._window)
+        read_values, read_valid = read()
         values = np.zeros((CHUNK, *read_values.shape[1:]), np.int16)
         valid = np.zeros((CHUNK, *read_valid.shape[1:]), bool)
         values[place], valid[place] = read_values, read_valid
@@ -160,6 +169,13 @@ class Series:
         interior = valid[:, halo : halo + height, halo : halo + width]
         return features_of(self._params, values, valid, meta, encoder=self._encoder, one_by_one=on_cpu()), interior
 
+    def _stretch(self, first: int) -> tuple[int, int]:
+        return max(first, 0), min(first + CHUNK, len(self._usable))
+
+    def _begin(self, first: int) -> Read:
+        start, stop = self._stretch(first)
+        return self._group.begin_read(self._usable[start:stop] if stop > start else [], *self._window)
+
     def _empty(self) -> Any:
         height, width = (s + 2 * self._encoder.halo for s in self._shape)
         args = (
@@ -169,6 +185,21 @@ class Series:
         )
         compute = partial(features_of, encoder=self._encoder, one_by_one=False)
         return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(compute, self._params, *args))
+
+
+def around(
+    seen: Bool[np.ndarray, "t y x"], day: Int32[np.ndarray, " t"], at: int, frames: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of the window of a target: its valid acquisitions, and the days to the nearest before and after the target."""
+    window = slice(max(0, at - frames[0]), at + frames[1] + 1)
+    inside, apart = seen[window], np.abs(day[window] - day[at]).astype(np.int32)
+    here = at - window.start
+    days = [
+        np.where(part, apart[where, None, None], FAR).min(axis=0, initial=FAR)
+        for where in (slice(0, here), slice(here + 1, None))
+        for part in (inside[where],)
+    ]
+    return inside.sum(axis=0, dtype=np.int32), days[0], days[1]
 
 
 def on_cpu() -> bool:
@@ -250,3 +281,26 @@ def fuse_dates(
         pieces = jax.tree.map(lambda x: x.reshape(-1, step, *x.shape[1:]), flat)
         fused = jax.lax.map(lambda piece: fusion.fuse(params, *piece), pieces).reshape(*wanted.shape, -1)
     return jnp.where(wanted[..., None], fused[..., :length], 0)
+
+
+@jax.jit
+def quantise(
+    vectors: Float[Array, "n y x d"], scale: Float[Array, " d"], wanted: Bool[Array, "n y x"]
+) -> tuple[Int8[Array, "n y x d"], dict[str, Array]]:
+    """Vectors as int8 multiples of `scale`, -127 to 127, and what that costs where they are wanted.
+
+    The cost: `clipped` values, the sum `cosine_error` and the `max_cosine_error` (1 - cosine) of `counted` vectors;
+    `finite` tells whether all vectors were.
+    """
+    steps = jnp.round(vectors / scale)
+    stored = jnp.clip(steps, -127, 127).astype(jnp.int8)
+    again = stored.astype(jnp.float32) * scale
+    size = jnp.linalg.norm(vectors, axis=-1) * jnp.linalg.norm(again, axis=-1)
+    error = jnp.where(wanted & (size > 0), 1 - jnp.sum(vectors * again, axis=-1) / jnp.maximum(size, 1e-12), 0)
+    return stored, {
+        "finite": jnp.isfinite(vectors).all(),
+        "clipped": jnp.sum((jnp.abs(steps) > 127) & wanted[..., None]),
+        "cosine_error": error.sum(),
+        "max_cosine_error": error.max(),
+        "counted": wanted.sum(),
+    }

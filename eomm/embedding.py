@@ -1,15 +1,19 @@
-"""Model + cube -> embedding cube: every usable date, every pixel, block by block. Not the networks (models/).
+"""Model + cube -> embedding cube: every usable date, every pixel, unit by unit. Not the networks (models/).
 
 A block of the cube is read once with its halo and embedded date by date in the order of time; memory depends on
-the block, not on the cube or the length of the series.
+the block, not on the cube or the length of the series. What is done already is never done again (embed_units.py).
 """
 
+import dataclasses
 import importlib.metadata
-import math
-from collections.abc import Callable, Sequence
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +22,29 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from eomm.cube import EPOCH, Cube, open_cube, to_date
-from eomm.dense import Schedule, Series, fuse_dates, schedule
-from eomm.embed_store import DTYPES, NO_OFFSET, SHARD_DATES, TILE, Writer, open_embedding
+from eomm.cube import Cube, open_attributes, open_cube, to_date
+from eomm.dense import FAR, Series, fuse_dates, quantise
+from eomm.embed_plan import BLOCK, Plan, check_same_site, cube_digest, digest, even, make_plan, nearest
+from eomm.embed_store import (
+    FLAGS,
+    KIND,
+    NO_ERROR,
+    NO_OFFSET,
+    SHARD_DATES,
+    Writer,
+    complete,
+    create,
+    open_array,
+    open_embedding,
+)
+from eomm.embed_units import Run, Unit, by_block, list_units, share, tidy
 from eomm.errors import DataError, UsageError
-from eomm.modalities import check_contract
 from eomm.model import Model, load_model, plain
-from eomm.storage import new_directory
+from eomm.quality import expected_error
+from eomm.stac import write_item
 
-__all__ = ["embed", "open_embedding"]
-
-# Base size, 2 cores: blocks of 64 px are no slower than 128 (26,300 against 22,200 pixel-dates per second on a busy
-# machine) and peak at 1.3 instead of 3.0 GiB.
-BLOCK = 64  # px on a side
-REFERENCE = "s2"  # the modality whose usable dates are embedded; a model without it uses its first
+__all__ = ["BLOCK", "embed", "even", "nearest", "open_embedding"]
+SPARSE = 3  # fewer valid acquisitions beside the target are flagged
 
 
 def embed(
@@ -40,181 +53,196 @@ def embed(
     out: Path | str,
     *,
     block: int = BLOCK,
+    memory_bytes: int | None = None,
     modalities: Sequence[str] | None = None,
     dates: tuple[date, date] | None = None,
     length: int | None = None,
-    dtype: str = "float32",
+    dtype: str = "int8",
     clear_only: bool = True,
+    shard: tuple[int, int] = (0, 1),
+    check: bool = False,
+    append: bool = False,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Embed every pixel of a cube at every usable date of the reference modality; `open_embedding` reads the result.
 
     Of every other modality the nearest usable acquisition is used (ties: the earlier), unless it is farther than
-    the fusion head's `max_offset_days` or invalid at the pixel. A modality of a single pixel serves all pixels.
+    the fusion head's `max_offset_days` or invalid at the pixel. A modality of a single pixel serves all pixels. Killed
+    and called again it goes on; called when all is done it does nothing. Several devices share the blocks.
 
     Args:
         model: a model or its directory.
         cube: a cube or its directory.
-        out: the embedding cube, a Zarr store.
+        out: the embedding cube, a Zarr store; `out`.partial until it is complete.
         block: pixels on a side embedded at a time, made even over the cube and rounded up to a multiple of 16.
+        memory_bytes: smaller blocks where these would need more, the process itself not counted.
         modalities: which of the model's to use; the others count as absent. All when None.
         dates: first and last date, both included; windows reach beyond them. All when None.
         length: keep so many leading numbers of each vector.
-        dtype: of the vectors, "float32" or "float16".
+        dtype: of the vectors, "int8" with the model's own scales, "float32" or "float16".
         clear_only: vectors only where the date's pixel is clear; else everywhere, those of clouded pixels from their
             context alone (`valid` is false there).
+        shard: (i, n), do only part i of n, counted from 0; whoever ends last completes the store.
+        check: embed one seam between blocks twice, with blocks of another size, and record the largest difference.
+        append: `out` is a finished store of an earlier state of the cube: compute only dates that are new or whose
+            windows changed, and keep the vectors of the others.
         overwrite: replace an existing store.
-        progress: called with (parts done, parts in all).
+        progress: called with (units done, units in all).
 
     Raises:
         ContractError: the cube follows another contract than the model, or a modality lies on another grid than the
             reference with more than a single pixel.
-        DataError: a store is missing, unfinished or damaged; a modality is missing; no date is usable.
-        UsageError: `out` exists, an option is wrong, or the disk is full.
+        DataError: a store is missing, unfinished or damaged; a modality is missing; no date is usable; units failed.
+        UsageError: `out` exists or is made of something else, an option is wrong, or the disk is full.
     """
     model = model if isinstance(model, Model) else load_model(model)
     cube = cube if isinstance(cube, Cube) else open_cube(cube)
-    plan = make_plan(model, cube, block=block, modalities=modalities, dates=dates, length=length)
-    if Path(out).resolve() == cube.path.resolve():
+    out = Path(out)
+    if out.resolve() == cube.path.resolve():
         raise UsageError(f"{out}: is the cube itself; choose another path for its embedding")
-    if dtype not in DTYPES:
-        raise UsageError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
-    grid = cube[plan.reference].grid
-    corners = list(product(range(0, grid.height, plan.block[0]), range(0, grid.width, plan.block[1])))
-    parts = [slice(i, min(i + SHARD_DATES, len(plan.day))) for i in range(0, len(plan.day), SHARD_DATES)]
-    with (
-        new_directory(out, overwrite=overwrite) as partial,
-        Writer(
-            partial,
-            grid=grid,
-            day=plan.day,
-            length=plan.length,
-            dtype=dtype,
-            block=plan.block,
-            observations=plan.used,
-            offsets=[n for n in plan.used if n != plan.reference],
-            clear_only=clear_only,
-            attributes=describe(plan, dtype=dtype, clear_only=clear_only),
-        ) as writer,
-    ):
-        for i, (row, col) in enumerate(corners):
-            y, x = slice(row, row + plan.block[0]), slice(col, col + plan.block[1])
-            series = {name: plan.series(name, y, x) for name in plan.used}
-            for j, part in enumerate(parts):
-                for name, data in embed_part(plan, series, part, clear_only=clear_only).items():
-                    writer.write(name, part, y, x, data.astype(dtype) if name == "embedding" else data)
-                if progress:
-                    progress(i * len(parts) + j + 1, len(corners) * len(parts))
-        writer.complete()
-    return Path(out)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What is embedded, checked; positions count the usable acquisitions of a modality.
-
-    Attributes:
-        model: the model.
-        cube: the cube.
-        reference: the modality whose dates are embedded.
-        used: modalities that enter, the reference first where it is among them.
-        day: of every date.
-        length: of the written vectors.
-        block: (rows, columns).
-        at: by modality used, the position of each date's acquisition, -1 where none is near enough.
-        schedules: by modality used.
-        site_wide: by modality used, whether it has a single pixel for all of the reference's.
-    """
-
-    model: Model
-    cube: Cube
-    reference: str
-    used: tuple[str, ...]
-    day: Int[np.ndarray, " date"]
-    length: int
-    block: tuple[int, int]
-    at: dict[str, Int[np.ndarray, " date"]]
-    schedules: dict[str, Schedule]
-    site_wide: dict[str, bool]
-
-    def series(self, name: str, y: slice, x: slice) -> Series:
-        """One modality over one block; of a modality of a single pixel that pixel."""
-        if self.site_wide[name]:
-            y = x = slice(0, 1)
-        params = self.model.params[name]["encoder"]
-        return Series(self.model.encoders[name], params, self.cube[name], self.schedules[name], y, x)
-
-
-def make_plan(
-    model: Model,
-    cube: Cube,
-    *,
-    block: int,
-    modalities: Sequence[str] | None,
-    dates: tuple[date, date] | None,
-    length: int | None,
-) -> Plan:
-    """Check the request and decide which acquisition serves each date. Errors as in `embed`."""
-    unknown = [n for n in modalities or () if n not in model.encoders]
-    used = sorted(modalities or model.encoders, key=lambda n: (n != REFERENCE, n))
-    if unknown or not used or len(set(used)) < len(used):
-        raise UsageError(f"modalities {modalities}: the model has {', '.join(model.encoders)}; name each once")
-    if model.fusion is None and len(used) > 1:
-        raise UsageError(f"the model has encoders for {', '.join(used)} and no fusion head; choose one modality")
-    if block < 1:
-        raise UsageError(f"block is {block}; expected at least 1 pixel")
-    if length is not None and not 1 <= length <= model.dim:
-        raise UsageError(f"length is {length}; the model's vectors have {model.dim} numbers")
-    reference = REFERENCE if model.fusion and REFERENCE in model.encoders else used[0]
-    lead = cube[reference]
-    for name in dict.fromkeys((reference, *used)):
-        check_contract(
-            cube[name].modality, model.modalities[name], found_in=str(cube.path), expected_by=f"model {model.hash}"
-        )
-    site_wide = {name: cube.site_wide(name, reference) for name in used}
-    days = {name: cube[name].day[cube[name].usable] for name in {reference, *used}}
-    day = days[reference]
-    if not len(day):
-        raise DataError(f"{cube.path}: no usable {reference} acquisition, so no date to embed")
-    chosen = np.arange(len(day))
-    if dates is not None:
-        low, high = ((d - EPOCH).days for d in dates)
-        chosen = chosen[(day >= low) & (day <= high)]
-        if not len(chosen):
-            raise UsageError(
-                f"dates {dates[0]} to {dates[1]}: no usable {reference} acquisition there; {cube.path} has "
-                f"{len(day)} from {to_date(day[0])} to {to_date(day[-1])}"
-            )
-    reach = model.fusion.max_offset_days if model.fusion else 0
-    at = {n: chosen if n == reference else nearest(day[chosen], days[n], reach) for n in used}
-    return Plan(
-        model=model,
-        cube=cube,
-        reference=reference,
-        used=tuple(used),
-        day=day[chosen],
-        length=length or model.dim,
-        block=(even(lead.grid.height, block), even(lead.grid.width, block)),
-        at=at,
-        schedules={n: schedule(np.unique(at[n][at[n] >= 0]), model.encoders[n].frames) for n in used},
-        site_wide=site_wide,
+    if not 0 <= shard[0] < shard[1]:
+        raise UsageError(f"shard {shard[0]} of {shard[1]}: expected 0 <= i < n")
+    plan = make_plan(
+        model,
+        cube,
+        block=block,
+        memory_bytes=memory_bytes,
+        modalities=modalities,
+        dates=dates,
+        length=length,
+        dtype=dtype,
+        clear_only=clear_only,
     )
+    base = open_base(out, plan) if append else None
+    if base:
+        plan = dataclasses.replace(plan, block=base.block)
+        if base.kept == {i: i for i in range(len(plan.day))}:
+            return out  # nothing came
+    request = {**plan.request(), **({"continues": base.request} if base else {})}
+
+    def make(path: Path) -> None:
+        create(path, plan.layout(), describe(plan, request, base))
+
+    run = Run.open(out, request, make, overwrite=overwrite or append)
+    if run is None:
+        tidy(out)
+        write_item(out)
+        return out
+    grid = plan.cube[plan.reference].grid
+    units = list_units(len(plan.day), (grid.height, grid.width), plan.block)
+    mine = share(units, *shard)
+    todo = run.missing(mine)
+    count = Progress(progress, done=len(mine) - len(todo), total=len(mine))
+    devices = jax.local_devices()
+    try:
+        if len(devices) == 1:
+            work(plan, run, todo, base, count)
+        else:
+            # A run of blocks per device: no device waits for another, and no halo is exchanged.
+            with ThreadPoolExecutor(len(devices)) as pool:
+                parts = [share(todo, i, len(devices)) for i in range(len(devices))]
+                futures = [
+                    pool.submit(work_on, d, plan, run, p, base, count) for d, p in zip(devices, parts, strict=True)
+                ]
+                for future in futures:
+                    future.result()
+    except BaseException:
+        run.discard()
+        raise
+    failures = run.failures()
+    if failures:
+        number, reason = min(failures.items())
+        raise DataError(
+            f"{run.partial}: {len(failures)} of {len(units)} units failed; unit {number}: {reason}. Mend it and run "
+            "again: only what is missing is computed"
+        )
+    if not run.missing(units):
+        seam = check_seam(plan) if check else None
+        run.finish(lambda path, figures: close(path, plan, figures, seam))
+        write_item(out)
+    return out
 
 
-def nearest(
-    target_day: Int[np.ndarray, " n"], day: Int[np.ndarray, " t"], max_offset_days: int
-) -> Int[np.ndarray, " n"]:
-    """Position of the nearest day (ties: the earlier), or -1 where all are farther than `max_offset_days`."""
-    if not len(day):
-        return np.full(len(target_day), -1)
-    apart = np.abs(day[None].astype(np.int64) - target_day[:, None])
-    return np.where(apart.min(axis=1) <= max_offset_days, apart.argmin(axis=1), -1)
+class Progress:
+    """Counts finished units, from several threads."""
+
+    def __init__(self, report: Callable[[int, int], None] | None, *, done: int, total: int):
+        self._report, self._done, self._total, self._lock = report, done, total, threading.Lock()
+        if report and done:
+            report(done, total)
+
+    def __call__(self) -> None:
+        with self._lock:
+            self._done += 1
+            if self._report:
+                self._report(self._done, self._total)
 
 
-def even(size: int, block: int) -> int:
-    """Side of equal blocks, at most about `block`, that cover `size` pixels; a multiple of TILE."""
-    return math.ceil(size / math.ceil(size / block) / TILE) * TILE
+def work_on(device: jax.Device, plan: Plan, *args: Any) -> None:
+    """`work` on one device, with the parameters there."""
+    with jax.default_device(device):
+        params = jax.device_put(plan.model.params, device)
+        work(dataclasses.replace(plan, model=dataclasses.replace(plan.model, params=params)), *args)
+
+
+def work(plan: Plan, run: Run, todo: Sequence[Unit], base: "Base | None", count: Callable[[], None]) -> None:
+    """Compute units and write them. A unit whose data cannot be read is noted, unless nothing else went well."""
+    with Writer(run.partial) as writer:
+        for units in by_block(todo):
+            series = None
+            for unit in units:
+                if base and base.link(run.partial, unit, plan):
+                    run.done(unit, {"vectors": 0, "linked": True})
+                    count()
+                    continue
+                began = time.perf_counter()
+                try:
+                    series = series or open_series(plan, unit)
+                    layers, figures = embed_unit(plan, series, unit, base)
+                except DataError as e:
+                    writer.finish()
+                    if not run.figures():
+                        raise
+                    run.failed(unit, str(e))
+                    series = None
+                    continue
+                figures["seconds"] = time.perf_counter() - began
+
+                def done(unit: Unit = unit, figures: dict[str, Any] = figures) -> None:
+                    run.done(unit, figures)
+                    count()
+
+                writer.write(layers, unit.dates, unit.y, unit.x, done)
+        writer.finish()
+
+
+# --- One unit -------------------------------------------------------------------------------------------------------
+
+
+def open_series(plan: Plan, unit: Unit) -> dict[str, Series]:
+    """Every modality over the block of a unit."""
+    found = {}
+    for name in plan.used:
+        y, x = (slice(0, 1), slice(0, 1)) if plan.site_wide[name] else (unit.y, unit.x)
+        params = plan.model.params[name]["encoder"]
+        found[name] = Series(plan.model.encoders[name], params, plan.cube[name], plan.schedule(name), y, x)
+    return found
+
+
+def fresh_dates(unit: Unit, base: "Base | None") -> Int[np.ndarray, " n"]:
+    """Dates of a unit that are not kept from an earlier store."""
+    dates = np.arange(unit.dates.start, unit.dates.stop)
+    return dates if base is None else dates[[int(d) not in base.kept for d in dates]]
+
+
+def embed_unit(
+    plan: Plan, series: dict[str, Series], unit: Unit, base: "Base | None" = None
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What is written of a unit, by array name, and what is noted of it."""
+    fresh = fresh_dates(unit, base)
+    layers, figures = embed_dates(plan, series, fresh, unit) if len(fresh) else ({}, {"vectors": 0})
+    return (base.fill(layers, fresh, unit, plan) if base else layers), figures
 
 
 @dataclass(frozen=True)
@@ -226,31 +254,42 @@ class Used:
             is none.
         valid: where that acquisition is valid.
         observations: valid acquisitions in its window.
+        days_before: from the last valid acquisition before it in its window, FAR where there is none.
+        days_after: to the next one.
         offset_days: its day minus the date's; 0 where there is none.
     """
 
     vectors: tuple[Float[Array, "_ _ d"], ...]
     valid: Bool[np.ndarray, "date y x"]
     observations: UInt8[np.ndarray, "date y x"]
+    days_before: Int[np.ndarray, "date y x"]
+    days_after: Int[np.ndarray, "date y x"]
     offset_days: Int[np.ndarray, " date"]
 
 
-def embed_part(plan: Plan, series: dict[str, Series], part: slice, *, clear_only: bool) -> dict[str, np.ndarray]:
-    """Everything that is written for some dates of one block, by array name."""
+def embed_dates(
+    plan: Plan, series: dict[str, Series], dates: Int[np.ndarray, " n"], unit: Unit
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Everything that is written of some dates of a block, by array name, and what is noted."""
     model = plan.model
-    used = {name: gather(plan, name, series[name], part) for name in plan.used}
-    if plan.reference in used:
-        valid = used[plan.reference].valid
-    else:
-        valid = np.any([u.valid for u in used.values()], axis=0)
-    wanted = valid if clear_only else np.ones_like(valid)
-    layers = {"valid": valid}
+    used = {name: gather(plan, name, series[name], dates) for name in plan.used}
+    others = [n for n in plan.used if n != plan.reference]
+    lead = used.get(plan.reference)
+    valid = lead.valid if lead else np.any([u.valid for u in used.values()], axis=0)
+    wanted = valid if plan.clear_only else np.ones_like(valid)
+    layers = {"valid": valid, "flags": flags(plan, used, valid, unit)}
     for name, u in used.items():
         layers[f"observations_{name}"] = u.observations
-        if name != plan.reference:
+        if name in others:
             layers[f"observations_{name}"] = np.where(u.valid, u.observations, 0).astype(np.uint8)
             days = np.where(u.valid, u.offset_days[:, None, None], NO_OFFSET)
             layers[f"{name}_offset_days"] = days.astype(np.int16)
+    calibration = model.info.get("calibration", {})
+    if lead and "error" in calibration:
+        seen = lead.observations - lead.valid
+        error = expected_error(calibration["error"], lead.days_before, lead.days_after, seen)
+        steps = np.minimum(np.round(error / calibration["error"]["step"]), NO_ERROR - 1)
+        layers["expected_error"] = np.where(wanted, steps, NO_ERROR).astype(np.uint16)
     # The reference is present at its own date, clear or not: its encoder knows what it did not see, as in training.
     present = {n: np.ones_like(valid) if n == plan.reference else u.valid for n, u in used.items()}
     offset = {n: u.offset_days.astype(np.float32) for n, u in used.items()}
@@ -260,40 +299,167 @@ def embed_part(plan: Plan, series: dict[str, Series], part: slice, *, clear_only
             present[name], offset[name] = np.zeros_like(valid), np.zeros(len(valid), np.float32)
             vectors[name] = (jnp.zeros((1, 1, dim)),) * len(valid)
     fused = fuse_dates(
-        model.params.get("fusion"),
-        vectors,
-        present,
-        offset,
-        wanted,
-        fusion=model.fusion,
-        length=plan.length,
+        model.params.get("fusion"), vectors, present, offset, wanted, fusion=model.fusion, length=plan.length
     )
-    embedding = np.asarray(fused)
-    if not np.isfinite(embedding).all():
+    inside = np.zeros_like(wanted)
+    grid = plan.cube[plan.reference].grid
+    inside[:, : grid.height - unit.y.start, : grid.width - unit.x.start] = True
+    figures: dict[str, Any] = {"vectors": int((wanted & inside).sum())}
+    if plan.scale is None:
+        embedding = np.asarray(fused)
+        finite = bool(np.isfinite(embedding).all())
+        embedding = embedding.astype(plan.dtype)
+    else:
+        stored, found = quantise(fused, plan.scale, wanted & inside)
+        embedding, noted = np.asarray(stored), {k: float(v) for k, v in found.items()}
+        finite = bool(noted.pop("finite"))
+        figures |= noted
+    if not finite:
         raise DataError(
             f"model {model.hash}: its vectors on {plan.cube.path} are not finite; the model is damaged or diverged"
         )
-    return {"embedding": embedding, **layers}
+    return {"embedding": embedding, **layers}, figures
 
 
-def gather(plan: Plan, name: str, series: Series, part: slice) -> Used:
+def flags(plan: Plan, used: dict[str, Used], valid: np.ndarray, unit: Unit) -> UInt8[np.ndarray, "date y x"]:
+    """What limits each vector, see `embed_store.FLAGS`."""
+    grid, halo = plan.cube[plan.reference].grid, plan.halo
+    rows, cols = (np.arange(s.start, s.stop) for s in (unit.y, unit.x))
+    inside = ((rows >= halo) & (rows < grid.height - halo))[:, None] & ((cols >= halo) & (cols < grid.width - halo))
+    lead = used.get(plan.reference)
+    others = [u.valid for n, u in used.items() if n != plan.reference]
+    true = {
+        "edge": ~inside,
+        "clouded": ~valid,
+        "alone": ~np.any(others, axis=0) if others else True,
+        "sparse": lead.observations - lead.valid < SPARSE if lead else False,
+    }
+    found = np.zeros(valid.shape, np.uint8)
+    for name, where in true.items():
+        found |= np.broadcast_to(where, valid.shape) * np.uint8(FLAGS[name])
+    return found
+
+
+def gather(plan: Plan, name: str, series: Series, dates: Int[np.ndarray, " n"]) -> Used:
     """One modality at some dates: each acquisition is embedded once, however many dates use it."""
-    at = plan.at[name][part]
+    at = plan.at[name][dates]
     there = at >= 0
     distinct = np.unique(at[there]).tolist()
     found = dict(zip(distinct, series.take(distinct), strict=True))
     none = jnp.zeros((*((1, 1) if plan.site_wide[name] else plan.block), plan.model.encoders[name].dim))
-    valid = np.zeros((len(at), *plan.block), bool)
-    observations = np.zeros(valid.shape, np.uint8)
+    shape = (len(at), *plan.block)
+    valid, observations = np.zeros(shape, bool), np.zeros(shape, np.uint8)
+    days_before, days_after = np.full(shape, FAR, np.int32), np.full(shape, FAR, np.int32)
     offset_days = np.zeros(len(at), np.int32)
-    offset_days[there] = plan.cube[name].day[plan.cube[name].usable][at[there]] - plan.day[part][there]
+    offset_days[there] = plan.cube[name].day[plan.cube[name].usable][at[there]] - plan.day[dates][there]
     for i in np.flatnonzero(there):
-        valid[i] = found[at[i]].valid
-        observations[i] = np.minimum(found[at[i]].observations, 255)
-    return Used(tuple(found[p].vectors if p >= 0 else none for p in at.tolist()), valid, observations, offset_days)
+        e = found[at[i]]
+        valid[i], days_before[i], days_after[i] = e.valid, e.days_before, e.days_after
+        observations[i] = np.minimum(e.observations, 255)
+    vectors = tuple(found[p].vectors if p >= 0 else none for p in at.tolist())
+    return Used(vectors, valid, observations, days_before, days_after, offset_days)
 
 
-def describe(plan: Plan, *, dtype: str, clear_only: bool) -> dict[str, Any]:
+# --- Continuing an earlier store --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """A finished store, of which dates whose windows did not change are kept.
+
+    Attributes:
+        path: the store.
+        request: what it was made of, a digest.
+        block: its (rows, columns).
+        kept: position of a date here -> there.
+        changed: dates embedded again because their windows changed.
+        new: dates that it lacks.
+    """
+
+    path: Path
+    request: str
+    block: tuple[int, int]
+    kept: Mapping[int, int]
+    changed: tuple[str, ...]
+    new: tuple[str, ...]
+
+    def link(self, partial: Path, unit: Unit, plan: Plan) -> bool:
+        """Take over a unit's files where all its dates are kept at their places; False where they are not."""
+        if any(self.kept.get(d) != d for d in range(unit.dates.start, unit.dates.stop)):
+            return False
+        place = (unit.dates.start // SHARD_DATES, unit.y.start // self.block[0], unit.x.start // self.block[1])
+        for name in plan.layout().arrays:
+            key = Path(name, "c", *map(str, place), *(["0"] if name == "embedding" else []))
+            if not (self.path / key).exists():  # a shard of nothing but the fill value has no file
+                continue
+            (partial / key).parent.mkdir(parents=True, exist_ok=True)
+            (partial / key).unlink(missing_ok=True)
+            try:
+                os.link(self.path / key, partial / key)  # neither store ever changes a file in place
+            except OSError:
+                shutil.copy2(self.path / key, partial / key)
+        return True
+
+    def fill(
+        self, layers: Mapping[str, np.ndarray], fresh: Int[np.ndarray, " n"], unit: Unit, plan: Plan
+    ) -> dict[str, np.ndarray]:
+        """A unit's layers at all its dates, those kept as they are stored."""
+        dates = np.arange(unit.dates.start, unit.dates.stop)
+        old = np.setdiff1d(dates, fresh)
+        if not len(old):
+            return dict(layers)
+        grid, found = plan.cube[plan.reference].grid, {}
+        y, x = slice(unit.y.start, min(unit.y.stop, grid.height)), slice(unit.x.start, min(unit.x.stop, grid.width))
+        there = [self.kept[int(d)] for d in old]
+        for name in plan.layout().arrays:
+            stored = open_array(self.path / name)[there, y, x].read().result()
+            whole = np.zeros((len(dates), *stored.shape[1:]), stored.dtype)
+            whole[np.searchsorted(dates, old)] = stored
+            if len(fresh):
+                whole[np.searchsorted(dates, fresh)] = layers[name][:, : y.stop - y.start, : x.stop - x.start]
+            found[name] = whole
+        return found
+
+
+def open_base(out: Path, plan: Plan) -> Base:
+    """What of a finished store a plan can keep.
+
+    Raises:
+        DataError: no finished embedding.
+        UsageError: it was made by another model or with other options, or holds dates that the cube has not.
+        ContractError: it is of another site, grid or contract.
+    """
+    attributes = open_attributes(out, kind=KIND)
+    check_same_site(attributes, plan, str(out))
+    there, here = [(int(day), str(window)) for day, window in attributes["eomm:windows"]], plan.windows()
+    if not all(window for _, window in [*there, *here]):
+        raise DataError(
+            f"{out} or {plan.cube.path}: was made before cubes noted what each acquisition holds; prepare the cube "
+            "and embed anew"
+        )
+    days_there, days_here = {day for day, _ in there}, {day for day, _ in here}
+    if missing := sorted(days_there - days_here):
+        raise UsageError(
+            f"{out}: holds {', '.join(str(to_date(d)) for d in missing[:5])}, which {plan.cube.path} (or --dates) has "
+            "not; a store is continued with a cube that has all its dates"
+        )
+    places = {key: i for i, key in enumerate(there)}
+    kept = {i: places[key] for i, key in enumerate(here) if key in places}
+    again = [day for i, (day, _) in enumerate(here) if i not in kept]
+    return Base(
+        path=out,
+        request=digest(attributes["eomm:request"]),
+        block=(int(attributes["eomm:request"]["block"][0]), int(attributes["eomm:request"]["block"][1])),
+        kept=kept,
+        changed=tuple(str(to_date(d)) for d in again if d in days_there),
+        new=tuple(str(to_date(d)) for d in again if d not in days_there),
+    )
+
+
+# --- What the store says of itself ----------------------------------------------------------------------------------
+
+
+def describe(plan: Plan, request: Mapping[str, Any], base: Base | None) -> dict[str, Any]:
     """Contracts and provenance for the store's root attributes."""
     model, cube = plan.model, plan.cube
     lead = cube[plan.reference]
@@ -303,7 +469,10 @@ def describe(plan: Plan, *, dtype: str, clear_only: bool) -> dict[str, Any]:
     return {
         "site": cube.site,
         "eomm:model": model.hash,
+        "eomm:cube": cube_digest(cube),
         "eomm:contracts": {n: cube[n].modality.to_dict() for n in plan.used},
+        "eomm:request": dict(request),
+        "eomm:windows": [list(w) for w in plan.windows()],
         "acquisitions": [asdict(lead.acquisitions[i]) for i in chosen],
         "provenance": {
             "simulated": bool(cube.provenance.get("simulated", False)),
@@ -313,10 +482,68 @@ def describe(plan: Plan, *, dtype: str, clear_only: bool) -> dict[str, Any]:
             "reference": plan.reference,
             "cube": {"name": cube.path.name, "site": cube.site, "provenance": dict(cube.provenance)},
             "usable_acquisitions": {n: int(cube[n].usable.sum()) for n in plan.used},
+            "unusable_acquisitions": int((~lead.usable).sum()),
+            "units": request["units"],
             "block": list(plan.block),
-            "dtype": dtype,
-            "clear_only": clear_only,
+            "dtype": plan.dtype,
+            "clear_only": plan.clear_only,
+            "memory_bytes_estimated": plan.memory_bytes(),
             "device": f"{device.platform}: {device.device_kind}",
             "versions": versions,
+            **({"continued": {"kept": len(base.kept), "changed": base.changed, "new": base.new}} if base else {}),
         },
     }
+
+
+def close(path: Path, plan: Plan, figures: Sequence[Mapping[str, Any]], seam: Mapping[str, Any] | None) -> None:
+    """Complete a store: what its units noted and the seam's figure."""
+    total = {k: sum(f.get(k, 0) for f in figures) for k in ("vectors", "clipped", "cosine_error", "counted")}
+    attributes: dict[str, Any] = {"vectors": total["vectors"]}
+    if plan.scale is not None and total["counted"]:
+        attributes["quantisation"] = {
+            "mean_cosine_error": total["cosine_error"] / total["counted"],
+            "max_cosine_error": max(f.get("max_cosine_error", 0.0) for f in figures),
+            "clipped_values": int(total["clipped"]),
+            "of_values": int(total["counted"]) * plan.length,
+            **plan.model.info["calibration"].get("int8", {}),
+        }
+    if seam:
+        attributes["seam"] = dict(seam)
+    complete(path, attributes)
+
+
+def check_seam(plan: Plan) -> dict[str, Any]:
+    """Embed pixels round a corner of blocks twice: as planned, and in a block of half the size laid across it.
+
+    A site of a single block has no such corner; there the smaller block lies inside.
+    """
+    count = len(plan.day)
+    first = count // 2 // SHARD_DATES * SHARD_DATES
+    dates = slice(first, min(first + SHARD_DATES, count))
+    plan = dataclasses.replace(plan, dtype="float32", clear_only=False)
+    half = (even(plan.block[0], plan.block[0] // 2), even(plan.block[1], plan.block[1] // 2))
+    other = dataclasses.replace(plan, block=half)
+    size = (plan.cube[plan.reference].grid.height, plan.cube[plan.reference].grid.width)
+    y0, x0 = ((b if n > b else h) - h // 2 for n, b, h in zip(size, plan.block, half, strict=True))
+    across = Unit(number=0, dates=dates, y=slice(y0, y0 + half[0]), x=slice(x0, x0 + half[1]))
+    again = embed_unit(other, open_series(other, across), across)[0]["embedding"]
+    largest, compared = 0.0, 0
+    for unit in list_units(count, size, plan.block):
+        rows, cols = overlap(unit.y, across.y, size[0]), overlap(unit.x, across.x, size[1])
+        if unit.dates != dates or rows.stop <= rows.start or cols.stop <= cols.start:
+            continue
+        ours = embed_unit(plan, open_series(plan, unit), unit)[0]["embedding"]
+        a = ours[:, shift(rows, unit.y), shift(cols, unit.x)]
+        b = again[:, shift(rows, across.y), shift(cols, across.x)]
+        largest, compared = max(largest, float(np.abs(a - b).max())), compared + a[..., 0].size
+    return {"max_difference": largest, "pixel_dates": compared, "blocks": [list(plan.block), list(half)]}
+
+
+def overlap(a: slice, b: slice, size: int) -> slice:
+    """Common part of two slices, inside the grid."""
+    return slice(max(a.start, b.start), min(a.stop, b.stop, size))
+
+
+def shift(part: slice, block: slice) -> slice:
+    """A part of the grid, counted from a block's first pixel."""
+    return slice(part.start - block.start, part.stop - block.start)

@@ -72,7 +72,8 @@ def _zarr_store(path: Path) -> Description:
     if kind == "cube":
         info["modalities"] = _modalities(path, complete=complete)
     else:
-        info |= {k.removeprefix("eomm:"): v for k, v in attributes.items() if k not in ROOT_KEYS}
+        hidden = (*ROOT_KEYS, "eomm:windows", "zarr_conventions")
+        info |= {k.removeprefix("eomm:"): v for k, v in attributes.items() if k not in hidden}
         info |= _embedding(path)
     return info | {"provenance": provenance}
 
@@ -140,7 +141,8 @@ def _embedding(path: Path) -> Description:
         info["dates"] = [str(to_date(int(days.min()))), str(to_date(int(days.max())))]
     if "valid" in arrays and arrays["valid"].ndim == 3 and arrays["valid"].size:
         valid = arrays["valid"]
-        total = sum(int(np.count_nonzero(np.asarray(valid[t]))) for t in range(valid.shape[0]))
+        step = valid.chunks[0]
+        total = sum(int(np.count_nonzero(np.asarray(valid[t : t + step]))) for t in range(0, valid.shape[0], step))
         info["valid_fraction"] = round(total / valid.size, 4)
     return info
 

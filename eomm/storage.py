@@ -23,11 +23,8 @@ def new_directory(path: Path | str, *, overwrite: bool = False) -> Iterator[Path
         UsageError: `path` exists and `overwrite` is false, or is not a store of ours; or the disk is full.
     """
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path}: already exists; choose another path, or say --overwrite to replace it")
-    if path.exists() and not is_ours(path):
-        raise UsageError(f"{path}: already exists and was not made by eomm, so it is not replaced; choose another path")
-    partial = path.with_name(path.name + ".partial")
+    check_free(path, overwrite=overwrite)
+    partial = partial_of(path)
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
@@ -38,6 +35,24 @@ def new_directory(path: Path | str, *, overwrite: bool = False) -> Iterator[Path
         if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT):
             raise disk_full(path) from e
         raise
+    put_in_place(partial, path)
+
+
+def check_free(path: Path, *, overwrite: bool) -> None:
+    """Raise UsageError where `path` exists, unless `overwrite` and it is a store of ours."""
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path}: already exists; choose another path, or say --overwrite to replace it")
+    if path.exists() and not is_ours(path):
+        raise UsageError(f"{path}: already exists and was not made by eomm, so it is not replaced; choose another path")
+
+
+def partial_of(path: Path) -> Path:
+    """Where a store is made before it is `path`."""
+    return path.with_name(path.name + ".partial")
+
+
+def put_in_place(partial: Path, path: Path) -> None:
+    """Rename a complete store to `path`; a directory that is there makes way first."""
     if path.exists():
         old = path.with_name(path.name + ".replaced")
         shutil.rmtree(old, ignore_errors=True)
@@ -60,6 +75,11 @@ def is_ours(path: Path) -> bool:
 def disk_full(path: Path) -> UsageError:
     """The error to raise where writing `path` met a full disk."""
     return UsageError(f"{path}: the disk is full; nothing unfinished was kept. Free some space and run again")
+
+
+def disk_full_at(partial: Path) -> UsageError:
+    """The same where what is finished of a store stays in `partial`."""
+    return UsageError(f"{partial}: the disk is full; what is finished stays. Free some space and run again")
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -176,7 +176,7 @@ def test_any_subset_embeds_and_each_modality_tells(world, fused):
     model, cube = load_model(fused, code=["soil_encoder"]), open_cube(world / "c.zarr")
     found = {}
     for names in [c for n in (1, 2) for c in combinations(("s2", "soil"), n)]:
-        out = embed(model, cube, world / ("-".join(names) + ".out"), modalities=names)
+        out = embed(model, cube, world / ("-".join(names) + ".out"), modalities=names, dtype="float32")
         found[names] = open_embedding(out).load()
         assert np.isfinite(found[names].embedding.values).all() and found[names].valid.values.any()
     both, s2, soil = (found[n].embedding.values for n in (("s2", "soil"), ("s2",), ("soil",)))

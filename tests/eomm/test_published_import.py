@@ -182,7 +182,7 @@ def test_published_import_embeds_a_cube(fixture, tmp_path, capsys):
     described = json.loads(capsys.readouterr().out)
     assert described["parameters"] == 3_712_061 and described["info"]["other_contracts"] == ["s1"]
     cube = make_cube(tmp_path / "c.zarr", SENTINEL1_SIGMA0)
-    result = open_embedding(embed(out, cube, tmp_path / "e.zarr")).load()
+    result = open_embedding(embed(out, cube, tmp_path / "e.zarr", dtype="float32")).load()
     assert result.sizes == {"time": 2, "y": 4, "x": 4, "embedding": 2}
     assert np.isfinite(result["embedding"]).all() and float(result["embedding"].where(result["valid"]).min()) > 0
 
@@ -201,7 +201,7 @@ def test_published_import_predicts_hidden_targets(imported, tmp_path):
 def test_published_import_refuses_sigma0_unless_told(imported, fixture, tmp_path):
     cube = make_cube(tmp_path / "c.zarr", SENTINEL1_SIGMA0)
     with pytest.raises(ContractError, match="calibration: found 'sigma0', expected 'rtc_gamma0'"):
-        embed(imported, cube, tmp_path / "e.zarr")
+        embed(imported, cube, tmp_path / "e.zarr", dtype="float32")
     with pytest.raises(UsageError, match="not the release's"):
         bad = dataclasses.replace(SENTINEL1, bands=SENTINEL1.bands[::-1])
         import_published(fixture / "weights.safetensors", tmp_path / "m", contracts=[bad])

@@ -46,7 +46,7 @@ def made(tmp_path_factory):
     work = tmp_path_factory.mktemp("report")
     cube = make_cube(work / "cube.zarr", site=HOSTILE, simulated=True, clouds=0.1)
     model = make_model(("s2", "s1"), fused=True)
-    embed(model, cube, work / "embedding.zarr")
+    embed(model, cube, work / "embedding.zarr", dtype="float32")
     evaluation = evaluate(model, cube, dates=TEST_DAYS, gaps=(0, 20))
     runs = []
     for name in ("s2", "fusion"):
