@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from datetime import date
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from data_prep.build_cube import Source, build_cube
 from data_prep.build_patches import build_patches
@@ -22,6 +24,9 @@ from eomm.model import Model, build_parts
 from eomm.models.fusion import Fusion
 
 Result = dict[str, Any]
+# Made up, as the parameters are; what it takes to write int8 and expected errors does not depend on it.
+ERROR = {"unit": "reflectance", "step": 1e-4, "weights": [0.0, 1.0, 0.5, -0.5], "score": [0, 9], "mean": [0.01, 0.05]}
+CALIBRATION = {"error": ERROR}
 YEAR = (date(2020, 1, 1), date(2020, 12, 31))
 
 
@@ -61,19 +66,48 @@ def default_model() -> Model:
         fusion=fusion,
         params=params,
         parts=parts,
-        info={"random_parameters": True},
+        info={"random_parameters": True, "calibration": CALIBRATION | {"scale": [4 / 127] * fusion.dim}},
     )
 
 
 def machine() -> Result:
-    """What a rate depends on besides the code."""
+    """What a rate depends on besides the code; `load` is that of the last minute, this benchmark included."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux alone: the cores this process may use
     device = jax.devices()[0]
     return {
         "device": f"{device.platform}: {device.device_kind}",
         "cores": len(affinity(0)) if affinity else os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
         "jax": jax.__version__,
     }
+
+
+def best_seconds(act: Callable[[], object], state: Callable[[], Any], times: int, repeats: int) -> float:
+    """Seconds that `times` actions take, the least of several repeats, counted until `state()` is there."""
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        for _ in range(times):
+            act()
+        jax.block_until_ready(state())
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def matmul_flops(dtype: str, *, repeats: int = 3) -> float:
+    """Operations per second of a large square matrix product on one device: the peak that a program can reach."""
+    cpu = jax.devices()[0].platform == "cpu"
+    size, times = (2048, 2) if cpu else (8192, 20)
+    square = jnp.ones((size, size), dtype)
+    product = jax.jit(lambda a, b: a @ b)
+    found = product(square, square)
+
+    def act() -> None:
+        nonlocal found
+        found = product(square, square)
+
+    jax.block_until_ready(found)
+    return 2 * size**3 * times / best_seconds(act, lambda: found, times, repeats)
 
 
 def describe_model(size: Any, dim: int) -> str:

@@ -1,6 +1,8 @@
 import json
 
+import jax
 import pytest
+from ml_collections import ConfigDict
 
 from benchmarks import common, embed, train
 
@@ -19,7 +21,28 @@ def test_training_is_timed_beside_the_pipeline_alone():
     pixels = 18 * 18 * result["target_acquisitions_per_record"]
     assert 0 < result["targets_per_second"] <= result["records_per_second"] * pixels
     assert result["pipeline_alone_records_per_second"] > 0 and result["dtype"] == "float32"
+    reached, possible = result["gigaflops_per_second"], result["matmul_gigaflops_per_second"]
+    assert reached > 0 and result["share_of_matmul"] == pytest.approx(reached / possible)
+    assert not any("largest_batch" in name for name in result)  # memory is the accelerator's question
     assert "size tiny, dimension 16" in result["model"]
+
+
+def test_the_largest_batch_is_the_last_that_fits(monkeypatch):
+    config = ConfigDict({"data": {"batch_size": 2}, "encoder": {"dtype": "float32"}, "decoder": {"dtype": "float32"}})
+    tried = []
+
+    def measure(config, *_, **__):
+        size, dtype = config.data.batch_size, config.encoder.dtype
+        tried.append((size, dtype, config.decoder.dtype))
+        if size > 8:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+        return {"records_per_second": {2: 10.0, 4: 30.0, 8: 20.0}[size]}
+
+    monkeypatch.setattr(train, "measure_step", measure)
+    monkeypatch.setattr(train, "read", lambda *_: (b for b in [{}]))
+    found = train.largest_batch(config, None, "bfloat16", steps=1, repeats=1)
+    assert found == {"records_per_second": 30.0, "best_batch": 4, "largest_batch": 8}
+    assert tried[-1] == (16, "bfloat16", "bfloat16") and config.encoder.dtype == "float32"
 
 
 def test_results_are_one_json_object_on_standard_output_and_chatter_goes_elsewhere(capsys):
