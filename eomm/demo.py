@@ -23,7 +23,13 @@ YEARS = (date(2020, 1, 1), date(2021, 12, 31))
 STEPS = {"s2": 100, "s1": 30, "fusion": 30}  # enough to see it learn, not to learn well
 MARKER = "demo.json"  # by which a demo knows its own folder
 GAPS = (0, 30, 60)  # days hidden on both sides of a scored target
-SMALL = ["log_every=10", "save_every=1000", "validate_every=1000", "optimiser.warmup_steps=10"]
+SMALL = [
+    "log_every=10",
+    "save_every=1000",
+    "validate_every=1000",
+    "calibrate_records=8",
+    "optimiser.warmup_steps=10",
+]
 
 
 def run_demo(out: Path | str, *, seed: int = 0, overwrite: bool = False) -> dict[str, Any]:

@@ -186,7 +186,7 @@ def make_plan(
         raise UsageError(f"the model has encoders for {', '.join(used)} and no fusion head; choose one modality")
     if block < 1:
         raise UsageError(f"block is {block}; expected at least 1 pixel")
-    check_length(model, length)
+    model.check_length(length)
     check_dtype(model, dtype)
     reference = REFERENCE if model.fusion and REFERENCE in model.encoders else used[0]
     lead = cube[reference]
@@ -235,12 +235,6 @@ def make_plan(
             )
         found = plan(max(found.block) - TILE)
     return found
-
-
-def check_length(model: Model, length: int | None) -> None:
-    """Raise UsageError unless the model's vectors have `length` leading numbers."""
-    if length is not None and not 1 <= length <= model.dim:
-        raise UsageError(f"length is {length}; the model's vectors have {model.dim} numbers")
 
 
 def check_dtype(model: Model, dtype: str) -> None:

@@ -60,6 +60,11 @@ class Model:
         """Length of the embedding that the model gives."""
         return self.fusion.dim if self.fusion else next(iter(self.encoders.values())).dim
 
+    def check_length(self, length: int | None) -> None:
+        """Raise UsageError unless the embedding has `length` leading numbers."""
+        if length is not None and not 1 <= length <= self.dim:
+            raise UsageError(f"length is {length}; the model's vectors have {self.dim} numbers")
+
     def macs(self) -> dict[str, int]:
         """Multiply-adds per pixel-date of every part that can count them."""
         parts = {**self.encoders, **({"fusion": self.fusion} if self.fusion else {})}

@@ -178,7 +178,6 @@ def make_queries(
     index: Int32[Array, "b n j"],
     dy: Int32[Array, "b n j"],
     dx: Int32[Array, "b n j"],
-    target_day: Int32[Array, "b n"] | None = None,
 ) -> dict[str, Array]:
     """The decoder's queries for acquisitions `index` of `batch`; see `Decoder.decode`."""
 
@@ -186,7 +185,7 @@ def make_queries(
         return jax.vmap(lambda x, i: x[i])(batch[name], index)
 
     day, orbit = at("day"), at("orbit")
-    home = jnp.take_along_axis(batch["day"], targets, axis=1) if target_day is None else target_day
+    home = jnp.take_along_axis(batch["day"], targets, axis=1)
     target_orbit = jnp.take_along_axis(batch["orbit"], targets, axis=1)[..., None]
     same = ((orbit == target_orbit) & (orbit != 0)).astype(jnp.float32)
     known = {"direction": at("direction").astype(jnp.float32), "incidence": at("incidence")}

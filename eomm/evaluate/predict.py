@@ -1,7 +1,4 @@
-"""What a model predicts for hidden targets in one block of a cube.
-
-Knows encoders only by their interface; of decoders also the published one, which needs the days of a whole window.
-"""
+"""What a model predicts for hidden targets in one block of a cube. Knows networks only by their interfaces."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,15 +11,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float32, Int
 
 from eomm.cube import Cube
-from eomm.errors import UsageError
 from eomm.model import Model
 from eomm.models import interface
-from eomm.models.decoder import Decoder
+from eomm.models.decoder import META, Decoder
 from eomm.models.interface import FusionHead
-from eomm.models.published import PublishedDecoder
-from eomm.objective import make_queries, nearest_acquisition
+from eomm.objective import nearest_acquisition
 
-META = ("orbit", "direction", "incidence")
 Batch = dict[str, np.ndarray]  # the fields of a record with a batch axis of one; all usable acquisitions
 
 
@@ -73,15 +67,9 @@ def _fuse(fusion: FusionHead, params: Any, embeddings: Any, present: Any, offset
     return fusion.fuse(params, embeddings, present, offset_days)
 
 
-@partial(jax.jit, static_argnums=0)
-def _decode(decoder: Decoder, params: Any, z: Array, queries: Mapping[str, Array]) -> Array:
-    decoded = decoder.decode(params, z, queries)[:, :, 0]
-    return decoded * decoder.modality.spreads + decoder.modality.centres
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _decode_published(encoder: Any, decoder: PublishedDecoder, params: Any, z: Array, *window: Any) -> Array:
-    return decoder.decode_targets(params, z, encoder.window_days(*window))
+@partial(jax.jit, static_argnums=(0, 6))
+def _decode(decoder: Decoder, params: Any, z: Array, meta: Any, targets: Array, hidden: Array, frames: Any) -> Array:
+    return decoder.decode_targets(params, z, meta, targets, hidden, frames)
 
 
 class Predictor:
@@ -91,8 +79,7 @@ class Predictor:
     """
 
     def __init__(self, model: Model, reference: str, *, length: int | None = None):
-        if length is not None and not 1 <= length <= model.dim:
-            raise UsageError(f"length is {length}; the model's vectors have {model.dim} numbers")
+        model.check_length(length)
         self.model, self.reference = model, reference
         self.length = length or model.dim
         self.methods = ["encoder"] + (["fused", "fused_alone"] if model.fusion else [])
@@ -178,17 +165,10 @@ class Predictor:
         self, z: Array, seen: Seen, targets: Int[np.ndarray, " n"], hidden: Bool[np.ndarray, "n t"]
     ) -> Float32[np.ndarray, "n p c"]:
         """Physical values at the targets from embeddings of the reference encoder, or projected to them."""
-        index = jnp.asarray(targets, jnp.int32)[None]
-        decoder, params = self.model.decoders[self.reference], self.model.params[self.reference]
-        if isinstance(decoder, PublishedDecoder):  # it decodes windows: it must know their days
-            encoder, window = self.model.encoders[self.reference], (seen.batch["day"], index, hidden[None])
-            values = np.asarray(_decode_published(encoder, decoder, params, z, *window))
-            return values.reshape(len(targets), -1, values.shape[-1])
-        at = index[..., None]
-        queries = make_queries(
-            {k: jnp.asarray(seen.batch[k]) for k in ("day", *META)}, index, at, jnp.zeros_like(at), jnp.zeros_like(at)
-        )
-        values = np.asarray(_decode(decoder, params["decoder"], z, queries))
+        name, index = self.reference, jnp.asarray(targets, jnp.int32)[None]
+        meta, frames = {k: jnp.asarray(seen.batch[k]) for k in ("day", *META)}, self.model.encoders[name].frames
+        of = (self.model.decoders[name], self.model.params[name])
+        values = np.asarray(_decode(*of, z, meta, index, hidden[None], frames))
         return values.reshape(len(targets), -1, values.shape[-1])
 
     def fuse(self, z: Array, others: Mapping[str, Other], *, alone: bool = False) -> Array:

@@ -9,14 +9,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int32
 
 from eomm.errors import UsageError
 from eomm.modalities import Modality
-from eomm.models.interface import Params
+from eomm.models.interface import Meta, Params
 
 Queries = Mapping[str, Array]  # each [b, n, j]
 QUERY_FIELDS = ("days", "day", "dy", "dx", "same_orbit", "direction", "incidence")
+META = ("orbit", "direction", "incidence")
 YEAR = 365.2425
 
 
@@ -56,6 +57,32 @@ class Decoder:
                 `same_orbit` as the target's (0 or 1), `direction` and `incidence` as in `CubeGroup.meta`.
         """
         return cast(Array, self._network.apply({"params": params}, embedding, query_features(queries)))
+
+    def decode_targets(
+        self,
+        params: Mapping[str, Params],
+        embedding: Float[Array, "b n y x d"],
+        meta: Meta,
+        targets: Int32[Array, "b n"],
+        hidden: Bool[Array, "b n t"],
+        frames: tuple[int, int],
+    ) -> Float[Array, "b n y x c"]:
+        """Physical values of the targets themselves.
+
+        Args:
+            params: of the modality, {"encoder": …, "decoder": …}.
+            embedding: of the targets.
+            meta: of all acquisitions: `day` and what encoders may know of them.
+            targets: indices into the time axis.
+            hidden: acquisitions that each target did not see; only decoders of whole windows need it.
+            frames: of the encoder, likewise.
+        """
+        at = {k: jnp.take_along_axis(meta[k], targets, axis=1)[..., None] for k in ("day", *META)}
+        zero = jnp.zeros(at["day"].shape, jnp.int32)
+        same = (at.pop("orbit") != 0).astype(jnp.float32)
+        queries = {"days": zero, "dy": zero, "dx": zero, "same_orbit": same, **at}
+        decoded = self.decode(params["decoder"], embedding, queries)[:, :, 0]
+        return decoded * self.modality.spreads + self.modality.centres
 
     @property
     def _network(self) -> "DecoderNetwork":

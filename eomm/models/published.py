@@ -155,13 +155,6 @@ class PublishedEncoder:
 
         return cast(Array, jax.lax.map(sample, (dict(features), mask, targets, day)))
 
-    def window_days(
-        self, day: Int32[Array, "b t"], targets: Int32[Array, "b n"], hidden: Bool[Array, "b n t"] | None = None
-    ) -> Int32[Array, "b n 11"]:
-        """Days since its first acquisition of each target's window, which the decoder needs; arguments of `embed`."""
-        mask = window_mask(targets, no_hidden(targets, day.shape[1]) if hidden is None else hidden, self.frames)
-        return jax.vmap(window_places)(mask, targets, day)[2]
-
     def macs(self, encoded: int = PLACES) -> int:
         """Multiply-adds per pixel-date, counted from the layers' shapes.
 
@@ -278,15 +271,19 @@ class PublishedDecoder:
         return y.reshape(-1, PLACES, *y.shape[1:])
 
     def decode_targets(
-        self, params: Mapping[str, Params], embedding: Float[Array, "b n y x d"], days: Int32[Array, "b n 11"]
+        self,
+        params: Mapping[str, Params],
+        embedding: Float[Array, "b n y x d"],
+        meta: Meta,
+        targets: Int32[Array, "b n"],
+        hidden: Bool[Array, "b n t"],
+        frames: tuple[int, int],
     ) -> Float[Array, "b n y x c"]:
         """Physical values of the targets alone: what `reconstruct` gives at the centre of each window.
 
-        Args:
-            params: of the modality, {"encoder": …, "decoder": …}.
-            embedding: of the targets.
-            days: `PublishedEncoder.window_days`.
+        Arguments as of `eomm.models.decoder.Decoder.decode_targets`.
         """
+        days = jax.vmap(window_places)(window_mask(targets, hidden, frames), targets, meta["day"])[2]
         own, series = params["decoder"], params["encoder"]["series"]
         flat = embedding.reshape(-1, self.dim)
         every_pixel = jnp.broadcast_to(days[:, :, None, None], (*embedding.shape[:-1], PLACES)).reshape(-1, PLACES)

@@ -46,7 +46,8 @@ def test_a_calibrated_model_embeds_to_int8_with_little_loss_and_an_expected_erro
     mean, error = calibration["error"]["mean"], ds["expected_error"]
     assert min(mean) - 1e-4 <= float(error.min()) <= float(error.max()) <= max(mean) + 1e-4
     exact = open_embedding(embed(found, cube, tmp_path / "f.zarr", dtype="float32"))
-    assert np.abs(exact["embedding"] - ds["embedding"]).max() < max(calibration["scale"]) * 20
+    difference = np.abs(exact["embedding"].values - ds["embedding"].values)
+    assert np.quantile(difference, 0.99) <= 0.5001 * max(calibration["scale"])  # a few are clipped
 
 
 def test_expected_errors_rise_with_distance_and_hold_on_other_targets():

@@ -9,7 +9,7 @@ import pytest
 
 from eomm.errors import UsageError
 from eomm.modalities import SENTINEL1, SENTINEL2
-from eomm.models.interface import Encoder, crop
+from eomm.models.interface import Encoder, crop, window_mask
 from eomm.models.published import build_decoder, build_encoder, fill
 from eomm.models.published_dense import window_places
 
@@ -161,9 +161,10 @@ def test_targets_are_decoded_as_the_centre_of_whole_windows(params, group):
     hidden[0, 1, 3:6] = True
     targets, day = np.array([[0, 4, 8]], np.int32), jnp.asarray(group["day"])
     z = jnp.asarray(np.random.default_rng(2).random((1, 3, 1, 2, 2), np.float32))
-    days = ENCODER.window_days(day, targets, hidden)
+    days = jax.vmap(window_places)(window_mask(targets, jnp.asarray(hidden), ENCODER.frames), targets, day)[2]
     assert days.shape == (1, 3, 11) and days[0, 1, 4] == group["day"][0, 2] - group["day"][0, 0]
-    found = jax.jit(decoder.decode_targets)(both, z, days)
+    decode = jax.jit(decoder.decode_targets, static_argnums=5)
+    found = decode(both, z, {"day": day}, targets, hidden, ENCODER.frames)
     whole = jax.jit(decoder.reconstruct)(both, z.reshape(6, 2), jnp.repeat(days[0], 2, axis=0))
     np.testing.assert_allclose(found.reshape(6, 2), whole[:, 5, 7, 7] * 35 - 30, rtol=0, atol=1e-4)
 
