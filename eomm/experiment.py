@@ -1,12 +1,14 @@
 """One experiment from its configuration to a model directory: records, stage, training, `workdir/model`."""
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
+from eomm.calibration import MINIMUM, calibrate
 from eomm.errors import UsageError
 from eomm.model import save_model
 from eomm.patches import open_records
@@ -49,5 +51,9 @@ def run_experiment(config: ConfigDict, workdir: Path | str) -> Path:
     path = workdir / "model"
     written = read_json(path / "model.json")["hash"] if (path / "model.json").exists() else None
     if jax.process_index() == 0 and written != model.hash:
+        count = min(config.get("calibrate_records", 0), records.count("train"))
+        if count >= MINIMUM:
+            print(f"{workdir}: calibrating on {count} records", file=sys.stderr, flush=True)
+            model = calibrate(model, records, count=count, seed=config.seed)
         save_model(model, path, overwrite=True)  # of the same run, at an earlier step: train refuses any other
     return path

@@ -16,6 +16,7 @@ def base() -> ConfigDict:
     config.log_every = 50
     config.save_every = 500
     config.validate_every = 500
+    config.calibrate_records = 32  # on which int8 scales and expected errors are measured at the end; 0: not at all
     return config
 
 

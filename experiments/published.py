@@ -21,6 +21,7 @@ def base() -> ConfigDict:
     steps = config.get_ref("steps")
     config.validate_every = steps // 40 + 1
     config.validate_batches = 8
+    config.calibrate_records = 0  # takes long; `eomm calibrate --count 3` does it where int8 is wanted
     config.optimiser = ConfigDict(
         {
             "learning_rate": 1e-4,
