@@ -17,6 +17,7 @@ from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from eomm.errors import DataError
 from eomm.modalities import Modality, check_contract
+from eomm.paths import local_path
 from eomm.storage import read_json, write_json
 
 VERSION = "1.0.0"
@@ -142,13 +143,17 @@ class RecordSet:
         """Encodes and decodes this set's records."""
         return Codec(self.shapes)
 
-    def files(self, split: str) -> list[Path]:
-        """Shards of a split, in order. Raises DataError when the split or a shard is missing or has another size."""
+    def files(self, split: str, *, check: bool = True) -> list[Path]:
+        """Shards of a split, in order.
+
+        Raises:
+            DataError: there is no such split; or, with `check`, a shard is missing or has another size.
+        """
         found = [f for f in self.manifest["files"] if f["split"] == split]
         if not found:
             splits = sorted({f["split"] for f in self.manifest["files"]})
             raise DataError(f"{self.path}: has no split {split!r}; it has {', '.join(splits)}")
-        for f in found:
+        for f in found if check else ():
             file = self.path / f["name"]
             if not file.exists() or file.stat().st_size != f["bytes"]:
                 size = f"{file.stat().st_size} bytes" if file.exists() else "missing"
@@ -173,8 +178,9 @@ def open_records(path: Path | str, expect: Mapping[str, Modality] | None = None)
     Raises:
         DataError: missing, unfinished or damaged.
         ContractError: a modality follows another contract than `expect` says.
+        UsageError: `path` is in a bucket.
     """
-    path = Path(path)
+    path = local_path(path, "ArrayRecord reads records by their position in files")
     manifest = read_json(path / "manifest.json")
     if manifest.get("eomm:kind") != "records" or not manifest.get("eomm:complete"):
         raise DataError(f"{path}: not a finished eomm record set; cut the records again")

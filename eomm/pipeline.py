@@ -6,7 +6,9 @@ batch k holds the same records in the same rows on 1, 2 or 4 hosts, and the posi
 
 import bisect
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import grain
 import numpy as np
@@ -16,6 +18,7 @@ from eomm.errors import DataError, UsageError
 from eomm.patches import Codec, Patch, PatchShape, RecordSet
 
 Batch = dict[str, dict[str, np.ndarray]]  # {modality: {field: [b, ...]}}
+Skip = Callable[[DataError], None]  # told of a record that cannot be read and is left out
 
 
 class RecordSource:
@@ -25,16 +28,19 @@ class RecordSource:
         records: an opened record set.
         split: which of its splits.
         modalities: names; all of the set where None.
+        check_files: whether every shard must be there and whole; otherwise reading its records tells.
 
     Raises:
         DataError: the split or a shard is missing; on reading, a record is damaged.
         UsageError: the set has no such modality.
     """
 
-    def __init__(self, records: RecordSet, *, split: str, modalities: Sequence[str] | None = None):
+    def __init__(
+        self, records: RecordSet, *, split: str, modalities: Sequence[str] | None = None, check_files: bool = True
+    ):
         self.shapes = _shapes(records, modalities)
         self._codec = Codec(self.shapes)  # fields of other modalities are skipped while decoding
-        self._files = records.files(split)
+        self._files = records.files(split, check=check_files)
         counts = {records.path / f["name"]: f["records"] for f in records.manifest["files"]}
         self._ends = list(itertools.accumulate(counts[f] for f in self._files))
         # With explicit counts no shard is opened before it is read, and a shard whose index is damaged, which
@@ -48,13 +54,17 @@ class RecordSource:
     def __getitem__(self, index: int) -> Patch:
         try:
             return self._codec.decode(self._raw[index])
-        except (RuntimeError, ValueError, KeyError, DecodeError) as e:
-            shard = bisect.bisect_right(self._ends, index)
-            row = index - (self._ends[shard - 1] if shard else 0)
+        except (RuntimeError, ValueError, KeyError, OSError, DecodeError) as e:
+            shard, row = self.locate(index)
             raise DataError(
-                f"{self._files[shard]}: record {row} cannot be read ({str(e)[:200]}); the shard is damaged, "
+                f"{shard}: record {row} cannot be read ({str(e)[:200]}); the shard is damaged or missing, "
                 "copy it again or cut the records again"
             ) from e
+
+    def locate(self, index: int) -> tuple[Path, int]:
+        """Shard of a record, and its row there."""
+        shard = bisect.bisect_right(self._ends, index)
+        return self._files[shard], index - (self._ends[shard - 1] if shard else 0)
 
 
 def batches(
@@ -69,6 +79,7 @@ def batches(
     process_index: int = 0,
     process_count: int = 1,
     threads: int = 2,
+    skip: Skip | None = None,
 ) -> grain.DatasetIterator[Batch]:
     """Iterate over this host's rows of the global batches, `batch_size // process_count` records each.
 
@@ -88,31 +99,64 @@ def batches(
         process_index: this host.
         process_count: number of hosts.
         threads: that read and decode, each a batch at a time; 0 reads in the caller's thread.
+        skip: where given, a record that cannot be read is replaced by an empty one and `skip` is told why, from any
+            thread and as far ahead as batches are read.
 
     Raises:
-        DataError: the split is empty or missing; while iterating, a record is damaged.
+        DataError: the split is empty or missing; while iterating without `skip`, a record is damaged.
         UsageError: the set lacks a modality, or the batch cannot be divided among the hosts.
     """
     if batch_size < 1 or batch_size % process_count:
         raise UsageError(f"batch_size {batch_size} cannot be divided among {process_count} hosts; choose a multiple")
-    source = RecordSource(records, split=split, modalities=modalities)
+    source = RecordSource(records, split=split, modalities=modalities, check_files=skip is None)
     if not len(source):
         raise DataError(f"{records.path}: split {split!r} has no records; cut more patches or choose another split")
     local = batch_size // process_count
     rows = slice(process_index * local, (process_index + 1) * local)
 
-    def read(indices: np.ndarray) -> Batch:
-        return stack([source[int(i)] for i in indices[rows]], source.shapes, count=local)
+    def one(index: int) -> Patch | None:
+        try:
+            return source[index]
+        except DataError as e:
+            if skip is None:
+                raise
+            skip(e)
+            return None
 
-    order = grain.MapDataset.range(len(source)).seed(seed)
-    if shuffle:
-        order = order.shuffle()
-    if repeat:
-        order = order.repeat()  # each epoch is shuffled anew
+    def read(indices: np.ndarray) -> Batch:
+        return stack([one(int(i)) for i in indices[rows]], source.shapes, count=local)
+
+    order = _order(len(source), seed=seed, shuffle=shuffle, repeat=repeat)
     # A prefetched element is a whole batch, so the buffer is kept short: `threads` batches ahead.
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
     dataset = order.batch(batch_size, drop_remainder=repeat).map(read).to_iter_dataset(options)
     return dataset.__iter__()
+
+
+def batch_records(records: RecordSet, *, split: str, batch_size: int, seed: int, number: int) -> list[dict[str, Any]]:
+    """The record in each row of global batch `number` (from 0) of `batches`: shard, record, site, row, col.
+
+    One that cannot be read has an `error` instead of a site.
+    """
+    source = RecordSource(records, split=split, modalities=(), check_files=False)
+    order = _order(len(source), seed=seed, shuffle=True, repeat=True).batch(batch_size, drop_remainder=True)
+    found = []
+    for index in order[number]:
+        shard, row = source.locate(int(index))
+        entry: dict[str, Any] = {"shard": shard.name, "record": row}
+        try:
+            entry |= source[int(index)]
+        except DataError as e:
+            entry["error"] = str(e)
+        found.append(entry)
+    return found
+
+
+def _order(count: int, *, seed: int, shuffle: bool, repeat: bool) -> grain.MapDataset[int]:
+    order = grain.MapDataset.range(count).seed(seed)
+    if shuffle:
+        order = order.shuffle()
+    return order.repeat() if repeat else order  # each epoch is shuffled anew
 
 
 def count_batches(records: RecordSet, *, split: str, batch_size: int) -> int:
@@ -120,13 +164,14 @@ def count_batches(records: RecordSet, *, split: str, batch_size: int) -> int:
     return -(-records.count(split) // batch_size)
 
 
-def stack(patches: Sequence[Patch], shapes: dict[str, PatchShape], *, count: int) -> Batch:
-    """Patches to a batch of `count` rows; rows beyond the patches are empty (all fields 0)."""
+def stack(patches: Sequence[Patch | None], shapes: dict[str, PatchShape], *, count: int) -> Batch:
+    """Patches to a batch of `count` rows; rows beyond the patches, and None, are empty (all fields 0)."""
 
     def column(name: str, field: str, dims: tuple[int, ...], dtype: type) -> np.ndarray:
         array: np.ndarray = np.zeros((count, *dims), dtype)
         for row, patch in enumerate(patches):
-            array[row] = patch[name][field]
+            if patch is not None:
+                array[row] = patch[name][field]
         return array
 
     return {
@@ -141,4 +186,4 @@ def _shapes(records: RecordSet, modalities: Sequence[str] | None) -> dict[str, P
         raise UsageError(
             f"{records.path}: has no modality {', '.join(map(repr, unknown))}; it has {', '.join(records.shapes)}"
         )
-    return {m: records.shapes[m] for m in modalities or records.shapes}
+    return {m: records.shapes[m] for m in (records.shapes if modalities is None else modalities)}
