@@ -24,16 +24,19 @@ class Checkpoints:
 
     Args:
         directory: made when missing.
-        keep: how many of the latest checkpoints stay.
+        keep: how many of the latest checkpoints stay; the one with the least `value` stays besides.
     """
 
     def __init__(self, directory: Path, *, keep: int):
         self.directory = directory
+        best = _policies.BestN(  # it keeps the last in order
+            n=1, get_metric_fn=lambda m: m["value"], reverse=True, keep_checkpoints_without_metrics=False
+        )
         self._orbax = ocp.training.Checkpointer(
             directory.resolve(),
             # The loop decides when to save; Orbax by default saves whenever it is idle and keeps everything.
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
-            preservation_policy=_policies.LatestN(keep),
+            preservation_policy=_policies.AnyPreservationPolicy([_policies.LatestN(keep), best]),
             cleanup_tmp_directories=True,
         )
 
@@ -46,7 +49,7 @@ class Checkpoints:
                     return checkpoint.step, dict(found)
         return None
 
-    def save(self, step: int, state: Any, *, metadata: Mapping[str, Any]) -> None:
+    def save(self, step: int, state: Any, *, metadata: Mapping[str, Any], value: float | None = None) -> None:
         """Start saving; arrays are copied before this returns, so that the next step may overwrite (donate) them.
 
         Waits for the previous save first.
@@ -55,14 +58,20 @@ class Checkpoints:
             step: number of the checkpoint; one of this number is replaced.
             state: a tree of arrays.
             metadata: JSON types; the data position and what makes two runs the same.
+            value: less is better; the least of all is kept.
 
         Raises:
             UsageError: the disk is full (of this save or of the previous one); earlier checkpoints are intact.
         """
         self.wait()  # Orbax 0.12.8 would delete under the hands of a save of the same step
-        with _naming_full_disks(self.directory):
+        with naming_full_disks(self.directory):
             self._orbax.save_checkpointables_async(
-                step, {"state": state}, force=True, overwrite=True, custom_metadata=dict(metadata)
+                step,
+                {"state": state},
+                force=True,
+                overwrite=True,
+                metrics=None if value is None else {"value": value},
+                custom_metadata=dict(metadata),
             )
 
     def restore(self, step: int, abstract: Any) -> Any:
@@ -81,20 +90,20 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Return when the last save is on disk. Raises UsageError when the disk is full."""
-        with _naming_full_disks(self.directory):
+        with naming_full_disks(self.directory):
             self._orbax.wait()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        with _naming_full_disks(self.directory):
+        with naming_full_disks(self.directory):
             self._orbax.close()
 
 
 @contextmanager
-def _naming_full_disks(directory: Path) -> Iterator[None]:
-    """Turn what Orbax and tensorstore say of a full disk into our error."""
+def naming_full_disks(directory: Path) -> Iterator[None]:
+    """Turn what the system, Orbax and tensorstore say of a full disk into our error (UsageError)."""
     try:
         yield
     except OSError as e:

@@ -41,7 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def use_compilation_cache() -> None:
-    """Let JAX keep compiled programs between runs, in the user's cache directory (or JAX_COMPILATION_CACHE_DIR)."""
+    """Let JAX keep compiled programs between runs, in the user's cache directory (or JAX_COMPILATION_CACHE_DIR).
+
+    Of the processes of one run JAX lets only the first write there.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "eomm" / "xla"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
@@ -136,14 +139,15 @@ def train(a: argparse.Namespace, rest: list[str]) -> dict[str, Any] | None:
 
     from eomm.config import load_config
     from eomm.experiment import run_experiment
-    from eomm.hosts import join
+    from eomm.hosts import EndTogether, join
 
     unknown = [r for r in rest if not r.startswith("--config.")]
     if unknown:
         raise UsageError(f"unknown arguments: {' '.join(unknown)}; values are overridden by --config.KEY=VALUE")
     config = load_config(a.config, rest)
     join(a.coordinator, a.processes, a.process)
-    model = run_experiment(config, a.workdir)
+    with EndTogether():
+        model = run_experiment(config, a.workdir, profile=a.profile)
     return {"model": str(model)} if jax.process_index() == 0 else None
 
 
@@ -336,6 +340,7 @@ def build_parser() -> argparse.ArgumentParser:
     c = command(commands, "train", train, "train one stage; run again to resume", example)
     c.add_argument("--config", required=True, help="an experiment; override its values by --config.KEY=VALUE")
     c.add_argument("--workdir", type=Path, required=True)
+    c.add_argument("--profile", metavar="FIRST:LAST", help="write a trace of these steps to WORKDIR/profile")
     hosts_help = "one of several processes: HOST:PORT of process 0; not needed under Slurm and on Cloud TPUs"
     c.add_argument("--coordinator", metavar="HOST:PORT", help=hosts_help)
     c.add_argument("--processes", type=int, metavar="N", help="how many there are")

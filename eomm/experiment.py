@@ -17,13 +17,14 @@ from eomm.storage import read_json
 from eomm.train import train
 
 
-def run_experiment(config: ConfigDict, workdir: Path | str) -> Path:
+def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | None = None) -> Path:
     """Train what the configuration says and write `workdir/model`; resumes, and does nothing when complete.
 
     Args:
         config: an experiment's configuration; `data.records` names the record set, `data.validation` a split of it
             or nothing.
         workdir: the run's directory.
+        profile: "FIRST:LAST", steps to write a trace of.
 
     Returns:
         The model directory.
@@ -37,16 +38,16 @@ def run_experiment(config: ConfigDict, workdir: Path | str) -> Path:
     records = open_records(config.data.records)
     stage = build_stage(config, records)
     validation = config.data.validation or None
-    params = train(stage, config=config, records=records, workdir=workdir, validation=validation)
+    done = train(stage, config=config, records=records, workdir=workdir, validation=validation, profile=profile)
     info: dict[str, Any] = {
         "stage": stage.name,
-        "steps": config.steps,
+        "steps": done.step,
         "simulated": bool(records.manifest.get("simulated")),
         "sites": sorted({s["site"] for s in records.manifest.get("sources", [])}),
         "records": records.data_hash,
         "split": records.manifest.get("split", {}),
     }
-    model = stage.model(params)
+    model = stage.model(done.params)
     model = dataclasses.replace(model, info={**model.info, **info})
     path = workdir / "model"
     written = read_json(path / "model.json")["hash"] if (path / "model.json").exists() else None

@@ -7,17 +7,20 @@ their part of a checkpoint, so the run directory lies on storage that they share
 import hashlib
 import json
 import os
+import sys
 import time
+import traceback
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from eomm.errors import UsageError
+from eomm.errors import EommError, UsageError
 
 SHARED_WITHIN_S = 20.0  # network file systems show a new file after some seconds
 
@@ -73,7 +76,7 @@ def check_agreement(what: Mapping[str, Any], workdir: Path) -> None:
     if others:
         raise UsageError(
             f"{workdir}: processes {others} run another configuration, other records or other frozen parameters than "
-            "process 0; start all with the same command and the same files"
+            "process 0, or see other checkpoints; start all with the same command and on the same files"
         )
     token = str(multihost_utils.broadcast_one_to_all(np.uint32(time.time_ns() % 2**32)))
     file, until = workdir / f".shared-{token}", time.monotonic() + SHARED_WITHIN_S
@@ -94,3 +97,24 @@ def check_agreement(what: Mapping[str, Any], workdir: Path) -> None:
 def stop_together(step: int) -> bool:
     """Whether all processes end after this step, since SIGTERM came to one of them; every one asks at every step."""
     return jax.process_count() > 1 and bool(multihost_utils.reached_preemption_sync_point(step))
+
+
+class EndTogether:
+    """In its block an error in one of several processes ends that process at once, and thereby all of them.
+
+    Python's own end would wait minutes for the others, and they in their next step for this one. A single process, and
+    one that stops on purpose (SystemExit), end as always.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if kind is None or jax.process_count() == 1 or issubclass(kind, SystemExit):
+            return
+        if issubclass(kind, EommError):
+            print(f"eomm: process {jax.process_index()}: {kind.__name__}: {error}", file=sys.stderr, flush=True)
+        else:
+            traceback.print_exception(kind, error, tb)
+        sys.stderr.flush()
+        os._exit(2)

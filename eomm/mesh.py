@@ -97,11 +97,13 @@ def to_host(tree: Any, whole: NamedSharding) -> Any:
     return jax.device_get(tree)
 
 
-def check_batch_size(batch_size: int, mesh: Mesh) -> None:
-    """Raise UsageError unless a batch divides evenly among the devices."""
-    if batch_size < 1 or batch_size % mesh.size:
+def check_batch_size(batch_size: int, mesh: Mesh, parts: int = 1) -> None:
+    """Raise UsageError unless each of `parts` pieces of a batch (config.accumulate) divides evenly among devices."""
+    if parts < 1 or batch_size < 1 or batch_size % (mesh.size * parts):
+        pieces = f" in each of {parts} pieces (config.accumulate)" if parts != 1 else ""
         raise UsageError(
-            f"batch_size {batch_size} cannot be divided among {mesh.size} devices; choose a multiple of {mesh.size}"
+            f"batch_size {batch_size} cannot be divided among {mesh.size} devices{pieces}; choose a multiple of "
+            f"{mesh.size * max(parts, 1)}"
         )
 
 

@@ -69,21 +69,19 @@ def make_optimiser(options: ConfigDict, steps: int) -> optax.GradientTransformat
 
 @dataclass(frozen=True, kw_only=True)
 class Plateau:
-    """Lower the learning rate, and in the end stop, when a metric of validation no longer falls.
+    """Lower the learning rate when a metric of validation no longer falls; when to stop is best.py.
 
-    As PyTorch's ReduceLROnPlateau; optax's counts updates, not validations, and knows no end.
+    As PyTorch's ReduceLROnPlateau; optax's counts updates, not validations.
 
     Attributes:
         metric: of validation; less is better.
         factor: of the learning rate after each plateau.
         patience: validations without a new best that change nothing; the next one ends the plateau.
-        stop: validations without a new best after which the run ends.
     """
 
     metric: str
     factor: float
     patience: int
-    stop: int
 
     def start(self) -> dict[str, jax.Array]:
         """The state before the first validation: `best`, `stale` validations since, `scale` of the learning rate."""
@@ -101,10 +99,6 @@ class Plateau:
             "scale": jnp.where(ended, scale * self.factor, scale),
         }
 
-    def ends(self, state: Mapping[str, jax.Array]) -> bool:
-        """Whether the run is over."""
-        return int(state["stale"]) >= self.stop
-
 
 def make_plateau(options: ConfigDict) -> Plateau | None:
     """The plateau that a configuration asks for with `schedule="plateau"` and `plateau.*`, or None.
@@ -115,6 +109,6 @@ def make_plateau(options: ConfigDict) -> Plateau | None:
     if options.schedule != "plateau":
         return None
     given, wanted = dict(options.get("plateau", {})), sorted(Plateau.__dataclass_fields__)
-    if sorted(given) != wanted or given["patience"] < 0 or given["stop"] < 1:
-        raise UsageError(f"config.optimiser.plateau is {given}; expected {', '.join(wanted)}, stop 1 or more")
+    if sorted(given) != wanted or given["patience"] < 0:
+        raise UsageError(f"config.optimiser.plateau is {given}; expected {', '.join(wanted)}")
     return Plateau(**given)

@@ -5,6 +5,8 @@ environment.json   a list, one entry per start: step, time, versions, devices, g
 metrics.jsonl      one JSON object per line: {"step": …, "loss": …}; validation's keys begin with "validation/"
 tensorboard/       the same for TensorBoard
 checkpoints/       checkpoint.py
+profile/           a trace, where one was asked for (meter.py)
+bad_step_STEP/     the batch at which a run gave up (dump.py)
 """
 
 import hashlib
@@ -32,18 +34,22 @@ from eomm.storage import read_json, write_json
 
 MAY_CHANGE = (
     r"^(log_every|save_every|validate_every|validate_batches|keep_checkpoints|max_bad_steps|mesh\..*"
-    r"|data\.(records|validation|threads)|encoders)$"
+    r"|data\.(records|validation|threads|on_bad_record)|encoders)$"
 )
 """Configuration that neither the order of the data nor the model depends on; records and encoders are paths, whose
 content is compared instead."""
+
+DEFAULTS = {"accumulate": 1, "remat": False, "best.metric": "", "best.patience": 0}
+"""What a configuration without these values means."""
 
 PACKAGES = ("eomm", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "array-record", "numpy")
 
 
 def identity(config: ConfigDict, records: RecordSet, stage_name: str, frozen: Any) -> dict[str, Any]:
     """What makes two runs the same run, as JSON types."""
-    # On a plateau of validation the model depends on validation.
-    fixed = r"^(validate_|data\.validation$)" if config.optimiser.schedule == "plateau" else "^$"
+    # Where validation moves the learning rate or chooses the parameters, the model depends on it.
+    validated = config.optimiser.schedule == "plateau" or config.get("best", {}).get("metric")
+    fixed = r"^(validate_|data\.validation$)" if validated else "^$"
     values = {k: v for k, v in flatten(config) if re.search(fixed, k) or not re.search(MAY_CHANGE, k)}
     described = {"config": values, "stage": stage_name, "records": records.data_hash, "frozen": tree_hash(frozen)}
     return json.loads(json.dumps(described, default=str))
@@ -51,11 +57,12 @@ def identity(config: ConfigDict, records: RecordSet, stage_name: str, frozen: An
 
 def check_same_run(saved: Mapping[str, Any], current: Mapping[str, Any], workdir: Path) -> None:
     """Raise UsageError that lists every difference between the run in `workdir` and the one asked for."""
+    was, asked = (DEFAULTS | run["config"] for run in (saved, current))
     absent = "absent"
     lines = [
-        f"{key}: it has {saved['config'].get(key, absent)!r}, asked for {current['config'].get(key, absent)!r}"
-        for key in dict.fromkeys([*saved["config"], *current["config"]])
-        if saved["config"].get(key, absent) != current["config"].get(key, absent)
+        f"{key}: it has {was.get(key, absent)!r}, asked for {asked.get(key, absent)!r}"
+        for key in dict.fromkeys([*was, *asked])
+        if was.get(key, absent) != asked.get(key, absent)
     ]
     described = {"stage": "stage", "records": "hash of the record set", "frozen": "hash of the frozen parameters"}
     lines += [

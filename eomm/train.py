@@ -9,8 +9,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -21,11 +23,16 @@ from tqdm import tqdm
 
 from eomm import hosts
 from eomm import mesh as meshes
-from eomm.checkpoint import Checkpoints, abstract_like
-from eomm.errors import EommError, UsageError
+from eomm.best import make_best, metric_of
+from eomm.checkpoint import Checkpoints, abstract_like, naming_full_disks
+from eomm.dump import write_dump
+from eomm.errors import DataError, EommError, UsageError
+from eomm.flops import peak_flops, training_flops
+from eomm.meter import Meter, Profile
 from eomm.optimiser import make_plateau
 from eomm.patches import RecordSet
-from eomm.pipeline import batches
+from eomm.paths import local_path
+from eomm.pipeline import batch_records, batches
 from eomm.rundir import MetricsLog, check_same_run, describe_start, identity
 from eomm.step import make_step, make_validation, means
 
@@ -35,38 +42,62 @@ if TYPE_CHECKING:
 Tree = Any
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What a run ends with.
+
+    Attributes:
+        params: NumPy; of the best validation where `config.best.metric` names one, else the last.
+        step: after which they were these.
+    """
+
+    params: Tree
+    step: int
+
+
 def train(
-    stage: "Stage", *, config: ConfigDict, records: RecordSet, workdir: Path | str, validation: str | None = None
-) -> Tree:
-    """Train a stage and return its parameters (NumPy).
+    stage: "Stage",
+    *,
+    config: ConfigDict,
+    records: RecordSet,
+    workdir: Path | str,
+    validation: str | None = None,
+    profile: str | None = None,
+) -> Trained:
+    """Train a stage and return its parameters.
 
     Called again with the same `workdir` it resumes at the last checkpoint, or, when the run is complete, says so and
-    returns the parameters.
+    returns the parameters. On several hosts every process calls it.
 
     Args:
         stage: what is trained.
         config: seed, steps, data {split, batch_size}, optimiser (optimiser.py), log_every, save_every; optionally
-            data.threads (2), mesh {data, fsdp} and mesh.rules, validate_every, validate_batches (all),
-            keep_checkpoints (2), max_bad_steps (10).
+            accumulate (1, `accumulated`), best {metric, patience} (best.py), data.threads (2), data.on_bad_record
+            ("fail", or "skip": an empty record in its place, counted), mesh {data, fsdp} and mesh.rules,
+            validate_every, validate_batches (all), keep_checkpoints (2), max_bad_steps (10).
         records: an opened record set.
         workdir: the run's directory (rundir.py), made when missing.
         validation: a split of `records`; every validate_every steps and at the end the loss over it is logged. With
-            optimiser.schedule "plateau" it also moves the learning rate, and may end the run before `steps`.
+            optimiser.schedule "plateau" it also moves the learning rate; with config.best it chooses the parameters
+            and may end the run before `steps`.
+        profile: "FIRST:LAST", steps of which a trace is written.
 
     Raises:
-        UsageError: `workdir` holds another run; the configuration does not fit; the disk is full.
+        UsageError: `workdir` holds another run or is in a bucket; the configuration does not fit; the disk is full.
         DataError: a record or a checkpoint is damaged.
-        EommError: loss or gradient were not finite max_bad_steps times in a row.
+        EommError: loss or gradient were not finite max_bad_steps times in a row; the batch is dumped (dump.py).
         SystemExit: SIGTERM or SIGINT came; the run was saved first.
     """
-    workdir = Path(workdir).absolute()
-    workdir.mkdir(parents=True, exist_ok=True)
+    workdir = local_path(workdir, "a run appends to its logs and renames what it finishes").absolute()
     with ExitStack() as stack:
+        stack.enter_context(naming_full_disks(workdir))
+        workdir.mkdir(parents=True, exist_ok=True)
+
         # --- What is trained, and where ------------------------------------------------------------------------
         mesh_options = config.get("mesh", ConfigDict({"data": -1}))
         mesh = meshes.make_mesh({k: v for k, v in mesh_options.items() if k != "rules"})
-        batch_size, threads = config.data.batch_size, config.data.get("threads", 2)
-        meshes.check_batch_size(batch_size, mesh)
+        batch_size, parts = config.data.batch_size, config.get("accumulate", 1)
+        meshes.check_batch_size(batch_size, mesh, parts)
         batch_place, whole = meshes.batch_sharding(mesh), meshes.replicated(mesh)
         # Compiled, since keys cannot be put onto a mesh of several hosts.
         split = jax.jit(lambda: tuple(jax.random.split(jax.random.key(config.seed), 3)), out_shardings=whole)
@@ -76,22 +107,33 @@ def train(
         abstract_state = jax.eval_shape(init_fn, init_rng)
         state_place = meshes.state_sharding(abstract_state, mesh, mesh_options.get("rules", meshes.RULES))
         frozen = jax.device_put(stage.frozen, whole)
-        plateau = make_plateau(config.optimiser)
+        plateau, best = make_plateau(config.optimiser), make_best(config, validation)
         if plateau and validation is None:
             raise UsageError("config.optimiser.schedule 'plateau' needs a validation split: set config.data.validation")
+        skipped = _skipping(config.data.get("on_bad_record", "fail"))
+        profiled = stack.enter_context(closing(Profile(workdir / "profile", profile)))
 
         # --- A new run, the rest of one, or none of it ---------------------------------------------------------
         this_run = identity(config, records, stage.name, stage.frozen)
-        hosts.check_agreement(this_run, workdir)
         checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", keep=config.get("keep_checkpoints", 2)))
+
+        def finished(state: Tree, step: int) -> Trained:
+            if best and best.step not in (None, step):
+                step = best.step
+                _say(f"{workdir}: the parameters are those of step {step}, where {best.metric} was {best.value:.6g}")
+                state = checkpoints.restore(step, abstract_like(abstract_state, state_place))
+            return Trained(meshes.to_host(state["params"], whole), step)
+
         latest = checkpoints.latest()
+        hosts.check_agreement({**this_run, "resumes": latest[0] if latest else None}, workdir)
         if latest:
             check_same_run(latest[1]["run"], this_run, workdir)
             start, position = latest[0], latest[1]["data"]
+            best = best.restored(latest[1]["best"]) if best else None
             state = checkpoints.restore(start, abstract_like(abstract_state, state_place))
-            if start >= config.steps or (plateau and plateau.ends(state["plateau"])):
+            if start >= config.steps or (best and best.ends):
                 _say(f"{workdir}: the run is complete ({start} steps); nothing to do")
-                return meshes.to_host(state["params"], whole)
+                return finished(state, start)
             _say(f"{workdir}: resuming at step {start} of {config.steps}")
         else:
             start, position = 0, None
@@ -108,85 +150,88 @@ def train(
             .compile()
         )
         _say(f"compiled the training step in {time.perf_counter() - began:.1f} s")
-        validate = make_validation(stage, config, records, validation, mesh)
+        validate = make_validation(stage, config, records, validation, mesh, skipped)
         after_validation = jax.jit(plateau.after, out_shardings=whole) if plateau else None
+        flops, peak = training_flops(stage, abstract_batch), peak_flops(jax.devices()[0])
 
         # --- The loop ------------------------------------------------------------------------------------------
-        data = stack.enter_context(
-            closing(
-                batches(
-                    records,
-                    split=config.data.split,
-                    batch_size=batch_size,
-                    seed=config.seed,
-                    modalities=stage.modalities,
-                    process_index=jax.process_index(),
-                    process_count=jax.process_count(),
-                    threads=threads,
-                )
-            )
+        open_data = partial(
+            batches,
+            records,
+            split=config.data.split,
+            batch_size=batch_size,
+            seed=config.seed,
+            modalities=stage.modalities,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            skip=skipped,
         )
+        data = stack.enter_context(closing(open_data(threads=config.data.get("threads", 2))))
         if position:
             data.set_state(position)
         stop = stack.enter_context(_stop_signals())
         shown = {"desc": stage.name, "unit": "step", "file": sys.stderr, "mininterval": 0.5}
         first = jax.process_index() == 0
         bar = stack.enter_context(tqdm(total=config.steps, initial=start, disable=not first, **shown))
-        window = _Window(batch_size)
+        meter = Meter(batch_size, flops=flops, peak=peak)
         running: tuple[int, dict[str, Any]] | None = None  # the step on the device, not yet read
-        ended = False  # by the plateau
 
         def read(report: tuple[int, dict[str, Any]] | None) -> None:
             if report is None:
                 return
             done, bad_in_row = report[0], int(report[1]["bad_in_row"])
-            window.steps += 1
+            meter.steps += 1
             bar.update()
             if bad_in_row >= config.get("max_bad_steps", 10):
+                folder = _dump(workdir, done, jax.device_get(report[1]["last"]), config, records, open_data)
                 raise EommError(
                     f"{workdir}: loss or gradient was not finite {bad_in_row} times in a row up to step "
-                    f"{done} (batch {done - 1}); these steps changed nothing, the last checkpoint is intact. Lower "
-                    "config.optimiser.learning_rate or look for extreme values in the records"
+                    f"{done} (batch {done - 1}); these steps changed nothing, the last checkpoint is intact. {folder} "
+                    "holds that batch, its records and the terms of its loss: look for extreme values, or lower "
+                    "config.optimiser.learning_rate"
                 )
             if done % config.log_every == 0 or done == config.steps:
                 values = jax.device_get(report[1])
                 found = means(values["sums"])
                 bar.set_postfix(loss=f"{found.get('loss', math.nan):.4f}")
-                rates = window.rates(found.get("targets"))
                 counts = {"learning_rate": float(values["learning_rate"]), "skipped_steps": int(values["skipped"])}
-                log.write(done, found | counts | rates)
+                if skipped:
+                    counts["skipped_records"] = skipped.count
+                log.write(done, found | counts | meter.rates(found.get("targets")))
 
         for step in range(start, config.steps):
-            with window.waiting():
+            done = step + 1
+            profiled.before(done)
+            with meter.waiting():
                 batch = meshes.to_global(next(data), batch_place, batch_size)
             state, report = compiled(state, root, frozen, batch)
+            profiled.after(done, report)
             read(running)  # step k - 1 is read while step k runs
-            running, done = (step + 1, report), step + 1
+            running = (done, report)
             last = done == config.steps
-            validates = validate is not None and (done % config.get("validate_every", config.steps) == 0 or last)
             stopped = bool(stop) or hosts.stop_together(done)
+            validates = validate is not None and (done % config.get("validate_every", config.steps) == 0 or last)
             saves = done % config.save_every == 0 or last or stopped
             if not (validates or saves):
                 continue
             # Logged before saved: a resumed run never lacks the entry of the step it starts from.
             read(running)
             running = None
-            with window.paused():
+            with meter.paused():
                 if validates and validate is not None:
                     found = validate(state["params"], frozen, validation_rng)
                     log.write(done, {f"validation/{k}": v for k, v in found.items()})
                     if plateau and after_validation:
-                        if plateau.metric not in found:
-                            raise UsageError(
-                                f"config.optimiser.plateau.metric is {plateau.metric!r}; validation gives "
-                                f"{', '.join(found)}"
-                            )
-                        state["plateau"] = after_validation(state["plateau"], found[plateau.metric])
-                        ended = plateau.ends(state["plateau"])
-                if saves or ended:
-                    checkpoints.save(done, state, metadata={"run": this_run, "data": data.get_state()})
-            if plateau and ended and not last:
-                _say(f"{workdir}: no better {plateau.metric} in {plateau.stop} validations; ended at step {done}")
+                        moved_by = metric_of(found, plateau.metric, "config.optimiser.plateau.metric")
+                        state["plateau"] = after_validation(state["plateau"], moved_by)
+                    best = best.after(done, found) if best else None
+                value = best.value if best and best.step == done else None
+                ended = best is not None and best.ends
+                if saves or ended or value is not None:
+                    kept = {"run": this_run, "data": data.get_state(), "best": best.saved() if best else None}
+                    checkpoints.save(done, state, metadata=kept, value=value)
+            if best and ended and not last:
+                _say(f"{workdir}: no better {best.metric} in {best.stale} validations; ended at step {done}")
                 break
             if stopped and not last:
                 checkpoints.wait()
@@ -194,43 +239,43 @@ def train(
                 _say(f"{workdir}: stopped by signal {number} at step {done}, which is saved; run again to resume")
                 raise SystemExit(128 + number)
         checkpoints.wait()  # before saying that it is complete
-        return meshes.to_host(state["params"], whole)
+        return finished(state, done)
 
 
-class _Window:
-    """Rates since the last log entry, without the time that validation and saving take."""
+def _dump(
+    workdir: Path,
+    step: int,
+    terms: Mapping[str, Any],
+    config: ConfigDict,
+    records: RecordSet,
+    open_data: Callable[..., Any],
+) -> Path:
+    """Read the batch of a step again, which is a function of its number, and write it down."""
+    number = step - 1
+    with closing(open_data(threads=0)) as data:
+        data.set_state({"next_index": number})
+        batch = next(data)
+    where = {"split": config.data.split, "batch_size": config.data.batch_size, "seed": config.seed, "number": number}
+    rows = batch_records(records, **where)
+    return write_dump(workdir, step=step, batch_number=number, records=rows, terms=terms, batch=batch)
 
-    def __init__(self, batch_size: int):
-        self.batch_size = batch_size
-        self._restart()
 
-    def _restart(self) -> None:
-        self.steps, self.waited, self.since = 0, 0.0, time.perf_counter()
+class _Skipped:
+    """Counts and reports, from any thread, the records that this host could not read."""
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.waited += time.perf_counter() - began
+    def __init__(self) -> None:
+        self._lock, self.count = threading.Lock(), 0
 
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.since += time.perf_counter() - began
+    def __call__(self, error: DataError) -> None:
+        with self._lock:
+            self.count += 1
+        tqdm.write(f"skipped: {error}", file=sys.stderr)
 
-    def rates(self, targets_per_step: float | None) -> dict[str, float]:
-        """Per second, and the seconds waited for data; starts the next window."""
-        seconds = max(time.perf_counter() - self.since, 1e-9)
-        rates = {
-            "steps_per_second": self.steps / seconds,
-            "records_per_second": self.steps * self.batch_size / seconds,
-            "seconds_waited_for_data": self.waited,
-        }
-        if targets_per_step is not None:
-            rates["targets_per_second"] = targets_per_step * self.steps / seconds
-        self._restart()
-        return rates
+
+def _skipping(on_bad_record: str) -> _Skipped | None:
+    if on_bad_record not in ("fail", "skip"):
+        raise UsageError(f"config.data.on_bad_record is {on_bad_record!r}; expected 'fail' or 'skip'")
+    return _Skipped() if on_bad_record == "skip" else None
 
 
 @contextmanager

@@ -9,6 +9,10 @@ def base() -> ConfigDict:
     config.seed = 0
     config.steps = 4000
     config.data = ConfigDict({"records": "", "split": "train", "validation": "", "batch_size": 2, "threads": 2})
+    config.data.on_bad_record = "fail"  # or "skip"
+    config.accumulate = 1  # pieces of a batch, computed one after the other to save memory
+    config.remat = False  # compute the encoder's features again in the backward pass, to save memory
+    config.best = ConfigDict({"metric": "", "patience": 0})  # of validation: which parameters stay, when to end early
     config.optimiser = ConfigDict(
         {"learning_rate": 3e-3, "warmup_steps": 100, "weight_decay": 0.02, "clip": 1.0, "schedule": "cosine"}
     )

@@ -17,7 +17,7 @@ def base() -> ConfigDict:
     config = common.base()
     config.steps = 2000
     config.data.update({"batch_size": 16, "validation": "validation"})
-    # Released: 35,000 steps of warm-up; patience and stop in epochs. Here a tenth, and 40 validations in a run.
+    # Released: 35,000 steps of warm-up; both patiences in epochs. Here a tenth, and 40 validations in a run.
     steps = config.get_ref("steps")
     config.validate_every = steps // 40 + 1
     config.validate_batches = 8
@@ -30,9 +30,10 @@ def base() -> ConfigDict:
             "decay": "",  # everything, as PyTorch does
             "clip": 1.0,
             "schedule": "plateau",
-            "plateau": {"metric": "centre_mae", "factor": 0.35, "patience": 5, "stop": 16},
+            "plateau": {"metric": "centre_mae", "factor": 0.35, "patience": 5},
         }
     )
+    config.best.update({"metric": "centre_mae", "patience": 16})
     config.sampling = ConfigDict({"samples": 1, "consecutive": 20, "span_days": 200, "tries": 32})
     return config
 

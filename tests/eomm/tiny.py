@@ -45,6 +45,15 @@ def make_patch(rng, number):
     return patch
 
 
+def make_batch(rng, size=16):
+    """A batch of s2 alone; rows differ in how much is valid, and one has nothing."""
+    patches = [make_patch(rng, i)["s2"] for i in range(size)]
+    batch = {"s2": {f: np.stack([p[f] for p in patches]) for f in SHAPES["s2"].fields()}}
+    share = np.linspace(0, 1, size)[:, None, None, None]
+    batch["s2"]["valid"] = (rng.random(batch["s2"]["valid"].shape) < share).astype(np.uint8)
+    return batch
+
+
 def make_records(path, *, train=24, validation=5, poisoned=(), seed=0):
     path.mkdir(parents=True)
     rng, files, number = np.random.default_rng(seed), [], 0
@@ -65,8 +74,8 @@ def make_records(path, *, train=24, validation=5, poisoned=(), seed=0):
     return open_records(path)
 
 
-def make_stage(target_scale=0.5):
-    """A linear map to the bands in reverse order, with noise and dropout that depend on the step's rng."""
+def make_stage(target_scale=0.5, noise=0.01):
+    """A linear map to the bands in reverse order, with noise that depends on the step's rng."""
 
     def init(rng):
         return {"layer": {"kernel": jax.random.normal(rng, (10, 10)) * 0.1, "bias": jnp.zeros(10)}}
@@ -74,12 +83,13 @@ def make_stage(target_scale=0.5):
     def loss(params, frozen, batch, rng):
         values, valid = batch["s2"]["values"], batch["s2"]["valid"].astype(jnp.float32)
         x = values.astype(jnp.float32) / 1000
-        noisy = x + 0.01 * jax.random.uniform(rng, (*x.shape[:1], 1, 1, 1, 1))
+        noisy = x + noise * jax.random.uniform(rng, (*x.shape[:1], 1, 1, 1, 1))
         predicted = noisy @ params["layer"]["kernel"] + params["layer"]["bias"]
         total = jnp.sum(jnp.mean((predicted - frozen["scale"] * x[..., ::-1]) ** 2, -1) * valid)
         count = jnp.sum(valid)
         total = jnp.where(jnp.any(values == POISON), jnp.nan, total)
-        return total / jnp.maximum(count, 1e-6), {"squared_error": (total, count), "targets": (count, jnp.ones(()))}
+        metrics = {"loss": (total, count), "squared_error": (total, count), "targets": (count, jnp.ones(()))}
+        return total / jnp.maximum(count, 1e-6), metrics
 
     return TinyStage(init=init, loss=loss, frozen={"scale": np.float32(target_scale)})
 
@@ -91,7 +101,8 @@ def make_config(**changes):
         {"learning_rate": 0.05, "warmup_steps": 5, "schedule": "cosine", "weight_decay": 0.01, "clip": 1.0}
     )
     config.mesh = ConfigDict({"data": -1, "fsdp": 1})
-    config.update_from_flattened_dict(changes)
+    for key, value in changes.items():
+        config.update_from_flattened_dict({key: ConfigDict(value) if isinstance(value, dict) else value})
     return config
 
 
@@ -111,14 +122,14 @@ def die_at_batch(number, how):
 
 PLATEAU = {  # the number of targets never falls: the second and every later validation lower the learning rate
     "optimiser.schedule": "plateau",
-    "optimiser.plateau": {"metric": "targets", "factor": 0.5, "patience": 0, "stop": 99},
+    "optimiser.plateau": {"metric": "targets", "factor": 0.5, "patience": 0},
     "validate_every": 10,
 }
 
 
 def main(argv=None):
     """Train in a process of its own, which may be killed, be one of several, and change the configuration."""
-    from eomm.hosts import join
+    from eomm.hosts import EndTogether, join
     from eomm.train import train
 
     parser = argparse.ArgumentParser()
@@ -128,6 +139,7 @@ def main(argv=None):
     parser.add_argument("--plateau", action="store_true")
     parser.add_argument("--validation")
     parser.add_argument("--host", metavar="I/N@HOST:PORT")
+    parser.add_argument("--params", type=Path, help="write the layer's parameters there")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
     a = parser.parse_args(argv)
     if a.host:
@@ -138,7 +150,11 @@ def main(argv=None):
     changes = {k: ast.literal_eval(v) for k, v in (text.split("=", 1) for text in a.set)}
     config = make_config(**(PLATEAU if a.plateau else {}) | changes)
     validation = a.validation or ("validation" if a.plateau else None)
-    train(make_stage(), config=config, records=open_records(a.records), workdir=a.workdir, validation=validation)
+    records = open_records(a.records)
+    with EndTogether():
+        done = train(make_stage(), config=config, records=records, workdir=a.workdir, validation=validation)
+    if a.params and jax.process_index() == 0:
+        np.savez(a.params, **done.params["layer"])
 
 
 if __name__ == "__main__":
