@@ -23,7 +23,7 @@ from eomm.models.published_layers import PLACES, SIDE
 from eomm.models.published_loss import MIXTURES, published_loss
 from eomm.objective import nearest_acquisition
 from eomm.patches import PatchShape, RecordSet
-from eomm.stages import Batch, Stage, Tree
+from eomm.stages import Batch, Stage, Tree, rematerialised
 
 CENTRE, HALO = PLACES // 2, SIDE // 2
 
@@ -147,7 +147,8 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
         coding, decoding = keys if dropout else (None, None)
         places = draw_places(where, batch[name], sampling)
         windows = cut_windows(batch[name], places, encoder)
-        embedding = encoder.encode(params["encoder"], windows.values, windows.days, rng=coding)
+        encode = rematerialised(encoder.encode, config)
+        embedding = encode(params["encoder"], windows.values, windows.days, rng=coding)
         predicted = decoder.reconstruct(params, embedding, windows.days, rng=decoding)
         kept = places.kept.reshape(-1)
         total, terms = published_loss(mixture, predicted, windows.values, windows.valid, kept)
@@ -217,7 +218,7 @@ def fuse(config: Any, records: RecordSet) -> Stage:
         places["s1"] = pair(places["s2"], batch["s2"]["day"], batch["s1"])
         windows = {n: cut_windows(batch[n], places[n], e) for n, e in encoders.items()}
         embeddings = {
-            n: e.encode(whole[n]["encoder"], windows[n].values, windows[n].days, rng=coding[n])
+            n: rematerialised(e.encode, config)(whole[n]["encoder"], windows[n].values, windows[n].days, rng=coding[n])
             for n, e in encoders.items()
         }
         apart = windows["s1"].day[:, CENTRE] - windows["s2"].day[:, CENTRE]

@@ -48,7 +48,8 @@ class Stage:
         name: for logs.
         modalities: keys of the batch that the loss reads.
         init: rng -> parameters, float32; only these are optimised.
-        loss: (parameters, frozen, batch, rng) -> (loss, metrics), metrics as (sum, count) pairs.
+        loss: (parameters, frozen, batch, rng) -> (loss, metrics), metrics as (sum, count) pairs; the count of "loss"
+            is what the loss is a mean over, and weighs the pieces of an accumulated batch (`step.accumulated`).
         model: parameters -> the finished Model.
         frozen: tree of arrays that the loss may use and nobody changes.
         validation_loss: what validation computes where that is not `loss`: without dropout.
@@ -94,6 +95,7 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
         raise ContractError(f"{records.path}: holds {', '.join(records.shapes)}, config.modality is {name!r}")
     shape = records.shapes[name]
     encoder, decoder = build_parts(shape.modality, config.encoder, config.decoder)
+    compute_features = rematerialised(encoder.features, config)
     objective = make_objective(config.objective)
     check_crop(encoder, shape, objective, str(records.path))
     deviation = jnp.asarray(records.manifest["statistics"][name]["std"], jnp.float32)
@@ -111,7 +113,7 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
         seen = cut_edges(sides, seen, encoder.halo, objective.edges)
         inside = interface.crop(seen, encoder.halo)
         meta = {k: data[k] for k in META}
-        features = encoder.features(params["encoder"], data["values"], seen, meta)
+        features = compute_features(params["encoder"], data["values"], seen, meta)
         targets = draw_targets(where, interface.crop(data["valid"], encoder.halo), objective.targets)
         hidden = hide(what, data["day"], targets, objective)
         embedding = encoder.embed(params["encoder"], features, inside, data["day"], targets, hidden)
@@ -135,6 +137,11 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
         )
 
     return Stage(name=f"pretrain {name}", modalities=(name,), init=init, loss=loss, model=model)
+
+
+def rematerialised(compute: Callable[..., Tree], config: Any) -> Callable[..., Tree]:
+    """With `config.remat`, `compute` is done again in the backward pass instead of keeping what is inside it."""
+    return jax.checkpoint(compute) if config.get("remat", False) else compute
 
 
 def check_crop(encoder: interface.Encoder, shape: Any, objective: Objective, where: str) -> None:
@@ -210,7 +217,8 @@ def fuse(config: Any, records: RecordSet) -> Stage:
 
     def embed_one(whole: Tree, name: str, data: Mapping[str, Array], targets: Array, hidden: Array | None) -> Array:
         encoder, params = encoders[name], whole[name]["encoder"]
-        features = encoder.features(params, data["values"], data["valid"], {k: data[k] for k in META})
+        compute_features = rematerialised(encoder.features, config)
+        features = compute_features(params, data["values"], data["valid"], {k: data[k] for k in META})
         inside = interface.crop(data["valid"], encoder.halo)
         return encoder.embed(params, features, inside, data["day"], targets, hidden)
 

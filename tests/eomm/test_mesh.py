@@ -12,9 +12,11 @@ import pytest
 from jax.sharding import AbstractMesh, AxisType
 from jax.sharding import PartitionSpec as P
 
+from benchmarks.pmap import cut, make_pmap_step
 from eomm.errors import UsageError
 from eomm.mesh import RULES, batch_sharding, check_batch_size, make_mesh, replicated, state_sharding, to_global
-from tests.eomm.tiny import SHAPES, make_patch, make_stage
+from eomm.step import accumulated, make_step
+from tests.eomm.tiny import make_batch, make_config, make_stage
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,54 +57,61 @@ def test_a_mesh_uses_every_device_or_is_refused():
 def test_jit_on_a_mesh_equals_pmap_and_one_device():
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-W", "error", "-m", "tests.eomm.test_mesh"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["8x1", "4x2", "1x8", "pmap"]
 
 
 def equalities():
     assert jax.device_count() == 8
-    rng, stage = np.random.default_rng(0), make_stage()
-    patches = [make_patch(rng, i)["s2"] for i in range(16)]
-    batch = {"s2": {f: np.stack([p[f] for p in patches]) for f in SHAPES["s2"].fields()}}
-    batch["s2"]["valid"][:] = 1  # pmap's mean of means is the mean only where every device counts the same
-    params, key = stage.init(jax.random.key(0)), jax.random.key(1)
+    batch, key = make_batch(np.random.default_rng(0)), jax.random.key(1)
+    config, quiet, drawing = make_config(), make_stage(noise=0.0), make_stage()
 
-    def loss(params, frozen, batch):
-        return stage.loss(params, frozen, batch, key)[0]
+    def same(found, expected):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(np.asarray(a), b, atol=1e-5, rtol=1e-5), found, expected)
 
-    def same(found):
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(np.asarray(a), b, atol=1e-5, rtol=0), found, expected)
+    def gradient_of(stage, config, params, frozen, batch):
+        differentiate = accumulated(stage, config.get("accumulate", 1), 16)
+        (loss, _), gradient = jax.jit(differentiate)(params, frozen, batch, jax.random.fold_in(key, 0))
+        return loss, gradient
 
-    expected = jax.tree.map(np.asarray, jax.jit(jax.value_and_grad(loss))(params, stage.frozen, batch))
-    for sizes in ({"data": 8}, {"data": 4, "fsdp": 2}, {"data": 1, "fsdp": -1}):
-        mesh = make_mesh(sizes)
-        check_batch_size(16, mesh)
-        with pytest.raises(UsageError, match="divided among 8 devices"):
-            check_batch_size(12, mesh)
-        place = state_sharding(params, mesh)
+    def on_one_device(stage, config):
+        step, init = make_step(stage, config, batch)
+        first = gradient_of(stage, config, init(key)["params"], stage.frozen, batch)
+        state, report = jax.jit(step)(init(key), key, stage.frozen, batch)
+        return jax.tree.map(np.asarray, (*first, state["params"], report["last"]))
+
+    def on_mesh(stage, config, mesh):
+        whole = replicated(mesh)
         spread = to_global(batch, batch_sharding(mesh), 16)
         assert spread["s2"]["values"].addressable_shards[0].data.shape[0] == 2
-        step = jax.jit(jax.value_and_grad(loss), out_shardings=(replicated(mesh), place))
-        assert place["layer"]["kernel"].spec == (P(None, "fsdp") if mesh.shape["fsdp"] == 2 else P())  # 10 x 10
-        same(step(jax.device_put(params, place), jax.device_put(stage.frozen, replicated(mesh)), spread))
+        step, init = make_step(stage, config, batch)
+        place = state_sharding(jax.eval_shape(init, key), mesh)
+        kernel = place["params"]["layer"]["kernel"].spec  # 10 x 10
+        assert kernel == (P(None, "fsdp") if mesh.shape["fsdp"] == 2 else P())
+        state, frozen = jax.device_put(init(key), place), jax.device_put(stage.frozen, whole)
+        first = gradient_of(stage, config, state["params"], frozen, spread)
+        state, report = jax.jit(step, out_shardings=(place, whole))(state, key, frozen, spread)
+        return *first, state["params"], report["last"]
+
+    expected = on_one_device(drawing, config)
+    for sizes in ({"data": 8}, {"data": 4, "fsdp": 2}, {"data": 1, "fsdp": -1}):
+        mesh = make_mesh(sizes)
+        check_batch_size(16, mesh, 2)
+        for size, parts in ((12, 1), (8, 2)):
+            with pytest.raises(UsageError, match="divided among 8 devices"):
+                check_batch_size(size, mesh, parts)
+        same(on_mesh(drawing, config, mesh), expected)
+        if mesh.shape["fsdp"] == 2:
+            in_pieces = make_config(accumulate=2)
+            same(on_mesh(drawing, in_pieces, mesh), on_one_device(drawing, in_pieces))
         print("x".join(map(str, mesh.devices.shape)))
 
-    # Noise is drawn per row of a batch: each device must draw its own rows of the same draw, as jit does by itself.
-    rows = jax.random.uniform(key, (16, 1, 1, 1, 1)).reshape(8, 2, 1, 1, 1, 1)
-
-    def local(params, batch, noise):
-        x = batch["s2"]["values"].astype(jnp.float32) / 1000
-        layer = params["layer"]
-        predicted = (x + 0.01 * noise) @ layer["kernel"] + layer["bias"]
-        return jnp.mean((predicted - stage.frozen["scale"] * x[..., ::-1]) ** 2)
-
-    def step(params, batch, noise):
-        return jax.lax.pmean(jax.value_and_grad(local)(params, batch, noise), "devices")
-
-    split = jax.tree.map(lambda x: x.reshape(8, 2, *x.shape[1:]), batch)
-    found = jax.pmap(step, axis_name="devices", in_axes=(None, 0, 0))(params, split, rows)
-    same(jax.tree.map(lambda x: x[0], found))
+    # Each device of a pmap draws its own: the same only where nothing is drawn.
+    step, init = make_pmap_step(quiet, config, batch)
+    state, report = step(init(key), key, quiet.frozen, cut(batch))
+    found = jax.tree.map(lambda x: x[0], (state["params"], report["last"]))
+    same(found, on_one_device(quiet, config)[2:])
     print("pmap")
 
 
