@@ -152,26 +152,49 @@ def train(a: argparse.Namespace, rest: list[str]) -> dict[str, Any] | None:
 
 
 def embed(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
-    """A model and a cube to an embedding cube."""
-    from eomm.embedding import embed as embed_cube
+    """A model and a cube to an embedding cube, or how far that is."""
+    from eomm.embed_cluster import embed_on_workers
+    from eomm.embed_units import status
     from eomm.info import describe
-    from eomm.model import load_model
 
+    if a.status:
+        return status(a.out)
+    if not a.model or not a.cube:
+        raise UsageError("--model and --cube are needed to embed; with --status alone --out says how far it is")
+    options = {
+        "block": a.block,
+        "memory_bytes": int(a.memory * 2**30) if a.memory else None,
+        "modalities": a.modality,
+        "dates": tuple(a.dates) if a.dates else None,
+        "length": a.length,
+        "dtype": a.dtype,
+        "clear_only": not a.cloudy,
+        "check": a.check,
+        "append": a.append,
+        "overwrite": a.overwrite,
+    }
     with progress_bar("embed") as report:
-        path = embed_cube(
-            load_model(a.model, code=a.code),
-            a.cube,
-            a.out,
-            block=a.block,
-            modalities=a.modality,
-            dates=tuple(a.dates) if a.dates else None,
-            length=a.length,
-            dtype=a.dtype,
-            clear_only=not a.cloudy,
-            overwrite=a.overwrite,
-            progress=report.counted,
-        )
-    return describe(path)
+        if a.workers or a.scheduler:
+            cluster = {"workers": a.workers, "scheduler": a.scheduler, "code": tuple(a.code)}
+            path = embed_on_workers(a.model, a.cube, a.out, progress=report.counted, **cluster, **options)
+        else:
+            from eomm.embedding import embed as embed_cube
+            from eomm.model import load_model
+
+            model = load_model(a.model, code=a.code)
+            path = embed_cube(model, a.cube, a.out, shard=a.shard, progress=report.counted, **options)
+    return describe(path) if path.exists() and status(path)["complete"] else status(path)
+
+
+def calibrate(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """Scales and expected errors into a model directory."""
+    from eomm.calibration import calibrate as measure
+    from eomm.info import describe
+    from eomm.model import load_model, save_model
+    from eomm.patches import open_records
+
+    model = measure(load_model(a.model, code=a.code), open_records(a.records), count=a.count, seed=a.seed)
+    return describe(save_model(model, a.model, overwrite=True))
 
 
 def import_published(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
@@ -346,15 +369,18 @@ def build_parser() -> argparse.ArgumentParser:
     c.add_argument("--processes", type=int, metavar="N", help="how many there are")
     c.add_argument("--process", type=int, metavar="I", help="which one this is, from 0")
 
-    c = command(
-        commands, "embed", embed, "embed a cube", "eomm embed --model runs/fusion/model --cube a.zarr --out e.zarr"
-    )
-    c.set_defaults(formatter=format_info)
-    add_model(c)
-    c.add_argument("--cube", type=Path, required=True)
+    example = """eomm embed --model runs/fusion/model --cube a.zarr --out e.zarr
+  eomm embed --status --out e.zarr                                            # how far it is
+  eomm embed --model runs/fusion/model --cube a.zarr --out e.zarr --shard 3/8 # one of eight jobs
+  eomm embed --model runs/fusion/model --cube newer.zarr --out e.zarr --append"""
+    c = command(commands, "embed", embed, "embed a cube; run again to go on where it stopped", example)
+    c.set_defaults(formatter=format_embed)
+    add_model(c, required=False)
+    c.add_argument("--cube", type=Path)
     c.add_argument("--out", type=Path, required=True)
     c.add_argument("--length", type=int, metavar="K", help="keep the first K numbers of each vector (default: all)")
-    c.add_argument("--dtype", choices=["float32", "float16"], default="float32", help="default: %(default)s")
+    dtype_help = "of the vectors; int8 by the scales in the model (default: %(default)s)"
+    c.add_argument("--dtype", choices=["int8", "float32", "float16"], default="int8", help=dtype_help)
     c.add_argument("--modality", action="append", help="use only this one of the model's; repeat (default: all)")
     c.add_argument(
         "--dates", type=date.fromisoformat, nargs=2, metavar=("FIRST", "LAST"), help="both included (default: all)"
@@ -362,7 +388,25 @@ def build_parser() -> argparse.ArgumentParser:
     cloudy_help = "also vectors of clouded pixels, from their context alone; `valid` is false there"
     c.add_argument("--cloudy", action="store_true", help=cloudy_help)
     c.add_argument("--block", type=int, default=64, help="pixels on a side of what is embedded at once")
+    c.add_argument("--memory", type=float, metavar="GIB", help="smaller blocks where more would be needed at once")
+    shard_help = "do part I of N, counted from 0; whichever ends last completes the store"
+    c.add_argument("--shard", type=shard_of, default=(0, 1), metavar="I/N", help=shard_help)
+    c.add_argument("--workers", type=int, default=0, metavar="N", help="by N processes of this machine (eomm[cluster])")
+    c.add_argument("--scheduler", metavar="ADDRESS", help="by a running Dask scheduler's, such as tcp://head:8786")
+    c.add_argument("--status", action="store_true", help="say what is done, missing and failed, and stop")
+    c.add_argument("--check", action="store_true", help="embed a seam of blocks twice and note the difference")
+    append_help = "the cube has new acquisitions since: embed their dates and those whose windows they change"
+    c.add_argument("--append", action="store_true", help=append_help)
     c.add_argument("--overwrite", action="store_true")
+
+    example = "eomm calibrate --model published --records records"
+    summary = "measure int8 scales and expected errors on training records; `eomm train` does it by itself"
+    c = command(commands, "calibrate", calibrate, summary, example)
+    c.set_defaults(formatter=format_info)
+    add_model(c)
+    c.add_argument("--records", type=Path, required=True, help="those that the model was trained on")
+    c.add_argument("--count", type=int, default=32, help="records used (default: %(default)s)")
+    c.add_argument("--seed", type=int, default=0)
 
     example = "eomm import-published fused.safetensors --out published"
     summary = "a released checkpoint of arXiv 2511.11706 to a model that `eomm embed` reads"
@@ -443,10 +487,26 @@ def command(commands: Any, name: str, handler: Handler, summary: str, example: s
     return parser
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
+def add_model(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """The arguments that name a model."""
-    parser.add_argument("--model", type=Path, required=True, help="a model directory")
+    parser.add_argument("--model", type=Path, required=required, help="a model directory")
     parser.add_argument("--code", action="append", default=[], metavar="MODULE", help="trust encoders in this module")
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """`"3/8"` to (3, 8). Raises ArgumentTypeError where it is none."""
+    index, _, count = text.partition("/")
+    if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
+        raise argparse.ArgumentTypeError(f"{text}: expected I/N such as 3/8, I from 0 to N - 1")
+    return int(index), int(count)
+
+
+def overrides(rest: list[str]) -> list[str]:
+    """The arguments that override a configuration's values. Raises UsageError for any other."""
+    unknown = [r for r in rest if not r.startswith("--config.")]
+    if unknown:
+        raise UsageError(f"unknown arguments: {' '.join(unknown)}; values are overridden by --config.KEY=VALUE")
+    return rest
 
 
 def windows_of(texts: Sequence[str]) -> dict[str, tuple[int, int]]:
@@ -475,6 +535,18 @@ def named_lists(texts: Sequence[str]) -> dict[str, list[str]]:
 def format_info(result: dict[str, Any]) -> str:
     """For people."""
     from eomm.info import format_info as format_
+
+    return format_(result)
+
+
+def format_embed(result: dict[str, Any]) -> str:
+    """For people: a finished store, or how far one is."""
+    return format_info(result) if "kind" in result else "\n".join(f"{k}: {v}" for k, v in result.items())
+
+
+def format_plan(result: dict[str, Any]) -> str:
+    """For people."""
+    from eomm.plan import format_plan as format_
 
     return format_(result)
 
