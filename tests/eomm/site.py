@@ -10,6 +10,7 @@ from eomm.models.fusion import Fusion
 
 SIZE, FIRST, STEP, COUNT = 24, 17600, 8, 20
 DAYS = [FIRST + STEP * i for i in range(COUNT)]
+GRID = Grid(crs="LOCAL", transform=(10, 0, 0, 0, -10, 0), height=SIZE, width=SIZE)
 TEST_DAYS = [DAYS[i] for i in (4, 8, 11, 15)]
 OPTIONS = {"size": "tiny", "width": 16, "dim": 8, "frames": (3, 3)}
 
@@ -20,7 +21,7 @@ def truth(day):
     return (800 + 20 * y + 12 * x + 100 * c + (day - FIRST) * (1 + y % 4 + c)).astype(np.int16)
 
 
-def make_cube(path, *, site="a", simulated=False, clouds=0.0, change=None, s1=True, radar=None, seed=0):
+def make_cube(path, *, site="a", simulated=False, clouds=0.0, change=None, s1=True, radar=None, seed=0, grid=GRID):
     """`change` maps a day to what its stored values are replaced by; `radar` replaces its noise."""
     rng = np.random.default_rng(seed)
     masks = rng.random((COUNT, SIZE, SIZE)) >= clouds
@@ -31,7 +32,6 @@ def make_cube(path, *, site="a", simulated=False, clouds=0.0, change=None, s1=Tr
         values = (change or {}).get(DAYS[i], truth(DAYS[i]))
         return np.where(masks[i][..., None], values, 0).astype(np.int16), masks[i]
 
-    grid = Grid(crs="LOCAL", transform=(10, 0, 0, 0, -10, 0), height=SIZE, width=SIZE)
     groups = [GroupSource(modality=SENTINEL2, grid=grid, acquisitions=[Acquisition(day=d) for d in DAYS], read=read)]
     if s1:
         acquisitions = [Acquisition(day=d + 3, orbit="R1", direction="ascending", incidence_deg=39.0) for d in DAYS]
@@ -43,10 +43,11 @@ def make_cube(path, *, site="a", simulated=False, clouds=0.0, change=None, s1=Tr
     return open_cube(path)
 
 
-def make_model(names=("s2",), *, fused=False, seed=0, **changes):
+def make_model(names=("s2",), *, fused=False, seed=0, of=None, **changes):
+    """`changes` are options of every encoder, `of` those of one modality's."""
     encoders, decoders, params, parts = {}, {}, {}, {}
     for i, name in enumerate(names):
-        options = {"encoder": {**OPTIONS, **changes}, "decoder": {"width": 16}}
+        options = {"encoder": {**OPTIONS, **changes, **(of or {}).get(name, {})}, "decoder": {"width": 16}}
         encoder, decoder = build_parts({"s2": SENTINEL2, "s1": SENTINEL1}[name], **options)
         first, second = jax.random.split(jax.random.key(seed + i))
         encoders[name], decoders[name], parts[name] = encoder, decoder, options
