@@ -108,6 +108,6 @@ ACCELERATORS = (
 
 
 def find_accelerator(kind: str, known: Sequence[Accelerator] = ACCELERATORS) -> Accelerator | None:
-    """The accelerator of that name or JAX `device_kind`, the first of the table that fits; None when unknown."""
+    """The accelerator of that name (also with - for blanks) or JAX `device_kind`, the first that fits; else None."""
     named = {a.name: a for a in known}
-    return named.get(kind) or next((a for a in known if kind.startswith(a.kinds)), None)
+    return named.get(kind.replace("-", " ")) or next((a for a in known if kind.startswith(a.kinds)), None)

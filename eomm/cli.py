@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = build_parser()
     arguments, rest = parser.parse_known_args(argv)
-    if rest and arguments.handler is not train:
+    if rest and arguments.handler not in (train, plan_train):
         parser.error(f"unknown arguments: {' '.join(rest)}; see eomm {arguments.command} --help")
     keep_freed_memory()
     use_compilation_cache()
@@ -141,14 +141,28 @@ def train(a: argparse.Namespace, rest: list[str]) -> dict[str, Any] | None:
     from eomm.experiment import run_experiment
     from eomm.hosts import EndTogether, join
 
-    unknown = [r for r in rest if not r.startswith("--config.")]
-    if unknown:
-        raise UsageError(f"unknown arguments: {' '.join(unknown)}; values are overridden by --config.KEY=VALUE")
-    config = load_config(a.config, rest)
+    config = load_config(a.config, overrides(rest))
     join(a.coordinator, a.processes, a.process)
     with EndTogether():
         model = run_experiment(config, a.workdir, profile=a.profile)
     return {"model": str(model)} if jax.process_index() == 0 else None
+
+
+def plan_train(a: argparse.Namespace, rest: list[str]) -> dict[str, Any]:
+    """What a training takes on machines one does not have."""
+    os.environ["JAX_PLATFORMS"] = "cpu"  # nothing is run, and a device may be in use
+    from eomm.config import load_config
+    from eomm.plan import plan_training
+
+    return plan_training(
+        load_config(a.config, overrides(rest)),
+        devices=a.devices,
+        device=a.device,
+        batch_per_device=a.batch_per_device,
+        utilisation=a.utilisation,
+        read_gb=a.read_gb,
+        passes=a.passes,
+    )
 
 
 def embed(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
@@ -391,6 +405,22 @@ def build_parser() -> argparse.ArgumentParser:
     c.add_argument("--coordinator", metavar="HOST:PORT", help=hosts_help)
     c.add_argument("--processes", type=int, metavar="N", help="how many there are")
     c.add_argument("--process", type=int, metavar="I", help="which one this is, from 0")
+
+    plan = commands.add_parser("plan", help="what a run would take elsewhere; computed, nothing is run")
+    plans = plan.add_subparsers(dest="what", required=True, metavar="WHAT")
+    example = "eomm plan train --config experiments/s2.py --devices 64 --device TPU-v5p --batch-per-device 16"
+    c = command(plans, "train", plan_train, "memory, speed and time of a training on other machines", example)
+    c.set_defaults(formatter=format_plan)
+    c.add_argument("--config", required=True, help="an experiment; override its values by --config.KEY=VALUE")
+    c.add_argument("--devices", type=int, default=1, metavar="N", help="TPU chips or GPUs (default: %(default)s)")
+    c.add_argument("--device", required=True, help='such as "TPU v5p" or H100; an unknown one lists those known')
+    batch_help = "records on each device (default: config.data.batch_size divided among them)"
+    c.add_argument("--batch-per-device", type=int, metavar="N", help=batch_help)
+    share_help = "of the peak that matrix products reach where nothing else binds (default: 0.4)"
+    c.add_argument("--utilisation", type=float, default=0.4, metavar="SHARE", help=share_help)
+    read_help = "GB of records that a host reads and decodes per second for each of its devices (default: 0.5)"
+    c.add_argument("--read-gb", type=float, default=0.5, metavar="GB", help=read_help)
+    c.add_argument("--passes", type=int, default=20, metavar="N", help="how often every record is seen (default: 20)")
 
     example = """eomm embed --model runs/fusion/model --cube a.zarr --out e.zarr
   eomm embed --status --out e.zarr                                            # how far it is

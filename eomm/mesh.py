@@ -35,17 +35,22 @@ def make_mesh(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = N
         UsageError: unknown axes, more than one -1, or sizes that do not use every device.
     """
     devices = list(jax.devices()) if devices is None else list(devices)
+    shape = mesh_shape(sizes, len(devices))
+    axis_types = (AxisType.Auto,) * len(shape)
+    return jax.make_mesh(tuple(shape.values()), tuple(shape), axis_types=axis_types, devices=devices)
+
+
+def mesh_shape(sizes: Mapping[str, int], devices: int) -> dict[str, int]:
+    """The size of every axis of a mesh of so many devices. Errors as in `make_mesh`."""
     unknown = set(sizes) - set(AXES)
     shape = [int(sizes.get(axis, 1)) for axis in AXES]
     rest, known = shape.count(-1), math.prod(s for s in shape if s != -1)
-    if unknown or rest > 1 or known < 1 or len(devices) % known:
-        raise UsageError(
-            f"mesh {dict(sizes)}: does not fit {len(devices)} devices; axes are data and fsdp, one may be -1"
-        )
-    shape = [len(devices) // known if s == -1 else s for s in shape]
-    if math.prod(shape) != len(devices):
-        raise UsageError(f"mesh {dict(sizes)}: uses {math.prod(shape)} of {len(devices)} devices; set one axis to -1")
-    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+    if unknown or rest > 1 or known < 1 or devices % known:
+        raise UsageError(f"mesh {dict(sizes)}: does not fit {devices} devices; axes are data and fsdp, one may be -1")
+    shape = [devices // known if s == -1 else s for s in shape]
+    if math.prod(shape) != devices:
+        raise UsageError(f"mesh {dict(sizes)}: uses {math.prod(shape)} of {devices} devices; set one axis to -1")
+    return dict(zip(AXES, shape, strict=True))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
