@@ -203,11 +203,14 @@ def embed(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
 def calibrate(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     """Scales and expected errors into a model directory."""
     from eomm.calibration import calibrate as measure
+    from eomm.cube import open_cube
     from eomm.info import describe
     from eomm.model import load_model, save_model
     from eomm.patches import open_records
 
-    model = measure(load_model(a.model, code=a.code), open_records(a.records), count=a.count, seed=a.seed)
+    cube = open_cube(a.cube) if a.cube else None
+    records = open_records(a.records)
+    model = measure(load_model(a.model, code=a.code), records, cube=cube, count=a.count, seed=a.seed)
     return describe(save_model(model, a.model, overwrite=True))
 
 
@@ -452,13 +455,15 @@ def build_parser() -> argparse.ArgumentParser:
     c.add_argument("--append", action="store_true", help=append_help)
     c.add_argument("--overwrite", action="store_true")
 
-    example = "eomm calibrate --model published --records records"
-    summary = "measure int8 scales and expected errors on training records; `eomm train` does it by itself"
+    example = "eomm calibrate --model runs/fusion/model --records records --cube flanders.zarr"
+    summary = "int8 scales and expected errors into a model; `eomm train` does it as far as the records allow"
     c = command(commands, "calibrate", calibrate, summary, example)
     c.set_defaults(formatter=format_info)
     add_model(c)
     c.add_argument("--records", type=Path, required=True, help="those that the model was trained on")
-    c.add_argument("--count", type=int, default=32, help="records used (default: %(default)s)")
+    cube_help = "fit errors to dates or a site that the records held out (default: their split validation or test)"
+    c.add_argument("--cube", type=Path, help=cube_help)
+    c.add_argument("--count", type=int, default=32, help="records, or blocks of 8 x 8 px (default: %(default)s)")
     c.add_argument("--seed", type=int, default=0)
 
     example = "eomm export e.zarr --to cog --out maps"
