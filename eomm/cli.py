@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from eomm.allocator import keep_freed_memory
+from eomm.cli_export import add_commands as add_export
 from eomm.errors import EommError, UsageError
 from eomm.progress import progress_bar
 
@@ -31,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = arguments.handler(arguments, rest)
         if result is not None:
             print(json.dumps(result, indent=1) if arguments.json else text_of(arguments, result), flush=True)
+            if "succeeded" in arguments and not arguments.succeeded(result):
+                return 1
     except EommError as e:
         print(f"eomm: {type(e).__name__}: {e}", file=sys.stderr)
         return 2
@@ -212,29 +215,6 @@ def calibrate(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     records = open_records(a.records)
     model = measure(load_model(a.model, code=a.code), records, cube=cube, count=a.count, seed=a.seed)
     return describe(save_model(model, a.model, overwrite=True))
-
-
-def export(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
-    """An embedding cube to what other programs read."""
-    from eomm.export import export as export_cube
-
-    with progress_bar("export") as report:
-        return export_cube(
-            a.embedding,
-            a.out,
-            to=a.to,
-            composite=a.composite,
-            dates=tuple(a.dates) if a.dates else None,
-            length=a.length,
-            dtype=a.dtype,
-            cloudy=a.cloudy,
-            compress=a.compress,
-            points=a.points,
-            polygons=a.polygons,
-            stride=a.stride,
-            overwrite=a.overwrite,
-            progress=report.counted,
-        )
 
 
 def import_published(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
@@ -466,24 +446,7 @@ def build_parser() -> argparse.ArgumentParser:
     c.add_argument("--count", type=int, default=32, help="records, or blocks of 8 x 8 px (default: %(default)s)")
     c.add_argument("--seed", type=int, default=0)
 
-    example = "eomm export e.zarr --to cog --out maps"
-    c = command(commands, "export", export, "an embedding cube as GeoTIFFs or GeoParquet, or its means", example)
-    c.add_argument("embedding", type=Path, help="an embedding cube")
-    to_help = "a Cloud-Optimised GeoTIFF per date, one GeoParquet file, or (composites) an embedding cube"
-    c.add_argument("--to", choices=["cog", "parquet", "zarr"], required=True, help=to_help)
-    c.add_argument("--out", type=Path, required=True, help="folder to make; for parquet the file")
-    c.add_argument("--composite", choices=["month", "season", "year"], help="means over each, in the place of dates")
-    c.add_argument("--points", type=Path, help="parquet: GeoJSON, or CSV with lon, lat, id: a row per point and date")
-    c.add_argument("--polygons", type=Path, help="parquet: GeoJSON: a row per polygon and date, means over its pixels")
-    c.add_argument("--stride", type=int, default=1, metavar="N", help="parquet: every Nth row and column of all pixels")
-    c.add_argument(
-        "--dates", type=date.fromisoformat, nargs=2, metavar=("FIRST", "LAST"), help="both included (default: all)"
-    )
-    c.add_argument("--length", type=int, metavar="K", help="keep the first K numbers of each vector (default: all)")
-    c.add_argument("--dtype", choices=["float32", "int8"], help="int8 where the cube holds int8 (default: the cube's)")
-    c.add_argument("--cloudy", action="store_true", help="also vectors of clouded pixels, where the cube has them")
-    c.add_argument("--compress", choices=["deflate", "zstd"], default="deflate", help="of GeoTIFFs")
-    c.add_argument("--overwrite", action="store_true")
+    add_export(commands, command)
 
     example = "eomm import-published fused.safetensors --out published"
     summary = "a released checkpoint of arXiv 2511.11706 to a model that `eomm embed` reads"
