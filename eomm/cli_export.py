@@ -1,4 +1,4 @@
-"""The commands of `eomm` that give embeddings and models away: export, verify. See cli.py."""
+"""The commands of `eomm` that give embeddings and models away: export, export-model, verify. See cli.py."""
 
 import argparse
 from collections.abc import Callable
@@ -31,6 +31,19 @@ def export(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
             overwrite=a.overwrite,
             progress=report.counted,
         )
+
+
+def export_model(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """A model to one file that JAX alone runs."""
+    from eomm.portable import export_model as write
+
+    sizes = {}
+    for text in a.size:
+        name, _, number = text.partition("=")
+        if not number.isdigit():
+            raise UsageError(f"--size {text}: expected NAME=NUMBER, such as y=64")
+        sizes[name] = int(number)
+    return write(a.model, a.out, sizes=sizes, site_wide=a.site_wide, overwrite=a.overwrite, code=a.code)
 
 
 def verify(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
@@ -72,6 +85,18 @@ def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser])
     c.add_argument("--dtype", choices=["float32", "int8"], help="int8 where the cube holds int8 (default: the cube's)")
     c.add_argument("--cloudy", action="store_true", help="also vectors of clouded pixels, where the cube has them")
     c.add_argument("--compress", choices=["deflate", "zstd"], default="deflate", help="of GeoTIFFs")
+    c.add_argument("--overwrite", action="store_true")
+
+    summary = "a model to one self-contained StableHLO file that needs jax alone"
+    c = command(commands, "export-model", export_model, summary, "eomm export-model runs/fusion/model --out portable")
+    c.set_defaults(formatter=lambda r: f"{r['out']}: model {r['model']}; its README.md says how to call it")
+    c.add_argument("model", type=Path, help="a model directory")
+    c.add_argument("--out", type=Path, required=True, help="folder to make")
+    size_help = "fix a size (y, x, n, s2_t, …) for networks that need it; repeat"
+    c.add_argument("--size", action="append", default=[], metavar="NAME=NUMBER", help=size_help)
+    site_help = "a modality of a single pixel, such as weather; repeat"
+    c.add_argument("--site-wide", action="append", default=[], metavar="MODALITY", help=site_help)
+    c.add_argument("--code", action="append", default=[], metavar="MODULE", help="trust encoders in this module")
     c.add_argument("--overwrite", action="store_true")
 
     summary = "whether this machine and these versions give the published numbers; exit status 1 if not"
