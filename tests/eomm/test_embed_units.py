@@ -263,6 +263,29 @@ def test_smaller_blocks_where_memory_is_short(model, cube, tmp_path):
     assert small.block < large.block and small.memory_bytes() <= large.memory_bytes() // 2
 
 
+MEASURE = """
+import resource, sys, eomm
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+options = {"dtype": "float32", "memory_bytes": int(sys.argv[4])}
+eomm.embed(sys.argv[1], sys.argv[2], sys.argv[2] + ".out", **options)  # what compiling takes is not counted
+before = peak()
+eomm.embed(sys.argv[1], sys.argv[3], sys.argv[3] + ".out", **options)
+print(peak() - before)
+"""
+
+
+def test_a_cube_larger_than_the_memory_allowed_is_embedded_within_it(tmp_path):
+    rng, allowed = np.random.default_rng(0), 8 * 2**20
+    save_model(make_model(names=("s2",), frames=(2, 2)), tmp_path / "model")
+    for name, size in (("small", 32), ("large", 192)):
+        grid = dataclasses.replace(GRID, height=size, width=size)
+        write(tmp_path / name, [make_group(rng, SENTINEL2, 17000 + 5 * np.arange(40), grid=grid)])
+    large = 192 * 192 * 40 * 21  # bytes of int16 values and a mask
+    command = [sys.executable, "-c", MEASURE, *(tmp_path / n for n in ("model", "small", "large")), str(allowed)]
+    grown = int(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    assert grown < 2 * allowed < large, f"{grown / 2**20:.0f} MiB more, the cube has {large / 2**20:.0f}"
+
+
 def test_devices_share_the_blocks(model, cube, whole, tmp_path):
     save_model(model, tmp_path / "model")
     script = (
