@@ -3,6 +3,7 @@
 python -m benchmarks.embed --json    (two minutes on 2 cores, most of it simulating the site)
 """
 
+import resource
 import tempfile
 import time
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from eomm.embedding import BLOCK, embed, open_embedding
 SIZE_PX = 128
 
 
-def run(*, size_px: int = SIZE_PX, block: int = BLOCK, repeats: int = 3) -> Result:
+def run(*, size_px: int = SIZE_PX, block: int = BLOCK, dtype: str = "int8", repeats: int = 3) -> Result:
     """Both encoders and fusion at the default size on a simulated site; the best of `repeats`, after compilation.
 
     `pixel_dates_per_second` counts valid fused vectors written, `computed_per_second` clouded pixels besides.
@@ -26,7 +27,7 @@ def run(*, size_px: int = SIZE_PX, block: int = BLOCK, repeats: int = 3) -> Resu
         seconds = []
         for i in range(repeats + 1):
             start = time.perf_counter()
-            out = embed(model, cube, Path(folder) / f"{i}.zarr", block=block)
+            out = embed(model, cube, Path(folder) / f"{i}.zarr", block=block, dtype=dtype)
             seconds.append(time.perf_counter() - start)
         valid = open_embedding(out)["valid"].values
     best = min(seconds[1:])
@@ -42,7 +43,8 @@ def run(*, size_px: int = SIZE_PX, block: int = BLOCK, repeats: int = 3) -> Resu
         "size_px": size_px,
         "block": block,
         **machine(),
-        "dtype": "float32",
+        "dtype": f"float32, written as {dtype}",
+        "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "model": describe_model(model.parts["s2"]["encoder"]["size"], model.dim),
         "simulated": True,
     }

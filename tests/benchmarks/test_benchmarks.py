@@ -4,15 +4,22 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
-from benchmarks import common, embed, train
+from benchmarks import common, embed, read, train
 
 
 def test_embedding_is_timed_on_a_simulated_site_at_the_default_size():
     result = embed.run(size_px=32, block=32, repeats=1)
     assert result["pixel_dates_per_second"] == pytest.approx(result["pixel_dates"] / result["seconds"])
     assert 0 < result["pixel_dates"] < result["dates"] * 32 * 32
-    assert result["dtype"] == "float32" and result["cores"] >= 1 and result["device"].startswith(("cpu", "gpu", "tpu"))
+    assert result["dtype"] == "float32, written as int8" and result["peak_memory_gib"] > 0.1
+    assert result["cores"] >= 1 and result["device"].startswith(("cpu", "gpu", "tpu"))
     assert "size base, dimension 64" in result["model"] and result["simulated"] is True
+
+
+def test_reading_a_map_and_a_series_is_timed():
+    result = read.run(size_px=32, repeats=1)
+    assert all(result[f"{d}_{p}_ms"] > 0 for d in ("int8", "float32") for p in ("map", "series"))
+    assert 0 < result["int8_bytes"] < result["float32_bytes"] / 2
 
 
 def test_training_is_timed_beside_the_pipeline_alone():
