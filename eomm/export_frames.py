@@ -129,7 +129,7 @@ class Frames:
         present = ds["valid"].values.astype(bool)
         if self._cloudy:
             present = ds["embedded"].values.astype(bool) if "embedded" in ds else np.any(vectors, axis=-1)
-        vectors = np.where(present[..., None], vectors, np.float32(0))
+        vectors[~present] = 0  # in place: at 64 numbers a block takes 134 MB
         return Block(vectors, present, {} if self._composite else {name: ds[name].values for name in self.layers})
 
     def _means(self, frames: Sequence[Frame], y: slice, x: slice) -> Block:
