@@ -103,7 +103,7 @@ def train(
         split = jax.jit(lambda: tuple(jax.random.split(jax.random.key(config.seed), 3)), out_shardings=whole)
         init_rng, root, validation_rng = split()
         abstract_batch = _abstract_batch(stage, records, batch_size, batch_place)
-        step_fn, init_fn = make_step(stage, config, abstract_batch)
+        step_fn, init_fn = make_step(stage, config, abstract_batch, whole=whole)
         abstract_state = jax.eval_shape(init_fn, init_rng)
         state_place = meshes.state_sharding(abstract_state, mesh, mesh_options.get("rules", meshes.RULES))
         frozen = jax.device_put(stage.frozen, whole)
