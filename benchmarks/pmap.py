@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from eomm.stages import Stage
+from eomm.stage import Stage
 from eomm.step import make_step, whole_step
 
 AXIS = "devices"

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from eomm.accelerators import find_accelerator
 
 if TYPE_CHECKING:
-    from eomm.stages import Stage
+    from eomm.stage import Stage
 
 Tree = Any
 

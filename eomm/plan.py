@@ -27,7 +27,7 @@ from eomm.stages import build_stage
 from eomm.step import make_step
 
 if TYPE_CHECKING:
-    from eomm.stages import Stage
+    from eomm.stage import Stage
 
 Tree = Any
 UTILISATION = 0.4

@@ -15,15 +15,14 @@ from jaxtyping import Array, Bool, Float, Int32
 
 from eomm.errors import ContractError, UsageError
 from eomm.losses import SumCount
-from eomm.modalities import check_contract
-from eomm.model import Model, build_fusion, build_parts, load_model
+from eomm.model import Model, build_fusion, build_parts
 from eomm.models.published import PublishedDecoder, PublishedEncoder, fill
 from eomm.models.published_fusion import PublishedFusion
 from eomm.models.published_layers import PLACES, SIDE
 from eomm.models.published_loss import MIXTURES, published_loss
 from eomm.objective import nearest_acquisition
 from eomm.patches import PatchShape, RecordSet
-from eomm.stages import Batch, Stage, Tree, rematerialised
+from eomm.stage import Batch, Stage, Tree, load_encoders, rematerialised
 
 CENTRE, HALO = PLACES // 2, SIDE // 2
 
@@ -185,18 +184,13 @@ def fuse(config: Any, records: RecordSet) -> Stage:
         ContractError: the records are not what the encoders were trained on.
         UsageError: the networks are not the published ones, or crops are too small.
     """
-    models = [load_model(path) for path in config.encoders]
-    networks = {n: check_networks(n, e, m.decoders[n]) for m in models for n, e in m.encoders.items()}
+    models, *parts = load_encoders(config, records)
+    networks = {n: check_networks(n, parts[0][n], parts[1][n]) for n in parts[0]}
     encoders = {n: encoder for n, (encoder, _) in networks.items()}
     decoders = {n: decoder for n, (_, decoder) in networks.items()}
     mixtures, sampling, tuned = MIXTURES["fuse"], Sampling(**config.sampling), bool(config.finetune)
     if set(encoders) != set(mixtures):
         raise UsageError(f"config.encoders give {sorted(encoders)}; expected {', '.join(sorted(mixtures))}")
-    for name, decoder in decoders.items():
-        if name not in records.shapes:
-            raise ContractError(f"{records.path}: holds {', '.join(records.shapes)}, the encoders need {name!r}")
-        found_in, expected_by = str(records.path), f"the {name} encoder"
-        check_contract(records.shapes[name].modality, decoder.modality, found_in=found_in, expected_by=expected_by)
     sizes = {(records.shapes[n].height, records.shapes[n].width) for n in encoders}
     if len(sizes) > 1:
         raise ContractError(f"{records.path}: crops of s1 and s2 have sizes {sorted(sizes)}; prepare both on one grid")

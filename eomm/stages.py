@@ -1,21 +1,20 @@
 """What is trained: `pretrain` one modality's encoder, then `fuse` frozen encoders. Each is a few pure functions.
 
-The training loop (train.py) knows a stage only by `Stage`.
+The training loop (train.py) knows a stage only by `Stage` (stage.py).
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from eomm import published_stages as published
 from eomm.errors import ContractError, UsageError
 from eomm.losses import SumCount
-from eomm.modalities import check_contract
-from eomm.model import Model, build_parts, load_model
+from eomm.model import Model, build_parts
 from eomm.models import interface
 from eomm.models.fusion import Fusion
 from eomm.objective import (
@@ -34,40 +33,13 @@ from eomm.objective import (
     turn,
 )
 from eomm.patches import RecordSet
+from eomm.stage import Batch, Stage, Tree, load_encoders, rematerialised
 
-Tree = Any
-Batch = Mapping[str, Mapping[str, Array]]
 META = ("orbit", "direction", "incidence")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """What the training loop trains.
-
-    Attributes:
-        name: for logs.
-        modalities: keys of the batch that the loss reads.
-        init: rng -> parameters, float32; only these are optimised.
-        loss: (parameters, frozen, batch, rng) -> (loss, metrics), metrics as (sum, count) pairs; the count of "loss"
-            is what the loss is a mean over, and weighs the pieces of an accumulated batch (`step.accumulated`).
-        model: parameters -> the finished Model.
-        frozen: tree of arrays that the loss may use and nobody changes.
-        validation_loss: what validation computes where that is not `loss`: without dropout.
-    """
-
-    name: str
-    modalities: tuple[str, ...]
-    init: Callable[[Array], Tree]
-    loss: Callable[[Tree, Tree, Batch, Array], tuple[Array, dict[str, SumCount]]]
-    model: Callable[[Tree], Model]
-    frozen: Tree = field(default_factory=dict)
-    validation_loss: Callable[[Tree, Tree, Batch, Array], tuple[Array, dict[str, SumCount]]] | None = None
 
 
 def build_stage(config: Any, records: RecordSet) -> Stage:
     """The stage that a configuration describes. Raises UsageError for an unknown one."""
-    from eomm import published_stages as published  # it builds on this module
-
     stages = {
         "pretrain": pretrain,
         "fuse": fuse,
@@ -139,11 +111,6 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
     return Stage(name=f"pretrain {name}", modalities=(name,), init=init, loss=loss, model=model)
 
 
-def rematerialised(compute: Callable[..., Tree], config: Any) -> Callable[..., Tree]:
-    """With `config.remat`, `compute` is done again in the backward pass instead of keeping what is inside it."""
-    return jax.checkpoint(compute) if config.get("remat", False) else compute
-
-
 def check_crop(encoder: interface.Encoder, shape: Any, objective: Objective, where: str) -> None:
     """Raise UsageError when a record cannot hold one window of the encoder or the objective's targets."""
     least = 2 * encoder.halo + 1
@@ -190,17 +157,10 @@ def fuse(config: Any, records: RecordSet) -> Stage:
     useful embedding. A modality's objective is what `config.objective` says, or else its encoder's own. With
     `config.finetune` encoders and decoders are optimised too, as in the published release.
     """
-    models = [load_model(path, code=tuple(config.get("code", ()))) for path in config.encoders]
-    encoders = {n: e for m in models for n, e in m.encoders.items()}
-    decoders = {n: d for m in models for n, d in m.decoders.items()}
+    models, encoders, decoders = load_encoders(config, records)
     reference = config.reference
     if reference not in encoders or len(encoders) < 2:
         raise UsageError(f"config.encoders give {sorted(encoders)}; needed are {reference!r} and at least one other")
-    for name, decoder in decoders.items():
-        if name not in records.shapes:
-            raise ContractError(f"{records.path}: holds {', '.join(records.shapes)}, the encoders need {name!r}")
-        found_in, expected_by = str(records.path), f"the {name} encoder"
-        check_contract(records.shapes[name].modality, decoder.modality, found_in=found_in, expected_by=expected_by)
     fusion = Fusion.build({n: e.dim for n, e in encoders.items()}, dict(config.fusion))
     options = {n: o for m in models for n, o in m.info.get("objectives", {}).items()} | dict(config.objective)
     unknown = [n for n in encoders if n not in options]

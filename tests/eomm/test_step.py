@@ -7,7 +7,8 @@ from ml_collections import ConfigDict
 from eomm.errors import UsageError
 from eomm.modalities import SENTINEL2
 from eomm.models.context import build_encoder
-from eomm.stages import build_stage, rematerialised
+from eomm.stage import rematerialised
+from eomm.stages import build_stage
 from eomm.step import accumulated, make_step
 from tests.eomm.helpers import random_batch
 from tests.eomm.test_stages import pretrain_config, records
