@@ -17,7 +17,7 @@ from eomm.patches import RecordSet
 from eomm.pipeline import Skip, batches, count_batches
 
 if TYPE_CHECKING:
-    from eomm.stages import Stage
+    from eomm.stage import Stage
 
 Tree = Any
 Validate = Callable[[Tree, Tree, jax.Array], dict[str, float]]

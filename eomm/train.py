@@ -37,7 +37,7 @@ from eomm.rundir import MetricsLog, check_same_run, describe_start, identity
 from eomm.step import make_step, make_validation, means
 
 if TYPE_CHECKING:
-    from eomm.stages import Stage
+    from eomm.stage import Stage
 
 Tree = Any
 
