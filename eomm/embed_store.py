@@ -251,13 +251,14 @@ def open_embedding(path: Path | str, *, decode: bool = True) -> xr.Dataset:
     """
     path = Path(path)
     open_attributes(path, kind=KIND)
-    stored = xr.open_zarr(path, consolidated=False, chunks=None)
+    # xarray takes an array that is named as one of its dimensions for a coordinate.
+    stored = xr.open_zarr(path, consolidated=False, chunks=None).reset_coords("embedding")
     if not decode or "embedding_scale" not in stored:
         return stored
     vectors = stored["embedding"]
     scaled = Scaled(open_array(path / "embedding"), stored["embedding_scale"].values)
     lazy = xr.Variable(vectors.dims, indexing.LazilyIndexedArray(scaled), vectors.attrs)
-    return stored.assign(embedding=lazy).drop_vars("embedding_scale")
+    return stored.drop_vars(["embedding", "embedding_scale"]).assign(embedding=lazy).reset_coords("embedding")
 
 
 class Scaled(BackendArray):

@@ -86,7 +86,7 @@ def embed(
         shard: (i, n), do only part i of n, counted from 0; whoever ends last completes the store.
         check: embed one seam between blocks twice, with blocks of another size, and record the largest difference.
         append: `out` is a finished store of an earlier state of the cube: compute only dates that are new or whose
-            windows changed, and keep the vectors of the others.
+            windows changed, keep the vectors of the others, and drop dates that the cube no longer calls usable.
         overwrite: replace an existing store.
         progress: called with (units done, units in all).
 
@@ -117,7 +117,7 @@ def embed(
     base = open_base(out, plan) if append else None
     if base:
         plan = dataclasses.replace(plan, block=base.block)
-        if base.kept == {i: i for i in range(len(plan.day))}:
+        if base.kept == {i: i for i in range(len(plan.day))} and not base.dropped:
             return out  # nothing came
     request = {**plan.request(), **({"continues": base.request} if base else {})}
 
@@ -374,6 +374,7 @@ class Base:
         kept: position of a date here -> there.
         changed: dates embedded again because their windows changed.
         new: dates that it lacks.
+        dropped: dates of it that are no longer usable, as when a later acquisition told haze from ground.
     """
 
     path: Path
@@ -382,6 +383,11 @@ class Base:
     kept: Mapping[int, int]
     changed: tuple[str, ...]
     new: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+    def summary(self) -> dict[str, Any]:
+        """For the store that continues it."""
+        return {"kept": len(self.kept), "changed": self.changed, "new": self.new, "dropped": self.dropped}
 
     def link(self, partial: Path, unit: Unit, plan: Plan) -> bool:
         """Take over a unit's files where all its dates are kept at their places; False where they are not."""
@@ -438,9 +444,12 @@ def open_base(out: Path, plan: Plan) -> Base:
             "and embed anew"
         )
     days_there, days_here = {day for day, _ in there}, {day for day, _ in here}
-    if missing := sorted(days_there - days_here):
+    lead = plan.cube[plan.reference]
+    dropped = sorted(days_there - days_here)
+    unknown = [d for d in dropped if d not in lead.day[~lead.usable]]
+    if unknown:
         raise UsageError(
-            f"{out}: holds {', '.join(str(to_date(d)) for d in missing[:5])}, which {plan.cube.path} (or --dates) has "
+            f"{out}: holds {', '.join(str(to_date(d)) for d in unknown[:5])}, which {plan.cube.path} (or --dates) has "
             "not; a store is continued with a cube that has all its dates"
         )
     places = {key: i for i, key in enumerate(there)}
@@ -453,6 +462,7 @@ def open_base(out: Path, plan: Plan) -> Base:
         kept=kept,
         changed=tuple(str(to_date(d)) for d in again if d in days_there),
         new=tuple(str(to_date(d)) for d in again if d not in days_there),
+        dropped=tuple(str(to_date(d)) for d in dropped),
     )
 
 
@@ -490,7 +500,7 @@ def describe(plan: Plan, request: Mapping[str, Any], base: Base | None) -> dict[
             "memory_bytes_estimated": plan.memory_bytes(),
             "device": f"{device.platform}: {device.device_kind}",
             "versions": versions,
-            **({"continued": {"kept": len(base.kept), "changed": base.changed, "new": base.new}} if base else {}),
+            **({"continued": base.summary()} if base else {}),
         },
     }
 

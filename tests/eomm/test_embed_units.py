@@ -234,6 +234,12 @@ def test_dates_that_came_after_are_appended_and_equal_embedding_everything_anew(
     filled = embed(model, hole, tmp_path / "filled.zarr")
     embed(model, late, filled, append=True)  # an acquisition that was delivered late
     same_values(filled, anew)
+    (*s2, valid), s1 = groups
+    worse = [(*s2, valid & (np.arange(COUNT) != 20)[:, None, None]), s1]
+    unusable = write(tmp_path / "worse.zarr", worse)  # a date that turned out to be haze
+    embed(model, unusable, filled, append=True)
+    same_values(filled, embed(model, unusable, tmp_path / "worse.out"))
+    assert open_embedding(filled).attrs["provenance"]["continued"]["dropped"] == [str(to_date(days[20]))]
     with pytest.raises(UsageError, match=rf"holds {to_date(days[9])}, which .*hole.zarr \(or --dates\) has not"):
         embed(model, hole, out, append=True)
     with pytest.raises(UsageError, match="cannot be continued, length 24 there, 7 now"):
@@ -246,6 +252,7 @@ def test_dates_that_came_after_are_appended_and_equal_embedding_everything_anew(
 def same_values(a, b):
     a, b = (open_embedding(p).load() for p in (a, b))
     np.testing.assert_array_equal(a["time"], b["time"])
+    assert "embedding" in a.data_vars and set(a.data_vars) == set(b.data_vars)
     for name in a.data_vars:
         np.testing.assert_allclose(a[name].values, b[name].values, atol=1e-5, err_msg=str(name))
 
