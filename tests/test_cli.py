@@ -13,6 +13,7 @@ import xarray as xr
 from eomm.cli import build_parser, main
 
 TINY = ["--config.steps=2", "--config.optimiser.warmup_steps=1", "--config.log_every=1", "--config.save_every=2"]
+TINY.append("--config.calibrate_records=3")
 SMALL = [f"--config.{k}" for k in ("encoder.size=tiny", "decoder.width=16", "objective.queries=4")]
 
 
