@@ -427,7 +427,7 @@ def build_parser() -> argparse.ArgumentParser:
     c.add_argument("--memory", type=float, metavar="GIB", help="smaller blocks where more would be needed at once")
     shard_help = "do part I of N, counted from 0; whichever ends last completes the store"
     c.add_argument("--shard", type=shard_of, default=(0, 1), metavar="I/N", help=shard_help)
-    c.add_argument("--workers", type=int, default=0, metavar="N", help="by N processes of this machine (eomm[cluster])")
+    c.add_argument("--workers", type=int, default=0, metavar="N", help="by N processes of this machine, on CPUs")
     c.add_argument("--scheduler", metavar="ADDRESS", help="by a running Dask scheduler's, such as tcp://head:8786")
     c.add_argument("--status", action="store_true", help="say what is done, missing and failed, and stop")
     c.add_argument("--check", action="store_true", help="embed a seam of blocks twice and note the difference")

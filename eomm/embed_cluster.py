@@ -10,7 +10,7 @@ from eomm.embed_units import status
 from eomm.errors import DataError
 from eomm.model import load_model
 
-PER_WORKER = 4  # shards, so that a slow worker keeps nobody waiting for long
+PER_WORKER = 4  # shards
 
 
 def embed_on_workers(
@@ -20,7 +20,6 @@ def embed_on_workers(
     *,
     workers: int = 0,
     scheduler: str | None = None,
-    shards: int | None = None,
     code: tuple[str, ...] = (),
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
@@ -31,9 +30,8 @@ def embed_on_workers(
         model: a model directory.
         cube: a cube's directory.
         out: the embedding cube.
-        workers: processes of a local cluster.
+        workers: processes of a local cluster; on machines without accelerators, which one process drives alone.
         scheduler: address of a running Dask scheduler instead.
-        shards: tasks in all; a few for each worker when None.
         code: modules outside eomm whose networks the model may use.
         progress: called with (units done, units in all).
         options: of `embed`.
@@ -54,7 +52,7 @@ def embed_on_workers(
         if progress:
             progress(now["done"], now["units"])
 
-    run_tasks(task, shards or max(1, workers) * PER_WORKER, workers=workers, scheduler=scheduler, watch=watch)
+    run_tasks(task, PER_WORKER, workers=workers, scheduler=scheduler, watch=watch)
     return out
 
 

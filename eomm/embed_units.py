@@ -19,7 +19,7 @@ from typing import Any
 from eomm.cube import open_attributes
 from eomm.embed_store import KIND, SHARD_DATES
 from eomm.errors import DataError, UsageError
-from eomm.storage import check_free, partial_of, put_in_place, read_json, write_json
+from eomm.storage import check_free, partial_of, put_in_place, read_json, recover, write_json
 
 FOLDER = ".units"
 
@@ -71,10 +71,11 @@ class Run:
 
     Attributes:
         partial: the unfinished store.
+        begun_here: whether this process made it.
     """
 
-    def __init__(self, out: Path):
-        self.out, self.partial = out, partial_of(out)
+    def __init__(self, out: Path, *, begun_here: bool = False):
+        self.out, self.partial, self.begun_here = out, partial_of(out), begun_here
         self._folder = self.partial / FOLDER
 
     @classmethod
@@ -92,11 +93,16 @@ class Run:
         Raises:
             UsageError: `out` holds, or is about to hold, something else.
         """
+        recover(out)
         run = cls(out)
-        if out.exists() and not overwrite and request == requested(out):
-            return None
-        check_free(out, overwrite=overwrite)
-        if run.partial.exists():
+        while True:  # of several processes that begin at once one makes the store, the others come round and find it
+            if request == requested(out):
+                return None
+            check_free(out, overwrite=overwrite)
+            if not run.partial.exists():
+                if run._begin(request, make):
+                    return cls(out, begun_here=True)
+                continue
             found = run._request()
             if found == request:
                 return run
@@ -105,25 +111,39 @@ class Run:
                     f"{run.partial}: {difference(found, request)}. Ask for the same to go on, or say --overwrite to "
                     "begin anew"
                 )
-            shutil.rmtree(run.partial)
-        # Made beside and renamed: of several processes that begin at once one makes the store, the others use it.
-        beside = out.with_name(f"{out.name}.{uuid.uuid4().hex[:8]}.partial")
+            aside = run._beside()
+            with suppress(FileNotFoundError):  # another process was faster
+                os.rename(run.partial, aside)
+                if cls._read_request(aside / FOLDER) == request:  # and has begun anew meanwhile
+                    os.rename(aside, run.partial)
+                shutil.rmtree(aside, ignore_errors=True)
+
+    def _begin(self, request: Mapping[str, Any], make: Callable[[Path], None]) -> bool:
+        beside = self._beside()
         try:
             beside.mkdir(parents=True)
             make(beside)
             (beside / FOLDER).mkdir()
             write_json(beside / FOLDER / "request.json", request)
-            os.rename(beside, run.partial)
+            os.rename(beside, self.partial)
+            return True
         except OSError:
-            if not run.partial.exists() or run._request() != request:
+            if not self.partial.exists():
                 raise
+            return False
         finally:
             shutil.rmtree(beside, ignore_errors=True)
-        return run
+
+    def _beside(self) -> Path:
+        return self.out.with_name(f"{self.out.name}.{uuid.uuid4().hex[:8]}.partial")
 
     def _request(self) -> Any:
+        return self._read_request(self._folder)
+
+    @staticmethod
+    def _read_request(folder: Path) -> Any:
         try:
-            return read_json(self._folder / "request.json")
+            return read_json(folder / "request.json")
         except DataError:
             return None
 
@@ -156,19 +176,27 @@ class Run:
         marks = self._marks().items()
         return {int(n[:-7]): str(read_json(p)["reason"]) for n, p in marks if n.endswith(".failed")}
 
-    def finish(self, complete: Callable[[Path, list[dict[str, Any]]], None]) -> None:
-        """Complete the store and move it into place, once; `complete` gets it and what was noted of its units."""
-        with suppress(FileNotFoundError), open(self._folder / "lock", "a") as lock:
+    def finish(self, units: Sequence[Unit], complete: Callable[[Path, list[dict[str, Any]]], None]) -> None:
+        """Complete the store and move it into place, once; `complete` gets it and what was noted of its units.
+
+        Nothing happens where one of all `units` is missing, or another process was faster.
+        """
+        try:
+            lock = open(self._folder / "lock", "a")
+        except FileNotFoundError:
+            return
+        with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process
-            if self._request() is None:  # another process was faster
+            ours = self._folder / "lock"
+            if not ours.exists() or not os.path.samestat(os.fstat(lock.fileno()), ours.stat()) or self.missing(units):
                 return
             complete(self.partial, self.figures())
             put_in_place(self.partial, self.out)
         tidy(self.out)
 
     def discard(self) -> None:
-        """Remove the unfinished store, unless something of it is done."""
-        if not self.figures():
+        """Remove an unfinished store that this process began, unless something of it is done."""
+        if self.begun_here and not self.figures():
             shutil.rmtree(self.partial, ignore_errors=True)
 
 
@@ -200,10 +228,13 @@ def status(out: Path | str) -> dict[str, Any]:
         DataError: there is none.
     """
     out = Path(out)
+    recover(out)
     run = Run(out)
     if not run.partial.exists():
-        attributes = open_attributes(out, kind=KIND)
-        units = attributes["provenance"]["units"]
+        request = open_attributes(out, kind=KIND).get("eomm:request")
+        if request is None:
+            raise DataError(f"{out}: does not tell its units; it is an export, or of an earlier version of eomm")
+        units = request["units"]
         return {"embedding": str(out), "complete": True, "units": units, "done": units, "missing": 0, "failed": {}}
     request = run._request()
     if request is None:
@@ -216,5 +247,4 @@ def status(out: Path | str) -> dict[str, Any]:
         "done": len(figures),
         "missing": total - len(figures),
         "failed": {str(n): reason for n, reason in sorted(run.failures().items())},
-        "vectors": sum(f["vectors"] for f in figures),
     }

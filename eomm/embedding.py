@@ -37,11 +37,12 @@ from eomm.embed_store import (
     open_array,
     open_embedding,
 )
-from eomm.embed_units import Run, Unit, by_block, list_units, share, tidy
+from eomm.embed_units import Run, Unit, by_block, list_units, requested, share, tidy
 from eomm.errors import DataError, UsageError
 from eomm.model import Model, load_model, plain
 from eomm.quality import expected_error
 from eomm.stac import write_item
+from eomm.storage import disk_full_at, is_disk_full, partial_of, recover
 
 __all__ = ["BLOCK", "embed", "even", "nearest", "open_embedding"]
 SPARSE = 3  # fewer valid acquisitions beside the target are flagged
@@ -76,7 +77,7 @@ def embed(
         cube: a cube or its directory.
         out: the embedding cube, a Zarr store; `out`.partial until it is complete.
         block: pixels on a side embedded at a time, made even over the cube and rounded up to a multiple of 16.
-        memory_bytes: smaller blocks where these would need more, the process itself not counted.
+        memory_bytes: smaller blocks where these would need more, over all devices, the process itself not counted.
         modalities: which of the model's to use; the others count as absent. All when None.
         dates: first and last date, both included; windows reach beyond them. All when None.
         length: keep so many leading numbers of each vector.
@@ -107,13 +108,14 @@ def embed(
         model,
         cube,
         block=block,
-        memory_bytes=memory_bytes,
+        memory_bytes=memory_bytes // len(jax.local_devices()) if memory_bytes else None,
         modalities=modalities,
         dates=dates,
         length=length,
         dtype=dtype,
         clear_only=clear_only,
     )
+    recover(out)
     base = open_base(out, plan) if append else None
     if base:
         plan = dataclasses.replace(plan, block=base.block)
@@ -124,44 +126,69 @@ def embed(
     def make(path: Path) -> None:
         create(path, plan.layout(), describe(plan, request, base))
 
-    run = Run.open(out, request, make, overwrite=overwrite or append)
-    if run is None:
-        tidy(out)
-        write_item(out)
-        return out
+    try:
+        run = Run.open(out, request, make, overwrite=overwrite or append)
+        if run:
+            carry_out(plan, run, base, shard, check=check, progress=progress)
+        if request == requested(out):  # else other shards are missing
+            tidy(out)
+            write_item(out)
+    except OSError as e:
+        if is_disk_full(e):
+            raise disk_full_at(partial_of(out)) from e
+        raise
+    return out
+
+
+def carry_out(
+    plan: Plan,
+    run: Run,
+    base: "Base | None",
+    shard: tuple[int, int],
+    *,
+    check: bool,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Do one shard's missing units, on all devices, and complete the store where none is missing any more.
+
+    Raises:
+        DataError: units of this shard failed.
+    """
     grid = plan.cube[plan.reference].grid
     units = list_units(len(plan.day), (grid.height, grid.width), plan.block)
     mine = share(units, *shard)
     todo = run.missing(mine)
+    alone = shard == (0, 1)
     count = Progress(progress, done=len(mine) - len(todo), total=len(mine))
     devices = jax.local_devices()
     try:
         if len(devices) == 1:
-            work(plan, run, todo, base, count)
+            work(plan, run, todo, base, count, alone)
         else:
             # A run of blocks per device: no device waits for another, and no halo is exchanged.
             with ThreadPoolExecutor(len(devices)) as pool:
                 parts = [share(todo, i, len(devices)) for i in range(len(devices))]
                 futures = [
-                    pool.submit(work_on, d, plan, run, p, base, count) for d, p in zip(devices, parts, strict=True)
+                    pool.submit(work_on, d, plan, run, p, base, count, alone)
+                    for d, p in zip(devices, parts, strict=True)
                 ]
                 for future in futures:
                     future.result()
     except BaseException:
-        run.discard()
+        if alone:  # else others may be at their first units
+            run.discard()
         raise
-    failures = run.failures()
+    numbers = {u.number for u in mine}
+    failures = {n: reason for n, reason in run.failures().items() if n in numbers}
     if failures:
         number, reason = min(failures.items())
         raise DataError(
-            f"{run.partial}: {len(failures)} of {len(units)} units failed; unit {number}: {reason}. Mend it and run "
+            f"{run.partial}: {len(failures)} of {len(mine)} units failed; unit {number}: {reason}. Mend it and run "
             "again: only what is missing is computed"
         )
     if not run.missing(units):
         seam = check_seam(plan) if check else None
-        run.finish(lambda path, figures: close(path, plan, figures, seam))
-        write_item(out)
-    return out
+        run.finish(units, lambda path, figures: close(path, plan, base, figures, seam))
 
 
 class Progress:
@@ -186,14 +213,16 @@ def work_on(device: jax.Device, plan: Plan, *args: Any) -> None:
         work(dataclasses.replace(plan, model=dataclasses.replace(plan.model, params=params)), *args)
 
 
-def work(plan: Plan, run: Run, todo: Sequence[Unit], base: "Base | None", count: Callable[[], None]) -> None:
+def work(
+    plan: Plan, run: Run, todo: Sequence[Unit], base: "Base | None", count: Callable[[], None], alone: bool
+) -> None:
     """Compute units and write them. A unit whose data cannot be read is noted, unless nothing else went well."""
     with Writer(run.partial) as writer:
         for units in by_block(todo):
             series = None
             for unit in units:
                 if base and base.link(run.partial, unit, plan):
-                    run.done(unit, {"vectors": 0, "linked": True})
+                    run.done(unit, {})
                     count()
                     continue
                 began = time.perf_counter()
@@ -202,7 +231,7 @@ def work(plan: Plan, run: Run, todo: Sequence[Unit], base: "Base | None", count:
                     layers, figures = embed_unit(plan, series, unit, base)
                 except DataError as e:
                     writer.finish()
-                    if not run.figures():
+                    if alone and not run.figures():
                         raise
                     run.failed(unit, str(e))
                     series = None
@@ -241,7 +270,7 @@ def embed_unit(
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """What is written of a unit, by array name, and what is noted of it."""
     fresh = fresh_dates(unit, base)
-    layers, figures = embed_dates(plan, series, fresh, unit) if len(fresh) else ({}, {"vectors": 0})
+    layers, figures = embed_dates(plan, series, fresh, unit) if len(fresh) else ({}, {})
     return (base.fill(layers, fresh, unit, plan) if base else layers), figures
 
 
@@ -304,7 +333,7 @@ def embed_dates(
     inside = np.zeros_like(wanted)
     grid = plan.cube[plan.reference].grid
     inside[:, : grid.height - unit.y.start, : grid.width - unit.x.start] = True
-    figures: dict[str, Any] = {"vectors": int((wanted & inside).sum())}
+    figures: dict[str, Any] = {}
     if plan.scale is None:
         embedding = np.asarray(fused)
         finite = bool(np.isfinite(embedding).all())
@@ -375,6 +404,7 @@ class Base:
         changed: dates embedded again because their windows changed.
         new: dates that it lacks.
         dropped: dates of it that are no longer usable, as when a later acquisition told haze from ground.
+        quantisation: what it says that quantisation cost, or None.
     """
 
     path: Path
@@ -384,6 +414,7 @@ class Base:
     changed: tuple[str, ...]
     new: tuple[str, ...]
     dropped: tuple[str, ...]
+    quantisation: Mapping[str, Any] | None
 
     def summary(self) -> dict[str, Any]:
         """For the store that continues it."""
@@ -436,6 +467,8 @@ def open_base(out: Path, plan: Plan) -> Base:
         ContractError: it is of another site, grid or contract.
     """
     attributes = open_attributes(out, kind=KIND)
+    if "eomm:request" not in attributes:
+        raise DataError(f"{out}: does not tell what it was made of; it is an export, or of an earlier version of eomm")
     check_same_site(attributes, plan, str(out))
     there, here = [(int(day), str(window)) for day, window in attributes["eomm:windows"]], plan.windows()
     if not all(window for _, window in [*there, *here]):
@@ -463,6 +496,7 @@ def open_base(out: Path, plan: Plan) -> Base:
         changed=tuple(str(to_date(d)) for d in again if d in days_there),
         new=tuple(str(to_date(d)) for d in again if d not in days_there),
         dropped=tuple(str(to_date(d)) for d in dropped),
+        quantisation=attributes.get("quantisation"),
     )
 
 
@@ -505,16 +539,31 @@ def describe(plan: Plan, request: Mapping[str, Any], base: Base | None) -> dict[
     }
 
 
-def close(path: Path, plan: Plan, figures: Sequence[Mapping[str, Any]], seam: Mapping[str, Any] | None) -> None:
-    """Complete a store: what its units noted and the seam's figure."""
-    total = {k: sum(f.get(k, 0) for f in figures) for k in ("vectors", "clipped", "cosine_error", "counted")}
-    attributes: dict[str, Any] = {"vectors": total["vectors"]}
-    if plan.scale is not None and total["counted"]:
+def close(
+    path: Path,
+    plan: Plan,
+    base: Base | None,
+    figures: Sequence[Mapping[str, Any]],
+    seam: Mapping[str, Any] | None,
+) -> None:
+    """Complete a store: what its units noted and the seam's figure.
+
+    What quantisation cost is of all vectors ever computed for the store, those of the store it continues included.
+    """
+    attributes: dict[str, Any] = {}
+    if plan.scale is not None:
+        total = {k: sum(f.get(k, 0) for f in figures) for k in ("clipped", "cosine_error", "counted")}
+        largest = max((f.get("max_cosine_error", 0.0) for f in figures), default=0.0)
+        if base and (before := base.quantisation):
+            total["clipped"] += before["clipped_values"]
+            total["cosine_error"] += before["mean_cosine_error"] * before["of_vectors"]
+            total["counted"] += before["of_vectors"]
+            largest = max(largest, before["max_cosine_error"])
         attributes["quantisation"] = {
-            "mean_cosine_error": total["cosine_error"] / total["counted"],
-            "max_cosine_error": max(f.get("max_cosine_error", 0.0) for f in figures),
+            "mean_cosine_error": total["cosine_error"] / max(total["counted"], 1),
+            "max_cosine_error": largest,
             "clipped_values": int(total["clipped"]),
-            "of_values": int(total["counted"]) * plan.length,
+            "of_vectors": int(total["counted"]),
             **plan.model.info["calibration"].get("int8", {}),
         }
     if seam:

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from eomm.calibration import MINIMUM, calibrate
 from eomm.errors import UsageError
+from eomm.hosts import wait_for_all
 from eomm.model import save_model
 from eomm.patches import open_records
 from eomm.stages import build_stage
@@ -57,4 +58,5 @@ def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | No
             print(f"{workdir}: calibrating on {count} records", file=sys.stderr, flush=True)
             model = calibrate(model, records, count=count, seed=config.seed)
         save_model(model, path, overwrite=True)  # of the same run, at an earlier step: train refuses any other
+    wait_for_all("the model is written")
     return path

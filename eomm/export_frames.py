@@ -92,7 +92,9 @@ class Frames:
     ):
         self.path = Path(path)
         self._ds = open_embedding(self.path)
-        self._cloudy, self._composite = cloudy, composite
+        # A composite has no vectors but those it calls valid; a cube says whether it has others.
+        everywhere = "eomm:export" not in self._ds.attrs and not self._ds.attrs["provenance"].get("clear_only", True)
+        self._cloudy, self._composite = cloudy and everywhere, composite
         self.attributes: Mapping[str, Any] = self._ds.attrs
         self.grid = Grid.from_attributes(self.attributes)
         full = self._ds.sizes["embedding"]
@@ -128,7 +130,7 @@ class Frames:
         vectors = ds["embedding"].isel(embedding=slice(self.length)).values.astype(np.float32, copy=False)
         present = ds["valid"].values.astype(bool)
         if self._cloudy:
-            present = ds["embedded"].values.astype(bool) if "embedded" in ds else np.any(vectors, axis=-1)
+            present = np.ones_like(present)
         vectors[~present] = 0  # in place: at 64 numbers a block takes 134 MB
         return Block(vectors, present, {} if self._composite else {name: ds[name].values for name in self.layers})
 
@@ -147,7 +149,7 @@ class Frames:
 
 def layers_of(ds: xr.Dataset) -> list[str]:
     """Names of the layers [time, y, x] beside the vectors and their validity."""
-    return [str(n) for n, v in ds.data_vars.items() if v.dims == ("time", "y", "x") and n not in ("valid", "embedded")]
+    return [str(n) for n, v in ds.data_vars.items() if v.dims == ("time", "y", "x") and n != "valid"]
 
 
 def days_of(ds: xr.Dataset) -> np.ndarray:

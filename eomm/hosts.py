@@ -94,6 +94,12 @@ def check_agreement(what: Mapping[str, Any], workdir: Path) -> None:
         )
 
 
+def wait_for_all(what: str) -> None:
+    """Go on when every process is here: JAX's own end waits only five minutes for what one of them does alone."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
+
+
 def stop_together(step: int) -> bool:
     """Whether all processes end after this step, since SIGTERM came to one of them; every one asks at every step."""
     return jax.process_count() > 1 and bool(multihost_utils.reached_preemption_sync_point(step))

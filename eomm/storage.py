@@ -32,7 +32,7 @@ def new_directory(path: Path | str, *, overwrite: bool = False) -> Iterator[Path
         yield partial
     except BaseException as e:
         shutil.rmtree(partial, ignore_errors=True)
-        if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_disk_full(e):
             raise disk_full(path) from e
         raise
     put_in_place(partial, path)
@@ -46,6 +46,17 @@ def check_free(path: Path, *, overwrite: bool) -> None:
         raise UsageError(f"{path}: already exists and was not made by eomm, so it is not replaced; choose another path")
 
 
+def recover(path: Path) -> None:
+    """Put back what `put_in_place` had moved aside when it was killed before the new store took its place."""
+    if not path.exists() and (old := replaced_of(path)).exists():
+        os.replace(old, path)
+
+
+def replaced_of(path: Path) -> Path:
+    """Where a store goes for the moment in which another takes its place."""
+    return path.with_name(path.name + ".replaced")
+
+
 def partial_of(path: Path) -> Path:
     """Where a store is made before it is `path`."""
     return path.with_name(path.name + ".partial")
@@ -54,7 +65,7 @@ def partial_of(path: Path) -> Path:
 def put_in_place(partial: Path, path: Path) -> None:
     """Rename a complete store to `path`; a directory that is there makes way first."""
     if path.exists():
-        old = path.with_name(path.name + ".replaced")
+        old = replaced_of(path)
         shutil.rmtree(old, ignore_errors=True)
         os.replace(path, old)
         os.replace(partial, path)
@@ -75,6 +86,11 @@ def is_ours(path: Path) -> bool:
 def disk_full(path: Path) -> UsageError:
     """The error to raise where writing `path` met a full disk."""
     return UsageError(f"{path}: the disk is full; nothing unfinished was kept. Free some space and run again")
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that no space is left, or no quota."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def disk_full_at(partial: Path) -> UsageError:

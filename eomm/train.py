@@ -257,7 +257,9 @@ def _dump(
         batch = next(data)
     where = {"split": config.data.split, "batch_size": config.data.batch_size, "seed": config.seed, "number": number}
     rows = batch_records(records, **where)
-    return write_dump(workdir, step=step, batch_number=number, records=rows, terms=terms, batch=batch)
+    path = write_dump(workdir, step=step, batch_number=number, records=rows, terms=terms, batch=batch)
+    hosts.wait_for_all("the dump is written")
+    return path
 
 
 class _Skipped:

@@ -130,6 +130,41 @@ def test_processes_that_begin_at_once_make_one_store(model, cube, whole, tmp_pat
     assert sorted(p.name for p in tmp_path.iterdir()) == ["e.zarr", "e.zarr.stac.json", "model"]
 
 
+def test_a_failing_shard_does_not_take_the_store_from_others(model, groups, tmp_path):
+    cube, out = write(tmp_path / "site.zarr", groups), tmp_path / "e.zarr"
+    shard = next((cube.path / "s2" / "values" / "c").rglob("0/0/0/0"))
+    shard.write_bytes(shard.read_bytes()[:100])
+    with pytest.raises(DataError, match="6 of 6 units failed"):
+        embed(model, cube, out, shard=(0, 3))
+    assert len(status(out)["failed"]) == 6
+    with pytest.raises(DataError, match="cannot be read"):
+        embed(model, cube, tmp_path / "alone.zarr")
+    assert not (tmp_path / "alone.zarr.partial").exists(), "nothing was done, nothing is left"
+
+
+def test_a_store_is_found_again_after_a_kill_between_its_renames(model, cube, whole, tmp_path):
+    out = tmp_path / "e.zarr"
+    shutil.copytree(whole, out)
+    out.rename(tmp_path / "e.zarr.replaced")
+    assert status(out)["complete"] and embed(model, cube, out) == out
+    same(out, whole)
+    embed(model, cube, out, overwrite=True)  # the same again: there is nothing to overwrite
+    embed(model, cube, out, shard=(49, 50), overwrite=True)
+    assert status(out)["complete"] and not (tmp_path / "e.zarr.partial").exists()
+
+
+def test_what_does_not_tell_its_units_is_refused_by_name(model, cube, whole, tmp_path):
+    old = tmp_path / "old.zarr"
+    shutil.copytree(whole, old)
+    head = json.loads((old / "zarr.json").read_text())
+    del head["attributes"]["eomm:request"]
+    (old / "zarr.json").write_text(json.dumps(head))
+    with pytest.raises(DataError, match="does not tell what it was made of"):
+        embed(model, cube, old, append=True)
+    with pytest.raises(DataError, match="does not tell its units"):
+        status(old)
+
+
 def test_another_request_does_not_touch_what_is_there(model, cube, whole, tmp_path):
     out = tmp_path / "e.zarr"
     embed(model, cube, out, shard=(0, 3))
@@ -170,7 +205,7 @@ def test_int8_vectors_are_multiples_of_the_models_scales(model, cube, whole, tmp
     np.testing.assert_array_less(np.abs(decoded["embedding"].values - values)[within], scale[0] * 0.5001)
     figures = stored.attrs["quantisation"]
     wanted = exact["valid"].values
-    assert figures["of_values"] == wanted.sum() * 24 and figures["clipped_values"] == (~within[wanted]).sum()
+    assert figures["of_vectors"] == wanted.sum() and figures["clipped_values"] == (~within[wanted]).sum()
     a, b = values[wanted], decoded["embedding"].values[wanted]
     error = 1 - (a * b).sum(-1) / (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1))
     assert figures["mean_cosine_error"] == pytest.approx(error.mean(), abs=1e-6)
@@ -229,6 +264,10 @@ def test_dates_that_came_after_are_appended_and_equal_embedding_everything_anew(
     before = {p: p.stat().st_mtime_ns for p in out.rglob("*")}
     embed(model, late, out, append=True)
     assert before == {p: p.stat().st_mtime_ns for p in out.rglob("*")}, "nothing came, nothing is done"
+
+    int8 = embed(model, late, embed(model, early, tmp_path / "i.zarr", dtype="int8"), dtype="int8", append=True)
+    figures = open_embedding(int8).attrs["quantisation"]
+    assert figures["of_vectors"] > open_embedding(int8)["valid"].sum() and 0 < figures["mean_cosine_error"] < 1e-3
 
     hole = write(tmp_path / "hole.zarr", until(days[-1], skip=(days[9],)))
     filled = embed(model, hole, tmp_path / "filled.zarr")
