@@ -359,6 +359,10 @@ def test_bad_requests_are_refused_and_leave_nothing(model, groups, cube, tmp_pat
     refuse(UsageError, "memory: the smallest blocks", tmp_path, model, cube, memory_bytes=1000)
     refuse(UsageError, "block is 0", tmp_path, model, cube, block=0)
     refuse(UsageError, "no fusion head", tmp_path, dataclasses.replace(model, fusion=None), cube)
+    for change in (lambda a: [a[1], a[0], *a[2:]], lambda a: [a[0], a[0], *a[2:]]):  # out of order, twice
+        wrong = dataclasses.replace(cube, groups={**cube.groups, "s2": open_cube(cube.path)["s2"]})
+        wrong["s2"].acquisitions = change(wrong["s2"].acquisitions)
+        refuse(DataError, "s2 are not distinct and in order of time", tmp_path, model, wrong)
     unusable = dataclasses.replace(cube, groups={**cube.groups, "s2": open_cube(cube.path)["s2"]})
     unusable["s2"].usable[:] = False
     refuse(DataError, "no usable s2 acquisition, so no date", tmp_path, model, unusable)
