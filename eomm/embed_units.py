@@ -100,9 +100,13 @@ class Run:
                 return None
             check_free(out, overwrite=overwrite)
             if not run.partial.exists():
-                if run._begin(request, make):
-                    return cls(out, begun_here=True)
-                continue
+                if not run._begin(request, make):
+                    continue
+                run = cls(out, begun_here=True)
+                if request == requested(out):  # another process has completed it since we looked
+                    run.discard()
+                    return None
+                return run
             found = run._request()
             if found == request:
                 return run
