@@ -12,7 +12,8 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from eomm.modalities import Modality
-from eomm.patches import Patch, sha256, shard_name
+from eomm.patches import Patch, shard_name
+from eomm.storage import sha256
 
 # Random access needs one record a group. zstd:1 writes twice as fast as the default (zstd:3) at the same size.
 SHARD_OPTIONS = "group_size:1,zstd:1"

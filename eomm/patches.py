@@ -15,10 +15,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
+from eomm.buckets import fetch_records, is_url
 from eomm.errors import DataError
 from eomm.modalities import Modality, check_contract
-from eomm.paths import local_path
-from eomm.storage import read_json, write_json
+from eomm.storage import read_json, sha256, write_json
 
 VERSION = "1.0.0"
 NAME = "eomm_patches"  # the data set's name in TensorFlow Datasets
@@ -173,14 +173,14 @@ class RecordSet:
 
 
 def open_records(path: Path | str, expect: Mapping[str, Modality] | None = None) -> RecordSet:
-    """Open a finished record set and check contracts.
+    """Open a finished record set and check contracts; one in a bucket (gs://, s3://) is copied to this machine first.
 
     Raises:
         DataError: missing, unfinished or damaged.
         ContractError: a modality follows another contract than `expect` says.
-        UsageError: `path` is in a bucket.
+        UsageError: `path` is in a bucket, and what reads such is not installed.
     """
-    path = local_path(path, "ArrayRecord reads records by their position in files")
+    path = fetch_records(path) if is_url(path) else Path(path)
     manifest = read_json(path / "manifest.json")
     if manifest.get("eomm:kind") != "records" or not manifest.get("eomm:complete"):
         raise DataError(f"{path}: not a finished eomm record set; cut the records again")
@@ -238,9 +238,3 @@ def finish_records(
 def shard_name(split: str, index: int, count: int) -> str:
     """A shard's file name as TensorFlow Datasets has it."""
     return f"{NAME}-{split}.array_record-{index:05d}-of-{count:05d}"
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()

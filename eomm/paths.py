@@ -1,8 +1,11 @@
-"""Which paths are worked on: those of a file system. Buckets are refused by name before anything is made."""
+"""Which paths are worked on: those of a file system. Buckets are refused by name before anything is made.
 
-import re
+Record sets alone are read from buckets (buckets.py).
+"""
+
 from pathlib import Path
 
+from eomm.buckets import is_url
 from eomm.errors import UsageError
 
 
@@ -10,13 +13,13 @@ def local_path(path: Path | str, why: str) -> Path:
     """A path of a file system, as a Path.
 
     Args:
-        path: as the user gave it; `Path("gs://bucket")`, which is `gs:/bucket`, is known too.
+        path: as the user gave it.
         why: a file system is needed.
 
     Raises:
         UsageError: it is in a bucket or elsewhere on the net: gs://, s3://, https://.
     """
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
+    if is_url(path):
         raise UsageError(
             f"{path}: is no path of a file system, and {why}. Mount the bucket (gcsfuse, mountpoint-s3, rclone mount) "
             "and give the path there, or copy it"

@@ -1,6 +1,7 @@
 """How every store of ours appears on disk: whole or not at all. Not for what is inside a store."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -113,3 +114,9 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path}: missing; is {path.parent} a finished eomm store?") from e
     except ValueError as e:
         raise DataError(f"{path}: not valid JSON ({e}); the file is damaged, make the store again") from e
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()

@@ -11,7 +11,8 @@ from eomm.cube import Acquisition, Grid, GroupSource, write_cube
 from eomm.errors import DataError
 from eomm.info import describe, format_info
 from eomm.modalities import SENTINEL1, SENTINEL2
-from eomm.patches import Codec, PatchShape, finish_records, sha256, shard_name
+from eomm.patches import Codec, PatchShape, finish_records, shard_name
+from eomm.storage import sha256
 
 GRID = Grid(crs="EPSG:32631", transform=(10.0, 0.0, 501600.0, 0.0, -10.0, 5630080.0), height=20, width=30)
 

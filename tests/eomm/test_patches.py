@@ -7,7 +7,8 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from eomm.errors import ContractError, DataError
 from eomm.modalities import SENTINEL1, SENTINEL1_SIGMA0, SENTINEL2
-from eomm.patches import Codec, PatchShape, finish_records, open_records, sha256, shard_name
+from eomm.patches import Codec, PatchShape, finish_records, open_records, shard_name
+from eomm.storage import sha256
 
 SHAPES = {
     "s2": PatchShape(modality=SENTINEL2, acquisitions=5, height=16, width=16),

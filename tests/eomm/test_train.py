@@ -17,7 +17,6 @@ from eomm.checkpoint import Checkpoints
 from eomm.errors import DataError, EommError, UsageError
 from eomm.mesh import make_mesh
 from eomm.optimiser import Plateau
-from eomm.patches import open_records
 from eomm.rundir import git_revision
 from eomm.step import make_validation
 from eomm.train import train
@@ -349,8 +348,6 @@ def test_what_does_not_fit_is_refused_early(records, tmp_path):
     for bucket in ("gs://bucket/run", Path("s3://bucket/run")):
         with pytest.raises(UsageError, match=r"bucket/run: is no path of a file system, and a run appends .*gcsfuse"):
             run(bucket, records)
-        with pytest.raises(UsageError, match="ArrayRecord reads records by their position in files"):
-            open_records(bucket)
     with pytest.raises(UsageError, match="matches no parameter; they are layer/bias, layer/kernel"):
         run(tmp_path, records, validation=None, **{"optimiser.decay": "no_such_parameter"})
 
