@@ -5,14 +5,11 @@ the block, not on the cube or the length of the series. What is done already is 
 """
 
 import dataclasses
-import importlib.metadata
-import os
-import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -22,24 +19,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from eomm.cube import Cube, open_attributes, open_cube, to_date
+from eomm.cube import Cube, open_cube
 from eomm.dense import FAR, Series, fuse_dates, quantise
-from eomm.embed_plan import BLOCK, Plan, check_same_site, cube_digest, digest, even, make_plan, nearest
+from eomm.embed_base import Base, fresh_dates, open_base
+from eomm.embed_describe import close, describe
+from eomm.embed_plan import BLOCK, Plan, even, make_plan, nearest
 from eomm.embed_store import (
     FLAGS,
-    KIND,
     NO_ERROR,
     NO_OFFSET,
     SHARD_DATES,
     Writer,
-    complete,
     create,
-    open_array,
     open_embedding,
 )
 from eomm.embed_units import Run, Unit, by_block, list_units, requested, share, tidy
 from eomm.errors import DataError, UsageError
-from eomm.model import Model, load_model, plain
+from eomm.model import Model, load_model
 from eomm.quality import expected_error
 from eomm.stac import write_item
 from eomm.storage import disk_full_at, is_disk_full, partial_of, recover
@@ -143,7 +139,7 @@ def embed(
 def carry_out(
     plan: Plan,
     run: Run,
-    base: "Base | None",
+    base: Base | None,
     shard: tuple[int, int],
     *,
     check: bool,
@@ -213,9 +209,7 @@ def work_on(device: jax.Device, plan: Plan, *args: Any) -> None:
         work(dataclasses.replace(plan, model=dataclasses.replace(plan.model, params=params)), *args)
 
 
-def work(
-    plan: Plan, run: Run, todo: Sequence[Unit], base: "Base | None", count: Callable[[], None], alone: bool
-) -> None:
+def work(plan: Plan, run: Run, todo: Sequence[Unit], base: Base | None, count: Callable[[], None], alone: bool) -> None:
     """Compute units and write them. A unit whose data cannot be read is noted, unless nothing else went well."""
     with Writer(run.partial) as writer:
         for units in by_block(todo):
@@ -259,14 +253,8 @@ def open_series(plan: Plan, unit: Unit) -> dict[str, Series]:
     return found
 
 
-def fresh_dates(unit: Unit, base: "Base | None") -> Int[np.ndarray, " n"]:
-    """Dates of a unit that are not kept from an earlier store."""
-    dates = np.arange(unit.dates.start, unit.dates.stop)
-    return dates if base is None else dates[[int(d) not in base.kept for d in dates]]
-
-
 def embed_unit(
-    plan: Plan, series: dict[str, Series], unit: Unit, base: "Base | None" = None
+    plan: Plan, series: dict[str, Series], unit: Unit, base: Base | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """What is written of a unit, by array name, and what is noted of it."""
     fresh = fresh_dates(unit, base)
@@ -389,186 +377,7 @@ def gather(plan: Plan, name: str, series: Series, dates: Int[np.ndarray, " n"]) 
     return Used(vectors, valid, observations, days_before, days_after, offset_days)
 
 
-# --- Continuing an earlier store --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Base:
-    """A finished store, of which dates whose windows did not change are kept.
-
-    Attributes:
-        path: the store.
-        request: what it was made of, a digest.
-        block: its (rows, columns).
-        kept: position of a date here -> there.
-        changed: dates embedded again because their windows changed.
-        new: dates that it lacks.
-        dropped: dates of it that are no longer usable, as when a later acquisition told haze from ground.
-        quantisation: what it says that quantisation cost, or None.
-    """
-
-    path: Path
-    request: str
-    block: tuple[int, int]
-    kept: Mapping[int, int]
-    changed: tuple[str, ...]
-    new: tuple[str, ...]
-    dropped: tuple[str, ...]
-    quantisation: Mapping[str, Any] | None
-
-    def summary(self) -> dict[str, Any]:
-        """For the store that continues it."""
-        return {"kept": len(self.kept), "changed": self.changed, "new": self.new, "dropped": self.dropped}
-
-    def link(self, partial: Path, unit: Unit, plan: Plan) -> bool:
-        """Take over a unit's files where all its dates are kept at their places; False where they are not."""
-        if any(self.kept.get(d) != d for d in range(unit.dates.start, unit.dates.stop)):
-            return False
-        place = (unit.dates.start // SHARD_DATES, unit.y.start // self.block[0], unit.x.start // self.block[1])
-        for name in plan.layout().arrays:
-            key = Path(name, "c", *map(str, place), *(["0"] if name == "embedding" else []))
-            if not (self.path / key).exists():  # a shard of nothing but the fill value has no file
-                continue
-            (partial / key).parent.mkdir(parents=True, exist_ok=True)
-            (partial / key).unlink(missing_ok=True)
-            try:
-                os.link(self.path / key, partial / key)  # neither store ever changes a file in place
-            except OSError:
-                shutil.copy2(self.path / key, partial / key)
-        return True
-
-    def fill(
-        self, layers: Mapping[str, np.ndarray], fresh: Int[np.ndarray, " n"], unit: Unit, plan: Plan
-    ) -> dict[str, np.ndarray]:
-        """A unit's layers at all its dates, those kept as they are stored."""
-        dates = np.arange(unit.dates.start, unit.dates.stop)
-        old = np.setdiff1d(dates, fresh)
-        if not len(old):
-            return dict(layers)
-        grid, found = plan.cube[plan.reference].grid, {}
-        y, x = slice(unit.y.start, min(unit.y.stop, grid.height)), slice(unit.x.start, min(unit.x.stop, grid.width))
-        there = [self.kept[int(d)] for d in old]
-        for name in plan.layout().arrays:
-            stored = open_array(self.path / name)[there, y, x].read().result()
-            whole = np.zeros((len(dates), *stored.shape[1:]), stored.dtype)
-            whole[np.searchsorted(dates, old)] = stored
-            if len(fresh):
-                whole[np.searchsorted(dates, fresh)] = layers[name][:, : y.stop - y.start, : x.stop - x.start]
-            found[name] = whole
-        return found
-
-
-def open_base(out: Path, plan: Plan) -> Base:
-    """What of a finished store a plan can keep.
-
-    Raises:
-        DataError: no finished embedding.
-        UsageError: it was made by another model or with other options, or holds dates that the cube has not.
-        ContractError: it is of another site, grid or contract.
-    """
-    attributes = open_attributes(out, kind=KIND)
-    if "eomm:request" not in attributes:
-        raise DataError(f"{out}: does not tell what it was made of; it is an export, or of an earlier version of eomm")
-    check_same_site(attributes, plan, str(out))
-    there, here = [(int(day), str(window)) for day, window in attributes["eomm:windows"]], plan.windows()
-    if not all(window for _, window in [*there, *here]):
-        raise DataError(
-            f"{out} or {plan.cube.path}: was made before cubes noted what each acquisition holds; prepare the cube "
-            "and embed anew"
-        )
-    days_there, days_here = {day for day, _ in there}, {day for day, _ in here}
-    lead = plan.cube[plan.reference]
-    dropped = sorted(days_there - days_here)
-    unknown = [d for d in dropped if d not in lead.day[~lead.usable]]
-    if unknown:
-        raise UsageError(
-            f"{out}: holds {', '.join(str(to_date(d)) for d in unknown[:5])}, which {plan.cube.path} (or --dates) has "
-            "not; a store is continued with a cube that has all its dates"
-        )
-    places = {key: i for i, key in enumerate(there)}
-    kept = {i: places[key] for i, key in enumerate(here) if key in places}
-    again = [day for i, (day, _) in enumerate(here) if i not in kept]
-    return Base(
-        path=out,
-        request=digest(attributes["eomm:request"]),
-        block=(int(attributes["eomm:request"]["block"][0]), int(attributes["eomm:request"]["block"][1])),
-        kept=kept,
-        changed=tuple(str(to_date(d)) for d in again if d in days_there),
-        new=tuple(str(to_date(d)) for d in again if d not in days_there),
-        dropped=tuple(str(to_date(d)) for d in dropped),
-        quantisation=attributes.get("quantisation"),
-    )
-
-
-# --- What the store says of itself ----------------------------------------------------------------------------------
-
-
-def describe(plan: Plan, request: Mapping[str, Any], base: Base | None) -> dict[str, Any]:
-    """Contracts and provenance for the store's root attributes."""
-    model, cube = plan.model, plan.cube
-    lead = cube[plan.reference]
-    device = jax.devices()[0]
-    chosen = np.flatnonzero(lead.usable)[np.isin(lead.day[lead.usable], plan.day)]
-    versions = {name: importlib.metadata.version(name) for name in ("eomm", "jax", "flax", "numpy", "zarr")}
-    return {
-        "site": cube.site,
-        "eomm:model": model.hash,
-        "eomm:cube": cube_digest(cube),
-        "eomm:contracts": {n: cube[n].modality.to_dict() for n in plan.used},
-        "eomm:request": dict(request),
-        "eomm:windows": [list(w) for w in plan.windows()],
-        "acquisitions": [asdict(lead.acquisitions[i]) for i in chosen],
-        "provenance": {
-            "simulated": bool(cube.provenance.get("simulated", False)),
-            "model": model.hash,
-            "model_info": plain(model.info),
-            "modalities": list(plan.used),
-            "reference": plan.reference,
-            "cube": {"name": cube.path.name, "site": cube.site, "provenance": dict(cube.provenance)},
-            "usable_acquisitions": {n: int(cube[n].usable.sum()) for n in plan.used},
-            "unusable_acquisitions": int((~lead.usable).sum()),
-            "units": request["units"],
-            "block": list(plan.block),
-            "dtype": plan.dtype,
-            "clear_only": plan.clear_only,
-            "memory_bytes_estimated": plan.memory_bytes(),
-            "device": f"{device.platform}: {device.device_kind}",
-            "versions": versions,
-            **({"continued": base.summary()} if base else {}),
-        },
-    }
-
-
-def close(
-    path: Path,
-    plan: Plan,
-    base: Base | None,
-    figures: Sequence[Mapping[str, Any]],
-    seam: Mapping[str, Any] | None,
-) -> None:
-    """Complete a store: what its units noted and the seam's figure.
-
-    What quantisation cost is of all vectors ever computed for the store, those of the store it continues included.
-    """
-    attributes: dict[str, Any] = {}
-    if plan.scale is not None:
-        total = {k: sum(f.get(k, 0) for f in figures) for k in ("clipped", "cosine_error", "counted")}
-        largest = max((f.get("max_cosine_error", 0.0) for f in figures), default=0.0)
-        if base and (before := base.quantisation):
-            total["clipped"] += before["clipped_values"]
-            total["cosine_error"] += before["mean_cosine_error"] * before["of_vectors"]
-            total["counted"] += before["of_vectors"]
-            largest = max(largest, before["max_cosine_error"])
-        attributes["quantisation"] = {
-            "mean_cosine_error": total["cosine_error"] / max(total["counted"], 1),
-            "max_cosine_error": largest,
-            "clipped_values": int(total["clipped"]),
-            "of_vectors": int(total["counted"]),
-            **plan.model.info["calibration"].get("int8", {}),
-        }
-    if seam:
-        attributes["seam"] = dict(seam)
-    complete(path, attributes)
+# --- The seam -------------------------------------------------------------------------------------------------------
 
 
 def check_seam(plan: Plan) -> dict[str, Any]:

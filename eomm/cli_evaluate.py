@@ -1,0 +1,109 @@
+"""The commands `eomm evaluate …`. See cli.py."""
+
+import argparse
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+
+def evaluate_reconstruction(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """Hidden-target errors beside their baselines."""
+    from eomm.evaluate.reconstruction import evaluate_records
+    from eomm.model import load_model
+    from eomm.storage import write_json
+
+    if a.out:
+        a.out.parent.mkdir(parents=True, exist_ok=True)  # before the work, not after it
+    model = load_model(a.model, code=a.code)
+    options = {"dates": a.dates} if a.dates else {}
+    result = evaluate_records(
+        model, a.cube, a.records, gaps=tuple(a.gaps), length=a.length, seed=a.seed, progress=True, **options
+    )
+    if a.out:
+        write_json(a.out, result)
+    return result
+
+
+def evaluate_fusion(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """What another sensor brings to hidden targets."""
+    from eomm.evaluate.fusion import evaluate_fusion_records, name_models
+    from eomm.evaluate.fusion_figure import check_ending, save_figure
+    from eomm.storage import write_json
+
+    if a.figure:
+        check_ending(a.figure)
+    for path in filter(None, (a.out, a.figure)):
+        path.parent.mkdir(parents=True, exist_ok=True)  # before the work, not after it
+    result = evaluate_fusion_records(
+        name_models(a.model),
+        a.cube,
+        a.records,
+        code=a.code,
+        dates=a.dates,
+        other=a.other,
+        gap=a.gap,
+        shares=a.shares,
+        ages=a.ages,
+        gaps=a.gaps,
+        max_pixels=a.max_pixels,
+        seed=a.seed,
+        progress=True,
+    )
+    if a.out:
+        write_json(a.out, result)
+    if a.figure:
+        save_figure(result, a.figure)
+    return result
+
+
+def format_evaluation(result: dict[str, Any]) -> str:
+    """For people."""
+    from eomm.evaluate.reconstruction import format_evaluation as format_
+
+    return format_(result)
+
+
+def format_fusion(result: dict[str, Any]) -> str:
+    """For people."""
+    from eomm.evaluate.fusion import format_fusion as format_
+
+    return format_(result)
+
+
+def add_commands(
+    commands: Any, command: Callable[..., argparse.ArgumentParser], add_model: Callable[[argparse.ArgumentParser], None]
+) -> None:
+    """Add them to the parser's commands; `command` and `add_model` are cli.py's."""
+    evaluate = commands.add_parser("evaluate", help="scores beside baselines")
+    kinds = evaluate.add_subparsers(dest="kind", required=True, metavar="KIND")
+    example = "eomm evaluate reconstruction --model runs/fusion/model --cube c.zarr --records records --out eval.json"
+    c = command(kinds, "reconstruction", evaluate_reconstruction, "hidden targets", example)
+    c.set_defaults(formatter=format_evaluation)
+    add_model(c)
+    c.add_argument("--cube", type=Path, required=True)
+    c.add_argument("--records", type=Path, required=True, help="the training's record set: what it held out")
+    dates_help = "dates to hide (default: those the records held out, else every third clear date)"
+    c.add_argument("--dates", type=date.fromisoformat, nargs="+", metavar="DATE", help=dates_help)
+    c.add_argument("--seed", type=int, default=0, help="of samples, intervals and the random encoder")
+    c.add_argument("--gaps", type=int, nargs="+", default=[0, 10, 30, 45, 60], metavar="DAYS")
+    c.add_argument("--length", type=int, metavar="K", help="use only the first K numbers of each embedding")
+    c.add_argument("--out", type=Path, help="also write the result there")
+
+    example = "eomm evaluate fusion --model runs/fusion/model --cube c.zarr --records records --out f.json"
+    c = command(kinds, "fusion", evaluate_fusion, "what another sensor brings, paired on the same targets", example)
+    c.set_defaults(formatter=format_fusion)
+    c.add_argument("--model", type=Path, action="append", required=True, help="a model directory; repeat to compare")
+    c.add_argument("--code", action="append", default=[], metavar="MODULE", help="trust encoders in this module")
+    c.add_argument("--cube", type=Path, required=True)
+    c.add_argument("--records", type=Path, help="the training's record set: what it held out")
+    c.add_argument("--dates", type=date.fromisoformat, nargs="+", metavar="DATE", help=dates_help)
+    c.add_argument("--other", default="s1", help="modality that goes missing (default: %(default)s)")
+    c.add_argument("--gap", type=int, default=30, metavar="DAYS", help="hidden while share and age vary (default: 30)")
+    c.add_argument("--shares", type=float, nargs="+", default=[0, 0.25, 0.5, 0.75, 1], metavar="SHARE")
+    c.add_argument("--ages", type=int, nargs="+", default=[0, 3, 6, 12, 24], metavar="DAYS")
+    c.add_argument("--gaps", type=int, nargs="+", default=[0, 10, 30, 45, 60], metavar="DAYS")
+    c.add_argument("--max-pixels", type=int, default=16_384, help="larger sites are sampled (default: %(default)s)")
+    c.add_argument("--seed", type=int, default=0, help="of samples, intervals and which acquisitions are dropped")
+    c.add_argument("--out", type=Path, help="also write the result there")
+    c.add_argument("--figure", type=Path, help="also draw it there, as PNG, PDF or SVG")
