@@ -19,7 +19,7 @@ from eomm.cube import Cube
 from eomm.dense import around
 from eomm.errors import ContractError, UsageError
 from eomm.evaluate.predict import Predictor, Seen, read_batch
-from eomm.evaluate.reconstruction import days_to_hide
+from eomm.evaluate.reconstruction import days_to_hide, reference_of
 from eomm.evaluate.task import held_out
 from eomm.modalities import check_contract
 from eomm.model import Model
@@ -66,7 +66,7 @@ def calibrate(
     if min(count, records.count("train")) < MINIMUM:
         count = min(count, records.count("train"))
         raise UsageError(f"{records.path}: {count} records in the split train; calibration needs {MINIMUM} or more")
-    predictor = Predictor(model, "s2" if "s2" in model.encoders else next(iter(model.encoders)))
+    predictor = Predictor(model, reference_of(model, None))
     found = measure_records(predictor, records, "train", count, seed)
     scale = np.maximum(MARGIN * np.max([f.largest for f in found], axis=0), 1e-6).astype(np.float32) / 127
     stored = [f.errors(np.clip(np.round(f.vectors / scale), -127, 127) * scale) for f in found]

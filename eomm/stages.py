@@ -35,8 +35,6 @@ from eomm.objective import (
 from eomm.patches import RecordSet
 from eomm.stage import Batch, Stage, Tree, load_encoders, rematerialised
 
-META = ("orbit", "direction", "incidence")
-
 
 def build_stage(config: Any, records: RecordSet) -> Stage:
     """The stage that a configuration describes. Raises UsageError for an unknown one."""
@@ -84,7 +82,7 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
         seen = borrow_clouds(clouds, data["valid"], objective.borrowed_clouds)
         seen = cut_edges(sides, seen, encoder.halo, objective.edges)
         inside = interface.crop(seen, encoder.halo)
-        meta = {k: data[k] for k in META}
+        meta = {k: data[k] for k in interface.META}
         features = compute_features(params["encoder"], data["values"], seen, meta)
         targets = draw_targets(where, interface.crop(data["valid"], encoder.halo), objective.targets)
         hidden = hide(what, data["day"], targets, objective)
@@ -178,7 +176,7 @@ def fuse(config: Any, records: RecordSet) -> Stage:
     def embed_one(whole: Tree, name: str, data: Mapping[str, Array], targets: Array, hidden: Array | None) -> Array:
         encoder, params = encoders[name], whole[name]["encoder"]
         compute_features = rematerialised(encoder.features, config)
-        features = compute_features(params, data["values"], data["valid"], {k: data[k] for k in META})
+        features = compute_features(params, data["values"], data["valid"], {k: data[k] for k in interface.META})
         inside = interface.crop(data["valid"], encoder.halo)
         return encoder.embed(params, features, inside, data["day"], targets, hidden)
 

@@ -13,8 +13,8 @@ from jaxtyping import Array, Bool, Float32, Int
 from eomm.cube import Cube
 from eomm.model import Model
 from eomm.models import interface
-from eomm.models.decoder import META, Decoder
-from eomm.models.interface import FusionHead
+from eomm.models.decoder import Decoder
+from eomm.models.interface import META, FusionHead
 from eomm.objective import nearest_acquisition
 
 Batch = dict[str, np.ndarray]  # the fields of a record with a batch axis of one; all usable acquisitions

@@ -13,11 +13,10 @@ from jaxtyping import Array, Bool, Float, Int32
 
 from eomm.errors import UsageError
 from eomm.modalities import Modality
-from eomm.models.interface import Meta, Params
+from eomm.models.interface import META, Meta, Params
 
 Queries = Mapping[str, Array]  # each [b, n, j]
 QUERY_FIELDS = ("days", "day", "dy", "dx", "same_orbit", "direction", "incidence")
-META = ("orbit", "direction", "incidence")
 YEAR = 365.2425
 
 

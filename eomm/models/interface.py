@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, Int32, Shaped
 
 Params = Any  # a tree of arrays
 Features = Any  # a tree of arrays, see Encoder.features
+META = ("orbit", "direction", "incidence")  # what encoders may know of an acquisition besides its values
 Meta = Mapping[str, Shaped[Array, "b t"]]  # orbit, direction, incidence: see CubeGroup.meta
 
 
