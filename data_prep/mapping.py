@@ -3,7 +3,7 @@
 import dataclasses
 import tomllib
 from collections.abc import Mapping as Table
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ UNITS = {"dB": ("dB", "linear power")}
 """Units that files may have where a modality's own is not the only one."""
 MASK = "mask"
 """The layer name of a scene's classes, beside the names of its bands."""
+ANGLES = ("sun_zenith", "sun_azimuth", "view_azimuth")
+"""Angles that a scene may state besides its incidence, in degrees."""
 
 SHIPPED = Path(__file__).parent / "mappings"
 
@@ -63,6 +65,7 @@ class Mapping:
         orbit_cycle_days: where the files name no orbit: acquisitions whose days are equal modulo this number share
             one (the constellation's repeat: 6 for two Sentinel-1, 5 for two Sentinel-2); 0: leave it unknown.
         incidence: NetCDF: variable [time] with the view's zenith angle in degrees.
+        angles: NetCDF: "sun_zenith", "sun_azimuth", "view_azimuth" -> variable [time] with it in degrees.
         gsd_m: NetCDF: the pixel's size, where a file has a single one, which coordinates do not tell.
 
     With a table [modality], `level`, `calibration` and `unit` are the modality's and `bands` have its names, unless
@@ -86,6 +89,7 @@ class Mapping:
     direction: str | None = None
     orbit_cycle_days: int = 0
     incidence: str | None = None
+    angles: Table[str, str] = field(default_factory=dict)
     gsd_m: float | None = None
 
     def __post_init__(self) -> None:
@@ -102,10 +106,13 @@ class Mapping:
         units = UNITS.get(modality.unit, (modality.unit,))
         if self.unit not in units:
             self._fail("unit", self.unit, "one of " + ", ".join(units))
-        for field in ("level", "calibration"):
-            found, expected = getattr(self, field), getattr(modality, field)
+        for key in ("level", "calibration"):
+            found, expected = getattr(self, key), getattr(modality, key)
             if found != expected:
-                self._fail(field, found, f"{expected}, as modality {modality.name} demands")
+                self._fail(key, found, f"{expected}, as modality {modality.name} demands")
+        unknown = [angle for angle in self.angles if angle not in ANGLES]
+        if unknown:
+            self._fail("angles", " ".join(unknown), "some of " + " ".join(ANGLES))
         if self.mask and self.mask.haze and not {"B02", "B04"} <= set(modality.band_names):
             self._fail("mask.haze", "true", "false, since the screen needs bands B02 and B04")
 
@@ -172,7 +179,8 @@ def _construct(kind: Any, table: Table[str, Any], *, where: str) -> Any:
     unknown = [k for k in table if k not in fields]
     if unknown:
         raise ContractError(f"{where}: unknown key {', '.join(unknown)}; expected only {', '.join(fields)}")
-    missing = [n for n, f in fields.items() if n not in table and f.default is dataclasses.MISSING]
+    required = [n for n, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING]
+    missing = [n for n in required if n not in table]
     if missing:
         see = f"{kind.__name__} in {kind.__module__}"
         raise ContractError(f"{where}: key {', '.join(missing)} is missing; add it (see {see})")

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import numpy as np
 
-from data_prep.mapping import MASK
+from data_prep.mapping import ANGLES, MASK
 from data_prep.readers.scene import Scene
 from eomm.cube import EPOCH, Acquisition, Grid
 from eomm.errors import DataError
@@ -65,15 +65,16 @@ def find_overpasses(scenes: Sequence[Scene]) -> list[Overpass]:
         products = _join(members)
         for product in products:
             _check_complete(product)
-        angles = [s.incidence_deg for s in members if s.incidence_deg is not None]
+        incidences = [s.incidence_deg for s in members if s.incidence_deg is not None]
         acquisition = Acquisition(
             day=day,
             datetime=first.time.isoformat(timespec="seconds"),
             platform=platform or None,
             orbit=orbit or None,
             direction=next((s.direction for s in members if s.direction), None),
-            incidence_deg=round(float(np.mean(angles)), 3) if angles else None,
+            incidence_deg=round(float(np.mean(incidences)), 3) if incidences else None,
             product_ids=tuple(sorted({s.product for s in members if s.named})),
+            **{f"{angle}_deg": _mean_angle(members, angle) for angle in ANGLES},
         )
         overpasses.append(Overpass(acquisition, tuple(products)))
     return overpasses
@@ -100,6 +101,15 @@ def label_orbits(scenes: Sequence[Scene]) -> list[str | None]:
             for i in run:
                 labels[i] = f"{direction} {middle // 3600:02d}:{middle // 60 % 60:02d}"
     return labels
+
+
+def _mean_angle(members: Sequence[Scene], angle: str) -> float | None:
+    """The mean direction in degrees from 0 to 360: 359 and 1 make 0, not 180."""
+    degrees = [s.angles[angle] for s in members if angle in s.angles]
+    if not degrees:
+        return None
+    mean = np.angle(np.exp(1j * np.radians(degrees)).mean(), deg=True)
+    return round(float(mean % 360), 3)
 
 
 def _join(members: Sequence[Scene]) -> list[Product]:

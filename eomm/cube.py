@@ -105,6 +105,9 @@ class Acquisition:
         incidence_deg: mid-scene incidence angle.
         cloud_fraction: of the site's pixels, as the provider's mask says.
         product_ids: the provider's names of the scenes merged into it.
+        sun_zenith_deg: mean over the scene.
+        sun_azimuth_deg: mean over the scene, clockwise from north.
+        view_azimuth_deg: mean over the scene, clockwise from north; the view's zenith angle is `incidence_deg`.
     """
 
     day: int
@@ -115,6 +118,9 @@ class Acquisition:
     incidence_deg: float | None = None
     cloud_fraction: float | None = None
     product_ids: tuple[str, ...] = ()
+    sun_zenith_deg: float | None = None
+    sun_azimuth_deg: float | None = None
+    view_azimuth_deg: float | None = None
 
     @property
     def key(self) -> tuple[int, str, str]:

@@ -8,7 +8,7 @@ import numpy as np
 import rasterio
 from rasterio.errors import RasterioError
 
-from data_prep.mapping import MASK, Mapping
+from data_prep.mapping import ANGLES, MASK, Mapping
 from data_prep.readers.scene import Scene
 from eomm.cube import Grid
 from eomm.errors import ContractError, DataError
@@ -67,6 +67,7 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack) -> list[Scene]
         orbit=_orbit(tags.get("RELATIVE_ORBIT"), direction, radar=mapping.contract.unit == "dB"),
         direction=direction,
         incidence_deg=number("INCIDENCE_DEG") or number("VIEW_ZENITH"),
+        angles={angle: degrees for angle in ANGLES if (degrees := number(angle.upper())) is not None},
         named=True,
         simulated=tags.get("SIMULATED", "").lower() in ("true", "1", "yes"),
         stated={key: tags[tag] for key, tag in STATED.items() if tags.get(tag)},

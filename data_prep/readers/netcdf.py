@@ -45,7 +45,8 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack) -> list[Scene]
             raise ContractError(
                 f"{file}: {variable} ({layer}) has dimensions {data[variable].dims}, expected {mapping.time}, y, x"
             )
-    incidence = _incidence(data, mapping)
+    incidence = _degrees(data, mapping.incidence, mapping)
+    angles = {angle: _degrees(data, variable, mapping) for angle, variable in mapping.angles.items()}
     read = _reader(data, file, mapping, layers, flip)
     return [
         Scene(
@@ -58,6 +59,7 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack) -> list[Scene]
             platform=mapping.platform,
             direction=mapping.direction,
             incidence_deg=incidence[i],
+            angles={angle: degrees[i] for angle, degrees in angles.items() if degrees[i] is not None},
             simulated=str(data.attrs.get("simulated", "")).lower() in ("true", "1", "yes"),
             stated=_stated(data, layers),
         )
@@ -111,10 +113,10 @@ def _stated(data: xr.Dataset, layers: dict[str, str]) -> dict[str, Any]:
     return stated
 
 
-def _incidence(data: xr.Dataset, mapping: Mapping) -> list[float | None]:
-    if mapping.incidence is None or mapping.incidence not in data:
+def _degrees(data: xr.Dataset, variable: str | None, mapping: Mapping) -> list[float | None]:
+    if variable is None or variable not in data:
         return [None] * data.sizes[mapping.time]
-    angles = data[mapping.incidence].values
+    angles = data[variable].values
     return [round(float(a), 3) if np.isfinite(a) and a > 0 else None for a in angles]
 
 

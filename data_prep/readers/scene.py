@@ -27,9 +27,11 @@ class Scene:
         orbit: label, or None.
         direction: "ascending", "descending" or None.
         incidence_deg: or None.
+        angles: what is known of `mapping.ANGLES`, in degrees.
         named: whether `product` is the provider's own name.
         simulated: whether the file says that it is simulated.
-        stated: what else the file states of itself: "level", "calibration", "scale", "offset"; "units" by band.
+        stated: what else the file states of itself: "level", "calibration", "scale", "offset"; "baseline", the version
+            of the provider's processor such as "04.00"; "units" by band.
     """
 
     product: str
@@ -42,6 +44,7 @@ class Scene:
     orbit: str | None = None
     direction: str | None = None
     incidence_deg: float | None = None
+    angles: Mapping[str, float] = field(default_factory=dict)
     named: bool = False
     simulated: bool = False
     stated: Mapping[str, Any] = field(default_factory=dict)

@@ -85,6 +85,15 @@ def test_masks_and_dilation_and_cloud_fraction(tmp_path):
     assert [a.cloud_fraction for a in group.acquisitions] == [0.0, round(120 / 399, 4), 0.0]
 
 
+def test_sun_and_view_angles_are_kept_where_given(tmp_path):
+    for k, (azimuth, west) in enumerate(((359.0, WEST), (2.0, WEST + 200))):  # two tiles: the mean is 0.5, not 180
+        angles = {"SUN_ZENITH": f"{40 + k}", "SUN_AZIMUTH": f"{azimuth}", "VIEW_ZENITH": "7"}
+        write_s2(tmp_path / str(k), START + timedelta(seconds=20 * k), seed=k, west=west, tags=angles)
+    first = open_cube(build_cube(tmp_path / "c.zarr", site="x", sources=optical(tmp_path)))["s2"].acquisitions[0]
+    assert (first.incidence_deg, first.sun_zenith_deg, first.sun_azimuth_deg) == (7.0, 40.5, 0.5)
+    assert first.view_azimuth_deg is None
+
+
 def test_two_tiles_of_one_pass_are_one_acquisition_and_the_later_name_wins(tmp_path):
     write_s2(tmp_path / "west", START, seed=1)
     write_s2(tmp_path / "east", START + timedelta(seconds=20), seed=2, west=WEST + 200)

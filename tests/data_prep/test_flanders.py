@@ -127,3 +127,6 @@ def test_orbits_and_angles(cube, raw):
     west = raw["twenty"].viewAzimuthMean.values > 180
     assert len({(a.orbit, bool(w)) for a, w in zip(s2.acquisitions, west, strict=True)}) == 2
     np.testing.assert_allclose(s2.meta()["incidence"], raw["twenty"].viewZenithMean.values, atol=1e-3)
+    for name, variable in (("sun_zenith_deg", "sunZenithAngles"), ("view_azimuth_deg", "viewAzimuthMean")):
+        found = [getattr(a, name) for a in s2.acquisitions]
+        np.testing.assert_allclose(found, raw["twenty"][variable].values, atol=1e-3)
