@@ -34,7 +34,8 @@ class Objective:
         next_same_orbit: a visible target decodes the next acquisition of its orbit instead of itself, whose
             speckle is not worth learning.
         series: acquisitions of a record used at once, a run of them drawn at random; 0 uses all. Long radar
-            series cost features of acquisitions that few targets see.
+            series cost features of acquisitions that few targets see. Fusion takes the run around a target of the
+            reference modality and draws its targets there.
         crop_px: side of the part of a record's crop that is used, drawn at random; 0 uses all. For encoders whose
             pixels cost much: with a window's 15, one pixel per record is embedded.
         prefixes: lengths to which embeddings are cut at random, so that prefixes are embeddings too.
@@ -61,11 +62,44 @@ class Objective:
 
 def draw_series(rng: Array, data: Mapping[str, Array], length: int) -> Mapping[str, Array]:
     """Per sample a run of `length` consecutive acquisitions, padding avoided where the series is long enough."""
-    time = data["day"].shape[1]
-    if not 0 < length < time:
+    if not 0 < length < data["day"].shape[1]:
         return data
-    spare = jnp.maximum(data["present"].astype(jnp.int32).sum(1) - length, 0)
-    start = jax.random.randint(rng, spare.shape, 0, spare + 1)
+    spare = spare_acquisitions(data["present"], length)
+    return take_series(data, jax.random.randint(rng, spare.shape, 0, spare + 1), length)
+
+
+def series_around(
+    day: Int32[Array, " b"], data: Mapping[str, Array], length: int, frames: tuple[int, int]
+) -> tuple[Mapping[str, Array], Int32[Array, " b"], Int32[Array, " b"]]:
+    """Per sample the run of `length` acquisitions around a day, and the first and last day whose windows lie in it.
+
+    Where the run begins or ends with the series, no window is cut there and so every earlier or later day counts.
+
+    Args:
+        day: around which.
+        data: a modality's batch.
+        length: of the run; 0 takes all.
+        frames: acquisitions before and after that a window has.
+    """
+    info = jnp.iinfo(jnp.int32)
+    if not 0 < length < data["day"].shape[1]:
+        return data, jnp.full_like(day, info.min), jnp.full_like(day, info.max)
+    spare = spare_acquisitions(data["present"], length)
+    middle = nearest_acquisition(day[:, None], data["day"], data["present"])[:, 0]
+    start = jnp.clip(middle - length // 2, 0, spare)
+    run = take_series(data, start, length)
+    first = jnp.where(start == 0, info.min, run["day"][:, frames[0]])
+    last = jnp.where(start == spare, info.max, run["day"][:, length - 1 - frames[1]])
+    return run, first, last
+
+
+def spare_acquisitions(present: Shaped[Array, "b t"], length: int) -> Int32[Array, " b"]:
+    """How many places a run of `length` acquisitions can start at, less one."""
+    return jnp.maximum(present.astype(jnp.int32).sum(1) - length, 0)
+
+
+def take_series(data: Mapping[str, Array], start: Int32[Array, " b"], length: int) -> Mapping[str, Array]:
+    """Per sample the acquisitions from `start` on."""
     take = jax.vmap(lambda x, s: jax.lax.dynamic_slice_in_dim(x, s, length))
     return {name: take(x, start) for name, x in data.items()}
 

@@ -30,6 +30,7 @@ from eomm.objective import (
     nearest_acquisition,
     observed,
     score,
+    series_around,
     turn,
 )
 from eomm.patches import RecordSet
@@ -190,8 +191,15 @@ def fuse(config: Any, records: RecordSet) -> Stage:
         cut = {n: batch[n] if records.shapes[n].site_wide else draw_crop(same, batch[n], o.crop_px) for n in encoders}
         batch = {**batch, **cut}
         main = batch[reference]
+        middle = draw_targets(jax.random.fold_in(where, 2), interface.crop(main["valid"], encoders[reference].halo), 1)
+        day = jnp.take_along_axis(main["day"], middle, axis=1)
+        seen = jnp.ones(main["day"].shape, bool)
+        for name in others:
+            length, frames = objectives[name].series, encoders[name].frames
+            batch[name], first, last = series_around(day[:, 0], batch[name], length, frames)
+            seen &= (main["day"] >= first[:, None]) & (main["day"] <= last[:, None])
         inside = {n: interface.crop(batch[n]["valid"], encoders[n].halo).astype(bool) for n in encoders}
-        targets = {reference: draw_targets(where, inside[reference], o.targets)}
+        targets = {reference: draw_targets(where, inside[reference] & seen[..., None, None], o.targets)}
         target_day = jnp.take_along_axis(main["day"], targets[reference], axis=1)
         hidden = {reference: hide(what, main["day"], targets[reference], o)}
         dropped = draw_dropped(drop, targets[reference].shape, reference, others, config.drop)

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from eomm.objective import cut_edges, turn
+from eomm.objective import cut_edges, nearest_acquisition, series_around, turn
 
 
 def test_a_turned_crop_is_one_of_eight_positions_and_its_mask_turns_with_it():
@@ -31,3 +31,31 @@ def test_cut_edges_stay_within_the_halo_and_last_through_all_acquisitions():
         assert set(depth) == set(range(8)) and 0.25 < (depth > 0).mean() < 0.65
     np.testing.assert_array_equal(cut_edges(jax.random.key(0), valid, 7, 0.0), valid)
     np.testing.assert_array_equal(cut_edges(jax.random.key(0), valid[:, :, :1, :1], 0, 1.0), valid[:, :, :1, :1])
+
+
+def test_a_run_around_a_day_holds_the_whole_windows_of_the_days_it_names():
+    rng = np.random.default_rng(0)
+    batch, time, count, length, frames = 40, 60, 50, 20, (3, 4)
+    day = np.sort(rng.permutation(600)[:time])[None].repeat(batch, 0)
+    present = np.broadcast_to(np.arange(time) < count, (batch, time))
+    day = np.where(present, day, 0).astype(np.int32)
+    data = {"day": day, "present": present, "index": np.broadcast_to(np.arange(time), (batch, time))}
+    around = rng.integers(0, 600, batch).astype(np.int32)
+    run, first, last = series_around(around, data, length, frames)
+    assert run["day"].shape == (batch, length) and np.asarray(run["present"]).all()
+    inside = (np.asarray(first) <= around) & (around <= np.asarray(last))
+    assert inside.all()  # around the day itself there is always a whole window
+    for b in range(batch):
+        for asked in range(-50, 650, 7):
+            if not first[b] <= asked <= last[b]:
+                continue
+            at = int(nearest_acquisition(np.array([[asked]]), day[b : b + 1], present[b : b + 1])[0, 0])
+            window = np.arange(max(at - frames[0], 0), min(at + frames[1], count - 1) + 1)
+            assert np.isin(window, run["index"][b]).all()
+
+
+def test_a_run_of_everything_is_everything():
+    data = {"day": np.arange(6)[None], "present": np.ones((1, 6), bool)}
+    for length in (0, 6, 7):
+        run, first, last = series_around(np.array([3], np.int32), data, length, (1, 1))
+        assert run is data and first[0] < -1000 and last[0] > 1000
