@@ -26,6 +26,11 @@ from data_prep.simulate.states import FIELD_CAPACITY, WILTING, States
 from data_prep.simulate.weather import Array, Weather, red_noise
 
 MISSING = -9999.0
+UNITS = {  # as variable-information files spell them
+    "TA_F": "deg C", "SW_IN_F": "W m-2", "VPD_F": "hPa", "P_F": "mm d-1", "SWC_F_MDS_1": "%",
+    "NEE_VUT_REF": "gC m-2 d-1", "RECO_NT_VUT_REF": "gC m-2 d-1", "GPP_NT_VUT_REF": "gC m-2 d-1",
+    "GPP_DT_VUT_REF": "gC m-2 d-1",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +140,16 @@ def tower_series(
         "GPP_DT_VUT_REF": np.where(lost, MISSING, gpp_day),
     })  # fmt: skip
     return table, truth
+
+
+def variable_information(site: str) -> pd.DataFrame:
+    """The units of the table's columns, in the layout of networks' VARINFO files."""
+    rows = [
+        (site, number, "GRP_VAR_INFO", what, value)
+        for number, (name, unit) in enumerate(UNITS.items(), 1)
+        for what, value in (("VAR_INFO_VARNAME", name), ("VAR_INFO_UNIT", unit))
+    ]
+    return pd.DataFrame(rows, columns=["SITE_ID", "GROUP_ID", "VARIABLE_GROUP", "VARIABLE", "DATAVALUE"])
 
 
 def _gaps(rng: np.random.Generator, count: int) -> tuple[Array, NDArray[np.bool_], NDArray[np.bool_]]:

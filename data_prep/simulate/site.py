@@ -184,8 +184,10 @@ def _write_flux(
     table, truth = flux.tower_series(streams, land, states, weather, carbon, shares=shares, days=days)
     x, y = tower_position(land)
     truth["FOOTPRINT_X"], truth["FOOTPRINT_Y"] = x + centres[:, 0], y + centres[:, 1]
-    name = f"FLX_{site}_FLUXNET2015_FULLSET_DD_{start.year}-{end.year}_SIM.csv"
-    _round(table).to_csv(folder / "flux" / name, index=False, lineterminator="\n")
+    name, years = f"FLX_{site}_FLUXNET2015", f"DD_{start.year}-{end.year}_SIM.csv"
+    _round(table).to_csv(folder / "flux" / f"{name}_FULLSET_{years}", index=False, lineterminator="\n")
+    units = flux.variable_information(site)
+    units.to_csv(folder / "flux" / f"{name}_BIFVARINFO_{years}", index=False, lineterminator="\n")
     _round(truth).to_csv(folder / "truth" / "flux_truth.csv", index=False, lineterminator="\n")
 
 

@@ -141,7 +141,9 @@ def test_site_json_truth_and_flux(world: Path) -> None:
     with rasterio.open(world / "truth" / "classes.tif") as file:
         assert file.descriptions == ("2020",) and file.index(tower["x"], tower["y"]) == (tower["row"], tower["col"])
         assert about["crs"] == file.crs.to_string()
-    (path,) = (world / "flux").iterdir()
+    info, path = sorted((world / "flux").iterdir())
+    told = pd.read_csv(info).groupby("GROUP_ID").DATAVALUE.agg(list)
+    assert ["GPP_NT_VUT_REF", "gC m-2 d-1"] in told.tolist()
     assert path.name == "FLX_SIM-T1_FLUXNET2015_FULLSET_DD_2020-2020_SIM.csv"
     table = pd.read_csv(path)
     assert list(table.columns) == [
