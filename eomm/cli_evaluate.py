@@ -9,16 +9,27 @@ from typing import Any
 
 def evaluate_reconstruction(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     """Hidden-target errors beside their baselines."""
+    from eomm.evaluate.fusion import name_models
     from eomm.evaluate.reconstruction import evaluate_records
     from eomm.model import load_model
-    from eomm.storage import write_json
+    from eomm.storage import check_free_file, write_json
 
     if a.out:
-        a.out.parent.mkdir(parents=True, exist_ok=True)  # before the work, not after it
+        check_free_file(a.out, overwrite=a.overwrite)  # before the work, not after it
     model = load_model(a.model, code=a.code)
     options = {"dates": a.dates} if a.dates else {}
+    beside = {name: load_model(path, code=a.code) for name, path in name_models(a.beside).items()}
     result = evaluate_records(
-        model, a.cube, a.records, gaps=tuple(a.gaps), length=a.length, seed=a.seed, progress=True, **options
+        model,
+        a.cube,
+        a.records,
+        gaps=tuple(a.gaps),
+        length=a.length,
+        seed=a.seed,
+        beside=beside,
+        beside_pixels=a.beside_pixels,
+        progress=True,
+        **options,
     )
     if a.out:
         write_json(a.out, result)
@@ -29,12 +40,12 @@ def evaluate_fusion(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     """What another sensor brings to hidden targets."""
     from eomm.evaluate.fusion import evaluate_fusion_records, name_models
     from eomm.evaluate.fusion_figure import check_ending, save_figure
-    from eomm.storage import write_json
+    from eomm.storage import check_free_file, write_json
 
     if a.figure:
         check_ending(a.figure)
     for path in filter(None, (a.out, a.figure)):
-        path.parent.mkdir(parents=True, exist_ok=True)  # before the work, not after it
+        check_free_file(path, overwrite=a.overwrite)  # before the work, not after it
     result = evaluate_fusion_records(
         name_models(a.model),
         a.cube,
@@ -88,7 +99,12 @@ def add_commands(
     c.add_argument("--seed", type=int, default=0, help="of samples, intervals and the random encoder")
     c.add_argument("--gaps", type=int, nargs="+", default=[0, 10, 30, 45, 60], metavar="DAYS")
     c.add_argument("--length", type=int, metavar="K", help="use only the first K numbers of each embedding")
+    beside_help = "another model, such as the published one, on the same targets; repeat"
+    c.add_argument("--beside", type=Path, action="append", default=[], metavar="MODEL", help=beside_help)
+    pixels_help = "of the site, that models beside are scored on, as the slowest allows (default: %(default)s)"
+    c.add_argument("--beside-pixels", type=int, default=128, metavar="N", help=pixels_help)
     c.add_argument("--out", type=Path, help="also write the result there")
+    c.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
 
     example = "eomm evaluate fusion --model runs/fusion/model --cube c.zarr --records records --out f.json"
     c = command(kinds, "fusion", evaluate_fusion, "what another sensor brings, paired on the same targets", example)
@@ -107,3 +123,4 @@ def add_commands(
     c.add_argument("--seed", type=int, default=0, help="of samples, intervals and which acquisitions are dropped")
     c.add_argument("--out", type=Path, help="also write the result there")
     c.add_argument("--figure", type=Path, help="also draw it there, as PNG, PDF or SVG")
+    c.add_argument("--overwrite", action="store_true", help="replace --out and --figure where they exist")

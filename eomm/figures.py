@@ -52,6 +52,7 @@ LINES: dict[str, dict[str, Any]] = {
     "linear": {"color": RED, "marker": "s", "linestyle": "--", "linewidth": 1.3},
     "gaussian_12": {"color": GREEN, "marker": "^", "linestyle": "-.", "linewidth": 1.3},
     "gaussian_25": {"color": ORANGE, "marker": "v", "linestyle": "-.", "linewidth": 1.3},
+    "harmonic": {"color": BLACK, "marker": "X", "linestyle": (0, (5, 1)), "linewidth": 1.3},
     "ridge_pca": {"color": PURPLE, "marker": "P", "linestyle": (0, (1, 1)), "linewidth": 1.3},
 }
 LABELS = {
@@ -62,6 +63,7 @@ LABELS = {
     "linear": "linear in time",
     "gaussian_12": "Gaussian, 12 days",
     "gaussian_25": "Gaussian, 25 days",
+    "harmonic": "harmonic fit",
     "ridge_trained": "probe, trained encoder",
     "ridge_random": "probe, random encoder",
     "ridge_pca": "probe, PCA of raw series",

@@ -47,6 +47,19 @@ def check_free(path: Path, *, overwrite: bool) -> None:
         raise UsageError(f"{path}: already exists and was not made by eomm, so it is not replaced; choose another path")
 
 
+def check_free_file(path: Path, *, overwrite: bool) -> None:
+    """Make room for a file to be written after some work: its folder, made now.
+
+    Raises:
+        UsageError: `path` exists and `overwrite` is false, or it is a directory.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path}: is a directory, expected the name of a file to write; choose another path")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path}: already exists; choose another path, or say --overwrite to replace it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+
 def recover(path: Path) -> None:
     """Put back what `put_in_place` had moved aside when it was killed before the new store took its place."""
     if not path.exists() and (old := replaced_of(path)).exists():

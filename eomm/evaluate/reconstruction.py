@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 from tqdm import tqdm
 
 from eomm.cube import Cube, CubeGroup, open_cube, to_date
 from eomm.errors import DataError, UsageError
-from eomm.evaluate.baselines import INTERPOLATIONS
+from eomm.evaluate.baselines import SIMPLE
+from eomm.evaluate.beside import BLOCK_PX, PIXELS, check_beside, score_beside
 from eomm.evaluate.examples import Example, choose_pixels
 from eomm.evaluate.predict import Predictor
 from eomm.evaluate.ridges import INPUTS
 from eomm.evaluate.scoring import Fitted, Site
+from eomm.evaluate.seasons import by_season
 from eomm.evaluate.tally import Tally
 from eomm.evaluate.task import dates_unseen, held_out, make_task
 from eomm.evaluate.verdict import judge
@@ -34,6 +37,7 @@ METHODS = {
     "linear": "linear in time between visible dates",
     "gaussian_12": "Gaussian smoother in time, sigma 12 days",
     "gaussian_25": "Gaussian smoother in time, sigma 25 days",
+    "harmonic": "annual and semi-annual wave of each pixel and band, regularised least squares over its visible dates",
     **INPUTS,
 }
 CLEAR = 0.9  # of the site, for a date to be a test date where the records name none
@@ -50,6 +54,9 @@ def evaluate(
     manifest: Mapping[str, Any] | None = None,
     length: int | None = None,
     probes: bool = True,
+    classes: Mapping[str, Bool[np.ndarray, "y x"]] | None = None,
+    beside: Mapping[str, Model] | None = None,
+    beside_pixels: int = PIXELS,
     block_px: int = 32,
     max_pixels: int = 16_384,
     fit_dates: int = 24,
@@ -72,6 +79,9 @@ def evaluate(
         manifest: of the records trained on, to tell whether the dates were unseen.
         length: of the embedding, of which only so many leading numbers are used; all when None.
         probes: also fit and score linear probes of the trained and of a random encoder (`ridges`).
+        classes: further scores of the pixels in each of these masks of the site, by name.
+        beside: other models by name, scored on the same targets in `beside_pixels` pixels (`beside.score_beside`).
+        beside_pixels: of the site, in blocks of 8 x 8.
         block_px: side of the blocks in which the cube is read.
         max_pixels: larger sites are sampled by blocks, drawn by `seed`.
         fit_dates: training dates that linear baselines are fitted on.
@@ -79,11 +89,13 @@ def evaluate(
         progress: show a bar on standard error.
 
     Returns:
-        JSON types: protocol, `hidden` {region: {gap: scores}}, `visible` {region: scores}, `verdict`, `examples`.
+        JSON types: protocol, `hidden` {region: {gap: scores}}, `visible` {region: scores}, `verdict`, `examples`;
+        `seasons` {region: {gap: {season: scores}}}, `classes` {name: {gap: scores}} and `beside`, None where not asked.
         Errors are absolute, in the modality's `error_unit`; `mean` is over dates of the mean over pixels and bands.
 
     Raises:
-        UsageError: dates or columns that the cube does not have, or a length that the model has not.
+        UsageError: dates or columns that the cube does not have, a length that the model has not, classes of another
+            size than the site, or a model beside it that cannot predict the same.
         ContractError: cube and model follow different contracts, or modalities lie on grids that do not meet.
         DataError: no target pixel can be scored.
     """
@@ -92,7 +104,15 @@ def evaluate(
         if name == reference or model.fusion:
             check_contract(cube[name].modality, modality, found_in=str(cube.path), expected_by="the model")
             cube.site_wide(name, reference)
-    group = cube[reference]
+    group, beside, classes = cube[reference], beside or {}, classes or {}
+    for name, one in beside.items():
+        check_beside(name, one, cube, reference)
+    for name, mask in classes.items():
+        if mask.shape != (group.grid.height, group.grid.width):
+            raise UsageError(
+                f"class {name}: its mask has {mask.shape} pixels, {cube.path} has {group.grid.height} x "
+                f"{group.grid.width}; bring the labels onto the cube's grid"
+            )
     kept_days, kept_columns = held_out(manifest or {}, cube.site, reference)
     task = make_task(group, kept_days if dates is None else dates, gaps, columns or kept_columns)
     size = min(block_px, max(task.height, task.width))
@@ -104,11 +124,18 @@ def evaluate(
     bar.update(len(corners) - bar.n)
     points = choose_pixels(group, task, corners, size)
     tally = Tally(len(task.targets), len(group.modality.bands), seed=seed)
+    named = {f"class {k}": mask for k, mask in classes.items()}
     for corner in corners:
-        site.score(corner, fitted, tally, points)
+        site.score(corner, fitted, tally, points, named)
         bar.update(1)
     bar.close()
-    return _result(site, tally, fitted, points, len(corners) * size**2, manifest)
+    result = _result(site, tally, fitted, points, len(corners) * size**2, manifest, list(named))
+    if not beside:
+        return result | {"beside": None}
+    with tqdm(total=max(1, beside_pixels // BLOCK_PX**2), desc="beside", unit="block", disable=not progress) as bar:
+        options: dict[str, Any] = {"reference": reference, "pixels": beside_pixels, "seed": seed}
+        found = score_beside(model, beside, cube, task, **options, tick=lambda: bar.update(1))
+    return result | {"beside": found}
 
 
 def evaluate_records(
@@ -165,9 +192,16 @@ def format_evaluation(result: Mapping[str, Any]) -> str:
     for region, by_gap in result["hidden"].items():
         scored = [g for g in by_gap if by_gap[g]["methods"]]
         lines.append(f"{region}; days hidden on both sides: " + " ".join(f"{g:>8}" for g in scored))
-        for method in result["methods"]:
-            means = (by_gap[g]["methods"][method]["mean"] for g in scored)
-            lines.append(f"  {method:<14}" + " " * 18 + " ".join(f"{m:8.4f}" for m in means))
+        lines += _rows({m: [by_gap[g]["methods"][m] for g in scored] for m in result["methods"]}, "mean")
+        lines.append("  medians of pixel-dates")
+        shown = [m for m in result["methods"] if m in (result["main"], *SIMPLE)]
+        lines += _rows({m: [by_gap[g]["methods"][m] for g in scored] for m in shown}, "median")
+    lines += _parts(result)
+    if found := result["beside"]:
+        for region, by_gap in found["hidden"].items():
+            scored = [g for g in by_gap if by_gap[g]["methods"]]
+            lines.append(f"beside other models, {region}, the same targets in {found['pixels_read']} pixels")
+            lines += _rows({m: [by_gap[g]["methods"][m] for g in scored] for m in found["methods"]}, "mean")
     visible = result["visible"]["all"]["methods"]
     if visible:
         lines.append(
@@ -180,16 +214,39 @@ def format_evaluation(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _rows(estimates: Mapping[str, Sequence[Mapping[str, Any]]], which: str) -> list[str]:
+    return [f"  {m:<14}" + " " * 18 + " ".join(f"{e[which]:8.4f}" for e in of) for m, of in estimates.items()]
+
+
+def _parts(result: Mapping[str, Any]) -> list[str]:
+    """Seasons and classes at the middle gap: the model beside the best of what learns nothing."""
+    main, best = result["main"], result["verdict"]["best_interpolation"]
+    gap = str(sorted(result["gaps"])[len(result["gaps"]) // 2])
+    parts = {**result["seasons"]["all"][gap], **{f"class {c}": by[gap] for c, by in result["classes"].items()}}
+    lines = [f"by season and class, {gap} days hidden on both sides: {main}, {best}"]
+    for name, part in parts.items():
+        if part["methods"]:
+            both = (f"{part['methods'][m]['mean']:.4f}" for m in (main, best))
+            lines.append(f"  {name:<14} {part['dates']:>3} dates" + " " * 8 + " ".join(f"{x:>8}" for x in both))
+    return lines if len(lines) > 1 else []
+
+
 def reference_of(model: Model, asked: str | None) -> str:
     """The modality that is hidden: the one asked for, else s2, else the model's first."""
     return asked or ("s2" if "s2" in model.decoders else next(iter(model.decoders)))
 
 
 def _result(
-    site: Site, tally: Tally, fitted: Fitted, points: Sequence[Example], pixels: int, manifest: Mapping[str, Any] | None
+    site: Site,
+    tally: Tally,
+    fitted: Fitted,
+    points: Sequence[Example],
+    pixels: int,
+    manifest: Mapping[str, Any] | None,
+    classes: Sequence[str],
 ) -> dict[str, Any]:
     task, predictor = site.task, site.predictor
-    methods = [*predictor.methods, *INTERPOLATIONS, *(INPUTS if fitted.ridges else ())]
+    methods = [*predictor.methods, *SIMPLE, *(INPUTS if fitted.ridges else ())]
     main = "fused" if predictor.model.fusion else "encoder"
     regions = ["all"] + (["unseen block"] if task.columns else [])
     days = [int(d) for d in task.day[task.targets]]
@@ -218,6 +275,13 @@ def _result(
         "pixels_of_site": task.height * task.width,
         "components": {"pca": len(fitted.pca.components), "embedding": predictor.length},
         "hidden": hidden,
+        "seasons": {
+            r: {str(g): by_season(tally, r, str(g), methods, days, against=main) for g in task.gaps} for r in regions
+        },
+        "classes": {
+            c.removeprefix("class "): {str(g): tally.summary(c, str(g), methods, against=main) for g in task.gaps}
+            for c in classes
+        },
         "visible": {r: tally.summary(r, "visible", ["encoder", "pca"], against="encoder") for r in regions},
         "summary": _summary(hidden, task.gaps, main, verdict),
         "verdict": verdict,

@@ -1,6 +1,7 @@
 """One cube under one task, block by block: fit the linear baselines, then predict and tally. Memory holds a block."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -9,9 +10,9 @@ from jaxtyping import Bool, Float32, Int
 
 from eomm.cube import Cube, CubeGroup
 from eomm.errors import DataError
-from eomm.evaluate.baselines import INTERPOLATIONS, Pca, Series, fit_pca, window_features
+from eomm.evaluate.baselines import SIMPLE, Pca, Series, fit_pca, window_features
 from eomm.evaluate.examples import Example
-from eomm.evaluate.predict import Batch, Predictor, Seen, read_batch
+from eomm.evaluate.predict import Batch, Other, Predictor, Seen, read_batch
 from eomm.evaluate.ridges import Ridges, Sample, draw_rows
 from eomm.evaluate.tally import Tally
 from eomm.evaluate.task import Task
@@ -26,6 +27,16 @@ class Fitted:
 
     def __init__(self, pca: Pca, ridges: Mapping[int, Ridges]):
         self.pca, self.ridges = pca, ridges
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """A block as the model sees it: the reference's fields, series and features, and the other modalities."""
+
+    batch: Batch
+    series: Series
+    seen: Seen
+    others: Mapping[str, Other]
 
 
 class Site:
@@ -94,41 +105,63 @@ class Site:
                 group = np.full(len(rows), t)
                 sample.add({"raw": raw, **{k: v[i, rows] for k, v in z.items()}}, series.values[t][rows], group)
 
-    def score(self, corner: tuple[int, int], fitted: Fitted, tally: Tally, points: Sequence[Example]) -> None:
-        """Score every method at every gap on one block."""
+    def score(
+        self,
+        corner: tuple[int, int],
+        fitted: Fitted,
+        tally: Tally,
+        points: Sequence[Example],
+        classes: Mapping[str, Bool[np.ndarray, "y x"]] | None = None,
+    ) -> None:
+        """Score every method at every gap on one block; `classes` are further regions of the site."""
         task, name, (_, size) = self.task, self.predictor.reference, self.modality.error_unit
-        batch = self.read(name, corner)
-        series = self.series(batch)
+        look = self.look(corner)
+        series, seen, others = look.series, look.seen, look.others
         truth, valid = series.values[task.targets], series.valid[task.targets]
         regions = task.regions(*corner, self.size)
-        seen = self.predictor.see(name, batch, task.is_test)
-        random = self._see_random(batch) if fitted.ridges else None
-        others = {}
-        for other in self.predictor.others:
-            its = self.predictor.see(other, self.read(other, corner))
-            others[other] = self.predictor.embed_other(other, its, task.day[task.targets])
+        within = regions | {k: regions["all"] & self.block_of(m, corner) for k, m in (classes or {}).items()}
+        random = self._see_random(look.batch) if fitted.ridges else None
         for gap in task.gaps:
             hidden = task.hidden(task.targets, gap)
             predicted: dict[str, Any] = dict(self.predictor.predict(seen, task.targets, hidden, others))
-            predicted |= self._baselines(series, hidden)
+            predicted |= self.baselines(series, hidden)
             if random is not None:
                 z = self._embeddings(seen, random, task.targets, hidden)
                 predicted |= self._ridges(fitted.ridges[gap], z, series, hidden)
             scored = valid & np.isfinite(predicted["linear"]).all(-1)
             predicted = {k: v / size for k, v in predicted.items()}
-            tally.add(str(gap), truth / size, predicted, {r: scored & m for r, m in regions.items()})
+            tally.add(str(gap), truth / size, predicted, {r: scored & m for r, m in within.items()})
             for point in points:
                 point.take(corner, self.size, gap, truth / size, scored, predicted)
-        seen = self.predictor.see(name, batch)
+        seen = self.predictor.see(name, look.batch)
         shown = self.predictor.predict(seen, task.targets, task.hidden_but_itself(), others)
         shown = {"encoder": shown["encoder"] / size, "pca": fitted.pca.reconstruct(truth) / size}
         tally.add("visible", truth / size, shown, {r: valid & m for r, m in regions.items()})
 
-    def _baselines(self, series: Series, hidden: Bool[np.ndarray, "n t"]) -> dict[str, Any]:
+    def look(self, corner: tuple[int, int]) -> Look:
+        """A block as the model sees it with every test acquisition hidden, and what was really there."""
+        name = self.predictor.reference
+        batch = self.read(name, corner)
+        others = {}
+        for other in self.predictor.others:
+            its = self.predictor.see(other, self.read(other, corner))
+            others[other] = self.predictor.embed_other(other, its, self.task.day[self.task.targets])
+        seen = self.predictor.see(name, batch, self.task.is_test)
+        return Look(batch=batch, series=self.series(batch), seen=seen, others=others)
+
+    def block_of(self, mask: Bool[np.ndarray, "y x"], corner: tuple[int, int]) -> Bool[np.ndarray, " p"]:
+        """A block of a map of the site; false beyond it."""
+        block = np.zeros((self.size, self.size), bool)
+        part = mask[corner[0] : corner[0] + self.size, corner[1] : corner[1] + self.size]
+        block[: part.shape[0], : part.shape[1]] = part
+        return block.ravel()
+
+    def baselines(self, series: Series, hidden: Bool[np.ndarray, "n t"]) -> dict[str, Any]:
+        """What the methods without learning predict, each from the series without what is hidden."""
         days = self.task.day[self.task.targets]
         return {
             name: np.stack([method(series.without(h), int(d)) for h, d in zip(hidden, days, strict=True)])
-            for name, method in INTERPOLATIONS.items()
+            for name, method in SIMPLE.items()
         }
 
     def _ridges(

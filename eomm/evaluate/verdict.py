@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from eomm.evaluate.baselines import INTERPOLATIONS
+from eomm.evaluate.baselines import SIMPLE
 from eomm.evaluate.tally import Tally
 
 OPPONENTS = {"random encoder": "ridge_random", "PCA of the raw series": "ridge_pca"}
@@ -25,7 +25,7 @@ def judge(tally: Tally, gaps: Sequence[int], main: str, *, probed: bool, unseen:
     if probed:
         for name, method in OPPONENTS.items():
             beats[name] = tally.estimate(over_gaps("ridge_trained") - over_gaps(method))
-    simple = {m: tally.estimate(over_gaps(m)) for m in INTERPOLATIONS}
+    simple = {m: tally.estimate(over_gaps(m)) for m in SIMPLE}
     best = min(simple, key=lambda m: simple[m]["mean"])
     counts: bool | None = None
     if beats:

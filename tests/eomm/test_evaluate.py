@@ -7,7 +7,7 @@ import pytest
 
 from eomm.errors import ContractError, UsageError
 from eomm.evaluate import baselines, reconstruction
-from eomm.evaluate.baselines import INTERPOLATIONS, Series, fit_pca, fit_ridge, window_features
+from eomm.evaluate.baselines import INTERPOLATIONS, SIMPLE, Series, fit_pca, fit_ridge, window_features
 from eomm.evaluate.predict import Predictor, read_batch
 from eomm.evaluate.reconstruction import evaluate, evaluate_records, format_evaluation, third_of_clear_days
 from eomm.evaluate.tally import Tally
@@ -59,7 +59,7 @@ def test_smoother_in_a_long_gap_gives_the_nearest_observation_instead_of_nothing
     np.testing.assert_allclose(baselines.gaussian(series, 1000, 12.0)[0], values[0, 0])
 
 
-@pytest.mark.parametrize("name", INTERPOLATIONS)
+@pytest.mark.parametrize("name", SIMPLE)
 def test_hidden_acquisitions_do_not_move_a_baseline(name):
     rng = np.random.default_rng(1)
     series = random_series(rng)
@@ -68,7 +68,7 @@ def test_hidden_acquisitions_do_not_move_a_baseline(name):
     values[hidden] = 1e6
     moved = Series(values=values, valid=series.valid | hidden[:, None], day=series.day)
     day = int(series.day[5])
-    method = INTERPOLATIONS[name]
+    method = SIMPLE[name]
     np.testing.assert_array_equal(method(series.without(hidden), day), method(moved.without(hidden), day))
     np.testing.assert_array_equal(
         window_features(series.without(hidden), day), window_features(moved.without(hidden), day)
@@ -77,8 +77,30 @@ def test_hidden_acquisitions_do_not_move_a_baseline(name):
 
 def test_nothing_visible_gives_nan_not_an_error():
     series = random_series(np.random.default_rng(2)).without(np.ones(14, bool))
-    for method in INTERPOLATIONS.values():
+    for method in SIMPLE.values():
         assert np.isnan(method(series, 17010)).all()
+
+
+def test_harmonic_fit_equals_a_loop_over_pixels_and_finds_a_year():
+    rng = np.random.default_rng(0)
+    series = random_series(rng, times=30, valid=0.5)
+    day, waves = int(series.day[8]) + 2, baselines.year_waves(series.day)
+    got = baselines.harmonic(series, day)
+    for p in range(series.values.shape[1]):
+        ok = series.valid[:, p]
+        x, y = waves[ok].astype(np.float64), series.values[ok, p]
+        mean = y.mean(0)
+        penalty = np.diag([0.0, *[baselines.WAVE_PENALTY] * 4])
+        weights = np.linalg.solve(x.T @ x + penalty, x.T @ (y - mean))
+        np.testing.assert_allclose(got[p], mean + (baselines.year_waves(np.array([day])) @ weights)[0], atol=1e-4)
+    # two years every third day, the third summer hidden: only a wave can know it
+    days = np.arange(0, 1095, 3).astype(np.int32)
+    year = 0.3 + 0.2 * np.sin(2 * np.pi * days / baselines.YEAR_DAYS)
+    seen = (days < 820) | (days > 1000)
+    wave = Series(values=year.astype(np.float32)[:, None, None], valid=seen[:, None], day=days)
+    expected = 0.3 + 0.2 * np.sin(2 * np.pi * 900 / baselines.YEAR_DAYS)
+    error = {m: abs(SIMPLE[m](wave, 900)[0, 0] - expected) for m in ("harmonic", "linear")}
+    assert error["harmonic"] < 0.01 < error["linear"]
 
 
 def test_pca_with_all_components_is_exact_and_fewer_are_worse():
@@ -226,6 +248,46 @@ def test_result_is_json_and_says_what_it_is(result):
         assert np.mean(s["per_date"]) == pytest.approx(s["mean"], abs=2e-6)
         assert np.mean(s["per_band"]) == pytest.approx(s["mean"], abs=2e-6)
     assert "PCA with 8 components" in format_evaluation(result)
+
+
+def test_seasons_regroup_the_same_errors(result):
+    for region, gap in (("all", "0"), ("unseen block", "20")):
+        whole, parts = result["hidden"][region][gap], result["seasons"][region][gap]
+        assert sum(p["dates"] for p in parts.values()) == whole["dates"]
+        for method in result["methods"]:
+            mean = sum(p["dates"] * p["methods"][method]["mean"] for p in parts.values()) / whole["dates"]
+            assert mean == pytest.approx(whole["methods"][method]["mean"], abs=2e-6)
+
+
+def test_classes_score_their_own_pixels(cube):
+    rows = np.arange(SIZE)[:, None] + np.zeros(SIZE, int)
+    classes = {"north": rows < 7, "south": rows >= 7, "none": rows < 0}
+    options = {"dates": TEST_DAYS, "gaps": (20,), "probes": False}
+    found = evaluate(make_model(), cube, classes=classes, block_px=10, **options)
+    parts, whole = [found["classes"][c]["20"] for c in ("north", "south")], found["hidden"]["all"]["20"]
+    assert found["classes"]["none"]["20"]["pixels"] == 0
+    per_date = np.array([p["pixels_per_date"] for p in parts])
+    np.testing.assert_array_equal(per_date.sum(0), whole["pixels_per_date"])
+    errors = np.array([p["methods"]["encoder"]["per_date"] for p in parts])
+    together = (errors * per_date).sum(0) / per_date.sum(0)
+    np.testing.assert_allclose(together, whole["methods"]["encoder"]["per_date"], atol=2e-6)
+    with pytest.raises(UsageError, match="class odd"):
+        evaluate(make_model(), cube, classes={"odd": np.ones((3, 3), bool)}, **options)
+
+
+def test_another_model_stands_beside_on_the_same_targets(cube):
+    main, options = make_model(), {"dates": TEST_DAYS, "gaps": (20,), "probes": False}
+    beside = {"same": make_model(), "other": make_model(seed=3)}
+    found = evaluate(main, cube, beside=beside, beside_pixels=SIZE * SIZE, **options)
+    score, whole = (r["hidden"]["all"]["20"] for r in (found["beside"], found))
+    assert found["beside"]["pixels_read"] == SIZE * SIZE and found["beside"]["models"]["same"]["dates_unseen"] is None
+    assert score["difference"]["same"] == {"mean": 0, "interval": [0, 0]}
+    assert score["methods"]["other"]["mean"] != score["methods"]["same"]["mean"]
+    for name, of in (("this model", "encoder"), ("harmonic", "harmonic")):  # all pixels, in other blocks
+        assert score["methods"][name]["mean"] == pytest.approx(whole["methods"][of]["mean"], abs=2e-6)
+    assert "beside other models" in format_evaluation(found)
+    with pytest.raises(UsageError, match="radar: reconstructs s1, not s2"):
+        evaluate(main, cube, beside={"radar": make_model(("s1",))}, **options)
 
 
 def test_an_untrained_model_does_not_count(result):
