@@ -14,12 +14,8 @@ def prepare_cube(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     from data_prep.build_cube import Source, build_cube
     from eomm.info import describe
 
-    sources = []
-    for text in a.source:
-        mapping, equals, path = text.partition("=")
-        if not equals:
-            raise UsageError(f"--source {text}: expected MAPPING=PATH, such as simulated_s2=site/s2")
-        sources.append(Source(path=Path(path), mapping=mapping))
+    pairs = [pair_of(text, "--source", "MAPPING=PATH, such as simulated_s2=site/s2") for text in a.source]
+    sources = [Source(path=Path(path), mapping=mapping) for mapping, path in pairs]
     with progress_bar("cube") as report:
         path = build_cube(
             a.out, site=a.site, sources=sources, accept=a.accept, overwrite=a.overwrite, progress=report.named
@@ -62,6 +58,49 @@ def prepare_records(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     return describe(path)
 
 
+def prepare_sites(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """Many sites to cubes."""
+    from data_prep.build_sites import build_sites
+    from data_prep.sites import read_sites, sample_sites
+
+    sites = read_sites(a.sites)
+    if a.sample:
+        sites = sample_sites(sites, a.sample, by=a.by, seed=a.seed)
+    with progress_bar("sites") as report:
+        return build_sites(
+            a.out,
+            sites=sites,
+            sources=[pair_of(text, "--source", "MAPPING=PATH, such as simulated_s2={site}/s2") for text in a.source],
+            accept=a.accept,
+            workers=a.workers,
+            scheduler=a.scheduler,
+            memory_gib=a.memory,
+            overwrite=a.overwrite,
+            progress=report.named,
+        )
+
+
+def prepare_status(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """How far many sites are."""
+    from data_prep.site_units import status
+
+    return status(a.folder)
+
+
+def sites_succeeded(result: dict[str, Any]) -> bool:
+    """Whether no site failed."""
+    from data_prep.site_units import succeeded
+
+    return succeeded(result)
+
+
+def format_sites(result: dict[str, Any]) -> str:
+    """For people."""
+    from data_prep.site_units import format_status
+
+    return format_status(result)
+
+
 def format_info(result: dict[str, Any]) -> str:
     """For people."""
     from eomm.info import format_info as format_
@@ -99,6 +138,41 @@ def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser])
     c.add_argument("--window", action="append", default=[], metavar="MODALITY=BEFORE,AFTER", help=window_help)
     c.add_argument("--seed", type=int, default=0)
     c.add_argument("--overwrite", action="store_true")
+    add_sites(steps, command)
+
+
+def add_sites(steps: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Many sites, and how far they are."""
+    example = """eomm prepare sites sites.csv --source simulated_s2={site}/s2 --out many --workers 4
+  eomm prepare sites sites.geojson --sample 100 --by land_cover --source my.toml=data/{site} --out many"""
+    summary = "a list of sites to cubes; run again to go on and to try again what failed (exit status 1 while some did)"
+    c = command(steps, "sites", prepare_sites, summary, example)
+    c.set_defaults(formatter=format_sites, succeeded=sites_succeeded)
+    c.add_argument("sites", type=Path, help="CSV with columns name, lon, lat (and size_m, split, …), or GeoJSON")
+    source_help = "{site} stands for the site's name; repeat per source"
+    c.add_argument("--source", action="append", required=True, metavar="MAPPING=PATH", help=source_help)
+    c.add_argument("--out", type=Path, required=True, help="the folder; cubes go to OUT/cubes/SITE.zarr")
+    c.add_argument("--sample", type=int, metavar="N", help="N of the sites, drawn by the seed (default: all)")
+    c.add_argument("--by", metavar="COLUMN", help="as many of each value of this column, such as land_cover")
+    c.add_argument("--seed", type=int, default=0)
+    c.add_argument("--accept", action="append", default=[], metavar="CHECK", help="overrule a failing check; recorded")
+    c.add_argument("--workers", type=int, default=0, metavar="N", help="by N processes of this machine")
+    scheduler_help = "by a running Dask scheduler's: its address, such as tcp://head:8786, or its JSON file"
+    c.add_argument("--scheduler", metavar="ADDRESS", help=scheduler_help)
+    c.add_argument("--memory", type=float, metavar="GIB", help="each may take before it is stopped")
+    c.add_argument("--overwrite", action="store_true", help="build again cubes that were made of something else")
+
+    c = command(steps, "status", prepare_status, "how far the sites of a folder are", "eomm prepare status many")
+    c.set_defaults(formatter=format_sites, succeeded=sites_succeeded)
+    c.add_argument("folder", type=Path)
+
+
+def pair_of(text: str, option: str, expected: str) -> tuple[str, str]:
+    """`"a=b"` to ("a", "b"). Raises UsageError where there is no "="."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"{option} {text}: expected {expected}")
+    return name, value
 
 
 def windows_of(texts: Sequence[str]) -> dict[str, tuple[int, int]]:
@@ -117,8 +191,6 @@ def named_lists(texts: Sequence[str]) -> dict[str, list[str]]:
     """["train=a,b"] -> {"train": ["a", "b"]}."""
     found = {}
     for text in texts:
-        name, equals, items = text.partition("=")
-        if not equals:
-            raise UsageError(f"--sites {text}: expected SPLIT=SITE,SITE, such as train=a,b")
+        name, items = pair_of(text, "--sites", "SPLIT=SITE,SITE, such as train=a,b")
         found[name] = items.split(",")
     return found

@@ -1,16 +1,22 @@
 """Independent tasks on Dask workers: a local cluster, or a scheduler that is running. Not what the tasks are.
 
 What is done is known from the tasks' own files, so a worker that dies costs what it had not finished: its task is
-given to another, which goes on. A task that raises ends the run. No JAX in here.
+given to another, which goes on. No JAX in here.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 from eomm.errors import UsageError
 
 DEATHS = 3  # of workers that one task may cost
+AHEAD = 2  # units per worker that are handed out at a time, so that nobody waits and a list of any length fits
+PATIENCE = 60  # seconds for the first worker of a scheduler
+
+Unit = TypeVar("Unit")
 
 
 def run_tasks(
@@ -23,61 +29,139 @@ def run_tasks(
 ) -> list[Any]:
     """Run `task(i, count)` for every i below `count`, a number of tasks for each worker; results in order.
 
+    A task that raises ends the run.
+
     Args:
         task: a function that can be pickled, of files that all workers see.
         per_worker: tasks; more than one, so that a slow worker keeps nobody waiting for long.
         workers: processes of a local cluster, one task at a time each.
-        scheduler: address of a running Dask scheduler, such as "tcp://head:8786"; its workers are used instead.
+        scheduler: see `connect`; its workers are used instead.
         watch: called once a second while tasks run.
 
     Raises:
         UsageError: Dask is not installed, the scheduler cannot be reached or has no workers, or a task's workers died
             again and again.
     """
-    try:
-        from distributed import KilledWorker, wait
-    except ImportError as e:
-        raise UsageError(f"workers need Dask ({e}): pip install 'eomm[cluster]'") from e
     with connect(workers, scheduler) as client:
-        count = per_worker * len(client.scheduler_info(n_workers=-1)["workers"])
-        if not count:
-            raise UsageError(f"scheduler {scheduler}: has no workers; start some and run again")
+        from distributed import KilledWorker
+        from distributed import wait as wait_for
+
+        count = per_worker * count_workers(client)
         futures = [client.submit(task, i, count, pure=False) for i in range(count)]
         try:
             while any(not f.done() for f in futures):
                 with suppress(TimeoutError):
-                    wait(futures, timeout=1)
+                    wait_for(futures, timeout=1)
                 if watch:
                     watch()
             return list(client.gather(futures))
         except KilledWorker as e:
-            raise UsageError(
-                "the workers of a task died again and again; they may lack memory: fewer of them, or smaller parts "
-                f"(--memory). What is finished stays ({e})"
-            ) from e
+            raise _died(e) from e
         finally:
             client.cancel(futures)
 
 
-@contextmanager
-def connect(workers: int, scheduler: str | None) -> Iterator[Any]:
-    """A Dask client of a running scheduler or of a local cluster that ends with the block."""
-    import dask
-    from distributed import Client, LocalCluster
+def run_units(
+    function: Callable[[Unit], Any],
+    units: Iterable[Unit],
+    *,
+    workers: int = 0,
+    scheduler: str | None = None,
+    memory_gib: float | None = None,
+) -> Iterator[tuple[Unit, Any, BaseException | None]]:
+    """Run `function(unit)` for every unit; yields (unit, result, error) as they end, in any order.
 
-    if scheduler:
+    A unit that raises stops no other: its error is yielded. With one worker units run in this process, one by one.
+
+    Args:
+        function: can be pickled where there are workers, and so can units and results.
+        units: taken as they are needed.
+        workers: processes of a local cluster, one unit at a time each.
+        scheduler: see `connect`.
+        memory_gib: that a local worker may take before it is stopped; its share of the machine when None.
+
+    Raises:
+        UsageError: Dask is not installed, the scheduler cannot be reached or has no workers.
+    """
+    pending: dict[Future[Any], Unit] = {}
+    waiting = iter(units)
+    with _pool(workers, scheduler, memory_gib) as (executor, width):
         try:
-            client = Client(scheduler, timeout=20)
-        except OSError as e:
+            while True:
+                for unit in islice(waiting, AHEAD * width - len(pending)):
+                    pending[executor.submit(function, unit)] = unit
+                if not pending:
+                    return
+                for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                    error = future.exception()
+                    if type(error).__name__ == "KilledWorker":
+                        error = _died(error)
+                    yield pending.pop(future), None if error else future.result(), error
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+@contextmanager
+def connect(workers: int, scheduler: str | None, memory_gib: float | None = None) -> Iterator[Any]:
+    """A Dask client of a running scheduler or of a local cluster that ends with the block.
+
+    Args:
+        workers: processes of a local cluster.
+        scheduler: address of a running one, such as "tcp://head:8786", or the JSON file that it was told to write.
+        memory_gib: that a local worker may take before it is stopped; its share of the machine when None.
+
+    Raises:
+        UsageError: Dask is not installed, or the scheduler cannot be reached.
+    """
+    try:
+        import dask
+        from distributed import Client, LocalCluster
+    except ImportError as e:
+        raise UsageError(f"workers need Dask ({e}): pip install 'eomm[cluster]'") from e
+    if scheduler:
+        place = {"scheduler_file": scheduler} if scheduler.endswith(".json") else {"address": scheduler}
+        try:
+            client = Client(**place, timeout=20)
+        except (OSError, ValueError) as e:
             raise UsageError(
                 f"scheduler {scheduler}: cannot be reached ({e}); is it running, and its port open?"
             ) from e
         with client:
             yield client
         return
+    limit = "auto" if memory_gib is None else int(memory_gib * 2**30)
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": DEATHS}),
-        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=limit, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
         yield client
+
+
+def count_workers(client: Any) -> int:
+    """How many workers a client has; the first is waited for. Raises UsageError where none comes."""
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError as e:
+        address = client.scheduler_info(n_workers=0)["address"]
+        raise UsageError(f"scheduler {address}: has no workers; start some and run again") from e
+    return len(client.scheduler_info(n_workers=-1)["workers"])
+
+
+@contextmanager
+def _pool(workers: int, scheduler: str | None, memory_gib: float | None) -> Iterator[tuple[Executor, int]]:
+    """What runs units, and how many at a time. A thread where no worker is asked for: it hands errors back alike."""
+    if workers <= 1 and not scheduler:
+        with ThreadPoolExecutor(1) as one:
+            yield one, 1
+        return
+    with connect(workers, scheduler, memory_gib) as client, client.get_executor(pure=False) as executor:
+        yield executor, count_workers(client)
+
+
+def _died(error: BaseException | None) -> UsageError:
+    return UsageError(
+        "its workers died again and again; they may lack memory: fewer of them, smaller parts, or more memory for each "
+        f"(--memory). What is finished stays ({error})"
+    )

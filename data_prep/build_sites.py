@@ -1,0 +1,158 @@
+"""Many sites to cubes, each a unit of its own: on one process or many, resumed where it stopped. Records come after.
+
+Finished sites are kept; what failed is noted and tried again by the next run (site_units.py).
+"""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyproj
+
+from data_prep.build_cube import Source, build_cube
+from data_prep.checks import check_accept
+from data_prep.mapping import load_mapping
+from data_prep.site_units import Request, SiteFolder, status
+from data_prep.sites import Site
+from eomm.cluster import run_units
+from eomm.cube import Cube, open_cube
+from eomm.errors import DataError, EommError, UsageError
+from eomm.storage import is_disk_full
+
+PLACE = "{site}"
+
+
+def build_sites(
+    out: Path | str,
+    *,
+    sites: Sequence[Site],
+    sources: Sequence[tuple[str, str]],
+    accept: Sequence[str] = (),
+    workers: int = 0,
+    scheduler: str | None = None,
+    memory_gib: float | None = None,
+    overwrite: bool = False,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Build the cubes of many sites, and say how far they are; a site that fails stops no other.
+
+    Args:
+        out: the folder; what of it is finished and of the same request is kept.
+        sites: what to build.
+        sources: pairs of a mapping and a path in which "{site}" stands for the site's name.
+        accept: checks to overrule in every cube.
+        workers: processes of a local cluster; none is started for fewer than two.
+        scheduler: see `eomm.cluster.connect`; its workers must see the same files.
+        memory_gib: that a local worker may take before it is stopped.
+        overwrite: build again what was made of something else.
+        progress: called with ("sites", finished or failed, in all).
+
+    Returns:
+        `site_units.status`.
+
+    Raises:
+        UsageError: `out` holds something else; a finished cube was made of something else; no worker can be had; the
+            disk is full.
+        ContractError: a mapping cannot be.
+        DataError: a mapping cannot be read.
+    """
+    if not sources:
+        raise UsageError("sites: no source given; name at least one folder and its mapping")
+    check_accept(accept)
+    folder = SiteFolder(Path(out).absolute())
+    digests = [_digest(mapping) for mapping, _ in sources]
+    requests = [_request(site, sources, digests, accept) for site in sites]
+    found = {r["site"]: folder.made(r["site"]) for r in requests}
+    other = [r["site"] for r in requests if (made := found[r["site"]]) and made["request"] != r]
+    if other and not overwrite:
+        some = ", ".join(other[:5]) + (" …" if len(other) > 5 else "")
+        raise UsageError(
+            f"{folder.path}: {some} ({len(other)} of {len(sites)} sites) were made of other sources, mappings or "
+            "options; ask for the same, say --overwrite to build them again, or choose another folder"
+        )
+    folder.begin([dataclasses.asdict(s) for s in sites])
+    missing = [r for r in requests if not found[r["site"]] or r["site"] in other]
+    finished = len(requests) - len(missing)
+    for request, _, error in run_units(
+        partial(build_site, str(folder.path)), missing, workers=workers, scheduler=scheduler, memory_gib=memory_gib
+    ):
+        if error is not None:
+            folder.failed(request["site"], _reason(error))
+            if is_disk_full(error.__cause__ or error):
+                raise error
+        finished += 1
+        if progress:
+            progress("sites", finished, len(requests))
+    return status(folder.path)
+
+
+def build_site(out: str, request: Request) -> None:
+    """One unit: the cube of one site, and the note that it is done. Raises what `build_cube` raises."""
+    folder, name, begun = SiteFolder(out), request["site"], time.monotonic()
+    folder.forget(name)
+    sources = [Source(mapping=mapping, path=path) for mapping, path in request["sources"]]
+    path = build_cube(folder.cube(name), site=name, sources=sources, accept=request["accept"], overwrite=True)
+    cube = open_cube(path)
+    try:
+        check_place(cube, request["lon"], request["lat"])
+    except DataError:
+        shutil.rmtree(path)
+        raise
+    seconds = round(time.monotonic() - begun, 1)
+    folder.done(name, {"request": request, "content": content_of(cube), "seconds": seconds})
+
+
+def check_place(cube: Cube, lon: float, lat: float) -> None:
+    """Whether a site lies in its cube: a folder under another site's name is found out. Raises DataError."""
+    for group in cube.groups.values():
+        if group.grid.crs == "LOCAL" or group.grid.height * group.grid.width == 1:
+            continue
+        x, y = pyproj.Transformer.from_crs("EPSG:4326", group.grid.crs, always_xy=True).transform(lon, lat)
+        a, _, west, _, e, north = group.grid.transform
+        if not (0 <= (x - west) / a <= group.grid.width and 0 <= (y - north) / e <= group.grid.height):
+            centre = (float(group.grid.x.mean()), float(group.grid.y.mean()))
+            there = pyproj.Transformer.from_crs(group.grid.crs, "EPSG:4326", always_xy=True).transform(*centre)
+            raise DataError(
+                f"{cube.site}: its scenes lie around {there[0]:.4f}, {there[1]:.4f}, the list has it at {lon:.4f}, "
+                f"{lat:.4f} (longitude, latitude), outside of them; mend the list, or the folder's name"
+            )
+
+
+def content_of(cube: Cube) -> str:
+    """16 hex digits that stand for every acquisition of a cube and its contracts."""
+    parts = {n: [g.modality.contract_hash, g.grid.attributes(), g.digests] for n, g in cube.groups.items()}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _request(site: Site, sources: Sequence[tuple[str, str]], digests: Sequence[str], accept: Sequence[str]) -> Request:
+    """What a site's cube is made of; a mapping of one's own by its absolute path, every mapping by its content too."""
+    named = [
+        [str(Path(mapping).absolute()) if Path(mapping).is_file() else mapping, str(Path(_fill(path, site)).absolute())]
+        for mapping, path in sources
+    ]
+    place = {"lon": site.lon, "lat": site.lat}
+    return {"site": site.name, **place, "sources": named, "mappings": list(digests), "accept": sorted(accept)}
+
+
+def _fill(path: str, site: Site) -> str:
+    if PLACE not in path:
+        raise UsageError(f"source {path}: lacks {PLACE}, which stands for a site's name, as in data/{PLACE}/s2")
+    return path.replace(PLACE, site.name)
+
+
+def _digest(mapping: str) -> str:
+    return hashlib.sha256(json.dumps(load_mapping(mapping).to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _reason(error: BaseException) -> str:
+    """Of an error that eomm raised its message; of any other where it was raised, too."""
+    if isinstance(error, EommError):
+        return f"{type(error).__name__}: {error}"
+    return "".join(traceback.format_exception(error)).strip()

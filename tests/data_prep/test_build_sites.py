@@ -1,0 +1,158 @@
+"""Many sites: a bad one stops no other, what is done is kept, and a killed worker costs its unit only."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from datetime import timedelta
+
+import pyproj
+import pytest
+
+from data_prep.build_sites import build_sites
+from data_prep.site_units import SiteFolder, format_status, status
+from data_prep.sites import Site
+from eomm.cli import main
+from eomm.cube import open_cube
+from eomm.errors import DataError, UsageError
+from tests.data_prep.tiny_scenes import EPSG, NORTH, SIZE, START, WEST, write_s1, write_s2
+
+LON, LAT = pyproj.Transformer.from_crs(EPSG, 4326, always_xy=True).transform(WEST + 5 * SIZE, NORTH - 5 * SIZE)
+SOURCES = ("simulated_s2", "{}/{{site}}/s2"), ("simulated_s1", "{}/{{site}}/s1")
+
+
+def sources(folder):
+    return [(mapping, path.format(folder)) for mapping, path in SOURCES]
+
+
+def site(name, **more):
+    return Site(name=name, lon=LON, lat=LAT, **more)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """Three sites of one place, but other values."""
+    folder = tmp_path_factory.mktemp("scenes")
+    for n, name in enumerate("abc"):
+        for k in range(3):
+            write_s2(folder / name / "s2", START + timedelta(days=5 * k), seed=1000 * n + 100 * k)
+            write_s1(folder / name / "s1", START + timedelta(days=5 * k + 1, hours=7), seed=10 * n + k)
+    return folder
+
+
+def digests(out, names="abc"):
+    return {n: [g.digests for g in open_cube(SiteFolder(out).cube(n)).groups.values()] for n in names}
+
+
+@pytest.fixture(scope="module")
+def built(scenes, tmp_path_factory):
+    out = tmp_path_factory.mktemp("built") / "many"
+    told = []
+    done = build_sites(out, sites=[site(n) for n in "abc"], sources=sources(scenes), progress=lambda *a: told.append(a))
+    assert done == {"sites": 3, "done": 3, "failed": 0, "waiting": 0, "records": False, "failures": {}}
+    assert told == [("sites", i, 3) for i in (1, 2, 3)]
+    return out
+
+
+def marks(out):
+    return {p.name: p.stat().st_mtime_ns for p in sorted((out / "units").iterdir())}
+
+
+def test_a_bad_site_stops_no_other_and_is_tried_again(scenes, built, tmp_path):
+    mine = tmp_path / "scenes"
+    shutil.copytree(scenes, mine)
+    broken = next((mine / "b" / "s2").glob("*_10m.tif"))
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2])
+    sites = [site("a"), site("b"), site("missing"), site("c")]
+    done = build_sites(tmp_path / "o", sites=sites, sources=sources(mine))
+    assert (done["done"], done["failed"], done["waiting"]) == (2, 2, 0)
+    assert broken.name in done["failures"]["b"] and done["failures"]["missing"].startswith("DataError: ")
+    assert "2 failed" in format_status(done) and "  b: " in format_status(done)
+    before = marks(tmp_path / "o")
+    broken.write_bytes(whole)
+    done = build_sites(tmp_path / "o", sites=sites, sources=sources(mine))
+    assert list(done["failures"]) == ["missing"] and done["done"] == 3
+    after = marks(tmp_path / "o")
+    assert all(after[n] == before[n] for n in ("a.json", "c.json")), "what was complete was made again"
+    assert "b.failed" not in after and digests(tmp_path / "o") == digests(built)
+
+
+def test_an_unexpected_error_is_one_sites_own_and_says_where(scenes, tmp_path, monkeypatch):
+    from data_prep import build_sites as module
+
+    real = module.build_cube
+    monkeypatch.setattr(module, "build_cube", lambda p, **kw: {}["odd"] if kw["site"] == "b" else real(p, **kw))
+    done = build_sites(tmp_path / "o", sites=[site(n) for n in "abc"], sources=sources(scenes))
+    assert done["done"] == 2 and "KeyError: 'odd'" in done["failures"]["b"] and "line" in done["failures"]["b"]
+
+
+def test_a_site_killed_between_cube_and_note_is_made_again(scenes, built, tmp_path):
+    shutil.copytree(built, tmp_path / "o")
+    (tmp_path / "o" / "units" / "b.json").unlink()
+    assert status(tmp_path / "o")["waiting"] == 1
+    before = marks(tmp_path / "o")
+    assert build_sites(tmp_path / "o", sites=[site(n) for n in "abc"], sources=sources(scenes))["done"] == 3
+    after = marks(tmp_path / "o")
+    assert "b.json" in after and {n: after[n] for n in before} == before
+
+
+def test_another_request_is_refused_unless_it_may_replace(scenes, built, tmp_path):
+    shutil.copytree(built, tmp_path / "o")
+    moved = [site("a"), Site(name="b", lon=LON + 1e-5, lat=LAT)]
+    with pytest.raises(UsageError, match=r"b \(1 of 2 sites\) were made of other"):
+        build_sites(tmp_path / "o", sites=moved, sources=sources(scenes))
+    before = marks(tmp_path / "o")
+    build_sites(tmp_path / "o", sites=moved, sources=sources(scenes), overwrite=True)
+    after = marks(tmp_path / "o")
+    assert after["a.json"] == before["a.json"] and after["b.json"] != before["b.json"]
+    assert status(tmp_path / "o")["sites"] == 2
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    with pytest.raises(UsageError, match="holds something else"):
+        build_sites(tmp_path / "mine", sites=moved, sources=sources(scenes))
+    with pytest.raises(UsageError, match=r"lacks \{site\}"):
+        build_sites(tmp_path / "n", sites=moved, sources=[("simulated_s2", str(scenes))])
+    with pytest.raises(DataError, match="missing"):
+        status(tmp_path / "n")
+
+
+def test_a_folder_of_another_place_is_found_out(scenes, tmp_path):
+    done = build_sites(tmp_path / "o", sites=[Site(name="a", lon=LON + 0.02, lat=LAT)], sources=sources(scenes))
+    assert "outside of them" in done["failures"]["a"] and not SiteFolder(tmp_path / "o").cube("a").exists()
+
+
+def test_the_command_prepares_reports_and_fails_by_its_status(scenes, built, tmp_path, capsys):
+    lines = [f"{n},{LON},{LAT},{c}" for n, c in (("a", "crop"), ("b", "crop"), ("missing", "heath"))]
+    (tmp_path / "s.csv").write_text("\n".join(["name,lon,lat,land_cover", *lines]))
+    command = ["prepare", "sites", str(tmp_path / "s.csv"), "--out", str(tmp_path / "o")]
+    command += [x for m, p in sources(scenes) for x in ("--source", f"{m}={p}")]
+    assert main([*command, "--sample", "1"]) in (0, 1) and "1 sites:" in capsys.readouterr().out
+    assert main([*command, "--sample", "2", "--by", "land_cover"]) == 1
+    assert "missing: DataError" in capsys.readouterr().out
+    assert main(["prepare", "status", str(built)]) == 0
+    assert capsys.readouterr().out == "3 sites: 3 done, 0 failed, 0 waiting; records not made\n"
+    assert main(["prepare", "status", str(tmp_path / "o"), "--json"]) == 1
+
+
+def test_a_killed_worker_costs_its_unit_only_and_two_workers_give_what_one_gives(scenes, built, tmp_path):
+    out = tmp_path / "o"
+    code = "import sys; from tests.data_prep.slow_sites import main; main(*sys.argv[1:])"
+    command = [sys.executable, "-c", code, str(out), str(scenes), str(LON), str(LAT)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 120
+        while not (list(out.glob("begun-b-*")) and (out / "units" / "a.json").exists()):
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline, "the workers did not come to site b"
+            time.sleep(0.1)
+        (begun,) = out.glob("begun-b-*")
+        os.kill(int(begun.name.split("-")[-1]), signal.SIGKILL)
+        _, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 0, errors
+    assert {n: len(list(out.glob(f"begun-{n}-*"))) for n in "abc"} == {"a": 1, "b": 2, "c": 1}
+    assert status(out)["done"] == 3 and digests(out) == digests(built)
