@@ -1,13 +1,14 @@
 """Points and polygons from a user's file, checked before anything is done with them: the file is not to be trusted.
 
-GeoJSON (RFC 7946: longitude, latitude) or, for points, CSV with the columns lon, lat, id. Not where they lie on a grid.
+GeoJSON (RFC 7946: longitude, latitude) or, for points, CSV with the columns lon, lat and perhaps id. Not where they
+lie on a grid.
 """
 
 import csv
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ MAX_BYTES = 256 * 2**20
 MAX_FEATURES = 100_000  # their sums over eight dates take 0.4 GB at 64 numbers each
 MAX_VERTICES = 10_000_000
 KINDS = {"points": ("Point",), "polygons": ("Polygon", "MultiPolygon")}
+KINDS["features"] = KINDS["points"] + KINDS["polygons"]
 LONLAT_NAMES = ("CRS84", "EPSG::4326", "EPSG:4326")  # endings of the `crs` that older files have
 
 
@@ -27,20 +29,22 @@ class Feature:
     Attributes:
         id: distinct in its file.
         geometry: shapely's, in degrees: longitude, latitude.
+        properties: what else the file says of it, unchecked; of CSV the columns, as text.
     """
 
     id: str
     geometry: Any
+    properties: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_features(path: Path | str, kind: str) -> list[Feature]:
     """Features of a GeoJSON or CSV file.
 
-    A feature's id is its `id`, else its property `id`, else its number in the file from 0.
+    A feature's id is its `id`, else its property (or column) `id`, else its number in the file from 0.
 
     Args:
         path: ends in .csv, or is GeoJSON: a FeatureCollection, a Feature or a bare geometry.
-        kind: "points" or "polygons".
+        kind: "points", "polygons", or "features" for both.
 
     Raises:
         DataError: missing, too large, damaged, or a feature is not what `kind` says; names the file and the feature.
@@ -53,9 +57,9 @@ def read_features(path: Path | str, kind: str) -> list[Feature]:
             raise DataError(f"{path}: {size / 2**20:,.0f} MiB; at most {MAX_BYTES >> 20} are read; split the file")
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as e:
-        raise DataError(f"{path}: cannot be read ({e}); expected GeoJSON{' or CSV' * (kind == 'points')}") from e
+        raise DataError(f"{path}: cannot be read ({e}); expected GeoJSON{' or CSV' * (kind != 'polygons')}") from e
     if path.suffix.lower() == ".csv":
-        if kind != "points":
+        if kind == "polygons":
             raise DataError(f"{path}: polygons are read from GeoJSON, not from CSV")
         found = list(from_csv(path, text))
     else:
@@ -71,14 +75,13 @@ def read_features(path: Path | str, kind: str) -> list[Feature]:
 
 
 def from_csv(path: Path, text: str) -> Iterator[Feature]:
-    """Points of a CSV with lon, lat and id."""
+    """Points of a CSV with lon, lat and perhaps id."""
     point = shapely().Point
     rows = csv.reader(text.splitlines(), strict=True)
     try:
         head = [name.strip().lower() for name in next(rows, [])]
-        if not {"lon", "lat", "id"} <= set(head):
+        if not {"lon", "lat"} <= set(head):
             raise DataError(f"{path}: its first line names {', '.join(head) or 'nothing'}; expected lon, lat, id")
-        places = [head.index(name) for name in ("lon", "lat", "id")]
         for number, row in enumerate(rows):
             what = f"{path}: line {rows.line_num}"
             check_count(path, number)
@@ -86,13 +89,14 @@ def from_csv(path: Path, text: str) -> Iterator[Feature]:
                 continue
             if len(row) != len(head):
                 raise DataError(f"{what}: {len(row)} values; the first line names {len(head)} columns")
-            lon, lat, name = (row[i].strip() for i in places)
+            own = dict(zip(head, (v.strip() for v in row), strict=True))
+            lon, lat = own["lon"], own["lat"]
             try:
                 position = [float(lon), float(lat)]
             except ValueError as e:
                 raise DataError(f"{what}: lon {lon[:30]!r}, lat {lat[:30]!r}; expected degrees as numbers") from e
             check_position(position, what)
-            yield Feature(name, point(position))
+            yield Feature(own.get("id", str(number)), point(position), own)
     except csv.Error as e:
         raise DataError(f"{path}: line {rows.line_num}: not CSV ({e})") from e
 
@@ -121,11 +125,12 @@ def from_geojson(path: Path, text: str, kind: str) -> Iterator[Feature]:
         if not isinstance(geometry, dict) or geometry.get("type") not in KINDS[kind]:
             found = geometry.get("type") if isinstance(geometry, dict) else geometry
             raise DataError(f"{what}: its geometry is {str(found)[:40]!r}; expected {' or '.join(KINDS[kind])}")
-        made = point_of(geometry, what) if kind == "points" else polygon_of(geometry, what)
+        made = point_of(geometry, what) if geometry["type"] == "Point" else polygon_of(geometry, what)
         vertices += shapely().get_num_coordinates(made)
         if vertices > MAX_VERTICES:
             raise DataError(f"{what}: more than {MAX_VERTICES:,} vertices up to here; simplify or split the file")
-        yield Feature(name, made)
+        properties = feature.get("properties")
+        yield Feature(name, made, properties if isinstance(properties, dict) else {})
 
 
 def point_of(geometry: dict[str, Any], what: str) -> Any:

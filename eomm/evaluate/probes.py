@@ -1,0 +1,501 @@
+"""Probes of features on labels, with whole fields, blocks or sites held out; every method on the same pixels and folds.
+
+What features are is features.py, what labels are labels.py, how a probe is fitted probes_fit.py. The numbers go into
+words, tables and files in probes_words.py and probes_figures.py.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int
+from tqdm import tqdm
+
+from eomm.cube import Cube, to_date
+from eomm.errors import ContractError, UsageError
+from eomm.evaluate.features import Dates, Features, Map, Provider, rows_of
+from eomm.evaluate.folds import Buffer, Fold, check_no_leak, group_folds
+from eomm.evaluate.intervals import Resampling
+from eomm.evaluate.labels import Labels, block_groups
+from eomm.evaluate.probes_fit import Task, fit_head, fit_probe, reduce
+from eomm.evaluate.probes_score import confusion, metrics, squares
+from eomm.evaluate.tally import rounded
+
+SHARES = (0.01, 0.1, 1.0)
+MAX_PIXELS = 20_000  # of all sites, drawn in turns from the groups
+MAX_TRAIN = 2000  # rows of a fold, drawn by seed; more tell a probe little, since pixels of a field are alike
+BUFFER_PX = 9  # as for hidden targets: half a window and the reach of resampling
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Site:
+    """A cube and its labels."""
+
+    cube: Cube
+    labels: Labels
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a probe is given.
+
+    Attributes:
+        source: the provider's name.
+        about: in words.
+        components: of a PCA fitted on training rows; None for the features as they are.
+    """
+
+    source: str
+    about: str
+    components: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is asked of the probes.
+
+    Attributes:
+        modes: of features.MODES.
+        days: by site, the date of mode "date"; chosen as the clearest over labelled pixels where missing.
+        dates: first and last that features may use, or None.
+        probes: of probes_fit.PROBES.
+        shares: of the labelled training pixels that are used.
+        seeds: draws of those, and of what is drawn in fitting.
+        groups: of labels.GROUPS: what is held out as a whole.
+        block_px: side of blocks.
+        buffer_px: training pixels nearer to a test pixel than this are left out.
+        folds: at most so many.
+    """
+
+    modes: Sequence[str] = ("date",)
+    days: Mapping[str, int] = field(default_factory=dict)
+    dates: Dates = None
+    probes: Sequence[str] = ("knn", "linear")
+    shares: Sequence[float] = SHARES
+    seeds: Sequence[int] = (0, 1, 2)
+    groups: str = "fields"
+    block_px: int = 32
+    buffer_px: float = BUFFER_PX
+    folds: int = FOLDS
+
+    def check(self) -> None:
+        """Raise UsageError unless shares are in (0, 1] and nothing is empty."""
+        if not (self.modes and self.probes and self.shares and self.seeds):
+            raise UsageError("no mode, probe, share or seed: expected at least one of each")
+        if not all(0 < s <= 1 for s in self.shares):
+            raise UsageError(f"shares of labels are {list(self.shares)}; expected above 0, at most 1")
+        if self.buffer_px < 0 or self.block_px < 1:
+            raise UsageError(
+                f"buffer {self.buffer_px} px, blocks {self.block_px} px; expected 0 or more, and 1 or more"
+            )
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Labelled pixels of all sites.
+
+    Attributes:
+        at: (site, row, column).
+        y: class number or value.
+        group: number of what is held out together, from 0.
+        names: of the groups.
+    """
+
+    at: Int[np.ndarray, "n 3"]
+    y: np.ndarray
+    group: Int[np.ndarray, " n"]
+    names: tuple[str, ...]
+
+    def only(self, keep: Bool[np.ndarray, " n"]) -> "Rows":
+        """Some rows; groups keep their numbers where they keep a row, in order."""
+        left, group = np.unique(self.group[keep], return_inverse=True)
+        return Rows(self.at[keep], self.y[keep], group, tuple(self.names[i] for i in left))
+
+    def take(self, maps: Sequence[Map]) -> np.ndarray:
+        """Features of the rows."""
+        out = np.empty((len(self.at), maps[0].values.shape[-1]), np.float32)
+        for s, m in enumerate(maps):
+            mine = self.at[:, 0] == s
+            out[mine] = m.values[self.at[mine, 1], self.at[mine, 2]]
+        return out
+
+
+@dataclass
+class Scored:
+    """Predictions of one method and probe for one mode and share: a row per seed.
+
+    Attributes:
+        guess: class numbers or values.
+        choices: k or penalty of every fit.
+        trained: rows of every fit.
+    """
+
+    guess: np.ndarray
+    choices: list[float] = field(default_factory=list)
+    trained: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What probing gave.
+
+    Attributes:
+        scores: one per mode, probe, share, method and metric; JSON types.
+        differences: the main method's score minus each other's, paired; JSON types.
+        rows: by mode, the pixels scored.
+        guesses: by (mode, probe, share, method), of the first seed.
+        classes: names; empty for regression.
+        facts: of the sites and folds, JSON types.
+    """
+
+    scores: list[dict[str, Any]]
+    differences: list[dict[str, Any]]
+    rows: Mapping[str, Rows]
+    guesses: Mapping[tuple[str, str, float, str], np.ndarray]
+    classes: tuple[str, ...]
+    facts: dict[str, Any]
+
+
+def probe(
+    sites: Sequence[Site],
+    sources: Mapping[str, Provider],
+    methods: Mapping[str, Method],
+    plan: Plan,
+    *,
+    main: str | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> Outcome:
+    """Fit and score every probe of every method on the same pixels, folds and draws.
+
+    Args:
+        sites: one or more; all of them simulated, or none.
+        sources: features by name.
+        methods: what is compared, of these sources.
+        plan: modes, folds, shares, seeds.
+        main: the method whose differences to the others are reported.
+        seed: of folds and intervals.
+        progress: show a bar.
+
+    Raises:
+        ContractError: simulated and real sites together; a leak in the folds.
+        UsageError: too few groups, no pixel that all methods have, or an option is wrong.
+    """
+    plan.check()
+    simulated = {bool(s.cube.provenance.get("simulated", False)) for s in sites}
+    if len(simulated) > 1:
+        raise ContractError("simulated and real cubes together: their scores never share a table; run them apart")
+    classes = joint_classes(sites)
+    task = Task(len(classes))
+    everything = labelled(sites, classes, plan)
+    used = {n: s for n, s in sources.items() if any(m.source == n for m in methods.values())}
+    features = read_all(sites, used, plan, progress=progress)
+    scores: list[dict[str, Any]] = []
+    differences: list[dict[str, Any]] = []
+    rows_by_mode, guesses = {}, {}
+    days = {
+        s.cube.site: plan.days.get(s.cube.site, clearest(s, [f[i] for f in features.values()]))
+        for i, s in enumerate(sites)
+    }
+    facts: dict[str, Any] = {"sites": [s.cube.site for s in sites], "simulated": simulated.pop(), "modes": {}}
+    for mode in plan.modes:
+        maps = {
+            n: [rows_of(f, mode, days[s.cube.site]) for f, s in zip(fs, sites, strict=True)]
+            for n, fs in features.items()
+        }
+        check_columns(maps, sites)
+        rows, lost = common(everything, maps)
+        folds, buffer = make_folds(rows, plan, seed)
+        for fold in folds:
+            check_no_leak(fold, groups={plan.groups: rows.group}, buffer=buffer)
+        scored = fit_all(rows, maps, methods, folds, task, plan, progress=progress, about=mode)
+        facts["modes"][mode] = describe(rows, folds, task, classes, lost, maps, days if mode == "date" else {})
+        rows_by_mode[mode] = rows
+        sampling = Resampling(np.arange(len(rows.names)), seed=seed)
+        for (kind, share), by_method in scored.items():
+            where = {"mode": mode, "probe": kind, "share": share}
+            for name, found in by_method.items():
+                guesses[mode, kind, share, name] = found.guess[0]
+            moments = {n: moments_of(rows, found, task) for n, found in by_method.items()}
+            dims = {n: methods[n].components or maps[methods[n].source][0].values.shape[-1] for n in methods}
+            scores += tell(where, by_method, moments, sampling, task, plan, dims)
+            differences += compare(where, moments, sampling, task, plan, main)
+    return Outcome(scores, differences, rows_by_mode, guesses, classes, facts)
+
+
+# --- Pixels -------------------------------------------------------------------------------------------------------
+
+
+def joint_classes(sites: Sequence[Site]) -> tuple[str, ...]:
+    """Classes of all sites by name. Raises UsageError for one class, or where only some are for regression."""
+    if len({s.labels.regression for s in sites}) > 1:
+        raise UsageError("some labels are classes and some are values; probe them apart")
+    if sites[0].labels.regression:
+        return ()
+    names = tuple(dict.fromkeys(c for s in sites for c in s.labels.classes))
+    if len(names) < 2:
+        raise UsageError(f"one class ({', '.join(names)}) is nothing to tell apart; expected at least two")
+    return names
+
+
+def labelled(sites: Sequence[Site], classes: tuple[str, ...], plan: Plan) -> Rows:
+    """All labelled pixels. Raises UsageError for an unknown grouping."""
+    parts: list[tuple[np.ndarray, ...]] = []
+    names: list[str] = []
+    for i, site in enumerate(sites):
+        labels = site.labels
+        row, col = np.nonzero(labels.known)
+        if plan.groups == "fields":
+            local, called = labels.group, labels.names
+        elif plan.groups == "blocks":
+            local = block_groups(labels.known.shape, plan.block_px)
+            called = ("", *(f"block {b}" for b in range(1, int(local.max()) + 1)))
+        elif plan.groups == "sites":
+            local, called = np.ones(labels.known.shape, np.int32), ("", site.cube.site)
+        else:
+            raise UsageError(f"groups {plan.groups!r}: expected fields, blocks or sites")
+        y = labels.values[row, col]
+        if classes:
+            y = np.array([classes.index(c) for c in labels.classes])[y]
+        group = local[row, col] + len(names)
+        names += [f"{site.cube.site} {c}" if len(sites) > 1 and plan.groups != "sites" else c for c in called]
+        parts.append((np.stack([np.full(len(row), i), row, col], axis=1), y, group))
+    at, y, group = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Rows(at, y, group, tuple(names)).only(even(group, MAX_PIXELS))
+
+
+def even(group: Int[np.ndarray, " n"], most: int) -> Bool[np.ndarray, " n"]:
+    """All rows, or so many drawn in turns from the groups."""
+    order = np.random.default_rng(0).permutation(len(group))
+    by_group = order[np.argsort(group[order], kind="stable")]
+    _, first, size = np.unique(group[by_group], return_index=True, return_counts=True)
+    turn = np.arange(len(group)) - np.repeat(first, size)
+    keep = np.zeros(len(group), bool)
+    keep[by_group[np.argsort(turn, kind="stable")[:most]]] = True
+    return keep
+
+
+def read_all(
+    sites: Sequence[Site], sources: Mapping[str, Provider], plan: Plan, *, progress: bool
+) -> dict[str, list[Features]]:
+    """Features of every source and site; of one date only, where that is all that is asked."""
+    found: dict[str, list[Features]] = {}
+    for name in tqdm(sources, desc="features", unit="method", disable=not progress):
+        found[name] = []
+        for site in sites:
+            day = plan.days.get(site.cube.site)
+            dates = plan.dates if day is None or set(plan.modes) != {"date"} else _one(day)
+            found[name].append(sources[name](site.cube, dates))
+    return found
+
+
+def _one(day: int) -> Dates:
+    return to_date(day), to_date(day)
+
+
+def clearest(site: Site, features: Sequence[Features]) -> int:
+    """The day on which most labelled pixels have every feature; the first of equals."""
+    dated = [f for f in features if f.day is not None]
+    if not dated:
+        return 0
+    known = site.labels.known
+    shares: dict[int, float] = {}
+    for f in dated:
+        assert f.day is not None
+        for d, v in zip(f.day.tolist(), f.valid, strict=True):
+            shares[d] = min(shares.get(d, 1.0), float(v[known].mean()))
+    everywhere = [d for d in shares if all(d in f.day for f in dated)]  # type: ignore[operator]
+    if not everywhere:
+        raise UsageError(f"{site.cube.path}: no date that all features have; take --mode season")
+    return max(everywhere, key=lambda d: (shares[d], -d))
+
+
+def check_columns(maps: Mapping[str, Sequence[Map]], sites: Sequence[Site]) -> None:
+    """Raise UsageError where sites give rows that do not mean the same."""
+    for name, own in maps.items():
+        if len({m.values.shape[-1] for m in own}) > 1 or len({len(m.about) for m in own}) > 1:
+            each = ", ".join(f"{s.cube.site}: {len(m.about)} dates or seasons" for s, m in zip(sites, own, strict=True))
+            raise UsageError(
+                f"features {name!r}: rows of the sites differ ({each}); several sites share --mode date or season"
+            )
+
+
+def common(rows: Rows, maps: Mapping[str, Sequence[Map]]) -> tuple[Rows, dict[str, int]]:
+    """Rows that every source has, and how many of all rows each lacks."""
+    keep, lost = np.ones(len(rows.at), bool), {}
+    for name, own in maps.items():
+        valid = np.empty(len(rows.at), bool)
+        for s, m in enumerate(own):
+            mine = rows.at[:, 0] == s
+            valid[mine] = m.valid[rows.at[mine, 1], rows.at[mine, 2]]
+        lost[name] = int((~valid).sum())
+        keep &= valid
+    if not keep.any():
+        raise UsageError(f"no labelled pixel has all features; lacking of {len(keep)}: {lost}")
+    return rows.only(keep), lost
+
+
+def make_folds(rows: Rows, plan: Plan, seed: int) -> tuple[list[Fold], Buffer | None]:
+    """Folds by group with the buffer between them."""
+    buffer = None
+    if plan.groups != "sites" and plan.buffer_px:
+        buffer = Buffer(position=rows.at[:, 1:].astype(float), distance=plan.buffer_px, within=rows.at[:, 0])
+    return group_folds(rows.group, count=plan.folds, seed=seed, buffer=buffer), buffer
+
+
+def draw(fold: Fold, y: np.ndarray, share: float, seed: int, *, classes: int) -> Int[np.ndarray, " n"]:
+    """A share of the training rows of every class, at least one of each; no more than MAX_TRAIN in all."""
+    rng = np.random.default_rng([seed, round(share * 1e6)])
+    kinds = [fold.train[y[fold.train] == c] for c in range(classes)] if classes else [fold.train]
+    kept = [rng.permutation(k)[: max(1 if classes else 8, round(share * len(k)))] for k in kinds]
+    rows = np.concatenate(kept)
+    return np.sort(rng.permutation(rows)[:MAX_TRAIN])
+
+
+# --- Fitting ------------------------------------------------------------------------------------------------------
+
+
+def fit_all(
+    rows: Rows,
+    maps: Mapping[str, Sequence[Map]],
+    methods: Mapping[str, Method],
+    folds: Sequence[Fold],
+    task: Task,
+    plan: Plan,
+    *,
+    progress: bool,
+    about: str,
+) -> dict[tuple[str, float], dict[str, Scored]]:
+    """Predictions for every row by (probe, share) and method, from fits that saw nothing of the row's group."""
+    kinds = list(itertools.product(plan.probes, plan.shares))
+    shape, kind_of = (len(plan.seeds), len(rows.at)), np.int64 if task.classes else np.float64
+    found = {k: {m: Scored(np.full(shape, -1, kind_of)) for m in methods} for k in kinds}
+    total = len(methods) * len(plan.seeds) * len(folds) * len(plan.shares)
+    with tqdm(total=total, desc=f"probes, {about}", unit="fit", disable=not progress) as bar:
+        for name, method in methods.items():
+            x = rows.take(maps[method.source])
+            for (i, seed), fold, share in itertools.product(enumerate(plan.seeds), folds, plan.shares):
+                train = draw(fold, rows.y, share, seed, classes=task.classes)
+                for kind in plan.probes:
+                    one = found[kind, share][name]
+                    own = [m.values for m in maps[method.source]]
+                    guess, choice = _fit(kind, x, own, rows, train, fold.test, task, method.components, seed)
+                    one.guess[i, fold.test] = guess
+                    one.choices.append(choice)
+                    one.trained.append(len(train))
+                bar.update()
+    return found
+
+
+def _fit(
+    kind: str,
+    x: np.ndarray,
+    maps: Sequence[np.ndarray],
+    rows: Rows,
+    train: np.ndarray,
+    test: np.ndarray,
+    task: Task,
+    components: int | None,
+    seed: int,
+) -> tuple[np.ndarray, float]:
+    shorten: Callable[[np.ndarray], np.ndarray] = reduce(x[train], components) if components else lambda v: v
+    if kind == "segmentation":
+        short = [shorten(m.reshape(-1, m.shape[-1])).reshape(*m.shape[:2], -1) for m in maps] if components else maps
+        head = fit_head(short, rows.at[train], rows.y[train], task, seed=seed)
+        return task.decide(head(rows.at[test])), float("nan")
+    predict, choice = fit_probe(kind, shorten(x[train]), rows.y[train], rows.group[train], task)
+    return task.decide(predict(shorten(x[test]))), choice
+
+
+# --- Scores -------------------------------------------------------------------------------------------------------
+
+
+def moments_of(rows: Rows, scored: Scored, task: Task) -> list[np.ndarray]:
+    """Sums over groups [group, k], one array per seed."""
+    count = len(rows.names)
+    if task.classes:
+        return [confusion(rows.y, g, rows.group, count, task.classes) for g in scored.guess]
+    return [squares(rows.y.astype(np.float64), g, rows.group, count) for g in scored.guess]
+
+
+def tell(
+    where: Mapping[str, Any],
+    found: Mapping[str, Scored],
+    moments: Mapping[str, Sequence[np.ndarray]],
+    sampling: Resampling,
+    task: Task,
+    plan: Plan,
+    dims: Mapping[str, int],
+) -> list[dict[str, Any]]:
+    """A score per method and metric: the mean over seeds with its interval over groups, and each seed's."""
+    out = []
+    whole, single = metrics(task.classes, len(plan.seeds)), metrics(task.classes, 1)
+    for name, sums in moments.items():
+        fits = len(found[name].choices) // len(plan.seeds)
+        for metric in whole:
+            seeds = []
+            for i, seed in enumerate(plan.seeds):
+                part = slice(i * fits, (i + 1) * fits)
+                choices, trained = found[name].choices[part], found[name].trained[part]
+                own = {"choice": rounded(np.median(choices)), "train": round(float(np.mean(trained)))}
+                seeds.append({"seed": seed, **sampling.estimate(single[metric], sums[i]), **own})
+            estimate = sampling.estimate(whole[metric], np.concatenate(sums, axis=1))
+            out.append({**where, "method": name, "metric": metric, **estimate, "length": dims[name], "per_seed": seeds})
+    return out
+
+
+def compare(
+    where: Mapping[str, Any],
+    moments: Mapping[str, Sequence[np.ndarray]],
+    sampling: Resampling,
+    task: Task,
+    plan: Plan,
+    main: str | None,
+) -> list[dict[str, Any]]:
+    """Paired differences of the main method to the others."""
+    if main is None:
+        return []
+    first, out = np.concatenate(moments[main], axis=1), []
+    for metric, statistic in metrics(task.classes, len(plan.seeds)).items():
+        for name, sums in moments.items():
+            if name != main:
+                found = sampling.difference(statistic, first, np.concatenate(sums, axis=1))
+                out.append({**where, "method": main, "against": name, "metric": metric, **found})
+    return out
+
+
+def describe(
+    rows: Rows,
+    folds: Sequence[Fold],
+    task: Task,
+    classes: tuple[str, ...],
+    lost: Mapping[str, int],
+    maps: Mapping[str, Sequence[Map]],
+    days: Mapping[str, int],
+) -> dict[str, Any]:
+    """Of one mode: pixels and groups, by class too, what each source lacks, and folds that lack a class."""
+    by_class = {
+        c: {"pixels": int((rows.y == i).sum()), "groups": len(np.unique(rows.group[rows.y == i]))}
+        for i, c in enumerate(classes)
+    }
+    lacking = [
+        f"{classes[c]} (fold {i + 1} of {len(folds)})"
+        for i, f in enumerate(folds)
+        for c in np.unique(rows.y[f.test]).tolist()
+        if task.classes and not (rows.y[f.train] == c).any()
+    ]
+    about = {n: own[0].about for n, own in maps.items() if own[0].about}
+    return {
+        "pixels": len(rows.at),
+        "groups": len(rows.names),
+        "folds": len(folds),
+        "classes": by_class,
+        "untrained": lacking,
+        "pixels_lacking": dict(lost),
+        "days": dict(days),
+        "frames": {n: list(a) for n, a in about.items()},
+        "training_pixels": [len(f.train) for f in folds],
+    }
