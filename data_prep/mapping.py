@@ -58,6 +58,7 @@ class Mapping:
         scale: physical value = number * scale + offset.
         offset: see `scale`; a file that states its own (tag BOA_OFFSET) goes before.
         fill: numbers that mean no data, besides what the file declares itself.
+        clipped: numbers that stand for all values at or below 0, where a scene has no offset: no data too.
         mask: the scene classification, or none.
         time: NetCDF: the time dimension and its coordinate, UTC.
         platform: the platform, where all files have one and do not say it.
@@ -83,6 +84,7 @@ class Mapping:
     scale: float = 1.0
     offset: float = 0.0
     fill: tuple[float, ...] = ()
+    clipped: tuple[float, ...] = ()
     mask: Mask | None = None
     time: str = "time"
     platform: str | None = None

@@ -28,7 +28,7 @@ class Overpass:
 
     Attributes:
         acquisition: what goes into the cube.
-        products: complete sets of layers, ordered by the names of their files.
+        products: complete sets of layers, ordered by processing baseline and the names of their files.
     """
 
     acquisition: Acquisition
@@ -113,9 +113,12 @@ def _mean_angle(members: Sequence[Scene], angle: str) -> float | None:
 
 
 def _join(members: Sequence[Scene]) -> list[Product]:
-    """Files of one overpass to products: each file joins the first product of its extent that lacks its layers."""
+    """Files of one overpass to products: each file joins the first product of its extent that lacks its layers.
+
+    Ordered by the version of the provider's processor, then by name: the later wins where products overlap.
+    """
     products: list[Product] = []
-    for scene in sorted(members, key=lambda s: (s.file.name, str(s.file), s.time)):
+    for scene in sorted(members, key=lambda s: (str(s.stated.get("baseline", "")), s.file.name, str(s.file), s.time)):
         for product in products:
             if not set(product) & set(scene.grids) and _same_extent(next(iter(product.values())), scene):
                 product.update(dict.fromkeys(scene.grids, scene))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from eomm.cli_fetch import add_fetch
 from eomm.errors import UsageError
 from eomm.progress import progress_bar
 
@@ -110,7 +111,7 @@ def format_info(result: dict[str, Any]) -> str:
 
 def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add them to the parser's commands; `command` is cli.py's."""
-    prepare = commands.add_parser("prepare", help="scenes to a cube, cubes to records")
+    prepare = commands.add_parser("prepare", help="scenes from catalogues, scenes to cubes, cubes to records")
     steps = prepare.add_subparsers(dest="step", required=True, metavar="STEP")
     example = "eomm prepare cube --site a --source simulated_s2=a/s2 --source simulated_s1=a/s1 --out a.zarr"
     c = command(steps, "cube", prepare_cube, "scenes to a cube", example)
@@ -139,6 +140,7 @@ def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser])
     c.add_argument("--seed", type=int, default=0)
     c.add_argument("--overwrite", action="store_true")
     add_sites(steps, command)
+    add_fetch(steps, command)
 
 
 def add_sites(steps: Any, command: Callable[..., argparse.ArgumentParser]) -> None:

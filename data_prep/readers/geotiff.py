@@ -9,12 +9,17 @@ import rasterio
 from rasterio.errors import RasterioError
 
 from data_prep.mapping import ANGLES, MASK, Mapping
-from data_prep.readers.scene import Scene
+from data_prep.readers.scene import Scene, decode
 from eomm.cube import Grid
 from eomm.errors import ContractError, DataError
 
 EXPECTED_TAGS = "PLATFORM, DATETIME, RELATIVE_ORBIT, ORBIT_DIRECTION, INCIDENCE_DEG or VIEW_ZENITH"
-STATED = {"level": "PROCESSING_LEVEL", "calibration": "CALIBRATION", "unit": "UNIT"}
+STATED = {
+    "level": "PROCESSING_LEVEL",
+    "calibration": "CALIBRATION",
+    "unit": "UNIT",
+    "baseline": "PROCESSING_BASELINE",
+}
 
 
 def open_file(file: Path, mapping: Mapping, keep_open: ExitStack) -> list[Scene]:
@@ -51,9 +56,7 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack) -> list[Scene]
             raise DataError(f"{file}: {layer} cannot be read ({e}); the file is truncated or damaged") from e
         if layer == MASK:
             return raw
-        missing = np.isin(raw, [*mapping.fill] + ([nodata] if nodata is not None else []))
-        physical = raw.astype(np.float32) * np.float32(mapping.scale) + np.float32(offset)
-        return np.where(missing, np.float32(np.nan), physical)
+        return decode(raw, mapping, offset=offset, missing=[] if nodata is None else [nodata])
 
     direction = tags.get("ORBIT_DIRECTION", "").lower() or mapping.direction
     scene = Scene(

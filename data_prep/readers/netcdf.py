@@ -12,7 +12,7 @@ import pyproj
 import xarray as xr
 
 from data_prep.mapping import MASK, Mapping
-from data_prep.readers.scene import Scene
+from data_prep.readers.scene import Scene, decode
 from eomm.cube import Grid
 from eomm.errors import ContractError, DataError
 
@@ -88,9 +88,7 @@ def _reader(
         raw = raw[::-1] if flip else raw
         if layer == MASK:
             return raw if raw.dtype.kind in "iu" else np.nan_to_num(raw, nan=0).astype(np.int16)
-        missing = np.isin(raw, [*mapping.fill, *_declared_fill(variable, raw.dtype)])
-        physical = raw.astype(np.float32) * np.float32(mapping.scale) + np.float32(mapping.offset)
-        return np.where(missing, np.float32(np.nan), physical)
+        return decode(raw, mapping, missing=_declared_fill(variable, raw.dtype))
 
     return read
 

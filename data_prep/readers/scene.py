@@ -1,12 +1,13 @@
 """What every reader gives: scenes whose metadata are known before any pixel is read."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from data_prep.mapping import Mapping as SourceMapping
 from eomm.cube import Grid
@@ -53,3 +54,22 @@ class Scene:
     def label(self) -> str:
         """File and date, for messages."""
         return f"{self.file} ({self.time:%Y-%m-%d %H:%M} UTC)"
+
+
+def decode(
+    raw: np.ndarray, mapping: SourceMapping, *, offset: float | None = None, missing: Sequence[Any] = ()
+) -> Float[np.ndarray, "y x"]:
+    """A provider's numbers to physical values, float32, NaN where missing.
+
+    Args:
+        raw: as read.
+        mapping: says scale, offset, what numbers mean no data and which are clipped.
+        offset: of this scene, in the mapping's unit, where it states its own.
+        missing: numbers that mean no data, as the file declares them.
+    """
+    offset = mapping.offset if offset is None else offset
+    # Before baseline 04.00 a reflectance of 0 or less was written as 1: not a measurement. With the offset such values
+    # are measured, and kept down to the contract's minimum: masking them would make dark water too bright.
+    fill = [*mapping.fill, *missing, *(mapping.clipped if offset == 0 else ())]
+    physical = raw.astype(np.float32) * np.float32(mapping.scale) + np.float32(offset)
+    return np.where(np.isin(raw, fill), np.float32(np.nan), physical)
