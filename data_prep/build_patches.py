@@ -1,25 +1,33 @@
 """Cubes to patch records: which crops of which acquisitions, and the record set they make. Splits are in split.py.
 
-A location's pixels are read once for all its series, streamed into a spool on disk, and copied from there to shards
-in an order drawn by the seed. Memory holds one location, whatever the number of records.
+Records are cut shard by shard (shards.py), each shard a unit that any process can write: crops follow each other as
+they do in the cubes, and training draws an order over all shards anyway (eomm/pipeline.py). Memory holds one crop.
 """
 
+import hashlib
+import json
+import os
+import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from data_prep.cut import CropConfig, cut, plan, smallest_shapes
-from data_prep.manifest import describe_crops, describe_source, describe_split, is_simulated
+from data_prep.balance import describe_balance
+from data_prep.cut import CropConfig, largest, shapes_of, sizes_of
+from data_prep.manifest import content_of, describe_crops, describe_source, describe_split, is_simulated
 from data_prep.series import Progress
-from data_prep.shards import Spool, Statistics
-from data_prep.split import Part, SplitConfig, assign_sites, parts
-from eomm.cube import Cube, open_cube, to_date
-from eomm.errors import ContractError, DataError, UsageError
-from eomm.modalities import check_contract
-from eomm.patches import Codec, finish_records
-from eomm.storage import new_directory
+from data_prep.shards import FOLDER, Recipe, Shard, Statistics, write_shard, written
+from data_prep.split import SplitConfig, assign_sites, parts
+from data_prep.takes import check_held_out, check_not_empty, list_shards, list_takes, open_cubes
+from eomm.cluster import run_units
+from eomm.errors import DataError
+from eomm.patches import VERSION, finish_records, shard_name
+from eomm.storage import check_free, disk_full, is_disk_full, partial_of, put_in_place, read_json, recover, write_json
+
+Figures = dict[int, dict[str, Any]]  # by shard, what `write_shard` tells
 
 
 def build_patches(
@@ -37,12 +45,19 @@ def build_patches(
     min_clear: int = 4,
     clear_fraction: float = 0.5,
     modalities: Sequence[str] | None = None,
+    strata: Mapping[str, str] | None = None,
     shard_records: int = 256,
     seed: int = 0,
+    workers: int = 0,
+    scheduler: str | None = None,
+    memory_gib: float | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """Cut the records of a training set from finished cubes; the order of `cubes` does not matter.
+
+    The same cubes and options give the same shards, whatever the number of workers. Run again after an interruption
+    it goes on with what is missing; a set that is complete and of the same request is kept.
 
     Args:
         out: directory of the record set.
@@ -58,16 +73,22 @@ def build_patches(
         min_clear: clear acquisitions that a record needs.
         clear_fraction: of a crop valid for an acquisition to count as clear.
         modalities: which to take; all of the cubes when None.
+        strata: site -> stratum, such as its land cover, by which training may balance what it draws.
         shard_records: at most so many records in a file.
-        seed: of the drawn split and of the order of records.
+        seed: of what the split draws.
+        workers: processes of a local cluster; none is started for fewer than two.
+        scheduler: see `eomm.cluster.connect`; its workers must see the same files.
+        memory_gib: that a local worker may take before it is stopped.
         overwrite: replace an existing set.
-        progress: called with ("cutting patches", locations done, locations in all).
+        progress: called with ("cutting patches", crops done, crops in all).
 
     Raises:
-        UsageError: `out` exists; simulated and real cubes mixed; a split that cannot be made or is empty.
+        UsageError: `out` exists and is another set; simulated and real cubes mixed; a split that cannot be made or is
+            empty; no worker can be had; the disk is full.
         ContractError: the cubes follow different contracts or hold different modalities.
         DataError: a cube is damaged, smaller than a crop, or nothing in it is usable.
     """
+    out = Path(out).absolute()
     config = CropConfig(
         crop_px=crop_px,
         acquisitions=acquisitions,
@@ -79,128 +100,141 @@ def build_patches(
         min_clear=min_clear,
         clear_fraction=clear_fraction,
     )
-    opened = _open(cubes, config, modalities)
+    opened = open_cubes(cubes, config, modalities)
     names = sorted(modalities or opened[0].groups)
-    _check_held_out(split, opened, reference)
+    check_held_out(split, opened, reference)
     split_of = assign_sites(split, opened, reference=reference, seed=seed)
     shares = [parts(split, c, split_of[c.site], reference=reference, window=window) for c in opened]
-    locations = [
-        place
-        for cube, share in zip(opened, shares, strict=True)
-        for part in share
-        if part.split in split.cut
-        for place in plan(cube, part, names, held_out=split.held_out_of(part.split), config=config)
-    ]
-    _check_not_empty(split, {place.split for place in locations}, opened, shares, config)
-    shapes = smallest_shapes(locations, opened[0], names, config)
-    codec, statistics = Codec(shapes), Statistics({n: s.modality for n, s in shapes.items()})
-    skipped = Counter[str]()
-    with new_directory(out, overwrite=overwrite) as partial:
-        spool = Spool(partial)
-        try:
-            for done, place in enumerate(locations):
-                for patch in cut(place, shapes):
-                    if not _clear_enough(patch[reference], config):
-                        skipped[place.split] += 1
-                        continue
-                    spool.write(place.split, codec.encode(patch))
-                    if place.split == "train":
-                        statistics.add(patch)
-                if progress:
-                    progress("cutting patches", done + 1, len(locations))
-            _check_kept(split, spool.counts, skipped, config)
-            files = spool.to_shards(shard_records=shard_records, seed=seed)
-        finally:
-            spool.close()
+    crops = describe_crops(config)
+    head = {
+        "simulated": is_simulated(opened[0]),
+        "seed": seed,
+        "split": describe_split(split, opened, split_of, shares, config),
+        "crop": crops,
+        "strata": dict(sorted((strata or {}).items())),
+    }
+    request = _digest([head, names, shard_records, [[c.site, content_of(c)] for c in opened]])
+    recover(out)
+    if not overwrite and _request_of(out / "manifest.json") == request:
+        return out
+    check_free(out, overwrite=overwrite)
+
+    takes = list(list_takes(split, opened, shares, names, config, seed))
+    check_not_empty(split, {t.part.split for t in takes}, opened, shares, config)
+    sizes = largest(sizes_of(t.cube, t.corners, t.windows, names, config) for t in takes)
+    recipe = Recipe(
+        shapes=shapes_of(sizes, opened[0], config),
+        config=config,
+        held_out={s: split.held_out_of(s) for s in split.cut},
+    )
+    shards = list(list_shards(takes, split.cut, shard_records))
+    with unfinished(out, request) as folder:
+        pool = {"workers": workers, "scheduler": scheduler, "memory_gib": memory_gib}
+        figures = _write(folder, recipe, shards, pool, progress)
+        counts = {s: Counter(records=0, skipped=0) for s in split.cut}
+        for one in figures.values():
+            counts[one["split"]].update(records=one["records"], skipped=one["skipped"])
+        _check_kept(split, counts, config, folder)
+        statistics = Statistics({n: s.modality for n, s in recipe.shapes.items()})
+        statistics.load([p for s in shards if (p := folder / FOLDER / f"{s.number}.npz").exists()])
+        files = _name(folder, shards, figures)
         manifest = {
-            "simulated": is_simulated(opened[0]),
-            "seed": seed,
-            "split": describe_split(split, opened, split_of, shares, config),
-            "crop": describe_crops(config),
-            "counts": {s: {"records": spool.counts[s], "skipped": skipped[s]} for s in split.cut},
+            **head,
+            "counts": {s: dict(c) for s, c in counts.items()},
+            "balance": describe_balance(files, strata or {}),
             "statistics": statistics.to_dict(),
-            "sources": [describe_source(c, names) for c in opened],
+            "sources": [describe_source(c, names, reference) for c in opened],
+            "request": request,
         }
-        finish_records(partial, shapes=shapes, files=files, manifest=manifest)
-    return Path(out)
+        shutil.rmtree(folder / FOLDER)
+        finish_records(folder, shapes=recipe.shapes, files=files, manifest=manifest)
+    put_in_place(folder, out)
+    return out
 
 
-def _open(paths: Sequence[Path | str], config: CropConfig, modalities: Sequence[str] | None) -> list[Cube]:
-    """The cubes in an order of their own, checked against each other."""
-    if not paths:
-        raise UsageError("patches: no cube given; name at least one")
-    distinct = {Path(p).resolve() for p in paths}
-    if len(distinct) < len(paths):
-        raise UsageError("patches: a cube is given twice; name each once")
-    cubes = [open_cube(p) for p in paths]
-    cubes.sort(key=lambda c: (c.site, c.path.name, c[config.reference].day.tolist()))
-    first = cubes[0]
-    for cube in cubes:
-        if modalities is None and set(cube) != set(first):
-            raise ContractError(
-                f"{cube.path} holds {', '.join(cube)}, {first.path} holds {', '.join(first)}; name the modalities "
-                "to take, or prepare the cubes alike"
-            )
-        for name in modalities or first:
-            check_contract(
-                cube[name].modality, first[name].modality, found_in=str(cube.path), expected_by=str(first.path)
-            )
-        if is_simulated(cube) != is_simulated(first):
-            real, simulated = sorted((cube, first), key=is_simulated)
-            raise UsageError(
-                f"{simulated.path} is simulated and {real.path} is real; a record set holds one kind: cut two sets"
-            )
-        grid, group = cube[config.reference].grid, cube[config.reference]
-        if min(grid.height, grid.width) < config.crop_px:
-            raise DataError(
-                f"{cube.path}: {grid.height} x {grid.width} px is smaller than a crop of {config.crop_px} px; choose "
-                "smaller crops or a larger site"
-            )
-        if not group.usable.any():
-            raise DataError(f"{cube.path}: no usable {config.reference} acquisition; leave this cube out")
-    unknown = set(config.windows) - set(modalities or cubes[0])
-    if unknown:
-        raise UsageError(f"patches: windows name {', '.join(unknown)}; taken are {', '.join(modalities or cubes[0])}")
-    if modalities is not None and config.reference not in modalities:
-        raise UsageError(f"patches: modalities {', '.join(modalities)} lack the reference {config.reference!r}; add it")
-    return cubes
+@contextmanager
+def unfinished(out: Path, request: str) -> Iterator[Path]:
+    """The directory in which the shards of a request are written; what is finished of it stays when something fails."""
+    folder = partial_of(out)
+    units = folder / FOLDER
+    if _request_of(units / "request.json") != request:
+        shutil.rmtree(folder, ignore_errors=True)
+        units.mkdir(parents=True)
+        write_json(units / "request.json", {"request": request})
+    for file in folder.iterdir():  # named by a process that was killed before it could finish
+        if file.is_file():
+            file.unlink()
+    try:
+        yield folder
+    except BaseException as e:
+        if not list(units.glob("*.array_record")):
+            shutil.rmtree(folder, ignore_errors=True)
+        if is_disk_full(e):
+            raise disk_full(out) from e
+        raise
 
 
-def _clear_enough(fields: Mapping[str, np.ndarray], config: CropConfig) -> bool:
-    clear = fields["valid"].mean(axis=(1, 2)) >= config.clear_fraction
-    return int(clear.sum()) >= config.min_clear
+def _write(
+    folder: Path, recipe: Recipe, shards: Sequence[Shard], pool: Mapping[str, Any], progress: Progress | None
+) -> Figures:
+    """Write all shards, here or by workers; the first error ends it."""
+    total, done = sum(s.crops for s in shards), 0
+    figures: Figures = {}
+
+    def tick(crops: int = 1) -> None:
+        nonlocal done
+        done += crops
+        if progress:
+            progress("cutting patches", done, total)
+
+    here = not pool["scheduler"] and (pool["workers"] or 0) <= 1
+    missing = []
+    for shard in shards:
+        if found := written(folder, shard.number):
+            figures[shard.number] = found
+            tick(shard.crops)
+        else:
+            missing.append(shard)
+    write = partial(write_shard, str(folder), recipe, tick=tick if here else None)
+    for shard, found, error in run_units(write, missing, **pool):
+        if error is not None:
+            raise error
+        figures[shard.number] = found
+        if not here:
+            tick(shard.crops)
+    return figures
 
 
-def _check_held_out(split: SplitConfig, cubes: Sequence[Cube], reference: str) -> None:
-    days = {int(d) for c in cubes for d in c[reference].day}
-    unknown = [str(to_date(d)) for d in split.hold_out_days if d not in days]
-    if unknown:
-        raise UsageError(f"split: held-out days without a {reference} acquisition in any cube: {', '.join(unknown)}")
+def _name(folder: Path, shards: Sequence[Shard], figures: Figures) -> list[dict[str, Any]]:
+    """Give the shards that hold records their names, and describe them as `finish_records` wants it."""
+    files = []
+    for split in sorted({s.split for s in shards}):
+        kept = [s.number for s in shards if s.split == split and figures[s.number]["records"]]
+        for i, number in enumerate(kept):
+            name = shard_name(split, i, len(kept))
+            os.replace(folder / FOLDER / f"{number}.array_record", folder / name)
+            files.append({"name": name} | {k: v for k, v in figures[number].items() if k != "skipped"})
+    return files
 
 
-def _check_not_empty(
-    split: SplitConfig, found: set[str], cubes: Sequence[Cube], shares: Sequence[Sequence[Part]], config: CropConfig
-) -> None:
+def _digest(content: Any) -> str:
+    text = json.dumps([VERSION, content], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _request_of(file: Path) -> Any:
+    try:
+        return read_json(file).get("request")
+    except (DataError, AttributeError):
+        return None
+
+
+def _check_kept(split: SplitConfig, counts: Mapping[str, Mapping[str, int]], config: CropConfig, folder: Path) -> None:
     for name in split.cut:
-        if name not in found:
-            left = "; ".join(
-                f"{c.site}: columns {list(p.columns)}, usable acquisitions {list(p.times)}"
-                for c, share in zip(cubes, shares, strict=True)
-                for p in share
-                if p.split == name
-            )
-            raise UsageError(
-                f"split: {name} is empty: no crop of {config.crop_px} px fits beside the buffers of "
-                f"{split.space_buffer_px} px and {max(config.window)} acquisitions (left: {left or 'no site'}); "
-                "choose smaller crops, larger blocks, or more sites"
-            )
-
-
-def _check_kept(split: SplitConfig, kept: Counter[str], skipped: Counter[str], config: CropConfig) -> None:
-    for name in split.cut:
-        if not kept[name]:
+        if not counts[name]["records"]:
+            shutil.rmtree(folder)
             raise DataError(
-                f"split: {name} is empty: all of {skipped[name]} crops have fewer than {config.min_clear} "
+                f"split: {name} is empty: all of {counts[name]['skipped']} crops have fewer than {config.min_clear} "
                 f"{config.reference} acquisitions with {config.clear_fraction:.0%} of the crop valid; lower "
                 "min_clear, take longer series, or prepare a clearer site"
             )

@@ -18,6 +18,7 @@ import pyproj
 
 from data_prep.build_cube import Source, build_cube
 from data_prep.checks import check_accept
+from data_prep.manifest import content_of
 from data_prep.mapping import load_mapping
 from data_prep.site_units import Request, SiteFolder, status
 from data_prep.sites import Site
@@ -123,12 +124,6 @@ def check_place(cube: Cube, lon: float, lat: float) -> None:
                 f"{cube.site}: its scenes lie around {there[0]:.4f}, {there[1]:.4f}, the list has it at {lon:.4f}, "
                 f"{lat:.4f} (longitude, latitude), outside of them; mend the list, or the folder's name"
             )
-
-
-def content_of(cube: Cube) -> str:
-    """16 hex digits that stand for every acquisition of a cube and its contracts."""
-    parts = {n: [g.modality.contract_hash, g.grid.attributes(), g.digests] for n, g in cube.groups.items()}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _request(site: Site, sources: Sequence[tuple[str, str]], digests: Sequence[str], accept: Sequence[str]) -> Request:

@@ -1,7 +1,8 @@
 """One location of one cube to patches: which acquisitions, which pixels of which grid, padded. Writes nothing."""
 
+import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -169,11 +170,11 @@ def _cover(edges: tuple[float, float], origin: float, step: float) -> slice:
     return slice(math.floor(first + 1e-6), math.ceil(last - 1e-6))
 
 
-def plan(
+def series_of(
     cube: Cube, part: Part, names: Sequence[str], *, held_out: Sequence[int], config: CropConfig
-) -> Iterator[Location]:
-    """Every place of `part` where a crop fits, with the series cut there."""
-    windows = [
+) -> list[Window]:
+    """The series that every crop of `part` has."""
+    return [
         window
         for times in part.times
         for window in series(
@@ -186,46 +187,72 @@ def plan(
             held_out=held_out,
         )
     ]
-    if not windows:
-        return
-    for row in starts(0, cube[config.reference].grid.height, config.crop_px, config.strides[0]):
-        for low, high in part.columns:
-            for col in starts(low, high, config.crop_px, config.strides[0]):
-                yield Location(
-                    cube=cube,
-                    split=part.split,
-                    row=row,
-                    col=col,
-                    windows=windows,
-                    areas={
-                        name: covering(cube, name, config.reference, row=row, col=col, size=config.crop_px)
-                        for name in names
-                    },
-                )
 
 
-def smallest_shapes(
-    locations: Sequence[Location], cube: Cube, names: Sequence[str], config: CropConfig
-) -> dict[str, PatchShape]:
-    """The smallest shape of each modality that every record fits."""
-    windows: dict[int, Window] = {id(w): w for place in locations for w in place.windows}
-    shapes = {}
+def corners_of(cube: Cube, part: Part, config: CropConfig) -> np.ndarray:
+    """(row, col) of every crop that fits into `part`, int32 [crops, 2]."""
+    rows = starts(0, cube[config.reference].grid.height, config.crop_px, config.strides[0])
+    cols = [c for low, high in part.columns for c in starts(low, high, config.crop_px, config.strides[0])]
+    return np.array(list(itertools.product(rows, cols)), np.int32).reshape(-1, 2)
+
+
+def locate(
+    cube: Cube,
+    split: str,
+    corners: Iterable[Sequence[int]],
+    windows: Sequence[Window],
+    names: Sequence[str],
+    config: CropConfig,
+) -> Iterator[Location]:
+    """The crops at `corners` with the series to cut there."""
+    for row, col in corners:
+        areas = {
+            name: covering(cube, name, config.reference, row=int(row), col=int(col), size=config.crop_px)
+            for name in names
+        }
+        yield Location(cube=cube, split=split, row=int(row), col=int(col), windows=windows, areas=areas)
+
+
+def largest(sizes: Iterable[Mapping[str, tuple[int, int, int]]]) -> dict[str, tuple[int, int, int]]:
+    """The least (acquisitions, rows, columns) of each modality that all of `sizes` fit."""
+    found: dict[str, tuple[int, int, int]] = {}
+    for one in sizes:
+        for name, (t, y, x) in one.items():
+            a, b, c = found.get(name, (0, 0, 0))
+            found[name] = (max(a, t), max(b, y), max(c, x))
+    return found
+
+
+def sizes_of(
+    cube: Cube, corners: np.ndarray, windows: Sequence[Window], names: Sequence[str], config: CropConfig
+) -> dict[str, tuple[int, int, int]]:
+    """(acquisitions, rows, columns) of each modality that every record cut at `corners` fits."""
+    rows, cols = (np.unique(c) for c in corners.T)
+    places = [(row, cols[0]) for row in rows] + [(rows[0], col) for col in cols]
+    sizes = {}
     for name in names:
-        longest = max(len(w.indices[name]) for w in windows.values())
-        if not longest:
+        reach = [
+            covering(cube, name, config.reference, row=int(row), col=int(col), size=config.crop_px)
+            for row, col in places
+        ]
+        longest = max(len(w.indices[name]) for w in windows)
+        sizes[name] = (longest, *(max(area[i].stop - area[i].start for area in reach) for i in (0, 1)))
+    return sizes
+
+
+def shapes_of(sizes: Mapping[str, tuple[int, int, int]], cube: Cube, config: CropConfig) -> dict[str, PatchShape]:
+    """The shape of each modality in all records. Raises DataError where one has no acquisition."""
+    for name, (acquisitions, _, _) in sizes.items():
+        if not acquisitions:
             around = config.windows.get(name, config.window)
             raise DataError(
                 f"modality {name!r}: no usable acquisition within {around} of any {config.reference} series; "
                 "the modalities do not overlap in time"
             )
-        areas = [place.areas[name] for place in locations]
-        shapes[name] = PatchShape(
-            modality=cube[name].modality,
-            acquisitions=longest,
-            height=max(y.stop - y.start for y, _ in areas),
-            width=max(x.stop - x.start for _, x in areas),
-        )
-    return shapes
+    return {
+        name: PatchShape(modality=cube[name].modality, acquisitions=t, height=y, width=x)
+        for name, (t, y, x) in sizes.items()
+    }
 
 
 def cut(place: Location, shapes: Mapping[str, PatchShape]) -> Iterator[Patch]:

@@ -1,24 +1,85 @@
-"""Encoded records to shards in a drawn order, and statistics of what is in them; memory does not grow with either."""
+"""One shard of a record set: crops of cubes in, a file of records out, and what is in it. Not which crops are cut.
+
+Those are in takes.py. A shard is an independent unit: any process can write it, and it is the same whoever does.
+"""
 
 import errno
-import shutil
+import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+from array_record.python.array_record_module import ArrayRecordWriter
 
+from data_prep.cut import CropConfig, cut, locate, series_of
+from data_prep.split import Part
+from eomm.cube import open_cube
 from eomm.modalities import Modality
-from eomm.patches import Patch, shard_name
-from eomm.storage import sha256
+from eomm.patches import Codec, Patch, PatchShape
+from eomm.storage import read_json, sha256, write_json
 
 # Random access needs one record a group. zstd:1 writes twice as fast as the default (zstd:3) at the same size.
 SHARD_OPTIONS = "group_size:1,zstd:1"
-SPOOL_OPTIONS = "group_size:1,snappy"
 LOW, HIGH = 0.001, 0.999  # quantiles in the manifest
+FOLDER = ".units"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """Crops of one cube, and which of the series that each has.
+
+    Attributes:
+        cube: its path.
+        part: of the cube, from which the series are.
+        corners: (row, col) of the crops.
+        series: first and behind the last.
+    """
+
+    cube: str
+    part: Part
+    corners: tuple[tuple[int, int], ...]
+    series: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """What one file holds.
+
+    Attributes:
+        number: in the order of all shards of a set.
+        split: whose records.
+        pieces: in order.
+    """
+
+    number: int
+    split: str
+    pieces: tuple[Piece, ...]
+
+    @property
+    def crops(self) -> int:
+        """How many crops are read, which is what takes the time."""
+        return sum(len(p.corners) for p in self.pieces)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What all shards of a set share.
+
+    Attributes:
+        shapes: by modality.
+        config: how records are cut.
+        held_out: by split, days whose reference acquisitions its records may not have.
+        measured: splits whose values go into the statistics.
+    """
+
+    shapes: Mapping[str, PatchShape]
+    config: CropConfig
+    held_out: Mapping[str, tuple[int, ...]]
+    measured: tuple[str, ...] = ("train",)
 
 
 @contextmanager
@@ -31,61 +92,87 @@ def _writing(path: Path) -> Iterator[None]:
         raise OSError(errno.ENOSPC if full else errno.EIO, str(e)[:300], str(path)) from e
 
 
-class Spool:
-    """Records in the order in which they were cut, on disk; then shards in the order that the seed draws.
+def write_shard(
+    directory: str, recipe: Recipe, shard: Shard, *, tick: Callable[[], None] | None = None
+) -> dict[str, Any]:
+    """Write a shard, and beside it what is in it; one that is there already is only described.
 
-    Attributes:
-        counts: records so far per split.
+    Args:
+        directory: of the unfinished record set; the file goes to its folder of units, under the shard's number.
+        recipe: of the set.
+        shard: which.
+        tick: called after every crop.
+
+    Returns:
+        {"split", "records", "skipped", "sites": {site: records, in the file's order}, "bytes", "sha256"}.
+
+    Raises:
+        DataError: a cube cannot be read.
+        OSError: the file cannot be written.
     """
+    if there := written(Path(directory), shard.number):
+        return there
+    folder = Path(directory) / FOLDER
+    path = folder / f"{shard.number}.array_record"
+    codec, statistics = Codec(recipe.shapes), Statistics({n: s.modality for n, s in recipe.shapes.items()})
+    unfinished = path.with_name(path.name + f".{os.getpid()}.partial")
+    sites, skipped = Counter[str](), 0
+    writer = None
+    try:
+        with _writing(path):
+            writer = ArrayRecordWriter(str(unfinished), SHARD_OPTIONS)
+            for patch in _patches(shard, recipe, tick):
+                if not _clear_enough(patch[recipe.config.reference], recipe.config):
+                    skipped += 1
+                    continue
+                writer.write(codec.encode(patch))
+                sites[patch["site"]] += 1
+                if shard.split in recipe.measured:
+                    statistics.add(patch)
+            writer.close()
+            writer = None
+        if shard.split in recipe.measured:
+            statistics.save(folder / f"{shard.number}.npz")
+        found = {"split": shard.split, "records": sites.total(), "skipped": skipped, "sites": dict(sites)}
+        found |= {"bytes": unfinished.stat().st_size, "sha256": sha256(unfinished)}
+        os.replace(unfinished, path)
+        write_json(folder / f"{shard.number}.json", found)
+        return found
+    finally:
+        if writer is not None:
+            _abandon(writer)
+        unfinished.unlink(missing_ok=True)
 
-    def __init__(self, directory: Path):
-        self.directory = directory
-        self.counts = Counter[str]()
-        self._spool = directory / ".spool"
-        self._spool.mkdir()
-        self._writers: dict[str, Any] = {}
 
-    def write(self, split: str, record: bytes) -> None:
-        """Append a record to a split."""
-        with _writing(self._spool):
-            if split not in self._writers:
-                self._writers[split] = ArrayRecordWriter(str(self._spool / split), SPOOL_OPTIONS)
-            self._writers[split].write(record)
-        self.counts[split] += 1
+def written(directory: Path, number: int) -> dict[str, Any] | None:
+    """What is in a shard, if it is there: what `write_shard` told of it."""
+    note, path = (directory / FOLDER / f"{number}.{kind}" for kind in ("json", "array_record"))
+    return dict(read_json(note)) if note.is_file() and path.is_file() else None
 
-    def to_shards(self, *, shard_records: int, seed: int) -> list[dict[str, Any]]:
-        """Shards of at most `shard_records` records, described as `finish_records` wants them."""
-        self._close_writers()
-        files = []
-        for number, split in enumerate(sorted(self.counts)):
-            order = np.random.default_rng([seed, 1, number]).permutation(self.counts[split])
-            shards = np.array_split(order, -(-len(order) // shard_records))
-            reader = ArrayRecordReader(str(self._spool / split))
-            try:
-                for i, chosen in enumerate(shards):
-                    path = self.directory / shard_name(split, i, len(shards))
-                    with _writing(path):
-                        writer = ArrayRecordWriter(str(path), SHARD_OPTIONS)
-                        for at in chosen:
-                            writer.write(reader.read([int(at)])[0])
-                        writer.close()
-                    described = {"name": path.name, "split": split, "records": len(chosen)}
-                    files.append(described | {"bytes": path.stat().st_size, "sha256": sha256(path)})
-            finally:
-                reader.close()
-        return files
 
-    def close(self) -> None:
-        """Remove the spool, also after an error."""
-        try:
-            self._close_writers()
-        finally:
-            shutil.rmtree(self._spool, ignore_errors=True)
+def _abandon(writer: Any) -> None:
+    """Close a file that another error has ended."""
+    try:
+        writer.close()
+    except RuntimeError:  # the error that matters is on its way
+        return
 
-    def _close_writers(self) -> None:
-        with _writing(self._spool):
-            while self._writers:
-                self._writers.popitem()[1].close()
+
+def _patches(shard: Shard, recipe: Recipe, tick: Callable[[], None] | None) -> Iterator[Patch]:
+    names, config = list(recipe.shapes), recipe.config
+    for piece in shard.pieces:
+        cube = open_cube(piece.cube)
+        windows = series_of(cube, piece.part, names, held_out=recipe.held_out[shard.split], config=config)
+        chosen = windows[slice(*piece.series)]
+        for place in locate(cube, shard.split, piece.corners, chosen, names, config):
+            yield from cut(place, recipe.shapes)
+            if tick:
+                tick()
+
+
+def _clear_enough(fields: Mapping[str, np.ndarray], config: CropConfig) -> bool:
+    clear = fields["valid"].mean(axis=(1, 2)) >= config.clear_fraction
+    return int(clear.sum()) >= config.min_clear
 
 
 class Statistics:
@@ -104,6 +191,21 @@ class Statistics:
             values = patch[name]["values"][patch[name]["valid"] > 0]
             for band in range(values.shape[-1]):
                 histogram[band] += np.bincount(values[:, band].astype(np.int32) + (1 << 15), minlength=1 << 16)
+
+    def save(self, path: Path) -> None:
+        """Keep what was counted, for `load`."""
+        kept: dict[str, np.ndarray] = {}  # of 65,536 values few occur
+        for name, histogram in self._histograms.items():
+            at = np.flatnonzero(histogram)
+            kept |= {f"{name}/at": at.astype(np.int32), f"{name}/count": histogram.flat[at]}
+        np.savez(path, **kept)  # type: ignore[arg-type]
+
+    def load(self, paths: Sequence[Path]) -> None:
+        """Add what was counted elsewhere."""
+        for path in paths:
+            with np.load(path) as saved:
+                for name, histogram in self._histograms.items():
+                    histogram.flat[saved[f"{name}/at"]] += saved[f"{name}/count"]
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Modality -> {"mean", "std", "low", "high": per band, physical units; "valid": pixel-dates counted}."""

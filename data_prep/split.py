@@ -4,20 +4,23 @@ Every cube of a site goes to one split, and so do sites near each other. A singl
 blocks of columns and ranges of dates with buffers between them.
 """
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
 import numpy as np
 import pyproj
+from scipy.spatial import cKDTree
 
-from eomm.cube import EPOCH, Cube, CubeGroup, Grid
+from eomm.cube import EPOCH, Cube, CubeGroup
 from eomm.errors import DataError, UsageError
 
 SPLITS = ("train", "validation", "test")  # a later one keeps its block whole, an earlier one gives way
 HALO_PX = 7  # half of the 15 px that an encoder sees
 RESAMPLING_PX = 2  # how far resampling 20 m bands to 10 m spreads a pixel
+
+WGS84 = pyproj.Geod(ellps="WGS84")
+EARTH_M = 6.371e6
 
 Ranges = tuple[tuple[int, int], ...]  # half-open, ascending
 
@@ -31,7 +34,9 @@ class SplitConfig:
         fractions: split other than train -> share of the sites, drawn by seed; at least one site each.
         columns: split other than train -> (from, to) as shares of the site's columns, such as (0.7, 1.0).
         dates: split other than train -> (first, last) date, inclusive.
-        site_buffer_m: sites whose centres are nearer than this stay together.
+        leaky: draw single crops for each split, not sites: `fractions` are shares of every site's crops. Neighbours
+            overlap, so what is tested was trained on; for comparison with what was published so, never for a score.
+        site_buffer_m: sites with less ground between them than this stay together.
         space_buffer_px: columns left out between blocks: the halo and the reach of resampling.
         uncut: splits that keep their block free but get no records, being scored on the cube itself; their block may
             be narrower than a crop.
@@ -42,6 +47,7 @@ class SplitConfig:
     fractions: Mapping[str, float] = field(default_factory=dict)
     columns: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     dates: Mapping[str, tuple[date, date]] = field(default_factory=dict)
+    leaky: bool = False
     site_buffer_m: float = 5000.0
     space_buffer_px: int = HALO_PX + RESAMPLING_PX
     uncut: tuple[str, ...] = ()
@@ -51,6 +57,8 @@ class SplitConfig:
         chosen = [name for name in ("sites", "fractions") if getattr(self, name)] + ["blocks"] * self.divides_sites
         if len(chosen) > 1:
             raise UsageError(f"split: {' and '.join(chosen)} exclude each other; divide by sites or within a site")
+        if self.leaky and not self.fractions:
+            raise UsageError("split: a leaky split draws single crops; say which share of them test has (fractions)")
         for name in ("sites", "fractions", "columns", "dates"):
             allowed = SPLITS if name == "sites" else SPLITS[1:]
             for split in getattr(self, name):
@@ -73,6 +81,8 @@ class SplitConfig:
     @property
     def rule(self) -> str:
         """The kind of split in a word."""
+        if self.leaky:
+            return "leaky: random crops of the same sites"
         return "blocks" if self.divides_sites else "sites" if self.sites else "fractions" if self.fractions else "none"
 
     @property
@@ -106,6 +116,31 @@ class Part:
     times: Ranges
 
 
+@dataclass(frozen=True, kw_only=True)
+class Extent:
+    """Where a site lies.
+
+    Attributes:
+        lon: of its centre, degrees.
+        lat: of its centre, degrees.
+        radius_m: of a circle around it that holds all of it.
+    """
+
+    lon: float
+    lat: float
+    radius_m: float
+
+    def distance_m(self, other: "Extent") -> float:
+        """Ground between two sites, negative where their circles overlap."""
+        between: float = WGS84.inv(self.lon, self.lat, other.lon, other.lat)[2]
+        return between - self.radius_m - other.radius_m
+
+    def around(self, other: "Extent") -> "Extent":
+        """A circle around the same centre that holds the other, too."""
+        between = WGS84.inv(self.lon, self.lat, other.lon, other.lat)[2]
+        return Extent(lon=self.lon, lat=self.lat, radius_m=max(self.radius_m, between + other.radius_m))
+
+
 def clear_days(group: CubeGroup, *, fraction: float = 0.9, every: int = 1, offset: int = 0) -> tuple[int, ...]:
     """Each `every`-th day, from number `offset`, among those with an acquisition at least `fraction` valid.
 
@@ -123,7 +158,9 @@ def assign_sites(config: SplitConfig, cubes: Sequence[Cube], *, reference: str, 
             for the fractions; several cubes of a site, or near sites, where blocks divide them.
     """
     grids = {c.site: c[reference].grid for c in sorted(cubes, key=lambda c: (c.site, c.path.name))}
-    clusters = near_sites(grids, buffer_m=config.site_buffer_m)
+    if config.leaky:
+        return dict.fromkeys(grids, "train")
+    clusters = near_sites(extents(cubes, reference), sorted(grids), buffer_m=config.site_buffer_m)
     if config.divides_sites:
         if len(grids) < len(cubes) or len(clusters) < len(grids):
             raise UsageError(
@@ -136,22 +173,63 @@ def assign_sites(config: SplitConfig, cubes: Sequence[Cube], *, reference: str, 
     return _drawn(config.fractions, clusters, seed)
 
 
-def near_sites(grids: Mapping[str, Grid], *, buffer_m: float) -> list[list[str]]:
-    """Sites grouped so that centres nearer than `buffer_m` share a group; a site without position stands alone."""
-    centres = {}
-    for site, grid in grids.items():
-        if grid.crs != "LOCAL":
-            to_degrees = pyproj.Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
-            centres[site] = to_degrees.transform(float(grid.x.mean()), float(grid.y.mean()))
-    geod = pyproj.Geod(ellps="WGS84")
-    groups = [[site] for site in sorted(grids)]
-    for a, b in itertools.combinations(sorted(centres), 2):
-        if geod.inv(*centres[a], *centres[b])[2] < buffer_m:
-            of_a, of_b = (next(g for g in groups if s in g) for s in (a, b))
-            if of_a is not of_b:
-                of_a.extend(of_b)
-                groups.remove(of_b)
-    return [sorted(g) for g in groups]
+def extents(cubes: Sequence[Cube], reference: str) -> dict[str, Extent]:
+    """Where each site lies, over all its cubes; those without a position are left out."""
+    found: dict[str, Extent] = {}
+    for cube in cubes:
+        grid = cube[reference].grid
+        if grid.crs == "LOCAL":
+            continue
+        to_degrees = pyproj.Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
+        lon, lat = to_degrees.transform(float(grid.x.mean()), float(grid.y.mean()))
+        corner = to_degrees.transform(grid.transform[2], grid.transform[5])
+        one = Extent(lon=lon, lat=lat, radius_m=WGS84.inv(lon, lat, *corner)[2])
+        found[cube.site] = found[cube.site].around(one) if cube.site in found else one
+    return found
+
+
+def near_sites(places: Mapping[str, Extent], sites: Sequence[str], *, buffer_m: float) -> list[list[str]]:
+    """`sites` grouped so that those with less than `buffer_m` between them share a group.
+
+    Sites are taken for circles around their corners. A site without a position stands alone.
+    """
+    names = sorted(places)
+    groups = {site: [site] for site in sites}
+    reach = buffer_m + 2 * max((p.radius_m for p in places.values()), default=0)
+    pairs = cKDTree(_on_sphere(places, names)).query_pairs(1.01 * reach / EARTH_M) if names else ()
+    for i, j in sorted(pairs):  # a chord is shorter than the arc, and the sphere within 1 % of the ellipsoid
+        a, b = names[i], names[j]
+        if groups[a] is not groups[b] and places[a].distance_m(places[b]) < buffer_m:
+            joined = groups[a] + groups[b]
+            groups.update(dict.fromkeys(joined, joined))
+    distinct = {id(group): group for group in groups.values()}
+    return sorted(sorted(group) for group in distinct.values())
+
+
+def least_distance(places: Mapping[str, Extent], split_of: Mapping[str, str]) -> float | None:
+    """Metres of ground between the nearest two sites of different splits; None where there are none."""
+    found = []
+    for split in set(split_of.values()):
+        own, other = ([n for n in sorted(places) if (split_of[n] == split) is same] for same in (True, False))
+        if own and other:
+            _, nearest = cKDTree(_on_sphere(places, other)).query(_on_sphere(places, own))
+            found += [places[a].distance_m(places[other[i]]) for a, i in zip(own, nearest, strict=True)]
+    return round(min(found), 1) if found else None
+
+
+def draw_crops(config: SplitConfig, count: int, *, seed: int, number: int) -> np.ndarray:
+    """The split of each of `count` crops of cube `number`, for a leaky split."""
+    order = np.random.default_rng([seed, 2, number]).permutation(count)
+    split_of, done = np.full(count, "train", object), 0
+    for split in sorted(config.fractions):
+        stop = done + round(config.fractions[split] * count)
+        split_of[order[done:stop]], done = split, stop
+    return split_of
+
+
+def _on_sphere(places: Mapping[str, Extent], names: Sequence[str]) -> np.ndarray:
+    lon, lat = np.radians([(places[n].lon, places[n].lat) for n in names]).T
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
 
 
 def _named(config: SplitConfig, present: set[str], clusters: Sequence[Sequence[str]]) -> dict[str, str]:
@@ -195,6 +273,8 @@ def parts(config: SplitConfig, cube: Cube, split: str, *, reference: str, window
     group = cube[reference]
     day, width = group.day[group.usable], group.grid.width
     whole_time: Ranges = ((0, len(day)),)
+    if config.leaky:
+        return [Part(split=s, columns=((0, width),), times=whole_time) for s in config.names]
     if not config.divides_sites:
         return [Part(split=split, columns=((0, width),), times=whole_time)]
     columns = {s: (round(a * width), round(b * width)) for s, (a, b) in config.columns.items()}

@@ -81,7 +81,8 @@ def calibrate(
             "hidden_mae_in_training_of_int8": float(np.concatenate(stored).mean()),
         },
     }
-    unseen = [s for s in ("validation", "test") if records.count(s) >= MINIMUM]
+    leaky = records.manifest.get("split", {}).get("leaky")  # then training saw the ground of every split
+    unseen = [s for s in ("validation", "test") if records.count(s) >= MINIMUM and not leaky]
     if cube or unseen:
         source = f"cube of {cube.site}" if cube else f"split {unseen[0]}"
         others = (

@@ -39,6 +39,8 @@ def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | No
     records = open_records(config.data.records)
     stage = build_stage(config, records)
     validation = config.data.validation or None
+    if validation and (warning := records.manifest.get("split", {}).get("warning")):
+        print(f"{records.path}: validation is LEAKY: {warning}", file=sys.stderr, flush=True)
     done = train(stage, config=config, records=records, workdir=workdir, validation=validation, profile=profile)
     info: dict[str, Any] = {
         "stage": stage.name,

@@ -5,8 +5,11 @@ import time
 from pathlib import Path
 
 from data_prep import build_sites
+from data_prep.build_patches import build_patches
 from data_prep.build_sites import build_site
+from data_prep.site_units import SiteFolder
 from data_prep.sites import Site
+from data_prep.split import SplitConfig
 
 
 def slow_site(out, request):
@@ -18,8 +21,17 @@ def slow_site(out, request):
     build_site(out, request)
 
 
+def cut_records(out, folder, workers):
+    """Records of the three sites, small."""
+    cubes = [SiteFolder(folder).cube(n) for n in "abc"]
+    split = SplitConfig(leaky=True, fractions={"test": 0.3})
+    options = {"crop_px": 8, "acquisitions": 3, "min_clear": 1, "shard_records": 7, "stride_px": 8}
+    return build_patches(out, cubes=cubes, split=split, workers=workers, strata=dict.fromkeys("ab", "crop"), **options)
+
+
 def main(out, scenes, lon, lat):
     build_sites.build_site = slow_site
     sites = [Site(name=n, lon=float(lon), lat=float(lat)) for n in "abc"]
     sources = [(f"simulated_{s}", f"{scenes}/{{site}}/{s}") for s in ("s2", "s1")]
     build_sites.build_sites(out, sites=sites, sources=sources, workers=2)
+    cut_records(Path(out) / "records", out, workers=2)

@@ -17,6 +17,8 @@ from data_prep.sites import Site
 from eomm.cli import main
 from eomm.cube import open_cube
 from eomm.errors import DataError, UsageError
+from eomm.patches import open_records
+from tests.data_prep.slow_sites import cut_records
 from tests.data_prep.tiny_scenes import EPSG, NORTH, SIZE, START, WEST, write_s1, write_s2
 
 LON, LAT = pyproj.Transformer.from_crs(EPSG, 4326, always_xy=True).transform(WEST + 5 * SIZE, NORTH - 5 * SIZE)
@@ -156,3 +158,6 @@ def test_a_killed_worker_costs_its_unit_only_and_two_workers_give_what_one_gives
     assert process.returncode == 0, errors
     assert {n: len(list(out.glob(f"begun-{n}-*"))) for n in "abc"} == {"a": 1, "b": 2, "c": 1}
     assert status(out)["done"] == 3 and digests(out) == digests(built)
+    alone = cut_records(tmp_path / "alone", built, workers=0)
+    assert (out / "records" / "manifest.json").read_text() == (alone / "manifest.json").read_text()
+    open_records(out / "records").verify()
