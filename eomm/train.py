@@ -73,8 +73,8 @@ def train(
         stage: what is trained.
         config: seed, steps, data {split, batch_size}, optimiser (optimiser.py), log_every, save_every; optionally
             accumulate (1, `accumulated`), best {metric, patience} (best.py), data.threads (2), data.on_bad_record
-            ("fail", or "skip": an empty record in its place, counted), mesh {data, fsdp} and mesh.rules,
-            validate_every, validate_batches (all), keep_checkpoints (2), max_bad_steps (10).
+            ("fail", or "skip": an empty record in its place, counted), data.balance ("", see `batches`), mesh {data,
+            fsdp} and mesh.rules, validate_every, validate_batches (all), keep_checkpoints (2), max_bad_steps (10).
         records: an opened record set.
         workdir: the run's directory (rundir.py), made when missing.
         validation: a split of `records`; every validate_every steps and at the end the loss over it is logged. With
@@ -165,6 +165,7 @@ def train(
             process_index=jax.process_index(),
             process_count=jax.process_count(),
             skip=skipped,
+            balance=config.data.get("balance", ""),
         )
         data = stack.enter_context(closing(open_data(threads=config.data.get("threads", 2))))
         if position:
@@ -256,7 +257,7 @@ def _dump(
         data.set_state({"next_index": number})
         batch = next(data)
     where = {"split": config.data.split, "batch_size": config.data.batch_size, "seed": config.seed, "number": number}
-    rows = batch_records(records, **where)
+    rows = batch_records(records, **where, balance=config.data.get("balance", ""))
     path = write_dump(workdir, step=step, batch_number=number, records=rows, terms=terms, batch=batch)
     hosts.wait_for_all("the dump is written")
     return path

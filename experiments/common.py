@@ -10,6 +10,7 @@ def base() -> ConfigDict:
     config.steps = 4000
     config.data = ConfigDict({"records": "", "split": "train", "validation": "", "batch_size": 2, "threads": 2})
     config.data.on_bad_record = "fail"  # or "skip"
+    config.data.balance = ""  # "site" or "stratum": draw each as often as the others
     config.accumulate = 1  # pieces of a batch, computed one after the other to save memory
     config.remat = False  # compute the encoder's features again in the backward pass, to save memory
     config.best = ConfigDict({"metric": "", "patience": 0})  # of validation: which parameters stay, when to end early
@@ -66,6 +67,7 @@ def pretrain(modality: str) -> ConfigDict:
     config.encoder = ConfigDict(
         {"code": "eomm.models.context", "size": "base", "frames": (8, 8), "use_orbit": False, "dtype": "float32"}
     )
+    config.encoder.dim = 0  # length of the embedding; 0: as the size has it
     config.decoder = ConfigDict({"width": 128, "dtype": "float32"})
     config.objective = objective()
     return config

@@ -5,9 +5,10 @@ from contextlib import closing
 import numpy as np
 import pytest
 
+from data_prep.balance import describe_balance
 from eomm.errors import DataError, UsageError
 from eomm.patches import open_records
-from eomm.pipeline import RecordSource, batches, count_batches
+from eomm.pipeline import RecordSource, batch_records, batches, count_batches
 from tests.eomm.tiny import SHAPES, make_records
 
 
@@ -78,6 +79,47 @@ def test_only_the_modalities_asked_for_are_read(records):
         take(records, 1, process_count=3)
     with pytest.raises(DataError, match="no split 'night'"):
         take(records, 1, split="night")
+
+
+@pytest.fixture
+def strata(records):
+    """The same records, of which few are heath: numbers 4, 11 and 23, in both shards."""
+    opened = open_records(records.path)
+    train = [f for f in opened.manifest["files"] if f["split"] == "train"]
+    for entry, sites in zip(train, ({"a": 4, "b": 1, "c": 6, "d": 1}, {"c": 11, "d": 1}), strict=True):
+        entry["sites"] = sites
+    opened.manifest["strata"] = {"a": "crop", "b": "heath", "c": "crop", "d": "heath"}
+    opened.manifest["balance"] = describe_balance(train, opened.manifest["strata"])
+    return opened
+
+
+def test_balanced_by_stratum_the_rare_are_seen_as_often_on_any_number_of_hosts(strata):
+    heath = {4, 11, 23}
+    whole = take(strata, 12, balance="stratum")
+    drawn = np.array([numbers(b) for b in whole])
+    assert (np.isin(drawn, list(heath)).sum(axis=1) == 4).all()  # half of every batch of 8
+    stream = drawn.ravel()
+    rare, common = stream[np.isin(stream, list(heath))], stream[~np.isin(stream, list(heath))]
+    assert all(set(part) == heath for part in rare.reshape(-1, 3)) and len({*map(tuple, rare.reshape(-1, 3))}) > 1
+    assert len(set(common[:21])) == 21 and set(common[:21]) == set(range(24)) - heath  # each once before any again
+    parts = [take(strata, 12, balance="stratum", process_index=i, process_count=4) for i in range(4)]
+    assert [[n for p in parts for n in numbers(p[k])] for k in range(12)] == drawn.tolist()
+    resumed = take(strata, 7, balance="stratum", state={"next_index": 5}, threads=0)
+    assert [numbers(b) for b in resumed] == drawn[5:].tolist()
+    rows = batch_records(strata, split="train", batch_size=8, seed=1, number=3, balance="stratum")
+    assert [r["row"] for r in rows] == drawn[3].tolist()
+    assert [numbers(b) for b in take(strata, 3, balance="stratum", seed=2)] != drawn[:3].tolist()
+    by_site = np.array([numbers(b) for b in take(strata, 3, balance="site")])
+    assert (np.isin(by_site, [4]).sum(axis=1) == 2).all()  # one record of four sites
+
+
+def test_records_that_cannot_be_balanced_are_refused(records, strata):
+    with pytest.raises(UsageError, match="cannot be balanced by 'stratum', only by nothing"):
+        take(records, 1, balance="stratum")
+    with pytest.raises(UsageError, match="cannot be balanced by 'soil', only by site, stratum"):
+        take(strata, 1, balance="soil")
+    with pytest.raises(UsageError, match="drawn for ever"):
+        take(strata, 1, balance="stratum", shuffle=False)
 
 
 @pytest.mark.parametrize("damage", ["record", "index", "other records"])
