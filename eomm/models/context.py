@@ -134,7 +134,7 @@ class ContextEncoder:
 
 
 def build_encoder(modality: Modality, options: Mapping[str, Any]) -> ContextEncoder:
-    """An encoder from a configuration's plain values; `size` names a row of SIZES, other keys override it."""
+    """An encoder from a configuration's plain values; `size` names a row of SIZES, other keys but 0 override it."""
     options = dict(options)
     size = options.pop("size", "base")
     known = {f.name for f in dataclasses.fields(ContextEncoder)} - {"modality"}
@@ -143,7 +143,7 @@ def build_encoder(modality: Modality, options: Mapping[str, Any]) -> ContextEnco
             f"context encoder: size {size!r} of {sorted(SIZES)}, options {sorted(set(options) - known)} unknown; "
             f"known are {sorted(known)}"
         )
-    fields = SIZES[size] | options
+    fields = SIZES[size] | {k: v for k, v in options.items() if k != "dim" or v}  # 0: the size's
     fields |= {name: tuple(fields[name]) for name in ("frames", "dilations") if name in fields}
     if any(d < 1 for d in fields.get("dilations", ())):
         raise UsageError(f"context encoder: dilations are {fields['dilations']}; expected numbers from 1, or none")
