@@ -36,10 +36,18 @@ MAY_CHANGE = (
     r"^(log_every|save_every|validate_every|validate_batches|keep_checkpoints|max_bad_steps|calibrate_records|mesh\..*"
     r"|data\.(records|validation|threads|on_bad_record)|encoders)$"
 )
-"""Configuration that neither the order of the data nor what is trained depends on; records and encoders are paths, whose
-content is compared instead."""
+"""Configuration that neither the order of the data nor what is trained depends on; records and encoders are paths,
+whose content is compared instead."""
 
-DEFAULTS = {"accumulate": 1, "encoder.dim": 0, "data.balance": "", "remat": False, "best.metric": "", "best.patience": 0}
+DEFAULTS = {
+    "accumulate": 1,
+    "encoder.dim": 0,
+    "encoder.dim": 0,
+    "data.balance": "",
+    "remat": False,
+    "best.metric": "",
+    "best.patience": 0,
+}
 """What a configuration without these values means."""
 
 PACKAGES = ("eomm", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "array-record", "numpy")
