@@ -42,7 +42,6 @@ whose content is compared instead."""
 DEFAULTS = {
     "accumulate": 1,
     "encoder.dim": 0,
-    "encoder.dim": 0,
     "data.balance": "",
     "remat": False,
     "best.metric": "",

@@ -68,7 +68,6 @@ def pretrain(modality: str) -> ConfigDict:
         {"code": "eomm.models.context", "size": "base", "frames": (8, 8), "use_orbit": False, "dtype": "float32"}
     )
     config.encoder.dim = 0  # length of the embedding; 0: as the size has it
-    config.encoder.dim = 0  # length of the embedding; 0: as the size has it
     config.decoder = ConfigDict({"width": 128, "dtype": "float32"})
     config.objective = objective()
     return config
