@@ -10,14 +10,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from data_prep import checks, grid
+from data_prep import checks, grid, offset
 from data_prep.mapping import Mapping as SourceMapping
 from data_prep.mapping import load_mapping
 from data_prep.passes import bounds
 from data_prep.readers import Scene, open_scenes, source_files
 from data_prep.series import Progress, Series
 from eomm.cube import Grid, write_cube
-from eomm.errors import DataError, UsageError
+from eomm.errors import ContractError, DataError, UsageError
 from eomm.storage import disk_full
 
 
@@ -46,6 +46,7 @@ def build_cube(
     sources: Sequence[Source],
     accept: Sequence[str] = (),
     resampling: str = "bilinear",
+    window: Grid | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Path:
@@ -62,6 +63,8 @@ def build_cube(
         sources: what to read.
         accept: checks to overrule, names of `data_prep.checks.CHECKS`; recorded in the cube.
         resampling: one of `data_prep.grid.METHODS`.
+        window: the cube's grid (`data_prep.fetch.site_grid`), of scenes that are larger than the site; of sources in
+            tiles only what lies there is read. None for all the ground that the scenes cover.
         overwrite: replace an existing cube once the new one is complete.
         progress: told how far each step is.
 
@@ -87,10 +90,11 @@ def build_cube(
         files = [source_files(path, mapping) for path, mapping in resolved]
         by_modality: dict[str, list[Scene]] = {}
         for (_, mapping), found in zip(resolved, files, strict=True):
-            by_modality.setdefault(mapping.contract.name, []).extend(open_scenes(found, mapping, keep_open))
+            by_modality.setdefault(mapping.contract.name, []).extend(open_scenes(found, mapping, keep_open, window))
         _check_joinable(by_modality, accept)
         everything = [s for scenes in by_modality.values() for s in scenes]
-        target = _target([s for v in by_modality.values() if not _site_wide(v) for s in v] or everything)
+        _check_local(everything)
+        target = window or _target([s for v in by_modality.values() if not _site_wide(v) for s in v] or everything)
         for scene in everything:
             for g in scene.grids.values():
                 grid.check_crs(g, target, label=scene.label)
@@ -123,6 +127,7 @@ def _check_joinable(by_modality: Mapping[str, list[Scene]], accept: Sequence[str
             raise DataError(f"modality {name!r}: the sources hold no time step; expected at least one acquisition")
         for scene in scenes:
             checks.check_metadata(scene, accept)
+            offset.check_statement(scene, accept)
         for what in ("modality", "unit", "mask"):
             values = {repr(getattr(s.mapping, what)) for s in scenes if what != "mask" or s.mapping.mask}
             if len(values) > 1:
@@ -138,6 +143,16 @@ def _check_joinable(by_modality: Mapping[str, list[Scene]], accept: Sequence[str
                     f"{a_first.file} ({a}) ends on {a_last.time:%Y-%m-%d}, before {b_first.file} ({b}) begins on "
                     f"{b_first.time:%Y-%m-%d}: no overlap in time; expected one site's series of the same years"
                 )
+
+
+def _check_local(scenes: Sequence[Scene]) -> None:
+    """Files without a position lie nobody knows where to each other: only one may make a cube."""
+    files = sorted({s.file for s in scenes if any(g.crs == "LOCAL" for g in s.grids.values())})
+    if len(files) > 1:
+        raise ContractError(
+            f"{files[0]} and {len(files) - 1} more, such as {files[1]}, have no coordinates (local grid), so nobody "
+            "knows how they lie to each other; expected one file per site: name it instead of its folder"
+        )
 
 
 def _target(scenes: Sequence[Scene]) -> Grid:
@@ -185,6 +200,10 @@ def _provenance(
 
 
 def _fingerprint(file: Path) -> dict[str, Any]:
+    if file.is_dir():  # a store: gigabytes, of which a site needs little
+        parts = sorted((p.relative_to(file).as_posix(), p.stat().st_size) for p in file.rglob("*") if p.is_file())
+        digest = hashlib.sha256(repr(parts).encode()).hexdigest()
+        return {"name": file.name, "bytes": sum(size for _, size in parts), "sha256_of_names_and_sizes": digest}
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return {"name": file.name, "bytes": file.stat().st_size, "sha256": digest}

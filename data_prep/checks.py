@@ -26,8 +26,6 @@ CHECKS = {
 }
 """Name of each check, as `accept` uses it, and what it looks for."""
 
-OFFSET_FLOOR = 0.095  # no clear land scene of many pixels lacks a pixel below; 1000 DN are 0.1
-OFFSET_DATES = 8  # this many acquisitions in a row, each at least half clear, without a dark pixel
 MIN_PIXELS = 200  # fewer pixels of a kind decide nothing
 
 
@@ -69,6 +67,8 @@ def check_raw(values: Float[np.ndarray, "y x"], *, band: str, scene: Scene, acce
     finite = values[np.isfinite(values)]
     if finite.size < 16:
         return
+    if scene.mapping.unit == "amplitude":
+        finite = finite * np.abs(finite)  # power, and dB taken for amplitude stay negative
     low, middle, high = np.quantile(finite, [0.01, 0.5, 0.99])
     found = f"{scene.label}, band {band}: values from {low:.4g} to {high:.4g}, median {middle:.4g} (after `scale`)"
 
@@ -85,10 +85,10 @@ def check_raw(values: Float[np.ndarray, "y x"], *, band: str, scene: Scene, acce
         fail("scale", "backscatter between -50 and 20 dB: these look like digital numbers", advice)
     elif unit == "dB" and low >= 0:
         fail("unit", "backscatter in dB, mostly negative: these look like linear power", 'Set `unit = "linear power"`')
-    if unit == "linear power" and middle < 0:
-        fail("unit", "linear power, which is positive: these look like dB", 'Set `unit = "dB"`')
-    elif unit == "linear power" and middle > 20:
-        fail("scale", "linear power, near 0.1: these look like digital numbers", advice)
+    if unit in ("linear power", "amplitude") and middle < 0:
+        fail("unit", f"{unit}, which is positive: these look like dB", 'Set `unit = "dB"`')
+    elif unit in ("linear power", "amplitude") and middle > 20:
+        fail("scale", f"{unit}, in power near 0.1: these look like digital numbers", advice)
 
 
 def check_bands(
@@ -112,29 +112,6 @@ def check_bands(
             raise ContractError(
                 f"{label}: band {name} has the value {low:.6g} at all {counts[k]} pixels; expected "
                 "an image. Get the scene again, leave it out, or accept 'constant'"
-            )
-
-
-def check_offset(darkest: Sequence[tuple[str, float, float]], accept: Collection[str]) -> None:
-    """Find the +1000 offset left in, also in a part of a series. Raises ContractError.
-
-    Args:
-        darkest: per acquisition in time order (label, share that is clear, 1 % quantile of B02 and B04 over it).
-        accept: overrides.
-    """
-    if "offset" in accept:
-        return
-    clear = [(label, dark) for label, share, dark in darkest if share >= 0.5]
-    # One hazy date may be bright everywhere; a run of clear ones, or all of a short series, is not.
-    run = min(OFFSET_DATES, max(len(clear), 1))
-    for i in range(len(clear) - run + 1):
-        lowest = min(dark for _, dark in clear[i : i + run])
-        if lowest >= OFFSET_FLOOR:
-            raise ContractError(
-                f"{clear[i][0]} and the {run - 1} clear acquisitions after it: the darkest pixels of B02 and B04 are "
-                f"never below {lowest:.3f}, expected dark land or water below {OFFSET_FLOOR}. The +1000 offset of "
-                "Sentinel-2 baseline 04.00 is probably left in (or the product is L1C): set `offset = -0.1` in the "
-                "mapping or write the tag BOA_OFFSET=-1000; for a desert or snow accept 'offset'"
             )
 
 

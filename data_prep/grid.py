@@ -22,11 +22,11 @@ def cube_grid(grids: Iterable[tuple[str, Grid]]) -> Grid:
         grids: (where it comes from, grid).
 
     Raises:
-        ContractError: not UTM, several UTM zones, or finest grids that are not aligned.
+        ContractError: neither UTM nor a local grid, several UTM zones, or finest grids that are not aligned.
     """
     distinct = {g: label for label, g in grids}
     for g, label in distinct.items():
-        if not g.crs.startswith(("EPSG:326", "EPSG:327")) or g.transform[0] != -g.transform[4]:
+        if not g.crs.startswith(("EPSG:326", "EPSG:327", "LOCAL")) or g.transform[0] != -g.transform[4]:
             raise ContractError(
                 f"{label}: lies in {g.crs} with pixels of {g.transform[0]} x {-g.transform[4]}; expected a UTM zone "
                 "(EPSG:326xx, EPSG:327xx) and square pixels. Warp it with gdalwarp"
@@ -131,7 +131,8 @@ def _copy(values: np.ndarray, source: Grid, target: Grid, *, missing: float) -> 
 
 def _warp(values: np.ndarray, source: Grid, target: Grid, method: str, *, missing: float) -> np.ndarray:
     out = np.full((target.height, target.width), missing, values.dtype)
-    crs = rasterio.CRS.from_string(source.crs)
+    # Both grids are of one CRS, so any does for those of unknown position.
+    crs = rasterio.CRS.from_string("EPSG:32631" if source.crs == "LOCAL" else source.crs)
     reproject(
         np.ascontiguousarray(values),
         out,

@@ -5,16 +5,18 @@ import tomllib
 from collections.abc import Mapping as Table
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.modalities import KNOWN, Band, Modality
 
-READERS = ("netcdf", "geotiff")
-UNITS = {"dB": ("dB", "linear power")}
+READERS = ("netcdf", "geotiff", "hdf5", "safe")
+UNITS = {"dB": ("dB", "linear power", "amplitude")}
 """Units that files may have where a modality's own is not the only one."""
 MASK = "mask"
-"""The layer name of a scene's classes, beside the names of its bands."""
+"""The layer name of a scene's classes or cloud probability, beside the names of its bands."""
+SNOW = "mask snow"
+"""The layer name of a snow probability."""
 ANGLES = ("sun_zenith", "sun_azimuth", "view_azimuth")
 """Angles that a scene may state besides its incidence, in degrees."""
 
@@ -23,22 +25,44 @@ SHIPPED = Path(__file__).parent / "mappings"
 
 @dataclass(frozen=True, kw_only=True)
 class Mask:
-    """A provider's scene classification and what is done with it.
+    """How clouds are found (`data_prep.clouds`), and what is done with what was found.
 
     Attributes:
-        variable: its variable or band description, such as "SCL".
-        clear: the classes that are kept; all others, and no data, are not clear.
-        cloud: the classes that are cloud, shadow or what is mistaken for it; None for all that are not kept. Lone
-            unclassified pixels are dropped, but their neighbours are not: on Flanders that keeps half as much again.
-        dilation_m: pixels nearer than or at this distance from one of `cloud` go too.
-        haze: whether clear pixels are compared with their own series (`clouds.HazeScreen`).
+        method: one of `METHODS`.
+        variable: "classes": the provider's classes, such as "SCL"; "probability": the cloud probability in percent.
+        clear: "classes": those that are kept; all others, and no data, are not clear.
+        cloud: "classes": those that are cloud, shadow or what is mistaken for it; None for all that are not kept.
+            Lone unclassified pixels are dropped, but their neighbours are not: on Flanders that keeps half as much
+            again.
+        snow: "probability": the snow probability in percent, or none.
+        threshold: "probability": percent from which a pixel is cloud, or snow.
+        fill: numbers of the layers that mean no data; of classes 0 always does.
+        dilation_m: pixels nearer than or at this distance from cloud go too.
+        haze: whether clear pixels are compared with their own series (`haze.HazeScreen`).
     """
 
+    METHODS: ClassVar = ("classes", "probability")
+
+    method: str = "classes"
     variable: str
-    clear: tuple[int, ...]
+    clear: tuple[int, ...] = ()
     cloud: tuple[int, ...] | None = None
+    snow: str | None = None
+    threshold: float = 40.0
+    fill: tuple[float, ...] = ()
     dilation_m: float = 40.0
     haze: bool = True
+
+    def __post_init__(self) -> None:
+        if self.method not in self.METHODS:
+            raise ContractError(f"[mask]: method is {self.method!r}, expected one of {', '.join(self.METHODS)}")
+        if self.method == "classes" and not self.clear:
+            raise ContractError("[mask]: clear is empty, expected the classes that are kept, such as [4, 5, 6] of SCL")
+
+    @property
+    def layers(self) -> dict[str, str]:
+        """Layer names, each beginning with MASK, -> the variables or descriptions that hold them."""
+        return {MASK: self.variable} | ({SNOW: self.snow} if self.snow else {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,19 +71,22 @@ class Mapping:
 
     Attributes:
         name: the shipped mapping's name, or the file's.
-        reader: "netcdf" or "geotiff".
+        reader: one of READERS.
         modality: what the values become: a key of `eomm.modalities.KNOWN`, or a contract of one's own, in the file a
             table [modality] with the fields of `Modality` and `bands` with those of `Band`.
-        files: pattern of the file names below the source's folder.
+        files: pattern of the file names below the source's folder; several between "|".
         level: the processing level the files claim to have, such as "L2A".
         calibration: the calibration the files claim to have, such as "sigma0".
-        unit: of the files after `scale` and `offset`: the modality's, or "linear power" for dB.
+        unit: of the files after `scale` and `offset`: the modality's, or "linear power" or "amplitude" (its square
+            root) for dB.
         bands: band of the modality -> the variable or band description that holds it.
         scale: physical value = number * scale + offset.
         offset: see `scale`; a file that states its own (tag BOA_OFFSET) goes before.
+        harmonised: whether the provider has taken the +1000 of Sentinel-2's baseline 04.00 out of the numbers already,
+            whatever baseline its products name.
         fill: numbers that mean no data, besides what the file declares itself.
         clipped: numbers that stand for all values at or below 0, where a scene has no offset: no data too.
-        mask: the scene classification, or none.
+        mask: how clouds are found, or none.
         time: NetCDF: the time dimension and its coordinate, UTC.
         platform: the platform, where all files have one and do not say it.
         direction: "ascending" or "descending", where the files do not say it.
@@ -67,7 +94,10 @@ class Mapping:
             one (the constellation's repeat: 6 for two Sentinel-1, 5 for two Sentinel-2); 0: leave it unknown.
         incidence: NetCDF: variable [time] with the view's zenith angle in degrees.
         angles: NetCDF: "sun_zenith", "sun_azimuth", "view_azimuth" -> variable [time] with it in degrees.
-        gsd_m: NetCDF: the pixel's size, where a file has a single one, which coordinates do not tell.
+        gsd_m: NetCDF: the pixel's size, where a file has a single one, which coordinates do not tell. HDF5: the same.
+        local_grid: HDF5: must be true, since the files have no coordinates: pixels lie on a grid of `gsd_m` whose
+            position is unknown. One file is one site.
+        products: HDF5: the data set [time] of ESA product names, from which dates, platforms and orbits are taken.
 
     With a table [modality], `level`, `calibration` and `unit` are the modality's and `bands` have its names, unless
     the file says otherwise.
@@ -83,6 +113,7 @@ class Mapping:
     bands: Table[str, str]
     scale: float = 1.0
     offset: float = 0.0
+    harmonised: bool = False
     fill: tuple[float, ...] = ()
     clipped: tuple[float, ...] = ()
     mask: Mask | None = None
@@ -93,6 +124,8 @@ class Mapping:
     incidence: str | None = None
     angles: Table[str, str] = field(default_factory=dict)
     gsd_m: float | None = None
+    local_grid: bool = False
+    products: str | None = None
 
     def __post_init__(self) -> None:
         if self.reader not in READERS:
@@ -112,6 +145,10 @@ class Mapping:
             found, expected = getattr(self, key), getattr(modality, key)
             if found != expected:
                 self._fail(key, found, f"{expected}, as modality {modality.name} demands")
+        if self.reader == "hdf5" and not (self.local_grid and self.gsd_m and self.products):
+            self._fail(
+                "local_grid, gsd_m or products", "missing", "all three: HDF5 stacks have no coordinates or times"
+            )
         unknown = [angle for angle in self.angles if angle not in ANGLES]
         if unknown:
             self._fail("angles", " ".join(unknown), "some of " + " ".join(ANGLES))
@@ -125,8 +162,13 @@ class Mapping:
 
     @property
     def layers(self) -> dict[str, str]:
-        """Band names, and "mask" where there is one, -> the variables or descriptions that hold them."""
-        return dict(self.bands) | ({MASK: self.mask.variable} if self.mask else {})
+        """Band names and the mask's layers -> the variables or descriptions that hold them."""
+        return dict(self.bands) | self.mask_layers
+
+    @property
+    def mask_layers(self) -> dict[str, str]:
+        """The mask's layers, which readers give as the file has them."""
+        return self.mask.layers if self.mask else {}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, for provenance."""

@@ -3,11 +3,11 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import time, timedelta
 
 import numpy as np
 
-from data_prep.mapping import ANGLES, MASK
+from data_prep.mapping import ANGLES
 from data_prep.readers.scene import Scene
 from eomm.cube import EPOCH, Acquisition, Grid
 from eomm.errors import DataError
@@ -84,7 +84,8 @@ def label_orbits(scenes: Sequence[Scene]) -> list[str | None]:
     """The orbit of each scene: as its file names it, else by the mapping's repeat cycle, such as "ascending 17:32".
 
     A constellation passes a site on one orbit on every n-th day at nearly the same time: days of one phase and times
-    of day without a gap are one orbit, and the label is their median time.
+    of day without a gap are one orbit, and the label is their median time. Sources of days without times (all at
+    midnight) have the phase for a label, such as "ascending day 3 of 12".
     """
     labels = [s.orbit for s in scenes]
     phases: dict[tuple[str, int], list[int]] = {}
@@ -92,7 +93,12 @@ def label_orbits(scenes: Sequence[Scene]) -> list[str | None]:
         if s.orbit is None and s.mapping.orbit_cycle_days:
             phase = (s.time.date() - EPOCH).days % s.mapping.orbit_cycle_days
             phases.setdefault((s.direction or "orbit", phase), []).append(i)
-    for (direction, _), members in phases.items():
+    timed = any(s.time.time() != time.min for s in scenes)
+    for (direction, phase), members in phases.items():
+        if not timed:
+            for i in members:
+                labels[i] = f"{direction} day {phase} of {scenes[i].mapping.orbit_cycle_days}"
+            continue
         seconds = {i: scenes[i].time.hour * 3600 + scenes[i].time.minute * 60 + scenes[i].time.second for i in members}
         ordered = sorted(members, key=lambda i: seconds[i])
         gaps = np.diff([seconds[i] for i in ordered]) > OTHER_ORBIT
@@ -144,8 +150,7 @@ def bounds(grid: Grid) -> tuple[float, float, float, float]:
 def _check_complete(product: Product) -> None:
     scene = next(iter(product.values()))
     expected = list(scene.mapping.contract.band_names)
-    if any(s.mapping.mask for s in product.values()):
-        expected.append(MASK)
+    expected += sorted({layer for s in product.values() for layer in s.mapping.mask_layers})
     missing = [layer for layer in expected if layer not in product]
     if missing:
         files = ", ".join(sorted({str(s.file) for s in product.values()}))

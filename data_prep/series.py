@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from data_prep import checks, clouds, grid
-from data_prep.mapping import MASK, Mask
+from data_prep import checks, clouds, grid, offset
+from data_prep.haze import HazeScreen
 from data_prep.mapping import Mapping as SourceMapping
+from data_prep.mapping import Mask
 from data_prep.passes import Overpass, Product, find_overpasses
 from data_prep.readers import Scene
 from eomm.cube import Acquired, Grid, GroupSource
@@ -37,11 +38,14 @@ class Series:
         self.mapping: SourceMapping = scenes[0].mapping
         self.mask: Mask | None = next((s.mapping.mask for s in scenes if s.mapping.mask), None)
         self.keep: np.ndarray | None = None  # packed bits [time, y * x / 8] of what the masks leave
+        self.darkness: list[offset.Darkness] = []
+        self.masked = dict.fromkeys(("no_data", "below_range", "above_range", "clouds", "valid"), 0)
+        self.chosen: dict[int, np.ndarray] = {}  # of overpasses with several products: which one each pixel is of
         self.gsd_by_band = {
             b: g.transform[0]
             for s in scenes
             for b, g in s.grids.items()
-            if b != MASK and g.transform[0] != target.transform[0]
+            if b in s.mapping.bands and g.transform[0] != target.transform[0]
         }
 
     def prepare(self, scratch: Path) -> GroupSource:
@@ -56,11 +60,12 @@ class Series:
             }
         }
         if self.mask is not None:
-            fractions, attributes["clouds"] = self._mask_series(scratch)
+            fractions, attributes["clouds"] = self._mask_series(self.mask, scratch)
             acquisitions = [
                 dataclasses.replace(a, cloud_fraction=round(f, 4)) for a, f in zip(acquisitions, fractions, strict=True)
             ]
         attributes["checks"] = self._check_sample()
+        attributes["pixels"] = self.masked  # counted while the cube is written
         return GroupSource(
             modality=self.modality,
             grid=self.target,
@@ -71,98 +76,126 @@ class Series:
 
     def _read(self, i: int) -> Acquired:
         overpass = self.overpasses[i]
-        physical = self._physical(overpass, self.modality.band_names)
+        physical = self._physical(i, self.modality.band_names)
         checks.check_bands(physical, mapping=self.mapping, label=overpass.label, accept=self.accept)
         self.report(f"{self.name}: write", i + 1, len(self.overpasses))
         values, valid = self.modality.encode(physical)
-        if self.keep is not None:
-            valid &= self._kept(i)
-            values[~valid] = 0
-        return values, valid
+        kept = valid if self.keep is None else valid & self._kept(i)
+        self._count(physical, valid, kept)
+        values[~kept] = 0
+        return values, kept
+
+    def _count(self, physical: np.ndarray, valid: np.ndarray, kept: np.ndarray) -> None:
+        """Why pixels are invalid, each counted once."""
+        highest = np.array([b.valid_max for b in self.modality.bands])
+        missing = np.isnan(physical).any(-1)
+        above = ~missing & (physical > highest).any(-1)
+        counted = {"no_data": missing, "above_range": above, "below_range": ~(missing | above | valid)}
+        counted |= {"clouds": valid & ~kept, "valid": kept}
+        for reason, where in counted.items():
+            self.masked[reason] += int(where.sum())
 
     def _kept(self, i: int) -> np.ndarray:
         assert self.keep is not None
         size = self.target.height * self.target.width
         return np.unpackbits(self.keep[i], count=size).astype(bool).reshape(self.target.height, self.target.width)
 
-    def _physical(self, overpass: Overpass, bands: Sequence[str]) -> np.ndarray:
+    def _physical(self, i: int, bands: Sequence[str]) -> np.ndarray:
         """Physical values float32 [y, x, band] on the cube's grid, NaN where missing."""
-        out = np.full((self.target.height, self.target.width, len(bands)), np.nan, np.float32)
-        for product in overpass.products:
-            values = np.stack([self._layer(product[b], b) for b in bands], axis=-1)
-            later = np.isfinite(values).all(-1, keepdims=True)
-            out = np.where(later | ~np.isfinite(out), values, out)
-        return out
+        return self._merge(i, [self._bands(p, bands) for p in self.overpasses[i].products])
+
+    def _states(self, i: int) -> np.ndarray:
+        """What the mask makes of each pixel (`clouds.classify`), of the product that its values come from."""
+        return self._merge(i, [self._classify(p) for p in self.overpasses[i].products])
+
+    def _merge(self, i: int, planes: Sequence[np.ndarray]) -> np.ndarray:
+        """Of each pixel the plane of the product that it belongs to."""
+        if len(planes) == 1:
+            return planes[0]
+        chosen = self._choose(i)
+        return np.choose(chosen if planes[0].ndim == 2 else chosen[..., None], planes)
+
+    def _choose(self, i: int) -> np.ndarray:
+        """The product that gives a pixel's values and class: of those complete there, the last; decided once."""
+        if i not in self.chosen:
+            chosen = np.zeros((self.target.height, self.target.width), np.uint8)
+            for k, product in enumerate(self.overpasses[i].products):
+                complete = np.isfinite(self._bands(product, self.modality.band_names)).all(-1)
+                if self.mask is not None:
+                    complete &= self._classify(product) != clouds.NOT_SEEN
+                chosen[complete] = k
+            self.chosen[i] = chosen
+        return self.chosen[i]
+
+    def _bands(self, product: Product, bands: Sequence[str]) -> np.ndarray:
+        return np.stack([self._layer(product[b], b) for b in bands], axis=-1)
 
     def _layer(self, scene: Scene, band: str) -> np.ndarray:
         raw = scene.read(band)
         checks.check_raw(raw, band=band, scene=scene, accept=self.accept)
-        source = scene.grids[band]
+        source, unit = scene.grids[band], scene.mapping.unit
         if self.modality.unit != "dB":
             return grid.to_grid(raw, source, self.target, method=self.method)
-        linear = grid.power(raw) if scene.mapping.unit == "dB" else np.where(raw > 0, raw, np.float32(np.nan))
+        positive = np.where(raw > 0, raw, np.float32(np.nan))
+        linear = grid.power(raw) if unit == "dB" else positive**2 if unit == "amplitude" else positive
         return grid.decibel(grid.to_grid(linear, source, self.target, method=self.method))
 
-    def _clear(self, overpass: Overpass) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(seen at all, clear, cloud) as the provider's classes say, bool [y, x]."""
+    def _classify(self, product: Product) -> np.ndarray:
         assert self.mask is not None
-        seen = np.zeros((self.target.height, self.target.width), bool)
-        clear, cloud = seen.copy(), seen.copy()
-        clouds_are = self.mask.cloud
-        for product in overpass.products:
-            classes = self._classes(product)
-            seen |= classes > 0
-            kept = clouds.in_classes(classes, self.mask.clear)
-            clear = np.where(classes > 0, kept, clear)
-            cloudy = ~kept if clouds_are is None else clouds.in_classes(classes, clouds_are)
-            cloud = np.where(classes > 0, cloudy, cloud)
-        return seen, clear, cloud
+        layers = {}
+        for layer in self.mask.layers:
+            raw = product[layer].read(layer)
+            known = np.where(np.isin(raw, self.mask.fill), np.float32(np.nan), raw.astype(np.float32))
+            layers[layer] = grid.to_grid(known, product[layer].grids[layer], self.target, method="nearest")
+        return clouds.classify(self.mask, layers)
 
-    def _classes(self, product: Product) -> np.ndarray:
-        scene = product[MASK]
-        return grid.classes_to_grid(scene.read(MASK), scene.grids[MASK], self.target)
-
-    def _mask_series(self, scratch: Path) -> tuple[list[float], dict[str, Any]]:
+    def _mask_series(self, mask: Mask, scratch: Path) -> tuple[list[float], dict[str, Any]]:
         """Decide `keep`; returns the cloud fraction per acquisition and the summary for the group's attributes."""
-        assert self.mask is not None
         total, size = len(self.overpasses), self.target.height * self.target.width
-        gsd_m, coloured = self.target.transform[0], {"B02", "B04"} <= set(self.modality.band_names)
+        gsd_m = self.target.transform[0]
         removed = dict.fromkeys(("no_data", "classes", "dilation", "haze"), 0)
-        fractions, darkest, kept = [], [], []
-        with clouds.HazeScreen((self.target.height, self.target.width), gsd_m, scratch) as screen:
-            for i, overpass in enumerate(self.overpasses):
-                seen, clear, cloud = self._clear(overpass)
-                dilated = clear & clouds.away_from(cloud, self.mask.dilation_m, gsd_m)
-                if coloured:
-                    blue, red = np.moveaxis(self._physical(overpass, ("B02", "B04")), -1, 0)
-                    dark = np.fmin(blue, red)[dilated]
-                    dark = dark[np.isfinite(dark)]
-                    darkest.append(
-                        (overpass.label, float(clear.mean()), float(np.quantile(dark, 0.01)) if dark.size else 9)
-                    )
+        fractions, kept = [], []
+        with HazeScreen((self.target.height, self.target.width), gsd_m, scratch) as screen:
+            for i in range(total):
+                states = self._states(i)
+                seen, clear = states != clouds.NOT_SEEN, states == clouds.CLEAR
+                dilated = clear & clouds.away_from(states == clouds.CLOUD, mask.dilation_m, gsd_m)
                 removed["no_data"] += int((~seen).sum())
                 removed["classes"] += int((seen & ~clear).sum())
                 removed["dilation"] += int((clear & ~dilated).sum())
                 fractions.append(float((seen & ~clear).sum() / max(int(seen.sum()), 1)))
                 kept.append(np.packbits(dilated))
-                if self.mask.haze:
-                    screen.add(overpass.acquisition.day, blue, red, dilated)
+                if self.modality.unit == "reflectance":
+                    self._note_darkest(i, clear, dilated, screen if mask.haze else None)
                 self.report(f"{self.name}: masks", i + 1, total)
             self.keep = np.stack(kept)
-            for i, hazy in enumerate(screen.hazy() if self.mask.haze else ()):
+            for i, hazy in enumerate(screen.hazy() if mask.haze else ()):
                 hazy = hazy & self._kept(i)
                 removed["haze"] += int(hazy.sum())
                 self.keep[i] &= ~np.packbits(hazy)
                 self.report(f"{self.name}: haze", i + 1, total)
-        checks.check_offset(darkest, self.accept)
         return fractions, {
-            "classes_from": self.mask.variable,
-            "kept_classes": list(self.mask.clear),
-            "dilated_classes": "all not kept" if self.mask.cloud is None else list(self.mask.cloud),
-            "dilation_m": self.mask.dilation_m,
-            "haze": clouds.HazeScreen.description if self.mask.haze else "none",
+            **clouds.describe(mask),
+            "haze": HazeScreen.description if mask.haze else "none",
             "removed_fraction": {k: round(v / (total * size), 4) for k, v in removed.items()},
         }
+
+    def _note_darkest(self, i: int, clear: np.ndarray, kept: np.ndarray, screen: HazeScreen | None) -> None:
+        """Read the visible bands once, for the offset check and, where there is one, the haze screen."""
+        names = [b for b in offset.VISIBLE if b in self.modality.band_names]
+        planes = dict(zip(names, np.moveaxis(self._physical(i, names), -1, 0), strict=True)) if names else {}
+        if screen is not None:
+            screen.add(self.overpasses[i].acquisition.day, planes["B02"], planes["B04"], kept)
+        if planes:
+            darkest = np.min(list(planes.values()), axis=0)[kept]
+            self.darkness.append(offset.Darkness.of(i, self.overpasses[i], darkest, clear=float(clear.mean())))
+
+    def _infrared(self, i: int) -> float:
+        """1 % quantile of a short-wave infrared band over clear pixels, NaN where there is none."""
+        names = [b for b in offset.INFRARED if b in self.modality.band_names][:1]
+        plane = self._physical(i, names)[..., 0] if names else np.empty(0)
+        found = plane[np.isfinite(plane) & (self._kept(i) if self.keep is not None and names else True)]
+        return float(np.quantile(found, 0.01)) if found.size else float("nan")
 
     def _check_sample(self) -> list[str]:
         """Check acquisitions spread over the series, the clearest near each step, before anything is written."""
@@ -176,13 +209,18 @@ class Series:
         spectra = []
         for i in (int(p[clear[p].argmax()]) for p in parts):
             overpass = self.overpasses[i]
-            physical = self._physical(overpass, names)
+            physical = self._physical(i, names)
             checks.check_bands(physical, mapping=self.mapping, label=overpass.label, accept=self.accept)
             chosen = np.isfinite(physical).all(-1) & (self._kept(i) if self.keep is not None else True)
+            if self.mask is None and self.modality.unit == "reflectance":
+                self._note_darkest(i, chosen, chosen, None)
             pixels = physical[chosen]
             spectra.append(pixels[:: max(1, len(pixels) // 5000)])
-        if self.modality.unit != "reflectance" or not set(SENTINEL2.band_names) <= set(names):
+        if self.modality.unit != "reflectance":
             return ["units, scale and empty bands"]
-        first = self.overpasses[0].label
-        order = checks.check_spectra(np.concatenate(spectra), names=names, label=first, accept=self.accept)
-        return ["units, scale, empty bands, offset", order]
+        found = ["units, scale, empty bands", offset.check_values(self.darkness, self._infrared, self.accept)]
+        if set(SENTINEL2.band_names) <= set(names):
+            first = self.overpasses[0].label
+            pixels = np.concatenate(spectra)
+            found.append(checks.check_spectra(pixels, names=names, label=first, accept=self.accept))
+        return found

@@ -137,7 +137,7 @@ class GroupSource:
         grid: the group's grid.
         acquisitions: sorted by key, keys distinct.
         read: index of an acquisition -> (values int16 [y, x, band], valid bool [y, x]).
-        attributes: further JSON attributes, such as resampling and cloud method.
+        attributes: further JSON attributes, such as resampling and cloud method; taken when all has been read.
     """
 
     modality: Modality
@@ -192,7 +192,6 @@ def _write_group(root: zarr.Group, source: GroupSource) -> None:
             "eomm:contract": modality.to_dict(),
             "acquisitions": [dataclasses.asdict(a) for a in acquisitions],
             **grid.attributes(),
-            **source.attributes,
         }
     )
     count, height, width, bands = len(keys), grid.height, grid.width, len(modality.bands)
@@ -212,7 +211,7 @@ def _write_group(root: zarr.Group, source: GroupSource) -> None:
             f"modality {modality.name!r}: none of {count} acquisitions has {USABLE_FRACTION:.0%} of the site valid; "
             "the series is all cloud, outside the site, or out of the modality's range (another unit?)"
         )
-    group.attrs["digests"] = digests
+    group.attrs.update({"digests": digests, **source.attributes})
     days = np.array([a.day for a in acquisitions], np.int32)
     cf_time = {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian"}
     for name, array, dims, attrs in [

@@ -4,22 +4,30 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from data_prep.mapping import Mapping
-from data_prep.readers import geotiff, netcdf
+from data_prep.readers import geotiff, hdf5, netcdf, safe
 from data_prep.readers.scene import Scene as Scene
+from eomm.cube import Grid
 from eomm.errors import DataError
+
+STORES = (".SAFE", ".zarr")
+WINDOWED = {"geotiff": geotiff.open_file, "safe": safe.open_file}
+"""Readers that leave what lies beside a site's window unread."""
+WHOLE = {"netcdf": netcdf.open_file, "hdf5": hdf5.open_file}
 
 
 def source_files(path: Path, mapping: Mapping) -> list[Path]:
-    """The files of a source: `path` itself, or those below it that the mapping's pattern names, sorted.
+    """The files of a source: `path` itself, or those below it that the mapping's patterns name, sorted.
+
+    A store that is a folder (.SAFE, .zarr) counts as a file.
 
     Raises:
         DataError: `path` does not exist, or nothing below it fits.
     """
-    if path.is_file():
+    if path.is_file() or (path.is_dir() and path.suffix in STORES):
         return [path]
     if not path.is_dir():
         raise DataError(f"{path}: does not exist; expected the files of mapping {mapping.name!r}")
-    files = sorted(path.rglob(mapping.files))
+    files = sorted({f for pattern in mapping.files.split("|") for f in path.rglob(pattern)})
     if not files:
         raise DataError(
             f"{path}: no file named {mapping.files}, which mapping {mapping.name!r} expects; "
@@ -28,12 +36,15 @@ def source_files(path: Path, mapping: Mapping) -> list[Path]:
     return files
 
 
-def open_scenes(files: list[Path], mapping: Mapping, keep_open: ExitStack) -> list[Scene]:
+def open_scenes(files: list[Path], mapping: Mapping, keep_open: ExitStack, window: Grid | None = None) -> list[Scene]:
     """Metadata of every scene in `files`, without reading pixels; what must stay open is registered in `keep_open`.
+
+    Of scenes that may be much larger than a site (GeoTIFF, SAFE) only what `window` needs is read later.
 
     Raises:
         DataError: a file is empty, truncated, not of its kind, or lacks metadata.
         ContractError: a file lacks a time axis, or holds none of the mapping's bands.
     """
-    read_file = {"netcdf": netcdf.open_file, "geotiff": geotiff.open_file}[mapping.reader]
-    return [scene for file in files for scene in read_file(file, mapping, keep_open)]
+    if mapping.reader in WINDOWED:
+        return [scene for file in files for scene in WINDOWED[mapping.reader](file, mapping, keep_open, window)]
+    return [scene for file in files for scene in WHOLE[mapping.reader](file, mapping, keep_open)]

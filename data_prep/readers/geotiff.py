@@ -3,12 +3,14 @@
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
 from rasterio.errors import RasterioError
 
-from data_prep.mapping import ANGLES, MASK, Mapping
+from data_prep.mapping import ANGLES, Mapping
+from data_prep.readers.crop import crop_to
 from data_prep.readers.scene import Scene, decode
 from eomm.cube import Grid
 from eomm.errors import ContractError, DataError
@@ -22,13 +24,13 @@ STATED = {
 }
 
 
-def open_file(file: Path, mapping: Mapping, keep_open: ExitStack) -> list[Scene]:
+def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid | None = None) -> list[Scene]:
     """The scene in one file (a list of one). Raises DataError or ContractError as `open_scenes` says."""
     del keep_open  # files are opened per read: a folder may hold more of them than may be open at once
     try:
         with rasterio.open(file) as data:
-            tags, descriptions = data.tags(), data.descriptions
-            transform, crs, shape, nodata = data.transform, data.crs, data.shape, data.nodata
+            tags, descriptions, nodata = data.tags(), data.descriptions, data.nodata
+            crop = crop_to(grid_of(data, str(file)), window)
     except (RasterioError, OSError) as e:
         raise DataError(f"{file}: not a readable GeoTIFF ({e}); it is empty, truncated or of another kind") from e
     variables = {variable: layer for layer, variable in mapping.layers.items()}
@@ -39,22 +41,18 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack) -> list[Scene]
             f"{' '.join(variables)}. Describe the bands (gdal_edit.py -a_band_description, or rasterio's "
             "set_band_description), or correct [bands] of the mapping: the order of bands is never guessed"
         )
-    if crs is None or crs.to_epsg() is None or transform.b or transform.d or transform.e >= 0:
-        raise ContractError(f"{file}: no EPSG code, or not north-up; expected a UTM grid. Warp the scene with gdalwarp")
-    corners = (transform.a, transform.b, transform.c, transform.d, transform.e, transform.f)
-    grid = Grid(crs=f"EPSG:{crs.to_epsg()}", transform=corners, height=shape[0], width=shape[1])
     number = lambda tag: float(tags[tag]) if tags.get(tag) else None  # noqa: E731
     # Baseline 04.00 of Sentinel-2 adds 1000 to DN; the metadata say so, per scene, and the scene's own word is used.
     boa_offset = number("BOA_OFFSET")
-    offset = mapping.offset if boa_offset is None else boa_offset * mapping.scale
+    offset = None if boa_offset is None else boa_offset * mapping.scale
 
     def read(layer: str) -> np.ndarray:
         try:
             with rasterio.open(file) as data:
-                raw = data.read(numbers[layer])
+                raw = data.read(numbers[layer], window=crop.window)
         except (RasterioError, OSError) as e:
             raise DataError(f"{file}: {layer} cannot be read ({e}); the file is truncated or damaged") from e
-        if layer == MASK:
+        if layer in mapping.mask_layers:
             return raw
         return decode(raw, mapping, offset=offset, missing=[] if nodata is None else [nodata])
 
@@ -64,7 +62,7 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack) -> list[Scene]
         file=file,
         time=_time(file, tags),
         mapping=mapping,
-        grids=dict.fromkeys(numbers, grid),
+        grids=dict.fromkeys(numbers, crop.grid),
         read=read,
         platform=tags.get("PLATFORM") or mapping.platform,
         orbit=_orbit(tags.get("RELATIVE_ORBIT"), direction, radar=mapping.contract.unit == "dB"),
@@ -72,10 +70,22 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack) -> list[Scene]
         incidence_deg=number("INCIDENCE_DEG") or number("VIEW_ZENITH"),
         angles={angle: degrees for angle in ANGLES if (degrees := number(angle.upper())) is not None},
         named=True,
+        offset=offset,
         simulated=tags.get("SIMULATED", "").lower() in ("true", "1", "yes"),
         stated={key: tags[tag] for key, tag in STATED.items() if tags.get(tag)},
     )
     return [scene]
+
+
+def grid_of(data: Any, label: str) -> Grid:
+    """The grid of an open raster. Raises ContractError where it has no EPSG code, or is not north-up."""
+    transform, crs = data.transform, data.crs
+    if crs is None or crs.to_epsg() is None or transform.b or transform.d or transform.e >= 0:
+        raise ContractError(
+            f"{label}: no EPSG code, or not north-up; expected a UTM grid. Warp the scene with gdalwarp"
+        )
+    corners = (transform.a, transform.b, transform.c, transform.d, transform.e, transform.f)
+    return Grid(crs=f"EPSG:{crs.to_epsg()}", transform=corners, height=data.height, width=data.width)
 
 
 def _orbit(relative: str | None, direction: str | None, *, radar: bool) -> str | None:

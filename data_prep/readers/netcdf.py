@@ -28,7 +28,7 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack) -> list[Scene]
     except (OSError, ValueError, KeyError) as e:
         raise DataError(f"{file}: not a readable NetCDF4 file ({e}); it is empty, truncated or of another kind") from e
     layers = {layer: variable for layer, variable in mapping.layers.items() if variable in data.data_vars}
-    if not set(layers) - {MASK}:
+    if not set(layers) - set(mapping.mask_layers):
         raise ContractError(
             f"{file}: holds {' '.join(map(str, data.data_vars))}, expected some of "
             f"{' '.join(mapping.bands.values())}; correct [bands] of mapping {mapping.name!r}"
@@ -59,7 +59,7 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack) -> list[Scene]
             platform=mapping.platform,
             direction=mapping.direction,
             incidence_deg=incidence[i],
-            angles={angle: degrees[i] for angle, degrees in angles.items() if degrees[i] is not None},
+            angles={angle: found for angle, degrees in angles.items() if (found := degrees[i]) is not None},
             simulated=str(data.attrs.get("simulated", "")).lower() in ("true", "1", "yes"),
             stated=_stated(data, layers),
         )
@@ -86,8 +86,8 @@ def _reader(
         if str(variable.attrs.get("_Unsigned", "")).lower() == "true" and raw.dtype.kind == "i":
             raw = raw.view(raw.dtype.str.replace("i", "u"))  # openEO writes uint16 as int16 with this attribute
         raw = raw[::-1] if flip else raw
-        if layer == MASK:
-            return raw if raw.dtype.kind in "iu" else np.nan_to_num(raw, nan=0).astype(np.int16)
+        if layer in mapping.mask_layers:
+            return raw
         return decode(raw, mapping, missing=_declared_fill(variable, raw.dtype))
 
     return read
@@ -100,14 +100,15 @@ def _declared_fill(variable: xr.DataArray, dtype: np.dtype) -> list[Any]:
 
 def _stated(data: xr.Dataset, layers: dict[str, str]) -> dict[str, Any]:
     stated: dict[str, Any] = {}
+    bands = [(b, v) for b, v in layers.items() if not b.startswith(MASK)]
     for attribute, key in [("processing_level", "level"), ("calibration", "calibration")]:
         if attribute in data.attrs:
             stated[key] = str(data.attrs[attribute])
     for attribute, key in [("scale_factor", "scale"), ("add_offset", "offset")]:
-        found = {float(data[v].attrs[attribute]) for b, v in layers.items() if b != MASK and attribute in data[v].attrs}
+        found = {float(data[v].attrs[attribute]) for _, v in bands if attribute in data[v].attrs}
         if found:
             stated[key] = sorted(found)[0] if len(found) == 1 else sorted(found)
-    stated["units"] = {b: str(data[v].attrs["units"]) for b, v in layers.items() if "units" in data[v].attrs}
+    stated["units"] = {b: str(data[v].attrs["units"]) for b, v in bands if "units" in data[v].attrs}
     return stated
 
 

@@ -22,12 +22,15 @@ class Scene:
         file: where it lies.
         time: UTC, without zone.
         mapping: what the file means.
-        grids: the layers it holds (band names, "mask") -> the grid each lies on.
-        read: layer -> float32 [y, x] in the mapping's unit, NaN where missing; the mask: its classes, integer [y, x].
+        grids: the layers it holds (bands, and the mask's) -> the grid each lies on.
+        read: layer -> float32 [y, x] in the mapping's unit, NaN where missing; the mask's layers [y, x] as the file
+            has them.
         platform: such as "S2A", or None.
         orbit: label, or None.
         direction: "ascending", "descending" or None.
         incidence_deg: or None.
+        offset: what was added to number * scale, where the scene says it itself (baseline 04.00 of Sentinel-2); None
+            for the mapping's.
         angles: what is known of `mapping.ANGLES`, in degrees.
         named: whether `product` is the provider's own name.
         simulated: whether the file says that it is simulated.
@@ -46,9 +49,15 @@ class Scene:
     direction: str | None = None
     incidence_deg: float | None = None
     angles: Mapping[str, float] = field(default_factory=dict)
+    offset: float | None = None
     named: bool = False
     simulated: bool = False
     stated: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def added_offset(self) -> float:
+        """What was added to number * scale, in the mapping's unit."""
+        return self.mapping.offset if self.offset is None else self.offset
 
     @property
     def label(self) -> str:

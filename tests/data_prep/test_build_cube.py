@@ -68,7 +68,7 @@ def test_how_it_was_made_is_recorded_without_machine_paths(cube, site):
     )
     assert cube["s1"].attributes["resampling"]["domain"] == "linear power"
     assert cube["s2"].attributes["clouds"]["removed_fraction"]["haze"] == 0
-    assert "agrees" in cube["s2"].attributes["checks"][1]
+    assert "agrees" in cube["s2"].attributes["checks"][2]
 
 
 def test_masks_and_dilation_and_cloud_fraction(tmp_path):
@@ -110,7 +110,7 @@ def test_two_tiles_of_one_pass_are_one_acquisition_and_the_later_name_wins(tmp_p
     ("change", "name", "message"),
     [
         ({"scale": 1.0}, "scale", r"_10m.tif \(2019-04-01.*band B0.: values .*expected reflectance.*digital numbers"),
-        ({"offset": 0.1}, "offset", r"_10m.tif.*never below 0.1.*\+1000 offset.*BOA_OFFSET=-1000"),
+        ({"offset": 0.1}, "offset", r"_10m.tif.*metadata say: no baseline.*never below 0.1.*BOA_OFFSET=-1000"),
         (
             {"bands": load_mapping("simulated_s2").bands | {"B02": "B04", "B04": "B02"}},
             "band_order",

@@ -78,22 +78,6 @@ def test_linear_power_and_db_are_told_apart():
     checks.check_raw(linear, band="VV", scene=scene(S1_DB), accept=("unit",))
 
 
-def test_an_offset_left_in_is_found_also_in_a_part_of_a_series():
-    good = [(f"date {i}", 0.9, 0.02) for i in range(20)]
-    checks.check_offset(good, ())
-    bad = good[:10] + [(label, share, dark + 0.1) for label, share, dark in good[10:]]
-    with pytest.raises(ContractError, match=r"date 10 and the 7 clear.*\+1000 offset.*BOA_OFFSET=-1000"):
-        checks.check_offset(bad, ())
-    checks.check_offset(bad, ("offset",))
-
-
-def test_a_hazy_date_and_a_cloudy_one_are_not_an_offset():
-    dates = [(f"date {i}", 0.9, 0.02) for i in range(20)]
-    dates[4] = ("haze", 0.9, 0.15)
-    dates[5] = ("cloud", 0.1, 0.5)
-    checks.check_offset(dates, ())
-
-
 def test_land_in_its_published_order_agrees():
     found = checks.check_spectra(spectra(), names=NAMES, label="x", accept=())
     assert found == "band order: agrees at 400 vegetated pixels, 400 bare pixels"

@@ -1,7 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
-from data_prep.clouds import HazeScreen, away_from, in_classes
+from data_prep.clouds import CLEAR, CLOUD, LEFT_OUT, NOT_SEEN, away_from, classify
+from data_prep.haze import HazeScreen
+from data_prep.mapping import MASK, SNOW, Mask
+from eomm.errors import ContractError
 
 SHAPE = (60, 60)
 DAYS = list(range(100, 220, 6))
@@ -25,9 +30,37 @@ def screen(tmp_path, dates, clear=None):
     return found
 
 
-def test_only_the_named_classes_are_kept():
-    classes = np.arange(12, dtype=np.uint8)[None]
-    assert np.flatnonzero(in_classes(classes, (4, 5, 6))).tolist() == [4, 5, 6]
+def test_of_classes_the_named_are_kept_and_the_unclassified_are_not_cloud():
+    mask = Mask(variable="SCL", clear=(4, 5, 6), cloud=(3, 8, 9, 10, 11))
+    classes = np.append(np.arange(12, dtype=np.float32), np.nan)[None]
+    states = classify(mask, {MASK: classes})[0]
+    assert np.flatnonzero(states == CLEAR).tolist() == [4, 5, 6]
+    assert np.flatnonzero(states == CLOUD).tolist() == [3, 8, 9, 10, 11]
+    assert np.flatnonzero(states == NOT_SEEN).tolist() == [0, 12]
+    assert np.flatnonzero(states == LEFT_OUT).tolist() == [1, 2, 7]
+    widest = classify(dataclasses.replace(mask, cloud=None), {MASK: classes})[0]
+    assert np.flatnonzero(widest == CLOUD).tolist() == [1, 2, 3, 7, 8, 9, 10, 11]
+
+
+def test_of_probabilities_a_threshold_decides_and_snow_is_left_out():
+    mask = Mask(method="probability", variable="cloud", snow="snow", threshold=40)
+    cloud = np.array([[0, 39, 40, 100, 0, np.nan, 90]], np.float32)
+    snow = np.array([[0, 0, 0, 0, 40, 0, 90]], np.float32)
+    states = classify(mask, {MASK: cloud, SNOW: snow})[0].tolist()
+    assert states == [CLEAR, CLEAR, CLOUD, CLOUD, LEFT_OUT, NOT_SEEN, CLOUD]
+    assert classify(dataclasses.replace(mask, snow=None), {MASK: cloud})[0, 4] == CLEAR
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"method": "fmask", "variable": "x"}, "method is 'fmask', expected one of classes, probability"),
+        ({"variable": "SCL"}, "clear is empty"),
+    ],
+)
+def test_a_mask_that_cannot_be_is_refused(fields, message):
+    with pytest.raises(ContractError, match=message):
+        Mask(**fields)
 
 
 def test_dilation_reaches_forty_metres_and_no_further():
