@@ -6,6 +6,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from eomm.cli_probes import add_command as add_probes
+
 
 def evaluate_reconstruction(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     """Hidden-target errors beside their baselines."""
@@ -17,8 +19,17 @@ def evaluate_reconstruction(a: argparse.Namespace, _: list[str]) -> dict[str, An
     if a.out:
         check_free_file(a.out, overwrite=a.overwrite)  # before the work, not after it
     model = load_model(a.model, code=a.code)
-    options = {"dates": a.dates} if a.dates else {}
+    options: dict[str, Any] = {"dates": a.dates} if a.dates else {}
     beside = {name: load_model(path, code=a.code) for name, path in name_models(a.beside).items()}
+    if a.labels:
+        from eomm.cube import open_cube
+        from eomm.evaluate.labels import read_labels
+
+        grid = max((g.grid for g in open_cube(a.cube).groups.values()), key=lambda g: g.height * g.width)
+        labels = read_labels(a.labels, grid, column=a.label_column, ignore=a.ignore)
+        options["classes"] = {
+            name: labels.known & (labels.values == number) for number, name in enumerate(labels.classes)
+        }
     result = evaluate_records(
         model,
         a.cube,
@@ -68,6 +79,46 @@ def evaluate_fusion(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     return result
 
 
+def evaluate_coherence(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """Coherence in space and time beside what blur alone does."""
+    from eomm.cube import open_cube
+    from eomm.evaluate.coherence import evaluate_coherence as measure
+    from eomm.evaluate.coherence_figures import write_figures
+    from eomm.model import load_model
+    from eomm.storage import check_free, check_free_file, write_json
+
+    folder = a.out.with_name(a.out.stem + "_figures") if a.out else None
+    if a.out and folder:
+        check_free_file(a.out, overwrite=a.overwrite)  # before the work, not after it
+        check_free(folder, overwrite=a.overwrite)
+    cube, fields = open_cube(a.cube), dict[str, Any]()
+    model = load_model(a.model, code=a.code)
+    if a.labels:
+        from eomm.evaluate.fields import MIN_PX
+        from eomm.evaluate.labels import read_labels
+
+        grid = max((g.grid for g in cube.groups.values()), key=lambda g: g.height * g.width)
+        labels = read_labels(a.labels, grid, column=a.label_column, ignore=a.ignore, min_pixels=MIN_PX)
+        what = f"{a.labels.name}{f', {a.label_column}' if a.label_column else ''}"
+        fields = {"fields": labels.group, "fields_from": f"labels of {what}"}
+    found = measure(model, cube, a.embedding, seed=a.seed, **fields)
+    if a.out and folder:
+        labelled = f" --labels {a.labels}" if a.labels else ""
+        labelled += f" --label-column {a.label_column}" if a.labels and a.label_column else ""
+        command = f"eomm evaluate coherence --model {a.model} --cube {a.cube} --embedding {a.embedding}{labelled}"
+        found.result["commands"] = [f"{command} --out {a.out}"]
+        found.result["figures"] = write_figures(found, folder)
+        write_json(a.out, found.result)
+    return found.result
+
+
+def format_coherence(result: dict[str, Any]) -> str:
+    """For people."""
+    from eomm.evaluate.coherence_words import format_coherence as format_
+
+    return format_(result)
+
+
 def format_evaluation(result: dict[str, Any]) -> str:
     """For people."""
     from eomm.evaluate.reconstruction import format_evaluation as format_
@@ -99,6 +150,9 @@ def add_commands(
     c.add_argument("--seed", type=int, default=0, help="of samples, intervals and the random encoder")
     c.add_argument("--gaps", type=int, nargs="+", default=[0, 10, 30, 45, 60], metavar="DAYS")
     c.add_argument("--length", type=int, metavar="K", help="use only the first K numbers of each embedding")
+    c.add_argument("--labels", type=Path, metavar="FILE", help="score by class too: GeoTIFF, NetCDF or polygons")
+    c.add_argument("--label-column", metavar="NAME", help="its variable or column")
+    c.add_argument("--ignore", nargs="+", default=[], metavar="LABEL", help="labels that are no class")
     beside_help = "another model, such as the published one, on the same targets; repeat"
     c.add_argument("--beside", type=Path, action="append", default=[], metavar="MODEL", help=beside_help)
     pixels_help = "of the site, that models beside are scored on, as the slowest allows (default: %(default)s)"
@@ -124,3 +178,20 @@ def add_commands(
     c.add_argument("--out", type=Path, help="also write the result there")
     c.add_argument("--figure", type=Path, help="also draw it there, as PNG, PDF or SVG")
     c.add_argument("--overwrite", action="store_true", help="replace --out and --figure where they exist")
+
+    example = "eomm evaluate coherence --model runs/fusion/model --cube c.zarr --embedding e.zarr --out coherence.json"
+    summary = "coherence in space and time, beside what blur alone does"
+    c = command(kinds, "coherence", evaluate_coherence, summary, example)
+    c.set_defaults(formatter=format_coherence)
+    add_model(c)
+    c.add_argument("--cube", type=Path, required=True)
+    c.add_argument("--embedding", type=Path, required=True, help="made by the model of the cube")
+    labels_help = "of fields: GeoTIFF, NetCDF or polygons (default: segments of the series' mean NDVI)"
+    c.add_argument("--labels", type=Path, metavar="FILE", help=labels_help)
+    c.add_argument("--label-column", metavar="NAME", help="its variable or column")
+    c.add_argument("--ignore", nargs="+", default=[], metavar="LABEL", help="labels that are no field")
+    c.add_argument("--seed", type=int, default=0, help="of the random encoder, sampled pairs and intervals")
+    c.add_argument("--out", type=Path, help="also write the result there, and figures into a folder beside it")
+    c.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
+
+    add_probes(kinds, command)
