@@ -79,7 +79,7 @@ def build_patches(
         workers: processes of a local cluster; none is started for fewer than two.
         scheduler: see `eomm.cluster.connect`; its workers must see the same files.
         memory_gib: that a local worker may take before it is stopped.
-        overwrite: replace an existing set.
+        overwrite: replace an existing set of another request, or a damaged one.
         progress: called with ("cutting patches", crops done, crops in all).
 
     Raises:
@@ -115,7 +115,7 @@ def build_patches(
     }
     request = _digest([head, names, shard_records, [[c.site, content_of(c)] for c in opened]])
     recover(out)
-    if not overwrite and _request_of(out / "manifest.json") == request:
+    if _is_whole(out, request):
         return out
     check_free(out, overwrite=overwrite)
 
@@ -220,6 +220,14 @@ def _name(folder: Path, shards: Sequence[Shard], figures: Figures) -> list[dict[
 def _digest(content: Any) -> str:
     text = json.dumps([VERSION, content], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _is_whole(out: Path, request: str) -> bool:
+    """Whether a set is there, of this request, with all its files."""
+    if _request_of(out / "manifest.json") != request:
+        return False
+    sizes = {out / f["name"]: f["bytes"] for f in read_json(out / "manifest.json")["files"]}
+    return all(file.exists() and file.stat().st_size == size for file, size in sizes.items())
 
 
 def _request_of(file: Path) -> Any:

@@ -9,7 +9,7 @@ import json
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ from typing import Any
 import pyproj
 
 from data_prep.build_cube import Source, build_cube
+from data_prep.build_patches import build_patches
 from data_prep.checks import check_accept
 from data_prep.manifest import content_of
 from data_prep.mapping import load_mapping
 from data_prep.site_units import Request, SiteFolder, status
 from data_prep.sites import Site
+from data_prep.split import SplitConfig
 from eomm.cluster import run_units
 from eomm.cube import Cube, open_cube
 from eomm.errors import DataError, EommError, UsageError
@@ -108,6 +110,45 @@ def build_site(out: str, request: Request) -> None:
         raise
     seconds = round(time.monotonic() - begun, 1)
     folder.done(name, {"request": request, "content": content_of(cube), "seconds": seconds})
+
+
+def build_site_records(
+    out: Path | str,
+    *,
+    sites: Sequence[Site],
+    by: str | None = None,
+    fractions: Mapping[str, float] | None = None,
+    leaky: bool = False,
+    **options: Any,
+) -> Path:
+    """Cut the records of all finished sites to `out`/records; sites that failed are left out.
+
+    Records that are there and of the same cubes and options are kept, others are replaced.
+
+    Args:
+        out: the folder of `build_sites`.
+        sites: the list; where it has a column `split`, every site goes where it says.
+        by: column whose value is a site's stratum, by which training may balance what it draws.
+        fractions: split other than train -> share of the sites, drawn by the seed.
+        leaky: see `SplitConfig`.
+        options: of `build_patches`.
+
+    Raises:
+        UsageError: no site is finished, some sites have a split and others not, and as `build_patches`.
+        ContractError: see `build_patches`.
+        DataError: see `build_patches`.
+    """
+    folder = SiteFolder(Path(out).absolute())
+    done = [s for s in sites if folder.made(s.name)]
+    if not done:
+        raise UsageError(f"{folder.path}: none of {len(sites)} sites is finished; see eomm prepare status")
+    named: dict[str, list[str]] = {}
+    for site in (s for s in done if s.split and not leaky):
+        named.setdefault(str(site.split), []).append(site.name)
+    split = SplitConfig(sites=named, fractions=fractions or {}, leaky=leaky)
+    strata = {s.name: s.value(by) for s in done} if by else {}
+    cubes = [folder.cube(s.name) for s in done]
+    return build_patches(folder.records, cubes=cubes, split=split, strata=strata, overwrite=True, **options)
 
 
 def check_place(cube: Cube, lon: float, lat: float) -> None:

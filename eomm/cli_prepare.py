@@ -37,7 +37,8 @@ def prepare_records(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
         held_out = tuple(sorted({d for found in days for d in found}))
     split = SplitConfig(
         sites=named_lists(a.sites),
-        fractions={"test": a.test_fraction} if a.test_fraction else {},
+        fractions=fractions_of(a),
+        leaky=a.split == "leaky",
         columns={"test": tuple(a.test_columns)} if a.test_columns else {},
         uncut=("test",) if a.test_uncut else (),
         hold_out_days=held_out,
@@ -47,38 +48,39 @@ def prepare_records(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
             a.out,
             cubes=a.cubes,
             split=split,
-            crop_px=a.crop_px,
-            acquisitions=a.acquisitions,
-            stride_px=a.stride_px,
-            stride_acquisitions=a.stride_acquisitions,
-            windows=windows_of(a.window),
-            seed=a.seed,
             overwrite=a.overwrite,
             progress=report.named,
+            **crops_of(a),
+            **workers_of(a),
         )
     return describe(path)
 
 
 def prepare_sites(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     """Many sites to cubes."""
-    from data_prep.build_sites import build_sites
+    from data_prep.build_sites import build_site_records, build_sites
+    from data_prep.site_units import status
     from data_prep.sites import read_sites, sample_sites
 
     sites = read_sites(a.sites)
     if a.sample:
         sites = sample_sites(sites, a.sample, by=a.by, seed=a.seed)
     with progress_bar("sites") as report:
-        return build_sites(
+        found = build_sites(
             a.out,
             sites=sites,
             sources=[pair_of(text, "--source", "MAPPING=PATH, such as simulated_s2={site}/s2") for text in a.source],
             accept=a.accept,
-            workers=a.workers,
-            scheduler=a.scheduler,
-            memory_gib=a.memory,
             overwrite=a.overwrite,
             progress=report.named,
+            **workers_of(a),
         )
+
+    if a.records and found["done"]:
+        with progress_bar("records") as report:
+            options = {"by": a.by, "fractions": fractions_of(a), "leaky": a.split == "leaky", **crops_of(a)}
+            build_site_records(a.out, sites=sites, progress=report.named, **options, **workers_of(a))
+    return status(a.out)
 
 
 def prepare_status(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
@@ -127,17 +129,12 @@ def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser])
     c.add_argument("cubes", type=Path, nargs="+")
     c.add_argument("--out", type=Path, required=True)
     c.add_argument("--sites", action="append", default=[], metavar="SPLIT=A,B", help="which sites a split has")
-    c.add_argument("--test-fraction", type=float, help="share of the sites to draw for test")
     c.add_argument("--test-columns", type=float, nargs=2, metavar=("FROM", "TO"), help="columns for test, as shares")
     c.add_argument("--test-uncut", action="store_true", help="keep the test block free, but cut no records from it")
     c.add_argument("--hold-out-every", type=int, metavar="N", help="keep every Nth clear S2 date from training")
-    c.add_argument("--crop-px", type=int, default=32)
-    c.add_argument("--acquisitions", type=int, default=32)
-    c.add_argument("--stride-px", type=int)
-    c.add_argument("--stride-acquisitions", type=int)
-    window_help = "acquisitions of a modality before and after the series (default: 8 and 8), such as weather=60,0"
-    c.add_argument("--window", action="append", default=[], metavar="MODALITY=BEFORE,AFTER", help=window_help)
+    add_crops(c)
     c.add_argument("--seed", type=int, default=0)
+    add_workers(c)
     c.add_argument("--overwrite", action="store_true")
     add_sites(steps, command)
     add_fetch(steps, command)
@@ -158,15 +155,53 @@ def add_sites(steps: Any, command: Callable[..., argparse.ArgumentParser]) -> No
     c.add_argument("--by", metavar="COLUMN", help="as many of each value of this column, such as land_cover")
     c.add_argument("--seed", type=int, default=0)
     c.add_argument("--accept", action="append", default=[], metavar="CHECK", help="overrule a failing check; recorded")
-    c.add_argument("--workers", type=int, default=0, metavar="N", help="by N processes of this machine")
-    scheduler_help = "by a running Dask scheduler's: its address, such as tcp://head:8786, or its JSON file"
-    c.add_argument("--scheduler", metavar="ADDRESS", help=scheduler_help)
-    c.add_argument("--memory", type=float, metavar="GIB", help="each may take before it is stopped")
+    add_workers(c)
     c.add_argument("--overwrite", action="store_true", help="build again cubes that were made of something else")
+    c.add_argument("--records", action="store_true", help="then cut the records of all finished sites to OUT/records")
+    add_crops(c)
 
     c = command(steps, "status", prepare_status, "how far the sites of a folder are", "eomm prepare status many")
     c.set_defaults(formatter=format_sites, succeeded=sites_succeeded)
     c.add_argument("folder", type=Path)
+
+
+def add_workers(c: argparse.ArgumentParser) -> None:
+    """The arguments that say who does the work."""
+    c.add_argument("--workers", type=int, default=0, metavar="N", help="by N processes of this machine")
+    scheduler_help = "by a running Dask scheduler's: its address, such as tcp://head:8786, or its JSON file"
+    c.add_argument("--scheduler", metavar="ADDRESS", help=scheduler_help)
+    c.add_argument("--memory", type=float, metavar="GIB", help="that each of the N may take before it is stopped")
+
+
+def workers_of(a: argparse.Namespace) -> dict[str, Any]:
+    """What `add_workers` asked."""
+    return {"workers": a.workers, "scheduler": a.scheduler, "memory_gib": a.memory}
+
+
+def add_crops(c: argparse.ArgumentParser) -> None:
+    """The arguments that say how records are cut, and who tests."""
+    c.add_argument("--test-fraction", type=float, metavar="SHARE", help="of the sites, drawn for test")
+    c.add_argument("--validation-fraction", type=float, metavar="SHARE", help="of the sites, drawn for validation")
+    split_help = "leaky: draw the fractions of every site's crops, as was published; for comparison, never for a score"
+    c.add_argument("--split", choices=["sites", "leaky"], default="sites", help=split_help)
+    c.add_argument("--crop-px", type=int, default=32)
+    c.add_argument("--acquisitions", type=int, default=32)
+    c.add_argument("--stride-px", type=int)
+    c.add_argument("--stride-acquisitions", type=int)
+    window_help = "acquisitions of a modality before and after the series (default: 8 and 8), such as weather=60,0"
+    c.add_argument("--window", action="append", default=[], metavar="MODALITY=BEFORE,AFTER", help=window_help)
+
+
+def crops_of(a: argparse.Namespace) -> dict[str, Any]:
+    """What `add_crops` asked, for `build_patches`."""
+    names = ("crop_px", "acquisitions", "stride_px", "stride_acquisitions", "seed")
+    return {name: getattr(a, name) for name in names} | {"windows": windows_of(a.window)}
+
+
+def fractions_of(a: argparse.Namespace) -> dict[str, float]:
+    """Shares by split."""
+    asked = {"validation": a.validation_fraction, "test": a.test_fraction}
+    return {split: share for split, share in asked.items() if share}
 
 
 def pair_of(text: str, option: str, expected: str) -> tuple[str, str]:

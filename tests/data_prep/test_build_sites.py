@@ -11,7 +11,8 @@ from datetime import timedelta
 import pyproj
 import pytest
 
-from data_prep.build_sites import build_sites
+from data_prep.build_patches import build_patches
+from data_prep.build_sites import build_site_records, build_sites
 from data_prep.site_units import SiteFolder, format_status, status
 from data_prep.sites import Site
 from eomm.cli import main
@@ -124,6 +125,31 @@ def test_another_request_is_refused_unless_it_may_replace(scenes, built, tmp_pat
 def test_a_folder_of_another_place_is_found_out(scenes, tmp_path):
     done = build_sites(tmp_path / "o", sites=[Site(name="a", lon=LON + 0.02, lat=LAT)], sources=sources(scenes))
     assert "outside of them" in done["failures"]["a"] and not SiteFolder(tmp_path / "o").cube("a").exists()
+
+
+def test_records_of_the_sites_follow_the_list_and_leave_out_what_failed(scenes, built, tmp_path, capsys):
+    shutil.copytree(built, tmp_path / "o")
+    named = (("a", "crop"), ("b", "heath"), ("c", "crop"), ("missing", "heath"))
+    lines = [f"{n},{LON},{LAT},train,{c}" for n, c in named]
+        f"{n},{LON},{LAT},train,{c}" for n, c in (("a", "crop"), ("b", "heath"), ("c", "crop"), ("missing", "heath"))
+    ]
+    (tmp_path / "s.csv").write_text("\n".join(["name,lon,lat,split,land_cover", *lines]))
+    command = ["prepare", "sites", str(tmp_path / "s.csv"), "--out", str(tmp_path / "o"), "--records"]
+    command += ["--crop-px", "8", "--acquisitions", "3", "--by", "land_cover"]
+    command += [x for m, p in sources(scenes) for x in ("--source", f"{m}={p}")]
+    with pytest.MonkeyPatch.context() as patch:  # two clear acquisitions are enough here
+        patch.setattr(build_patches, "__kwdefaults__", {**build_patches.__kwdefaults__, "min_clear": 1})
+        assert main(command) == 1
+        assert "3 done, 1 failed, 0 waiting; records made" in capsys.readouterr().out
+        records = open_records(tmp_path / "o" / "records")
+        balance = records.manifest["balance"]["stratum"]["train"]
+        assert balance["crop"]["records"] == 2 * balance["heath"]["records"] > 0
+        made = (records.path / "manifest.json").stat().st_mtime_ns
+        assert main(command) == 1 and (records.path / "manifest.json").stat().st_mtime_ns == made
+        assert main([*command, "--stride-px", "8"]) == 1  # other records take their place
+        assert open_records(records.path).count("train") < records.count("train")
+    with pytest.raises(UsageError, match="none of 1 sites is finished"):
+        build_site_records(tmp_path / "n", sites=[site("a")])
 
 
 def test_the_command_prepares_reports_and_fails_by_its_status(scenes, built, tmp_path, capsys):
