@@ -15,7 +15,7 @@ from data_prep.mapping import Mapping as SourceMapping
 from data_prep.mapping import load_mapping
 from data_prep.passes import bounds
 from data_prep.readers import Scene, open_scenes, source_files
-from data_prep.series import Progress, Series
+from data_prep.series import SPECKLE, Progress, Series
 from eomm.cube import Grid, write_cube
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.storage import disk_full
@@ -46,6 +46,7 @@ def build_cube(
     sources: Sequence[Source],
     accept: Sequence[str] = (),
     resampling: str = "bilinear",
+    speckle: str = "none",
     window: Grid | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -63,6 +64,8 @@ def build_cube(
         sources: what to read.
         accept: checks to overrule, names of `data_prep.checks.CHECKS`; recorded in the cube.
         resampling: one of `data_prep.grid.METHODS`.
+        speckle: one of `data_prep.series.SPECKLE`, for radar; a part of the contract, so a model trained without it
+            refuses the cube.
         window: the cube's grid (`data_prep.fetch.site_grid`), of scenes that are larger than the site; of sources in
             tiles only what lies there is read. None for all the ground that the scenes cover.
         overwrite: replace an existing cube once the new one is complete.
@@ -82,6 +85,8 @@ def build_cube(
         raise UsageError(f"{out}: no source given; name at least one folder and its mapping")
     if resampling not in grid.METHODS:
         raise UsageError(f"resampling {resampling!r} is unknown; choose one of {', '.join(grid.METHODS)}")
+    if speckle not in SPECKLE:
+        raise UsageError(f"speckle filter {speckle!r} is unknown; choose one of {', '.join(SPECKLE)}")
     if out.exists() and not overwrite:  # write_cube says so too, but only after the work
         raise UsageError(f"{out}: already exists; choose another path, or say --overwrite to replace it")
     report = progress or (lambda what, done, total: None)
@@ -105,6 +110,7 @@ def build_cube(
                 method=resampling,
                 accept=accept,
                 report=report,
+                speckle=speckle,
             )
             for scenes in by_modality.values()
         ]

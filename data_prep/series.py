@@ -14,13 +14,36 @@ from data_prep.mapping import Mask
 from data_prep.passes import Overpass, Product, find_overpasses
 from data_prep.readers import Scene
 from eomm.cube import Acquired, Grid, GroupSource
+from eomm.errors import UsageError
 from eomm.modalities import SENTINEL2, Modality
 
 SAMPLED = 16
 """Acquisitions whose spectra are checked before anything is written."""
 
+SPECKLE = {"none": (0,), "rolling3": (-1, 0, 1), "causal3": (-2, -1, 0)}
+"""Speckle filter -> the acquisitions, counted from one's own, whose power is averaged pixel by pixel where valid.
+
+"rolling3" is that of arXiv 2511.11706, over all orbits and directions in the order of time; it mixes what comes after
+into an acquisition, and a hidden target into its neighbours. "causal3" knows the past alone, but a hidden target still
+reaches the two that follow."""
+
 Progress = Callable[[str, int, int], None]
 """Called with (what is done, how many are done, how many there are)."""
+
+
+def speckle_filtered(modality: Modality, speckle: str) -> Modality:
+    """The contract with its speckle filter; of radar only.
+
+    Raises:
+        UsageError: the source is filtered already.
+    """
+    if speckle == "none" or modality.unit != "dB":
+        return modality
+    if modality.speckle_filter != "none":
+        raise UsageError(
+            f"speckle filter {speckle!r}: modality {modality.name!r} is filtered already ({modality.speckle_filter})"
+        )
+    return dataclasses.replace(modality, speckle_filter=speckle)
 
 
 class Series:
@@ -30,10 +53,21 @@ class Series:
         DataError: an incomplete scene, or overpasses that cannot be told apart.
     """
 
-    def __init__(self, scenes: list[Scene], *, target: Grid, method: str, accept: Sequence[str], report: Progress):
+    def __init__(
+        self,
+        scenes: list[Scene],
+        *,
+        target: Grid,
+        method: str,
+        accept: Sequence[str],
+        report: Progress,
+        speckle: str = "none",
+    ):
         self.target, self.method, self.accept, self.report = target, method, accept, report
         self.overpasses: list[Overpass] = find_overpasses(scenes)
-        self.modality: Modality = scenes[0].mapping.contract
+        self.modality: Modality = speckle_filtered(scenes[0].mapping.contract, speckle)
+        self.offsets = SPECKLE[speckle] if self.modality.unit == "dB" else (0,)
+        self.recent: dict[int, np.ndarray] = {}  # what the speckle filter averages
         self.name = self.modality.name
         self.mapping: SourceMapping = scenes[0].mapping
         self.mask: Mask | None = next((s.mapping.mask for s in scenes if s.mapping.mask), None)
@@ -76,7 +110,7 @@ class Series:
 
     def _read(self, i: int) -> Acquired:
         overpass = self.overpasses[i]
-        physical = self._physical(i, self.modality.band_names)
+        physical = self._filtered(i)
         checks.check_bands(physical, mapping=self.mapping, label=overpass.label, accept=self.accept)
         self.report(f"{self.name}: write", i + 1, len(self.overpasses))
         values, valid = self.modality.encode(physical)
@@ -99,6 +133,20 @@ class Series:
         assert self.keep is not None
         size = self.target.height * self.target.width
         return np.unpackbits(self.keep[i], count=size).astype(bool).reshape(self.target.height, self.target.width)
+
+    def _filtered(self, i: int) -> np.ndarray:
+        """What is written: `_physical`, of radar averaged in power over the acquisitions of the speckle filter."""
+        if self.offsets == (0,):
+            return self._physical(i, self.modality.band_names)
+        near = [i + k for k in self.offsets if 0 <= i + k < len(self.overpasses)]
+        self.recent = {k: p for k, p in self.recent.items() if k in near}
+        for k in near:
+            if k not in self.recent:
+                self.recent[k] = grid.power(self._physical(k, self.modality.band_names))
+        powers = np.stack([self.recent[k] for k in near])
+        known = np.isfinite(powers)
+        mean = np.where(known, powers, 0).sum(0) / np.maximum(known.sum(0), 1)
+        return grid.decibel(np.where(known[near.index(i)], mean, np.float32(np.nan)))
 
     def _physical(self, i: int, bands: Sequence[str]) -> np.ndarray:
         """Physical values float32 [y, x, band] on the cube's grid, NaN where missing."""

@@ -19,7 +19,13 @@ def prepare_cube(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     sources = [Source(path=Path(path), mapping=mapping) for mapping, path in pairs]
     with progress_bar("cube") as report:
         path = build_cube(
-            a.out, site=a.site, sources=sources, accept=a.accept, overwrite=a.overwrite, progress=report.named
+            a.out,
+            site=a.site,
+            sources=sources,
+            accept=a.accept,
+            speckle=a.speckle,
+            overwrite=a.overwrite,
+            progress=report.named,
         )
     return describe(path)
 
@@ -122,6 +128,8 @@ def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser])
     c.add_argument("--site", required=True)
     c.add_argument("--out", type=Path, required=True)
     c.add_argument("--accept", action="append", default=[], metavar="CHECK", help="overrule a failing check; recorded")
+    speckle_help = "radar averaged over 3 acquisitions, also of hidden dates: another contract (default: none)"
+    c.add_argument("--speckle", choices=("none", "rolling3", "causal3"), default="none", help=speckle_help)
     c.add_argument("--overwrite", action="store_true")
     example = "eomm prepare records a.zarr b.zarr c.zarr --sites train=a,b --sites test=c --out records"
     c = command(steps, "records", prepare_records, "cubes to patch records", example)

@@ -8,6 +8,7 @@ from datetime import date, timedelta
 
 import numpy as np
 import pytest
+import rasterio
 import zarr
 from tiny_scenes import NAMES, NORTH, SIZE, START, WEST, reflectance, write_netcdf, write_s1, write_s2, write_site
 
@@ -127,10 +128,70 @@ def test_a_broken_contract_fails_early_and_leaves_nothing_unless_overruled(tmp_p
         assert open_cube(out).provenance["accepted"] == [name]
 
 
-def test_l1c_is_refused_by_its_metadata(tmp_path):
-    write_s2(tmp_path, START, tags={"PROCESSING_LEVEL": "L1C"})
+def test_l1c_is_refused_by_its_metadata_unless_asked_for(tmp_path):
+    write_s2(tmp_path / "in", START, tags={"PROCESSING_LEVEL": "L1C"})
     with pytest.raises(ContractError, match=r"_10m.tif .*: level is 'L1C', expected 'L2A'"):
-        build_cube(tmp_path / "c.zarr", site="x", sources=optical(tmp_path))
+        build_cube(tmp_path / "c.zarr", site="x", sources=optical(tmp_path / "in"))
+    out = build_cube(tmp_path / "c.zarr", site="x", sources=optical(tmp_path / "in"), accept=["level"])
+    assert open_cube(out).provenance["accepted"] == ["level"]
+
+
+def test_saturated_missing_and_clipped_pixels_are_masked_and_counted(tmp_path):
+    stem = write_s2(tmp_path / "in", START, seed=1)
+    with rasterio.open(tmp_path / "in" / f"{stem}_10m.tif", "r+") as file:
+        dn = file.read()
+        dn[0, 0, :3] = 65535  # saturated
+        dn[3, 1, :5] = 0  # no data
+        dn[2, 2, :7] = 1  # clipped by processors before baseline 04.00
+        file.write(dn)
+    group = open_cube(build_cube(tmp_path / "c.zarr", site="x", sources=optical(tmp_path / "in", clipped=(1,))))["s2"]
+    _, valid = group.read()
+    assert not valid[0, 0, :3].any() and not valid[0, 1, :5].any() and not valid[0, 2, :7].any()
+    counts = {"no_data": 12, "above_range": 3, "below_range": 0, "clouds": 0, "valid": SIZE * SIZE - 15}
+    assert group.attributes["pixels"] == counts and valid.sum() == counts["valid"]
+
+
+def test_a_pixel_has_its_values_and_its_class_from_one_product(tmp_path):
+    """Two granules of one pass overlap fully; the later lacks a band here, and a class there."""
+    clouds = np.full((SIZE // 2, SIZE // 2), 9, np.uint8)
+    clouds[:, 10:] = 0  # the right half of the later product has no class
+    write_s2(tmp_path / "in" / "1", START, seed=1)
+    stem = write_s2(tmp_path / "in" / "2", START + timedelta(seconds=20), seed=2, classes=clouds)
+    with rasterio.open(tmp_path / "in" / "2" / f"{stem}_10m.tif", "r+") as file:
+        dn = file.read()
+        dn[1, :20] = 0  # and its upper half no B03
+        file.write(dn)
+    mask = dataclasses.replace(load_mapping("simulated_s2").mask, dilation_m=0)
+    group = open_cube(build_cube(tmp_path / "c.zarr", site="x", sources=optical(tmp_path / "in", mask=mask)))["s2"]
+    values, valid = group.read()
+    first = np.rint(reflectance("B02", 1) * 1e4)
+    # Below left the later product is complete, so its cloud counts. Elsewhere the earlier one gives both.
+    expected = np.ones((SIZE, SIZE), bool)
+    expected[20:, :20] = False
+    np.testing.assert_array_equal(valid[0], expected)
+    np.testing.assert_array_equal(values[0, :, :, 0][expected], first[expected])
+
+
+@pytest.mark.parametrize(("speckle", "near"), [("rolling3", (-1, 0, 1)), ("causal3", (-2, -1, 0))])
+def test_a_speckle_filter_averages_power_and_makes_another_contract(tmp_path, speckle, near):
+    rng = np.random.default_rng(0)
+    power = (rng.gamma(5, 0.02, (5, 2, SIZE, SIZE))).astype(np.float32)
+    power[2, 0, 0, 0] = 0  # no power: invalid there, and left out of its neighbours' means
+    for k in range(5):
+        write_s1(tmp_path / "in", START + timedelta(days=6 * k), values=power[k])
+    sources = [Source(path=tmp_path / "in", mapping="simulated_s1")]
+    cube = open_cube(build_cube(tmp_path / "c.zarr", site="x", sources=sources, speckle=speckle))
+    values, valid = cube["s1"].read()
+    usable = np.where(power > 0, power, np.nan)
+    for i in range(5):
+        mean = np.nanmean(usable[[i + k for k in near if 0 <= i + k < 5]], axis=0)
+        expected = np.moveaxis(10 * np.log10(mean), 0, -1)
+        np.testing.assert_allclose(values[i][valid[i]] / 100, expected[valid[i]], atol=0.0051)
+    assert (~valid).sum() == 1 and not valid[2, 0, 0]
+    with pytest.raises(ContractError, match=rf"speckle_filter: found '{speckle}', expected 'none'"):
+        open_cube(cube.path, expect={"s1": SENTINEL1})
+    with pytest.raises(UsageError, match=r"filter 'lee' is unknown; choose one of none, rolling3, causal3"):
+        build_cube(tmp_path / "d.zarr", site="x", sources=sources, speckle="lee")
 
 
 def test_db_for_linear_power_is_refused(tmp_path):
