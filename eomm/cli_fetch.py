@@ -11,9 +11,10 @@ from eomm.progress import progress_bar
 
 def prepare_fetch(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     """Scenes from a STAC catalogue to local files."""
-    from data_prep.fetch import fetch_scenes, site_grid
+    from data_prep.fetch import fetch_scenes
 
-    grid = site_grid(at=a.at, size_m=a.size_m, bbox=tuple(a.bbox) if a.bbox else None, crs=a.crs)
+    grid = grid_of(a)
+    assert grid is not None  # the parser demands a place
     with progress_bar("fetch") as report:
         return fetch_scenes(
             a.out,
@@ -63,11 +64,7 @@ def add_fetch(steps: Any, command: Callable[..., argparse.ArgumentParser]) -> No
     )
     c.add_argument("--from", dest="source", required=True, metavar="CATALOGUE", help=source_help)
     c.add_argument("--site", required=True)
-    place = c.add_mutually_exclusive_group(required=True)
-    place.add_argument("--at", type=position_of, metavar="LON,LAT", help="the site's centre in degrees")
-    place.add_argument("--bbox", type=float, nargs=4, metavar=("W", "S", "E", "N"), help="the site's box in degrees")
-    c.add_argument("--size-m", type=float, default=1280, help="side of the square around --at (default: 1280)")
-    c.add_argument("--crs", metavar="EPSG:CODE", help="UTM zone of the grid (default: the zone of the site's centre)")
+    add_place(c, required=True)
     c.add_argument("--dates", type=date.fromisoformat, nargs=2, required=True, metavar=("FIRST", "LAST"))
     c.add_argument("--out", type=Path, required=True, help="folder of the scenes; catalogues may share it")
     c.add_argument("--collection", help="of one's own catalogue (default: all)")
@@ -75,6 +72,24 @@ def add_fetch(steps: Any, command: Callable[..., argparse.ArgumentParser]) -> No
     c.add_argument("--parallel", type=int, default=8, metavar="N", help="bands read at a time (default: 8)")
     c.add_argument("--tries", type=int, default=4, metavar="N", help="of requests, and of items (default: 4)")
     c.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="for each answer (default: 60)")
+
+
+def add_place(c: argparse.ArgumentParser, *, required: bool) -> None:
+    """The arguments that say where a site lies."""
+    place = c.add_mutually_exclusive_group(required=required)
+    place.add_argument("--at", type=position_of, metavar="LON,LAT", help="centre in degrees (--at=-70,-9 if negative)")
+    place.add_argument("--bbox", type=float, nargs=4, metavar=("W", "S", "E", "N"), help="a box in degrees")
+    c.add_argument("--size-m", type=float, default=1280, help="side of the square around --at (default: 1280)")
+    c.add_argument("--crs", metavar="EPSG:CODE", help="UTM zone of the grid (default: the zone of the site's centre)")
+
+
+def grid_of(a: argparse.Namespace) -> Any:
+    """The grid of the site that `add_place`'s arguments describe, or None."""
+    from data_prep.fetch import site_grid
+
+    if not (a.at or a.bbox):
+        return None
+    return site_grid(at=a.at, size_m=a.size_m, bbox=tuple(a.bbox) if a.bbox else None, crs=a.crs)
 
 
 def position_of(text: str) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from eomm.cli_fetch import add_fetch
+from eomm.cli_fetch import add_fetch, add_place, grid_of
 from eomm.errors import UsageError
 from eomm.progress import progress_bar
 
@@ -24,6 +24,7 @@ def prepare_cube(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
             sources=sources,
             accept=a.accept,
             speckle=a.speckle,
+            window=grid_of(a),
             overwrite=a.overwrite,
             progress=report.named,
         )
@@ -127,6 +128,7 @@ def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser])
     c.add_argument("--source", action="append", required=True, metavar="MAPPING=PATH", help="repeat per source")
     c.add_argument("--site", required=True)
     c.add_argument("--out", type=Path, required=True)
+    add_place(c, required=False)  # of scenes larger than the site, such as tiles
     c.add_argument("--accept", action="append", default=[], metavar="CHECK", help="overrule a failing check; recorded")
     speckle_help = "radar averaged over 3 acquisitions, also of hidden dates: another contract (default: none)"
     c.add_argument("--speckle", choices=("none", "rolling3", "causal3"), default="none", help=speckle_help)

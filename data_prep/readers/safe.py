@@ -1,0 +1,292 @@
+"""Sentinel-2 L2A products in ESA's SAFE format, as folders or zips: JPEG 2000 images and XML. Nothing is unpacked.
+
+Offsets, baseline, orbit and angles are taken from the product's metadata. A zip is somebody's file: its members are
+checked for names that leave it, links and sizes that no product has before anything is read, and XML is parsed without
+entities.
+"""
+
+import re
+import stat
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import defusedxml
+import defusedxml.ElementTree
+import numpy as np
+import rasterio
+from rasterio.errors import RasterioError
+
+from data_prep.catalogues import RTC_SOURCES
+from data_prep.mapping import Mapping
+from data_prep.readers.crop import Crop, crop_to
+from data_prep.readers.geotiff import grid_of
+from data_prep.readers.scene import Scene, decode
+from eomm.cube import Grid
+from eomm.errors import ContractError, DataError
+
+MAX_XML_BYTES = 64 * 2**20  # the largest MTD_TL.xml has 1 MB
+MAX_IMAGE_BYTES = 2 * 2**30  # the largest band has 150 MB
+MAX_RATIO = 100  # JPEG 2000 does not shrink further, XML 20 times
+MAX_SIDE_PX = 10_980  # a tile at 10 m
+
+
+@dataclass(frozen=True)
+class Product:
+    """What lies in a product: the names of its files, and where GDAL and we find them.
+
+    Attributes:
+        file: the folder or zip.
+        names: of its files below the .SAFE folder, sorted, with slashes.
+        inside: the .SAFE folder's name within a zip, with a slash; "" for a folder.
+    """
+
+    file: Path
+    names: tuple[str, ...]
+    inside: str
+
+    @property
+    def zipped(self) -> bool:
+        """Whether it is a zip."""
+        return self.file.is_file()
+
+    def raster(self, name: str) -> str:
+        """How GDAL names a file of it."""
+        return f"/vsizip/{{{self.file.resolve()}}}/{self.inside}{name}" if self.zipped else str(self.file / name)
+
+    def xml(self, name: str) -> Any:
+        """The root of an XML file. Raises DataError where it is missing, too large, not well formed or hostile."""
+        where = f"{self.file}: {name}"
+        if name not in self.names:
+            raise DataError(f"{where} is missing; expected a complete product in SAFE format. Download it again")
+        try:
+            if self.zipped:
+                with zipfile.ZipFile(self.file) as archive, archive.open(self.inside + name) as stream:
+                    text = stream.read(MAX_XML_BYTES + 1)
+            else:
+                with (self.file / name).open("rb") as stream:
+                    text = stream.read(MAX_XML_BYTES + 1)
+        except (OSError, zipfile.BadZipFile, EOFError) as e:
+            raise DataError(f"{where} cannot be read ({e}); the product is damaged. Download it again") from e
+        if len(text) > MAX_XML_BYTES:
+            raise DataError(f"{where} has more than {MAX_XML_BYTES} bytes; no product's metadata do")
+        try:
+            return defusedxml.ElementTree.fromstring(text, forbid_dtd=True)
+        except defusedxml.DefusedXmlException as e:
+            raise DataError(f"{where} declares a document type or entities ({type(e).__name__}): refused") from e
+        except defusedxml.ElementTree.ParseError as e:
+            raise DataError(f"{where} is not well-formed XML ({e}); the product is damaged. Download it again") from e
+
+
+def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid | None = None) -> list[Scene]:
+    """The scenes of one product, one per granule. Raises DataError or ContractError as `open_scenes` says."""
+    del keep_open
+    if file.name.startswith("S1"):
+        raise ContractError(
+            f"{file}: is a Sentinel-1 product as ESA delivers it: digital numbers in radar geometry, neither "
+            f"calibrated nor terrain-corrected; {RTC_SOURCES}"
+        )
+    product = list_product(file)
+    root = product.xml("MTD_MSIL1C.xml" if "MTD_MSIL1C.xml" in product.names else "MTD_MSIL2A.xml")
+    kind = _text(root, "PRODUCT_TYPE", file)
+    if kind != "S2MSI2A":
+        raise ContractError(
+            f"{file}: is of type {kind}, top-of-atmosphere where it is S2MSI1C; expected S2MSI2A (L2A). Get the L2A "
+            "product of the same name, or make it with Sen2Cor"
+        )
+    granules = sorted({n.split("/")[1] for n in product.names if re.fullmatch(r"GRANULE/[^/]+/MTD_TL\.xml", n)})
+    if not granules:
+        raise DataError(f"{file}: has no GRANULE/…/MTD_TL.xml; the product is incomplete. Download it again")
+    return [_scene(product, root, granule, mapping, window) for granule in granules]
+
+
+def list_product(file: Path) -> Product:
+    """The files of a SAFE folder or zip. Raises DataError where it is none, or one that is not to be trusted."""
+    if file.is_dir():
+        names = tuple(sorted(p.relative_to(file).as_posix() for p in file.rglob("*") if p.is_file()))
+        return Product(file, names, "")
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+    except (OSError, zipfile.BadZipFile) as e:
+        raise DataError(f"{file}: not a readable zip ({e}); it is truncated or of another kind") from e
+    for member in members:
+        _check_member(file, member)
+    names = sorted(m.filename for m in members if not m.is_dir())
+    tops = {n.split("/")[0] for n in names if "/" in n and n.split("/")[0].endswith(".SAFE")}
+    if len(tops) != 1:
+        raise DataError(f"{file}: holds {len(tops)} folders named .SAFE; expected one product in a zip")
+    inside = tops.pop() + "/"
+    return Product(file, tuple(n.removeprefix(inside) for n in names if n.startswith(inside)), inside)
+
+
+def _check_member(file: Path, member: zipfile.ZipInfo) -> None:
+    name, size = member.filename, member.file_size
+    if PurePosixPath(name).is_absolute() or ".." in name.split("/") or "\\" in name or ":" in name or "}" in name:
+        raise DataError(f"{file}: has a member {name!r}, which leads out of it; refused")
+    if stat.S_ISLNK(member.external_attr >> 16):
+        raise DataError(f"{file}: its member {name!r} is a link; refused")
+    if member.flag_bits & 1:
+        raise DataError(f"{file}: its member {name!r} is encrypted; expected the product as downloaded")
+    limit = MAX_XML_BYTES if name.endswith((".xml", ".safe")) else MAX_IMAGE_BYTES
+    if size > limit or size > MAX_RATIO * max(member.compress_size, 1) + 100_000:
+        raise DataError(
+            f"{file}: its member {name!r} would have {size} bytes from {member.compress_size}; no product has. Refused"
+        )
+
+
+def _scene(product: Product, root: Any, granule: str, mapping: Mapping, window: Grid | None) -> Scene:
+    file, folder = product.file, f"GRANULE/{granule}/"
+    tile = product.xml(f"{folder}MTD_TL.xml")
+    images = {layer: _image(product, folder, variable) for layer, variable in mapping.layers.items()}
+    crops = {layer: crop_to(_grid(product, name), window) for layer, name in images.items()}
+    quantification = _number(root, ("BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE"), file)
+    offsets = _offsets(root, file)
+    special = [int(_text(v, "SPECIAL_VALUE_INDEX", file)) for v in _every(root, "Special_Values")]
+    bands = [_band_id(variable) for layer, variable in mapping.layers.items() if layer not in mapping.mask_layers]
+    zenith, azimuth = _view(tile)
+
+    def read(layer: str) -> np.ndarray:
+        raw = _read(product, images[layer], crops[layer])
+        if layer in mapping.mask_layers:
+            return raw
+        offset = offsets.get(_band_id(mapping.layers[layer]), 0.0) / quantification
+        return decode(raw, mapping, offset=offset, missing=special)
+
+    orbit = _first(root, "SENSING_ORBIT_NUMBER")
+    sun = _first(tile, "Mean_Sun_Angle")
+    angles = {
+        "sun_zenith": None if sun is None else _degrees(sun, "ZENITH_ANGLE"),
+        "sun_azimuth": None if sun is None else _degrees(sun, "AZIMUTH_ANGLE"),
+        "view_azimuth": azimuth,
+    }
+    return Scene(
+        product=_text(root, "PRODUCT_URI", file).removesuffix(".SAFE"),
+        file=file,
+        time=_time(_first(tile, "SENSING_TIME"), _first(root, "PRODUCT_START_TIME"), file),
+        mapping=mapping,
+        grids={layer: crop.grid for layer, crop in crops.items()},
+        read=read,
+        platform=_text(root, "SPACECRAFT_NAME", file).replace("Sentinel-", "S"),
+        orbit=None if orbit is None else f"R{int(orbit.text):03d}",
+        direction=(_text(root, "SENSING_ORBIT_DIRECTION", file)).lower(),
+        incidence_deg=zenith,
+        angles={k: v for k, v in angles.items() if v is not None},
+        offset=offsets.get(bands[0], 0.0) / quantification,
+        named=True,
+        stated={
+            "level": "L2A",
+            "baseline": _text(root, "PROCESSING_BASELINE", file),
+            "scale": 1 / quantification,
+        },
+    )
+
+
+def _image(product: Product, folder: str, variable: str) -> str:
+    """The one image of a band, named such as "B02_10m" or "SCL_20m"."""
+    gsd = variable.rpartition("_")[2]
+    ending = re.compile(rf"{re.escape(folder)}IMG_DATA/R{gsd}/[^/]*_{re.escape(variable)}\.jp2")
+    found = [n for n in product.names if ending.fullmatch(n)]
+    if len(found) != 1:
+        raise DataError(
+            f"{product.file}: {folder}IMG_DATA/R{gsd} has {len(found)} images …_{variable}.jp2, expected one; the "
+            "product is incomplete. Download it again"
+        )
+    return found[0]
+
+
+def _grid(product: Product, name: str) -> Grid:
+    try:
+        with rasterio.open(product.raster(name)) as data:
+            grid = grid_of(data, f"{product.file}: {name}")
+    except (RasterioError, OSError) as e:
+        raise DataError(f"{product.file}: {name} is not a readable image ({e}); truncated? Download it again") from e
+    if max(grid.height, grid.width) > MAX_SIDE_PX:
+        raise DataError(
+            f"{product.file}: {name} has {grid.height} x {grid.width} pixels; expected at most those of a tile"
+        )
+    return grid
+
+
+def _read(product: Product, name: str, crop: Crop) -> np.ndarray:
+    try:
+        with rasterio.open(product.raster(name)) as data:
+            raw: np.ndarray = data.read(1, window=crop.window)
+    except (RasterioError, OSError) as e:
+        raise DataError(f"{product.file}: {name} cannot be read ({e}); truncated? Download it again") from e
+    return raw
+
+
+def _offsets(root: Any, file: Path) -> dict[int, float]:
+    """BOA_ADD_OFFSET by band id, to be added to numbers; empty before baseline 04.00."""
+    try:
+        return {int(o.attrib["band_id"]): float(o.text) for o in _every(root, "BOA_ADD_OFFSET")}
+    except (KeyError, TypeError, ValueError) as e:
+        raise DataError(f"{file}: a BOA_ADD_OFFSET has no band_id or number ({e}); the metadata are damaged") from e
+
+
+def _band_id(variable: str) -> int:
+    """ESA's index of a band named such as "B8A_20m"."""
+    names = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
+    return names.index(variable.partition("_")[0])
+
+
+def _view(tile: Any) -> tuple[float | None, float | None]:
+    """Mean zenith and azimuth of the view over the bands, degrees."""
+    found = [
+        (z, a)
+        for e in _every(tile, "Mean_Viewing_Incidence_Angle")
+        if (z := _degrees(e, "ZENITH_ANGLE")) is not None and (a := _degrees(e, "AZIMUTH_ANGLE")) is not None
+    ]
+    if not found:
+        return None, None
+    zenith, azimuth = np.array(found).T
+    mean = float(np.angle(np.exp(1j * np.radians(azimuth)).mean(), deg=True))
+    return round(float(zenith.mean()), 3), round(mean, 3) % 360
+
+
+def _time(tile: Any, product: Any, file: Path) -> datetime:
+    text = next((e.text for e in (tile, product) if e is not None and e.text), None)
+    try:
+        time = datetime.fromisoformat(str(text))
+    except ValueError as e:
+        raise DataError(f"{file}: SENSING_TIME is {text!r}; expected such as 2020-01-05T10:54:21Z") from e
+    return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
+
+
+def _every(root: Any, name: str) -> Iterator[Any]:
+    return (e for e in root.iter() if e.tag.rpartition("}")[2] == name)
+
+
+def _first(root: Any, name: str) -> Any:
+    return next(_every(root, name), None)
+
+
+def _text(root: Any, name: str, file: Path) -> str:
+    found = _first(root, name)
+    if found is None or not (found.text or "").strip():
+        raise DataError(f"{file}: its metadata lack {name}; the product is damaged or of another format")
+    return str(found.text).strip()
+
+
+def _number(root: Any, names: tuple[str, ...], file: Path) -> float:
+    text = next((e.text for n in names if (e := _first(root, n)) is not None), None)
+    try:
+        number = float(str(text))
+    except ValueError:
+        number = 0.0
+    if number <= 0:
+        raise DataError(f"{file}: {names[0]} is {text!r}, expected a number above 0; the metadata are damaged")
+    return number
+
+
+def _degrees(element: Any, name: str) -> float | None:
+    found = _first(element, name)
+    try:
+        return None if found is None else round(float(found.text), 3)
+    except (TypeError, ValueError):
+        return None
