@@ -131,8 +131,6 @@ def test_records_of_the_sites_follow_the_list_and_leave_out_what_failed(scenes, 
     shutil.copytree(built, tmp_path / "o")
     named = (("a", "crop"), ("b", "heath"), ("c", "crop"), ("missing", "heath"))
     lines = [f"{n},{LON},{LAT},train,{c}" for n, c in named]
-        f"{n},{LON},{LAT},train,{c}" for n, c in (("a", "crop"), ("b", "heath"), ("c", "crop"), ("missing", "heath"))
-    ]
     (tmp_path / "s.csv").write_text("\n".join(["name,lon,lat,split,land_cover", *lines]))
     command = ["prepare", "sites", str(tmp_path / "s.csv"), "--out", str(tmp_path / "o"), "--records"]
     command += ["--crop-px", "8", "--acquisitions", "3", "--by", "land_cover"]
