@@ -45,7 +45,8 @@ class Method:
     Attributes:
         source: the provider's name.
         about: in words.
-        components: of a PCA fitted on training rows; None for the features as they are.
+        components: of a PCA fitted on training rows, for each date or season of a row; None for the features as they
+            are.
     """
 
     source: str
@@ -147,6 +148,7 @@ class Outcome:
         differences: the main method's score minus each other's, paired; JSON types.
         rows: by mode, the pixels scored.
         guesses: by (mode, probe, share, method), of the first seed.
+        folds: by mode, the number of the fold that tested each row.
         classes: names; empty for regression.
         facts: of the sites and folds, JSON types.
     """
@@ -155,6 +157,7 @@ class Outcome:
     differences: list[dict[str, Any]]
     rows: Mapping[str, Rows]
     guesses: Mapping[tuple[str, str, float, str], np.ndarray]
+    folds: Mapping[str, Int[np.ndarray, " n"]]
     classes: tuple[str, ...]
     facts: dict[str, Any]
 
@@ -195,7 +198,7 @@ def probe(
     features = read_all(sites, used, plan, progress=progress)
     scores: list[dict[str, Any]] = []
     differences: list[dict[str, Any]] = []
-    rows_by_mode, guesses = {}, {}
+    rows_by_mode, guesses, tested = {}, {}, {}
     days = {
         s.cube.site: plan.days.get(s.cube.site, clearest(s, [f[i] for f in features.values()]))
         for i, s in enumerate(sites)
@@ -213,17 +216,19 @@ def probe(
             check_no_leak(fold, groups={plan.groups: rows.group}, buffer=buffer)
         scored = fit_all(rows, maps, methods, folds, task, plan, progress=progress, about=mode)
         facts["modes"][mode] = describe(rows, folds, task, classes, lost, maps, days if mode == "date" else {})
-        rows_by_mode[mode] = rows
+        rows_by_mode[mode], tested[mode] = rows, np.zeros(len(rows.at), np.int64)
+        for i, fold in enumerate(folds):
+            tested[mode][fold.test] = i
         sampling = Resampling(np.arange(len(rows.names)), seed=seed)
         for (kind, share), by_method in scored.items():
             where = {"mode": mode, "probe": kind, "share": share}
             for name, found in by_method.items():
                 guesses[mode, kind, share, name] = found.guess[0]
             moments = {n: moments_of(rows, found, task) for n, found in by_method.items()}
-            dims = {n: methods[n].components or maps[methods[n].source][0].values.shape[-1] for n in methods}
+            dims = {n: length_of(m, maps[m.source][0]) for n, m in methods.items()}
             scores += tell(where, by_method, moments, sampling, task, plan, dims)
             differences += compare(where, moments, sampling, task, plan, main)
-    return Outcome(scores, differences, rows_by_mode, guesses, classes, facts)
+    return Outcome(scores, differences, rows_by_mode, guesses, tested, classes, facts)
 
 
 # --- Pixels -------------------------------------------------------------------------------------------------------
@@ -381,8 +386,8 @@ def fit_all(
                 train = draw(fold, rows.y, share, seed, classes=task.classes)
                 for kind in plan.probes:
                     one = found[kind, share][name]
-                    own = [m.values for m in maps[method.source]]
-                    guess, choice = _fit(kind, x, own, rows, train, fold.test, task, method.components, seed)
+                    own = maps[method.source]
+                    guess, choice = _fit(kind, x, own, rows, train, fold.test, task, method, seed)
                     one.guess[i, fold.test] = guess
                     one.choices.append(choice)
                     one.trained.append(len(train))
@@ -393,21 +398,29 @@ def fit_all(
 def _fit(
     kind: str,
     x: np.ndarray,
-    maps: Sequence[np.ndarray],
+    maps: Sequence[Map],
     rows: Rows,
     train: np.ndarray,
     test: np.ndarray,
     task: Task,
-    components: int | None,
+    method: Method,
     seed: int,
 ) -> tuple[np.ndarray, float]:
-    shorten: Callable[[np.ndarray], np.ndarray] = reduce(x[train], components) if components else lambda v: v
+    shorten: Callable[[np.ndarray], np.ndarray] = lambda v: v  # noqa: E731
+    if method.components:
+        shorten = reduce(x[train], length_of(method, maps[0]))
     if kind == "segmentation":
-        short = [shorten(m.reshape(-1, m.shape[-1])).reshape(*m.shape[:2], -1) for m in maps] if components else maps
+        short = [shorten(m.values.reshape(-1, x.shape[1])).reshape(*m.valid.shape, -1) for m in maps]
         head = fit_head(short, rows.at[train], rows.y[train], task, seed=seed)
         return task.decide(head(rows.at[test])), float("nan")
     predict, choice = fit_probe(kind, shorten(x[train]), rows.y[train], rows.group[train], task)
     return task.decide(predict(shorten(x[test]))), choice
+
+
+def length_of(method: Method, one: Map) -> int:
+    """Numbers of a row."""
+    whole = one.values.shape[-1]
+    return min(whole, method.components * max(1, len(one.about))) if method.components else whole
 
 
 # --- Scores -------------------------------------------------------------------------------------------------------
