@@ -116,12 +116,12 @@ def list_product(file: Path) -> Product:
         raise DataError(f"{file}: not a readable zip ({e}); it is truncated or of another kind") from e
     for member in members:
         _check_member(file, member)
-    names = sorted(m.filename for m in members if not m.is_dir())
-    tops = {n.split("/")[0] for n in names if "/" in n and n.split("/")[0].endswith(".SAFE")}
+    listed = sorted(m.filename for m in members if not m.is_dir())
+    tops = {n.split("/")[0] for n in listed if "/" in n and n.split("/")[0].endswith(".SAFE")}
     if len(tops) != 1:
         raise DataError(f"{file}: holds {len(tops)} folders named .SAFE; expected one product in a zip")
     inside = tops.pop() + "/"
-    return Product(file, tuple(n.removeprefix(inside) for n in names if n.startswith(inside)), inside)
+    return Product(file, tuple(n.removeprefix(inside) for n in listed if n.startswith(inside)), inside)
 
 
 def _check_member(file: Path, member: zipfile.ZipInfo) -> None:
