@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 from scipy import ndimage
 
+from data_prep.cloud_models import by_omnicloudmask, by_s2cloudless
 from data_prep.mapping import MASK, SNOW, Mask
 
 NOT_SEEN, CLEAR, LEFT_OUT, CLOUD = range(4)
@@ -23,7 +24,7 @@ def classify(mask: Mask, layers: Mapping[str, Float32[np.ndarray, "y x"]]) -> UI
         mask: the method and its numbers.
         layers: what `mask.layers` names, on one grid, NaN where missing.
     """
-    find = {"classes": _by_classes, "probability": _by_probability}[mask.method]
+    find = {"classes": _by_classes, "probability": _by_probability}.get(mask.method, _by_bands)
     return find(mask, layers).astype(np.uint8)
 
 
@@ -33,7 +34,7 @@ def describe(mask: Mask) -> dict[str, Any]:
     if mask.method == "classes":
         dilated = "all not kept" if mask.cloud is None else list(mask.cloud)
         return said | {"classes_from": mask.variable, "kept_classes": list(mask.clear), "dilated_classes": dilated}
-    return said | {"layers": mask.layers, "threshold": mask.threshold}
+    return said | {"layers": mask.layers, "threshold_percent": mask.threshold}
 
 
 def away_from(cloud: Bool[np.ndarray, "y x"], metres: float, gsd_m: float) -> Bool[np.ndarray, "y x"]:
@@ -56,6 +57,16 @@ def _by_probability(mask: Mask, layers: Mapping[str, np.ndarray]) -> np.ndarray:
     seen = np.isfinite(cloud) & np.isfinite(snow)
     cloudy = cloud >= mask.threshold
     return _states(seen, ~cloudy & (snow < mask.threshold), cloudy)
+
+
+def _by_bands(mask: Mask, layers: Mapping[str, np.ndarray]) -> np.ndarray:
+    bands = {b: layers[f"{MASK} {b}"] * np.float32(mask.scale) + np.float32(mask.offset) for b in mask.bands}
+    seen = np.all([np.isfinite(b) for b in bands.values()], axis=0)
+    if not seen.any():
+        return _states(seen, seen, seen)
+    find = {"s2cloudless": by_s2cloudless, "omnicloudmask": by_omnicloudmask}[mask.method]
+    cloud = find(mask, bands)
+    return _states(seen, ~cloud, cloud)
 
 
 def _states(seen: np.ndarray, clear: np.ndarray, cloud: np.ndarray) -> np.ndarray:

@@ -28,26 +28,39 @@ class Mask:
     """How clouds are found (`data_prep.clouds`), and what is done with what was found.
 
     Attributes:
-        method: one of `METHODS`.
+        method: a key of `METHODS`; the bands that it computes clouds from, where it does.
         variable: "classes": the provider's classes, such as "SCL"; "probability": the cloud probability in percent.
         clear: "classes": those that are kept; all others, and no data, are not clear.
         cloud: "classes": those that are cloud, shadow or what is mistaken for it; None for all that are not kept.
             Lone unclassified pixels are dropped, but their neighbours are not: on Flanders that keeps half as much
             again.
         snow: "probability": the snow probability in percent, or none.
-        threshold: "probability": percent from which a pixel is cloud, or snow.
+        bands: "s2cloudless" (reflectance of L1C) and "omnicloudmask": each band -> the variable that holds it.
+        scale: of `bands`: reflectance = number * scale + offset.
+        offset: see `scale`.
+        weights: "omnicloudmask": the folder of its weights.
+        threshold: "probability" and "s2cloudless": percent from which a pixel is cloud, or snow.
         fill: numbers of the layers that mean no data; of classes 0 always does.
         dilation_m: pixels nearer than or at this distance from cloud go too.
         haze: whether clear pixels are compared with their own series (`haze.HazeScreen`).
     """
 
-    METHODS: ClassVar = ("classes", "probability")
+    METHODS: ClassVar[Table[str, tuple[str, ...]]] = {
+        "classes": (),
+        "probability": (),
+        "s2cloudless": ("B01", "B02", "B04", "B05", "B08", "B8A", "B09", "B10", "B11", "B12"),
+        "omnicloudmask": ("B04", "B03", "B8A"),
+    }
 
     method: str = "classes"
-    variable: str
+    variable: str | None = None
     clear: tuple[int, ...] = ()
     cloud: tuple[int, ...] | None = None
     snow: str | None = None
+    bands: Table[str, str] = field(default_factory=dict)
+    scale: float = 1.0
+    offset: float = 0.0
+    weights: str | None = None
     threshold: float = 40.0
     fill: tuple[float, ...] = ()
     dilation_m: float = 40.0
@@ -58,10 +71,20 @@ class Mask:
             raise ContractError(f"[mask]: method is {self.method!r}, expected one of {', '.join(self.METHODS)}")
         if self.method == "classes" and not self.clear:
             raise ContractError("[mask]: clear is empty, expected the classes that are kept, such as [4, 5, 6] of SCL")
+        needed = self.METHODS[self.method]
+        if not needed and not self.variable:
+            raise ContractError(f"[mask]: variable is missing; method {self.method!r} reads it")
+        if sorted(needed) != sorted(self.bands):
+            found = " ".join(self.bands) or "none"
+            raise ContractError(
+                f"[mask]: bands are {found}, expected {' '.join(needed) or 'none'} for method {self.method!r}"
+            )
 
     @property
     def layers(self) -> dict[str, str]:
         """Layer names, each beginning with MASK, -> the variables or descriptions that hold them."""
+        if not self.variable:
+            return {f"{MASK} {band}": variable for band, variable in self.bands.items()}
         return {MASK: self.variable} | ({SNOW: self.snow} if self.snow else {})
 
 

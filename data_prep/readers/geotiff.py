@@ -33,12 +33,12 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid |
             crop = crop_to(grid_of(data, str(file)), window)
     except (RasterioError, OSError) as e:
         raise DataError(f"{file}: not a readable GeoTIFF ({e}); it is empty, truncated or of another kind") from e
-    variables = {variable: layer for layer, variable in mapping.layers.items()}
-    numbers = {variables[d]: i for i, d in enumerate(descriptions, 1) if d in variables}
+    at = {description: i for i, description in enumerate(descriptions, 1)}
+    numbers = {layer: at[variable] for layer, variable in mapping.layers.items() if variable in at}
     if not numbers:
         raise ContractError(
             f"{file}: its bands are described as {', '.join(str(d) for d in descriptions)}; expected some of "
-            f"{' '.join(variables)}. Describe the bands (gdal_edit.py -a_band_description, or rasterio's "
+            f"{' '.join(mapping.layers.values())}. Describe the bands (gdal_edit.py -a_band_description, or rasterio's "
             "set_band_description), or correct [bands] of the mapping: the order of bands is never guessed"
         )
     number = lambda tag: float(tags[tag]) if tags.get(tag) else None  # noqa: E731

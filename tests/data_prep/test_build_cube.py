@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import types
 from datetime import date, timedelta
 
 import numpy as np
@@ -13,7 +14,7 @@ import zarr
 from tiny_scenes import NAMES, NORTH, SIZE, START, WEST, reflectance, write_netcdf, write_s1, write_s2, write_site
 
 from data_prep.build_cube import Source, build_cube
-from data_prep.mapping import load_mapping
+from data_prep.mapping import Mask, load_mapping
 from eomm.cube import Grid, open_cube
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.modalities import SENTINEL1, SENTINEL2
@@ -341,6 +342,7 @@ def test_a_truncated_scene_is_named_and_nothing_is_left(tmp_path, site):
 
 FULL = """
 import sys
+import types
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_build_cube import sources
@@ -381,3 +383,19 @@ def test_a_simulated_site_becomes_a_cube(tmp_path):
     assert cube.provenance["simulated"] is True
     assert cube["s2"].grid.height == 48 and cube["s2"].usable.sum() >= 4 and cube["s1"].usable.all()
     assert {a.direction for a in cube["s1"].acquisitions} == {"ascending", "descending"}
+
+
+def test_a_mask_may_be_computed_from_bands_that_the_cube_has_too(tmp_path, monkeypatch):
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / "a.pth").touch()
+    predict = lambda array, **options: (array[:1] > 0.1).astype(np.uint8)  # noqa: E731
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setitem(sys.modules, "omnicloudmask", types.SimpleNamespace(predict_from_array=predict))
+    bands = {b: b for b in Mask.METHODS["omnicloudmask"]}
+    mask = Mask(method="omnicloudmask", bands=bands, scale=1e-4, weights=str(weights), dilation_m=0, haze=False)
+    write_s2(tmp_path / "in", START, seed=1, skip=("SCL",))
+    group = open_cube(build_cube(tmp_path / "c.zarr", site="x", sources=optical(tmp_path / "in", mask=mask)))["s2"]
+    _, valid = group.read()
+    np.testing.assert_array_equal(valid[0], np.rint(reflectance("B04", 1 + 2) * 1e4) <= 1000)
+    assert group.attributes["clouds"]["method"] == "omnicloudmask"

@@ -1,4 +1,7 @@
 import dataclasses
+import os
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -6,7 +9,7 @@ import pytest
 from data_prep.clouds import CLEAR, CLOUD, LEFT_OUT, NOT_SEEN, away_from, classify
 from data_prep.haze import HazeScreen
 from data_prep.mapping import MASK, SNOW, Mask
-from eomm.errors import ContractError
+from eomm.errors import ContractError, DataError, UsageError
 
 SHAPE = (60, 60)
 DAYS = list(range(100, 220, 6))
@@ -55,12 +58,57 @@ def test_of_probabilities_a_threshold_decides_and_snow_is_left_out():
     ("fields", "message"),
     [
         ({"method": "fmask", "variable": "x"}, "method is 'fmask', expected one of classes, probability"),
+        ({"method": "probability"}, "variable is missing; method 'probability' reads it"),
+        ({"method": "s2cloudless", "bands": {"B02": "x"}}, "bands are B02, expected B01 B02 .* B10 .*'s2cloudless'"),
+        ({"variable": "SCL", "clear": (4,), "bands": {"B02": "x"}}, "bands are B02, expected none"),
         ({"variable": "SCL"}, "clear is empty"),
     ],
 )
 def test_a_mask_that_cannot_be_is_refused(fields, message):
     with pytest.raises(ContractError, match=message):
         Mask(**fields)
+
+
+def by_bands(method, spectra, **fields):
+    """States of pixels given as top-of-atmosphere reflectance by band, in numbers of 1e-4."""
+    mask = Mask(method=method, bands={b: b for b in Mask.METHODS[method]}, scale=1e-4, **fields)
+    layers = {f"{MASK} {b}": np.array([[s[b] * 1e4 for s in spectra]], np.float32) for b in mask.bands}
+    return classify(mask, layers)[0].tolist()
+
+
+def test_s2cloudless_tells_cloud_from_land_in_top_of_atmosphere_reflectance():
+    names = Mask.METHODS["s2cloudless"]
+    land = dict(zip(names, (0.12, 0.10, 0.08, 0.12, 0.33, 0.35, 0.10, 0.001, 0.22, 0.13), strict=True))
+    cloud = dict(zip(names, (0.55, 0.56, 0.58, 0.60, 0.64, 0.66, 0.35, 0.02, 0.45, 0.35), strict=True))
+    missing = cloud | {"B10": np.nan}
+    assert by_bands("s2cloudless", [land, cloud, missing]) == [CLEAR, CLOUD, NOT_SEEN]
+    assert by_bands("s2cloudless", [missing]) == [NOT_SEEN]
+
+
+def test_omnicloudmask_without_weights_is_refused_and_nothing_is_fetched(tmp_path, monkeypatch):
+    land = {"B03": 0.06, "B04": 0.04, "B8A": 0.3}
+    with pytest.raises(UsageError, match=r"name the folder of its weights as `weights`; none are fetched"):
+        by_bands("omnicloudmask", [land])
+    with pytest.raises(DataError, match=rf"{tmp_path}: holds no weights"):
+        by_bands("omnicloudmask", [land], weights=str(tmp_path))
+    (tmp_path / "model.pth").touch()
+    monkeypatch.setitem(sys.modules, "omnicloudmask", None)
+    with pytest.raises(UsageError, match=r"not installed; pip install omnicloudmask"):
+        by_bands("omnicloudmask", [land], weights=str(tmp_path))
+
+
+def test_omnicloudmask_is_given_its_bands_and_folder_and_its_classes_are_cloud_and_shadow(tmp_path, monkeypatch):
+    (tmp_path / "model.pth").touch()
+
+    def predict(array, *, destination_model_dir, model_download_source):
+        assert os.environ["HF_HUB_OFFLINE"] == "1" and destination_model_dir == tmp_path
+        np.testing.assert_allclose(array[:, 0, 0], [0.04, 0.06, 0.3], rtol=1e-6)  # red, green, near infrared
+        return np.array([[[0, 1, 2, 3]]], np.uint8)
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setitem(sys.modules, "omnicloudmask", types.SimpleNamespace(predict_from_array=predict))
+    land = {"B03": 0.06, "B04": 0.04, "B8A": 0.3}
+    assert by_bands("omnicloudmask", [land] * 4, weights=str(tmp_path)) == [CLEAR, CLOUD, CLOUD, CLOUD]
 
 
 def test_dilation_reaches_forty_metres_and_no_further():
