@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from eomm.cli_gpp import add_command as add_gpp
 from eomm.cli_probes import add_command as add_probes
 
 
@@ -194,4 +195,5 @@ def add_commands(
     c.add_argument("--out", type=Path, help="also write the result there, and figures into a folder beside it")
     c.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
 
+    add_gpp(kinds, command)
     add_probes(kinds, command)

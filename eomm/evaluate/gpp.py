@@ -14,7 +14,7 @@ from jaxtyping import Float, Shaped
 from eomm.errors import UsageError
 from eomm.evaluate.flux_files import UNIT
 from eomm.evaluate.folds import Fold, check_no_leak, cross_folds, days_apart, group_folds, last_year_fold
-from eomm.evaluate.gpp_models import Method
+from eomm.evaluate.gpp_models import KIND_CLIMATOLOGY, SITE_CLIMATOLOGY, Method
 from eomm.evaluate.gpp_scores import Targets, by_label, differences, make_targets, score, split_variance
 from eomm.evaluate.gpp_table import Table
 from eomm.evaluate.intervals import Resampling
@@ -51,11 +51,17 @@ class Predictions:
 
     Attributes:
         targets: measured, and the views that are scored.
-        methods: by name, [row].
+        methods: by name, [row], in the folds.
+        final: the same of rows set aside.
     """
 
     targets: Targets
     methods: Mapping[str, Float[np.ndarray, " n"]]
+    final: Mapping[str, Float[np.ndarray, " n"]]
+
+    def every(self, name: str) -> Float[np.ndarray, " n"]:
+        """Of a method, in the folds and set aside."""
+        return np.where(np.isfinite(self.methods[name]), self.methods[name], self.final[name])
 
 
 def evaluate_gpp(
@@ -93,6 +99,7 @@ def evaluate_gpp(
     """
     if main not in (names := [m.name for m in methods]):
         raise UsageError(f"main method {main!r}: expected one of {', '.join(names)}")
+    baselines = [m.name for m in methods if m.baseline]
     unseen = (final or Final()).rows(table)
     develop = table.scored & ~unseen[0] & ~unseen[1]
     parts = make_folds(table, np.flatnonzero(develop), folds, count=count, buffer_days=buffer_days, seed=seed)
@@ -114,16 +121,16 @@ def evaluate_gpp(
         "main": main,
         "folds": {"kind": folds, "about": FOLDS[folds], "count": len(parts), "buffer_days": buffer_days},
         "sources": list(table.lines),
-        "baselines": [m.name for m in methods if m.baseline],
-        **_score(table, targets, predicted, main, seed),
+        "baselines": baselines,
+        **_score(table, targets, predicted, main, baselines, seed),
     }
     if last:
         result["final"] = {
-            name: {"fitted_rows": len(last.train), **_score(table, targets, _only(held, rows), main, seed)}
+            name: {"fitted_rows": len(last.train), **_score(table, targets, _only(held, rows), main, baselines, seed)}
             for name, rows in _cells(table, unseen).items()
             if rows.any()
         }
-    return result, Predictions(targets, {**predicted} if not last else _filled(predicted, held))
+    return result, Predictions(targets, predicted, held)
 
 
 def make_folds(
@@ -177,17 +184,22 @@ def _only(predicted: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, np
     return {name: np.where(rows, p, np.nan) for name, p in predicted.items()}
 
 
-def _filled(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: np.where(np.isfinite(p), p, second[name]) for name, p in first.items()}
+def shown_methods(part: Mapping[str, Any], main: str, baselines: Sequence[str]) -> list[str]:
+    """The methods that figures and tables by site show: the main one, the best other baseline, climatologies."""
+    others = [n for n in baselines if n in part["methods"] and n != main]
+    best = sorted(others, key=lambda n: part["methods"][n]["all"]["rmse"]["value"])[:1]
+    seasons = [n for n in (SITE_CLIMATOLOGY, KIND_CLIMATOLOGY) if n in others]
+    return list(dict.fromkeys([main, *best, *seasons]))
 
 
-def _score(table: Table, targets: Targets, predicted: Mapping[str, np.ndarray], main: str, seed: int) -> dict[str, Any]:
+def _score(
+    table: Table, targets: Targets, predicted: Mapping[str, np.ndarray], main: str, baselines: Sequence[str], seed: int
+) -> dict[str, Any]:
     """Everything about one set of tested rows; intervals draw groups of sites."""
     draws = Resampling(table.group, seed=seed)
     tested = np.isfinite(predicted[main])
     shown = {n: p for n, p in predicted.items() if np.isfinite(p).any()}
-    kinds = {str(k): draws for k in np.unique(table.kind[tested])}
-    return {
+    part: dict[str, Any] = {
         "rows": int(tested.sum()),
         "sites": len(np.unique(table.site[tested])),
         "groups": len(np.unique(table.group[tested])),
@@ -195,6 +207,10 @@ def _score(table: Table, targets: Targets, predicted: Mapping[str, np.ndarray], 
         "methods": {n: score(targets, p, draws) for n, p in shown.items()},
         "difference": differences(targets, predicted[main], {n: p for n, p in shown.items() if n != main}, draws),
         "variance": {n: split_variance(targets, p) for n, p in shown.items()},
-        "by_kind": {n: by_label(targets, p, table.kind, kinds) for n, p in shown.items()},
-        "by_site": {n: by_label(targets, p, table.site, {}) for n, p in shown.items()},
     }
+    if main in shown:
+        month = table.day // 30
+        names = shown_methods(part, main, baselines)
+        part["by_kind"] = {n: by_label(targets, shown[n], table.kind, table.group) for n in names}
+        part["by_site"] = {n: by_label(targets, shown[n], table.site, month) for n in names}
+    return part

@@ -18,6 +18,7 @@ from eomm.evaluate.tally import rounded
 GROWING = 0.25  # of the range of the site's mean season
 TAIL = 0.1
 SPLIT_SMOOTHING_DAYS = 15.0
+LABEL_RESAMPLES = 2000
 COMPONENTS = ("site", "season", "anomaly")
 
 
@@ -145,18 +146,14 @@ def differences(
 
 
 def by_label(
-    targets: Targets, p: Float[np.ndarray, " n"], label: Shaped[np.ndarray, " n"], draws: Mapping[str, Resampling]
+    targets: Targets, p: Float[np.ndarray, " n"], label: Shaped[np.ndarray, " n"], unit: Shaped[np.ndarray, " n"]
 ) -> dict[str, Any]:
-    """Scores of every label, such as a plant type or a site. `draws` resamples within a label where there is one."""
+    """Scores of every label, such as a plant type or a site; intervals draw `unit` (groups, or a site's months)."""
     out = {}
     for one in np.unique(label[np.isfinite(p)]):
-        found = targets.moments(np.where(label == one, p, np.nan), "all")
-        own = draws.get(str(one))
-        statistics = {
-            n: own.estimate(f, found) if own else {"value": rounded(float(f(found.sum(0)))), "interval": None}
-            for n, f in STATISTICS.items()
-        }
-        out[str(one)] = {"rows": int(found[:, 0].sum()), **statistics}
+        rows = np.flatnonzero((label == one) & np.isfinite(p))
+        found, draws = targets.moments(p, "all")[rows], Resampling(unit[rows], resamples=LABEL_RESAMPLES)
+        out[str(one)] = {"rows": len(rows), **{n: draws.estimate(f, found) for n, f in STATISTICS.items()}}
     return out
 
 

@@ -134,7 +134,7 @@ def test_a_final_test_is_in_no_fold_and_no_fit():
     assert not aside[np.unique(np.concatenate(seen))].any()
     assert set(result["final"]) == {"unseen sites", "unseen years", "unseen sites and years"}
     assert result["rows"] + sum(c["rows"] for c in result["final"].values()) == len(world)
-    assert np.isfinite(predicted.methods["state"]).all()
+    assert np.isfinite(predicted.every("state")).all() and np.isnan(predicted.methods["state"][aside]).all()
     assert result["final"]["unseen sites and years"]["methods"]["state"]["all"]["rmse"]["interval"] is None  # two sites
     with pytest.raises(UsageError, match="test site XX has no rows"):
         run(world, watched, final=Final(sites=["XX"]))
