@@ -10,6 +10,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pyproj
 from data_prep.build_cube import Source, build_cube
 from data_prep.build_patches import build_patches
 from data_prep.checks import check_accept
+from data_prep.fetch import fetch_scenes, site_grid
 from data_prep.manifest import content_of
 from data_prep.mapping import load_mapping
 from data_prep.site_units import Request, SiteFolder, status
@@ -30,13 +32,17 @@ from eomm.errors import DataError, EommError, UsageError
 from eomm.storage import is_disk_full
 
 PLACE = "{site}"
+SIZE_M = 1280
 
 
 def build_sites(
     out: Path | str,
     *,
     sites: Sequence[Site],
-    sources: Sequence[tuple[str, str]],
+    sources: Sequence[tuple[str, str]] = (),
+    catalogues: Sequence[str] = (),
+    dates: tuple[date, date] | None = None,
+    size_m: float = SIZE_M,
     accept: Sequence[str] = (),
     workers: int = 0,
     scheduler: str | None = None,
@@ -50,6 +56,10 @@ def build_sites(
         out: the folder; what of it is finished and of the same request is kept.
         sites: what to build.
         sources: pairs of a mapping and a path in which "{site}" stands for the site's name.
+        catalogues: from which scenes are fetched first, to `out`/scenes/SITE: see `data_prep.fetch`, or the address of
+            a catalogue of Sentinel-2, with "#" and a collection behind it where it has several.
+        dates: first and last to fetch.
+        size_m: side of the square to fetch where the list does not say one.
         accept: checks to overrule in every cube.
         workers: processes of a local cluster; none is started for fewer than two.
         scheduler: see `eomm.cluster.connect`; its workers must see the same files.
@@ -66,12 +76,17 @@ def build_sites(
         ContractError: a mapping cannot be.
         DataError: a mapping cannot be read.
     """
-    if not sources:
-        raise UsageError("sites: no source given; name at least one folder and its mapping")
+    if not (sources or catalogues):
+        raise UsageError("sites: no source given; name at least one folder and its mapping, or a catalogue")
+    if catalogues and not dates:
+        raise UsageError("sites: scenes can only be fetched of given dates; name the first and the last")
     check_accept(accept)
     folder = SiteFolder(Path(out).absolute())
     digests = [_digest(mapping) for mapping, _ in sources]
     requests = [_request(site, sources, digests, accept) for site in sites]
+    if catalogues and dates:
+        asked = {"catalogues": list(catalogues), "dates": [str(d) for d in dates]}
+        requests = [r | asked | {"size_m": s.size_m or size_m} for r, s in zip(requests, sites, strict=True)]
     found = {r["site"]: folder.made(r["site"]) for r in requests}
     other = [r["site"] for r in requests if (made := found[r["site"]]) and made["request"] != r]
     if other and not overwrite:
@@ -101,6 +116,7 @@ def build_site(out: str, request: Request) -> None:
     folder, name, begun = SiteFolder(out), request["site"], time.monotonic()
     folder.forget(name)
     sources = [Source(mapping=mapping, path=path) for mapping, path in request["sources"]]
+    sources += [_fetch(folder.path / "scenes" / name, request, one) for one in request.get("catalogues", ())]
     path = build_cube(folder.cube(name), site=name, sources=sources, accept=request["accept"], overwrite=True)
     cube = open_cube(path)
     try:
@@ -175,6 +191,22 @@ def _request(site: Site, sources: Sequence[tuple[str, str]], digests: Sequence[s
     ]
     place = {"lon": site.lon, "lat": site.lat}
     return {"site": site.name, **place, "sources": named, "mappings": list(digests), "accept": sorted(accept)}
+
+
+def _fetch(scenes: Path, request: Request, catalogue: str) -> Source:
+    """Fetch what is missing of a site's scenes. Raises DataError while some cannot be had."""
+    grid = site_grid(at=(request["lon"], request["lat"]), size_m=request["size_m"])
+    first, last = (date.fromisoformat(d) for d in request["dates"])
+    address, _, collection = catalogue.partition("#")
+    found = fetch_scenes(
+        scenes, site=request["site"], source=address, collection=collection or None, grid=grid, dates=(first, last)
+    )
+    if missing := found["missing"]:
+        raise DataError(
+            f"{scenes}: {len(missing)} of {found['found']} items of {catalogue} are missing, such as "
+            f"{missing[0]['item']}: {missing[0]['reason']}; run again to fetch them"
+        )
+    return Source(path=scenes, mapping=f"fetched_{found['modality']}")
 
 
 def _fill(path: str, site: Site) -> str:

@@ -1,6 +1,7 @@
 """Where the cubes of many sites lie, and which are done or failed. Not how one is made (build_sites.py).
 
 DIR/sites.json          the list that was last asked for
+DIR/scenes/SITE         what was fetched for it, where scenes come from catalogues
 DIR/cubes/SITE.zarr     a cube; finished or absent
 DIR/units/SITE.json     of what the cube was made; written last, so that a site with it is done
 DIR/units/SITE.failed   why the last attempt failed

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +78,14 @@ def prepare_sites(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
             a.out,
             sites=sites,
             sources=[pair_of(text, "--source", "MAPPING=PATH, such as simulated_s2={site}/s2") for text in a.source],
+            catalogues=a.catalogues,
+            dates=tuple(a.dates) if a.dates else None,
+            size_m=a.size_m,
             accept=a.accept,
             overwrite=a.overwrite,
             progress=report.named,
             **workers_of(a),
         )
-
     if a.records and found["done"]:
         with progress_bar("records") as report:
             options = {"by": a.by, "fractions": fractions_of(a), "leaky": a.split == "leaky", **crops_of(a)}
@@ -153,13 +156,22 @@ def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser])
 def add_sites(steps: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
     """Many sites, and how far they are."""
     example = """eomm prepare sites sites.csv --source simulated_s2={site}/s2 --out many --workers 4
-  eomm prepare sites sites.geojson --sample 100 --by land_cover --source my.toml=data/{site} --out many"""
+  eomm prepare sites sites.geojson --sample 100 --by land_cover --from planetary-computer-s2 \\
+      --from planetary-computer-s1-rtc --dates 2020-01-01 2020-12-31 --out many --records --test-fraction 0.2"""
     summary = "a list of sites to cubes; run again to go on and to try again what failed (exit status 1 while some did)"
     c = command(steps, "sites", prepare_sites, summary, example)
     c.set_defaults(formatter=format_sites, succeeded=sites_succeeded)
     c.add_argument("sites", type=Path, help="CSV with columns name, lon, lat (and size_m, split, …), or GeoJSON")
     source_help = "{site} stands for the site's name; repeat per source"
-    c.add_argument("--source", action="append", required=True, metavar="MAPPING=PATH", help=source_help)
+    c.add_argument("--source", action="append", default=[], metavar="MAPPING=PATH", help=source_help)
+    from_help = (
+        "fetch scenes first, as `eomm prepare fetch` does (its presets, or ADDRESS#COLLECTION of Sentinel-2); repeat"
+    )
+    c.add_argument("--from", dest="catalogues", action="append", default=[], metavar="CATALOGUE", help=from_help)
+    dates_help = "first and last to fetch"
+    c.add_argument("--dates", type=date.fromisoformat, nargs=2, metavar=("FIRST", "LAST"), help=dates_help)
+    size_help = "side of the square to fetch where the list has no size_m (default: 1280)"
+    c.add_argument("--size-m", type=float, default=1280, help=size_help)
     c.add_argument("--out", type=Path, required=True, help="the folder; cubes go to OUT/cubes/SITE.zarr")
     c.add_argument("--sample", type=int, metavar="N", help="N of the sites, drawn by the seed (default: all)")
     c.add_argument("--by", metavar="COLUMN", help="as many of each value of this column, such as land_cover")

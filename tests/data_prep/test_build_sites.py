@@ -6,13 +6,15 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pyproj
 import pytest
+import rasterio
 
 from data_prep.build_patches import build_patches
 from data_prep.build_sites import build_site_records, build_sites
+from data_prep.simulate import simulate_site
 from data_prep.site_units import SiteFolder, format_status, status
 from data_prep.sites import Site
 from eomm.cli import main
@@ -20,6 +22,7 @@ from eomm.cube import open_cube
 from eomm.errors import DataError, UsageError
 from eomm.patches import open_records
 from tests.data_prep.slow_sites import cut_records
+from tests.data_prep.stac_server import publish
 from tests.data_prep.tiny_scenes import EPSG, NORTH, SIZE, START, WEST, write_s1, write_s2
 
 LON, LAT = pyproj.Transformer.from_crs(EPSG, 4326, always_xy=True).transform(WEST + 5 * SIZE, NORTH - 5 * SIZE)
@@ -148,6 +151,32 @@ def test_records_of_the_sites_follow_the_list_and_leave_out_what_failed(scenes, 
         assert open_records(records.path).count("train") < records.count("train")
     with pytest.raises(UsageError, match="none of 1 sites is finished"):
         build_site_records(tmp_path / "n", sites=[site("a")])
+
+
+@pytest.mark.filterwarnings("ignore:The 'shapely.ops:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
+def test_scenes_are_fetched_first_and_what_is_missing_fails_the_site_until_it_is_there(tmp_path):
+    dates = (date(2020, 5, 1), date(2020, 5, 16))
+    world = simulate_site(tmp_path / "world", site="a", seed=3, start=dates[0], end=dates[1], size_px=40)
+    publish(world, tmp_path / "catalogue", offset_every=1)
+    with rasterio.open(next((world / "s2").glob("*_10m.tif"))) as file:
+        middle = pyproj.Transformer.from_crs(file.crs, 4326, always_xy=True).transform(*file.xy(20, 20, offset="ul"))
+    options = {
+        "sites": [Site(name="x", lon=middle[0], lat=middle[1], size_m=400)],
+        "catalogues": [f"{tmp_path / 'catalogue' / 'catalog.json'}#s2"],
+        "dates": dates,
+    }
+    asset = next((tmp_path / "catalogue").glob("S2*/*B11*"))
+    asset.rename(asset.with_suffix(".away"))
+    done = build_sites(tmp_path / "o", **options)
+    assert "1 of " in done["failures"]["x"] and "run again" in done["failures"]["x"]
+    asset.with_suffix(".away").rename(asset)
+    (tmp_path / "s.csv").write_text(f"name,lon,lat,size_m\nx,{middle[0]},{middle[1]},400\n")
+    command = ["prepare", "sites", str(tmp_path / "s.csv"), "--out", str(tmp_path / "o"), "--dates", *map(str, dates)]
+    assert main([*command, "--from", options["catalogues"][0]]) == 0
+    assert open_cube(SiteFolder(tmp_path / "o").cube("x"))["s2"].grid.height == 40
+    with pytest.raises(UsageError, match="only be fetched of given dates"):
+        build_sites(tmp_path / "n", **options | {"dates": None})
 
 
 def test_the_command_prepares_reports_and_fails_by_its_status(scenes, built, tmp_path, capsys):
