@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.modalities import KNOWN, Band, Modality
 
-READERS = ("netcdf", "geotiff", "hdf5", "safe")
+READERS = ("netcdf", "geotiff", "hdf5", "safe", "zarr")
 UNITS = {"dB": ("dB", "linear power", "amplitude")}
 """Units that files may have where a modality's own is not the only one."""
 MASK = "mask"
@@ -102,7 +102,8 @@ class Mapping:
         calibration: the calibration the files claim to have, such as "sigma0".
         unit: of the files after `scale` and `offset`: the modality's, or "linear power" or "amplitude" (its square
             root) for dB.
-        bands: band of the modality -> the variable or band description that holds it.
+        bands: band of the modality -> the variable or band description that holds it; of Zarr arrays with a dimension
+            of bands such as "s2l2a[B02]".
         scale: physical value = number * scale + offset.
         offset: see `scale`; a file that states its own (tag BOA_OFFSET) goes before.
         harmonised: whether the provider has taken the +1000 of Sentinel-2's baseline 04.00 out of the numbers already,
@@ -110,6 +111,7 @@ class Mapping:
         fill: numbers that mean no data, besides what the file declares itself.
         clipped: numbers that stand for all values at or below 0, where a scene has no offset: no data too.
         mask: how clouds are found, or none.
+        mask_shift: NetCDF and Zarr: added to the mask's classes, where 0 is one of them and not no data.
         time: NetCDF: the time dimension and its coordinate, UTC.
         platform: the platform, where all files have one and do not say it.
         direction: "ascending" or "descending", where the files do not say it.
@@ -118,6 +120,7 @@ class Mapping:
         incidence: NetCDF: variable [time] with the view's zenith angle in degrees.
         angles: NetCDF: "sun_zenith", "sun_azimuth", "view_azimuth" -> variable [time] with it in degrees.
         gsd_m: NetCDF: the pixel's size, where a file has a single one, which coordinates do not tell. HDF5: the same.
+        corners: Zarr: coordinates are those of pixels' upper-left corners, unless x says otherwise (`coord_save_mode`).
         local_grid: HDF5: must be true, since the files have no coordinates: pixels lie on a grid of `gsd_m` whose
             position is unknown. One file is one site.
         products: HDF5: the data set [time] of ESA product names, from which dates, platforms and orbits are taken.
@@ -140,6 +143,7 @@ class Mapping:
     fill: tuple[float, ...] = ()
     clipped: tuple[float, ...] = ()
     mask: Mask | None = None
+    mask_shift: int = 0
     time: str = "time"
     platform: str | None = None
     direction: str | None = None
@@ -147,6 +151,7 @@ class Mapping:
     incidence: str | None = None
     angles: Table[str, str] = field(default_factory=dict)
     gsd_m: float | None = None
+    corners: bool = False
     local_grid: bool = False
     products: str | None = None
 

@@ -4,13 +4,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from data_prep.mapping import Mapping
-from data_prep.readers import geotiff, hdf5, netcdf, safe
+from data_prep.readers import geotiff, hdf5, netcdf, safe, zarr_store
 from data_prep.readers.scene import Scene as Scene
 from eomm.cube import Grid
 from eomm.errors import DataError
 
 STORES = (".SAFE", ".zarr")
-WINDOWED = {"geotiff": geotiff.open_file, "safe": safe.open_file}
+WINDOWED = {"geotiff": geotiff.open_file, "safe": safe.open_file, "zarr": zarr_store.open_file}
 """Readers that leave what lies beside a site's window unread."""
 WHOLE = {"netcdf": netcdf.open_file, "hdf5": hdf5.open_file}
 
@@ -39,7 +39,7 @@ def source_files(path: Path, mapping: Mapping) -> list[Path]:
 def open_scenes(files: list[Path], mapping: Mapping, keep_open: ExitStack, window: Grid | None = None) -> list[Scene]:
     """Metadata of every scene in `files`, without reading pixels; what must stay open is registered in `keep_open`.
 
-    Of scenes that may be much larger than a site (GeoTIFF, SAFE) only what `window` needs is read later.
+    Of scenes that may be much larger than a site (GeoTIFF, SAFE, Zarr) only what `window` needs is read later.
 
     Raises:
         DataError: a file is empty, truncated, not of its kind, or lacks metadata.

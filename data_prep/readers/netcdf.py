@@ -27,6 +27,11 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack) -> list[Scene]
         data = keep_open.enter_context(xr.open_dataset(file, engine="h5netcdf", mask_and_scale=False))
     except (OSError, ValueError, KeyError) as e:
         raise DataError(f"{file}: not a readable NetCDF4 file ({e}); it is empty, truncated or of another kind") from e
+    return scenes_of(data, file, mapping)
+
+
+def scenes_of(data: xr.Dataset, file: Path, mapping: Mapping) -> list[Scene]:
+    """The scenes of an open stack, one per time step; its variables are read as they are asked for."""
     layers = {layer: variable for layer, variable in mapping.layers.items() if variable in data.data_vars}
     if not set(layers) - set(mapping.mask_layers):
         raise ContractError(
@@ -87,7 +92,7 @@ def _reader(
             raw = raw.view(raw.dtype.str.replace("i", "u"))  # openEO writes uint16 as int16 with this attribute
         raw = raw[::-1] if flip else raw
         if layer in mapping.mask_layers:
-            return raw
+            return raw + mapping.mask_shift if mapping.mask_shift else raw
         return decode(raw, mapping, missing=_declared_fill(variable, raw.dtype))
 
     return read
@@ -151,8 +156,8 @@ def _grid(data: xr.Dataset, file: Path, mapping: Mapping) -> tuple[Grid, bool]:
 def _crs(data: xr.Dataset, file: Path) -> str:
     if "epsg" in data.attrs:
         return f"EPSG:{int(data.attrs['epsg'])}"
-    for name in ("spatial_ref", "crs"):
-        text = data[name].attrs.get("crs_wkt") or data[name].attrs.get("spatial_ref") if name in data else None
+    for attributes in (*(data[n].attrs for n in ("spatial_ref", "crs") if n in data), data.attrs):
+        text = attributes.get("crs_wkt") or attributes.get("spatial_ref")
         code = pyproj.CRS.from_wkt(text).to_epsg() if text else None
         if code:
             return f"EPSG:{code}"

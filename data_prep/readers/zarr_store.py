@@ -1,0 +1,119 @@
+"""Zarr stores of others (versions 2 and 3, local): arrays [time, y, x], or with a dimension of bands. Not our cubes.
+
+What is in them is numbers and strings: stores that would make Python unpickle objects are refused before they are
+opened.
+"""
+
+import json
+import re
+import warnings
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from data_prep.mapping import Mapping
+from data_prep.readers.crop import MARGIN_M
+from data_prep.readers.netcdf import scenes_of
+from data_prep.readers.scene import Scene
+from eomm.cube import Grid
+from eomm.errors import ContractError, DataError
+
+LABELLED = re.compile(r"(\w+)\[(\w+)\]")
+"""How a mapping names a band of an array with a dimension of bands: s2l2a[B02]."""
+BAND = "band"
+"""That dimension, and the coordinate that has the bands' names."""
+
+
+def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid | None = None) -> list[Scene]:
+    """The scenes of one store, one per time step that has data.
+
+    Raises DataError or ContractError as `open_scenes` says.
+    """
+    _check_plain(file)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of stores without consolidated metadata, and of version 3's strings
+            data = keep_open.enter_context(xr.open_zarr(file, chunks=None, mask_and_scale=False))
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise DataError(f"{file}: not a readable Zarr store ({e}); it is unfinished or of another kind") from e
+    data = _bands_apart(data, file, mapping)
+    data = _centred(data, mapping)
+    data = _cut(data, window)
+    scenes = scenes_of(data, file, mapping)
+    kept = _with_data(data, mapping)
+    return [scene for scene, keep in zip(scenes, kept, strict=True) if keep]
+
+
+def _check_plain(file: Path) -> None:
+    """Refuse object arrays, of which only strings by their own codec are plain, and pickle in any place."""
+    found = [*file.rglob(".zarray"), *file.rglob("zarr.json")]
+    if not found:
+        raise DataError(f"{file}: holds neither .zarray nor zarr.json; expected a Zarr store, version 2 or 3")
+    for path in found:
+        try:
+            text = path.read_text()
+            metadata = json.loads(text)
+        except (OSError, ValueError) as e:
+            raise DataError(f"{path}: not readable ({e}); the store is damaged") from e
+        codecs = {c.get("id") for c in metadata.get("filters") or [] if isinstance(c, dict)}
+        objects = str(metadata.get("dtype", "")) == "|O" and not codecs & {"vlen-utf8", "vlen-bytes"}
+        if "pickle" in text.lower() or objects:
+            raise DataError(
+                f"{path}: holds Python objects (object dtype or pickle), which may run code when read: refused. "
+                "Expected numbers and strings; write the store again without them"
+            )
+
+
+def _bands_apart(data: xr.Dataset, file: Path, mapping: Mapping) -> xr.Dataset:
+    """Each band that the mapping names as a variable of its own, still unread."""
+    for name in mapping.layers.values():
+        match = LABELLED.fullmatch(name)
+        if not match or match[1] not in data:
+            continue
+        array, label = data[match[1]], match[2]
+        if BAND not in array.dims or BAND not in data.coords:
+            raise ContractError(f"{file}: {match[1]} has dimensions {array.dims}, expected one of bands, {BAND!r}")
+        labels = [str(v) for v in data[BAND].values]
+        if labels.count(label) > 1:
+            raise ContractError(f"{file}: {match[1]} has {labels.count(label)} bands named {label}, expected one")
+        if label in labels:
+            data[name] = array.isel({BAND: labels.index(label)}).drop_vars(BAND)
+    return data
+
+
+def _centred(data: xr.Dataset, mapping: Mapping) -> xr.Dataset:
+    """Coordinates of pixel centres, float64, where the store has those of upper-left corners."""
+    if not mapping.corners or not {"x", "y"} <= set(data.coords) or data["x"].attrs.get("coord_save_mode") == "center":
+        return data
+    shifted: dict[str, Any] = {}
+    for axis in ("x", "y"):
+        values = data[axis].values.astype(np.float64)
+        if len(values) > 1:
+            shifted[axis] = values + (values[1] - values[0]) / 2
+    return data.assign_coords(shifted)
+
+
+def _cut(data: xr.Dataset, window: Grid | None) -> xr.Dataset:
+    """What lies near the window, unread; all of it without one."""
+    if window is None or not {"x", "y"} <= set(data.coords):
+        return data
+    kept = {}
+    for axis, centres in (("x", window.x), ("y", window.y)):
+        near = (data[axis].values >= centres.min() - MARGIN_M) & (data[axis].values <= centres.max() + MARGIN_M)
+        if near.any():
+            kept[axis] = slice(int(near.argmax()), len(near) - int(near[::-1].argmax()))
+    return data.isel(kept) if len(kept) == 2 else data
+
+
+def _with_data(data: xr.Dataset, mapping: Mapping) -> list[bool]:
+    """Time steps in which the first band has a number: sentle's have those of one sensor, and none of the others."""
+    name = next(v for v in mapping.bands.values() if v in data)
+    array = data[name].transpose(mapping.time, ...)
+    fill = [*mapping.fill]
+    return [
+        bool((np.isfinite(step) & ~np.isin(step, fill)).any())
+        for step in (array.isel({mapping.time: i}).values for i in range(array.sizes[mapping.time]))
+    ]
