@@ -45,6 +45,7 @@ def evaluate_probes(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
         records=a.records,
         length=a.length,
         only=a.only,
+        main=a.main,
         work=a.work,
         seed=a.seed,
         out=a.out,
@@ -100,6 +101,8 @@ def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> 
     )
     c.add_argument("--features", action="append", default=[], metavar="NAME=PATH", help=features_help)
     c.add_argument("--only", nargs="+", default=[], metavar="NAME", help="run only these features")
+    main_help = "whose differences to the others are given (default: %(default)s)"
+    c.add_argument("--main", default="model", metavar="NAME", help=main_help)
     c.add_argument("--records", type=Path, help="the training's record set: which sites it has seen")
     modes = ("date", "season", "series")
     mode_help = "features of one date, medians of seasons, or all dates; repeat (default: date)"

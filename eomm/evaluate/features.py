@@ -159,7 +159,8 @@ def chosen_dates(group: CubeGroup, dates: Dates) -> np.ndarray:
     low, high = ((d - EPOCH).days for d in dates) if dates else (-(2**31), 2**31 - 1)
     found = np.flatnonzero(group.usable & (group.day >= low) & (group.day <= high))
     if not len(found):
-        raise UsageError(f"{group.path}: no usable acquisition from {dates[0]} to {dates[1]}" if dates else "no date")
+        when = f" from {dates[0]} to {dates[1]}" if dates else ""
+        raise UsageError(f"{group.path}: no usable acquisition{when}; choose other dates")
     return found
 
 

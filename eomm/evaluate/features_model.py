@@ -29,7 +29,7 @@ def embedded(
         work: keep the store there and use it again; a temporary place when None.
         name: for messages.
     """
-    check_size(cube[_reference(model)].grid, 1, length or model.dim, name)
+    check_size(finest(cube), 1, length or model.dim, name)
     when = "all" if dates is None else f"{dates[0]}_{dates[1]}"
     with tempfile.TemporaryDirectory() as temporary:
         folder = work or Path(temporary)
@@ -78,7 +78,8 @@ def stored(path: Path, cube: Cube, dates: Dates, *, name: str) -> Features:
     low, high = ((d - EPOCH).days for d in dates) if dates else (-(2**31), 2**31 - 1)
     chosen = np.flatnonzero((day >= low) & (day <= high))
     if not len(chosen):
-        raise UsageError(f"features {name!r}: {path} has no date from {dates[0]} to {dates[1]}" if dates else "none")
+        when = f" from {dates[0]} to {dates[1]}" if dates else ""
+        raise UsageError(f"features {name!r}: {path} has no date{when}; choose other dates, or embed them")
     check_size(grid, len(chosen), found.sizes["embedding"], name)
     part = found.isel(time=chosen)
     valid = np.asarray(part["valid"].values, bool)
@@ -89,7 +90,3 @@ def stored(path: Path, cube: Cube, dates: Dates, *, name: str) -> Features:
 def finest(cube: Cube) -> Grid:
     """The grid on which embeddings lie."""
     return max((g.grid for g in cube.groups.values()), key=lambda g: g.height * g.width)
-
-
-def _reference(model: Model) -> str:
-    return next(iter(model.encoders))

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from eomm.cube import Cube, to_date
 from eomm.errors import ContractError, UsageError
-from eomm.evaluate.features import Dates, Features, Map, Provider, rows_of
+from eomm.evaluate.features import Dates, Map, Provider, chosen_dates, rows_of
 from eomm.evaluate.folds import Buffer, Fold, check_no_leak, group_folds
 from eomm.evaluate.intervals import Resampling
 from eomm.evaluate.labels import Labels, block_groups
@@ -194,21 +194,15 @@ def probe(
     classes = joint_classes(sites)
     task = Task(len(classes))
     everything = labelled(sites, classes, plan)
+    days = {s.cube.site: plan.days.get(s.cube.site, 0) or clearest(s, plan.dates) for s in sites}
     used = {n: s for n, s in sources.items() if any(m.source == n for m in methods.values())}
-    features = read_all(sites, used, plan, progress=progress)
+    maps_of = read_all(sites, used, plan, days, progress=progress)
     scores: list[dict[str, Any]] = []
     differences: list[dict[str, Any]] = []
     rows_by_mode, guesses, tested = {}, {}, {}
-    days = {
-        s.cube.site: plan.days.get(s.cube.site, clearest(s, [f[i] for f in features.values()]))
-        for i, s in enumerate(sites)
-    }
     facts: dict[str, Any] = {"sites": [s.cube.site for s in sites], "simulated": simulated.pop(), "modes": {}}
     for mode in plan.modes:
-        maps = {
-            n: [rows_of(f, mode, days[s.cube.site]) for f, s in zip(fs, sites, strict=True)]
-            for n, fs in features.items()
-        }
+        maps = maps_of[mode]
         check_columns(maps, sites)
         rows, lost = common(everything, maps)
         folds, buffer = make_folds(rows, plan, seed)
@@ -284,38 +278,30 @@ def even(group: Int[np.ndarray, " n"], most: int) -> Bool[np.ndarray, " n"]:
 
 
 def read_all(
-    sites: Sequence[Site], sources: Mapping[str, Provider], plan: Plan, *, progress: bool
-) -> dict[str, list[Features]]:
-    """Features of every source and site; of one date only, where that is all that is asked."""
-    found: dict[str, list[Features]] = {}
-    for name in tqdm(sources, desc="features", unit="method", disable=not progress):
-        found[name] = []
+    sites: Sequence[Site], sources: Mapping[str, Provider], plan: Plan, days: Mapping[str, int], *, progress: bool
+) -> dict[str, dict[str, list[Map]]]:
+    """By mode and source, a map of every site; of all dates only one source of one site is held at a time."""
+    found: dict[str, dict[str, list[Map]]] = {mode: {name: [] for name in sources} for mode in plan.modes}
+    alone = set(plan.modes) == {"date"}
+    for name in tqdm(sources, desc="features", unit="source", disable=not progress):
         for site in sites:
-            day = plan.days.get(site.cube.site)
-            dates = plan.dates if day is None or set(plan.modes) != {"date"} else _one(day)
-            found[name].append(sources[name](site.cube, dates))
+            day = days[site.cube.site]
+            features = sources[name](site.cube, (to_date(day), to_date(day)) if alone else plan.dates)
+            for mode in plan.modes:
+                found[mode][name].append(rows_of(features, mode, day))
     return found
 
 
-def _one(day: int) -> Dates:
-    return to_date(day), to_date(day)
-
-
-def clearest(site: Site, features: Sequence[Features]) -> int:
-    """The day on which most labelled pixels have every feature; the first of equals."""
-    dated = [f for f in features if f.day is not None]
-    if not dated:
-        return 0
-    known = site.labels.known
-    shares: dict[int, float] = {}
-    for f in dated:
-        assert f.day is not None
-        for d, v in zip(f.day.tolist(), f.valid, strict=True):
-            shares[d] = min(shares.get(d, 1.0), float(v[known].mean()))
-    everywhere = [d for d in shares if all(d in f.day for f in dated)]  # type: ignore[operator]
-    if not everywhere:
-        raise UsageError(f"{site.cube.path}: no date that all features have; take --mode season")
-    return max(everywhere, key=lambda d: (shares[d], -d))
+def clearest(site: Site, dates: Dates) -> int:
+    """The day on which most labelled pixels are clear, of Sentinel-2 or the first modality; the first of equals."""
+    group = site.cube["s2" if "s2" in site.cube.groups else next(iter(site.cube))]
+    chosen = chosen_dates(group, dates)
+    known, best, share = site.labels.known, 0, -1.0
+    for i in chosen.tolist():
+        own = float(group.read([i])[1][0][known].mean())
+        if own > share:
+            best, share = int(group.day[i]), own
+    return best
 
 
 def check_columns(maps: Mapping[str, Sequence[Map]], sites: Sequence[Site]) -> None:

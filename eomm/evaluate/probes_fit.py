@@ -182,7 +182,9 @@ def _fit_logistic(x: Rows, y: np.ndarray, *, task: Task) -> list[Predict]:
     found: list[Predict] = []
     flat = np.zeros(x64.shape[1] * task.classes)
     for penalty in PENALTIES:
-        flat = minimize(loss, flat, args=(penalty,), jac=True, method="L-BFGS-B", options={"maxiter": 100}).x
+        flat = minimize(
+            loss, flat, args=(penalty,), jac=True, method="L-BFGS-B", options={"maxiter": 100, "ftol": 1e-6}
+        ).x
         w = flat.reshape(-1, task.classes)
         found.append(partial(_logits, w=w, absent=absent))
     return found

@@ -44,6 +44,7 @@ def evaluate_probes(
     records: Path | None = None,
     length: int | None = None,
     only: Sequence[str] = (),
+    main: str = MAIN,
     work: Path | None = None,
     seed: int = 0,
     out: Path | None = None,
@@ -73,6 +74,7 @@ def evaluate_probes(
         records: the training's record set, which says what pre-training has seen.
         length: leading numbers of the model's vectors.
         only: names of methods to run, of all there are; all when empty.
+        main: the method that is compared with each of the others, if it is among them.
         work: keep embeddings made on the way there.
         seed: of folds, intervals and random parameters.
         out: write the result there as JSON.
@@ -113,14 +115,16 @@ def evaluate_probes(
         if lost := set(only) - set(methods):
             raise UsageError(f"no features {', '.join(sorted(lost))}; there are {', '.join(methods)}")
         methods = {n: m for n, m in methods.items() if n in only}
-    main = MAIN if MAIN in methods else None
-    outcome = probe(sites, sources, methods, plan, main=main, seed=seed, progress=progress)
+    if main != MAIN and main not in methods:
+        raise UsageError(f"no features {main!r} to compare with the others; there are {', '.join(methods)}")
+    first = main if main in methods else None
+    outcome = probe(sites, sources, methods, plan, main=first, seed=seed, progress=progress)
     result = to_result(
         outcome,
         plan,
         methods,
         dataset=dataset or f"{labels[0].stem}{f' {column}' if column else ''}",
-        main=main,
+        main=first,
         seen=seen_by(records, sites),
         left_out=[f"{s.cube.site}: {text}" for s in sites for text in s.labels.left_out],
     )

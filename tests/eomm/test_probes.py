@@ -54,7 +54,7 @@ def source(array):
 def run(cube, arrays, values=None, *, main=None, **changes):
     values = field_map() if values is None else values
     labels = values if isinstance(values, Labels) else labels_of(values)
-    plan = Plan(**{"shares": (1.0,), "seeds": (0,), "buffer_px": 2, "probes": ("knn", "linear")} | changes)
+    plan = Plan(**{"shares": (1.0,), "seeds": (0,), "buffer_px": 2, "probes": ("knn", "linear"), "folds": 3} | changes)
     methods = {n: Method(n, n) for n in arrays}
     return probe([Site(cube, labels)], {n: source(a) for n, a in arrays.items()}, methods, plan, main=main)
 
@@ -336,7 +336,7 @@ def test_sites_can_be_held_out_whole(cube, tmp_path):
 
 def test_blocks_have_a_buffer_between_them(cube):
     values = field_map()
-    found = run(cube, {"a": values == 1}, values, groups="blocks", block_px=12, buffer_px=4)
+    found = run(cube, {"a": values == 1}, values, groups="blocks", block_px=12, buffer_px=4, folds=4)
     facts = found.facts["modes"]["date"]
     assert facts["groups"] == 4 and facts["folds"] == 4
     whole = facts["pixels"] * 3 / 4

@@ -38,7 +38,18 @@ def site(tmp_path_factory):
 
 
 def run(site, *more, capsys, status=0):
-    base = ["--cube", site / "c.zarr", "--labels", site / "labels.tif", "--seeds", "1", "--shares", "10", "100"]
+    base = [
+        "--cube",
+        site / "c.zarr",
+        "--labels",
+        site / "labels.tif",
+        "--seeds",
+        "1",
+        "--shares",
+        "100",
+        "--folds",
+        "2",
+    ]
     assert main([str(a) for a in ("evaluate", "probes", *base, "--buffer-px", "2", *more)]) == status
     return capsys.readouterr()
 
@@ -66,8 +77,8 @@ def test_the_command_scores_a_model_beside_its_baselines_and_peers(site, capsys,
     for figure in result["figures"]:
         assert (site / "r" / figure["png"]).stat().st_size > 10_000 and figure["caption"]
     rows = list(csv.DictReader((site / "r/p.csv").read_text().splitlines()))
-    assert tuple(rows[0]) == COLUMNS and len(rows) == len(methods) * 2 * 4
-    assert {r["partition"] for r in rows} == {"0.10x_train", "1.00x_train"} and rows[0]["simulated"] == "True"
+    assert tuple(rows[0]) == COLUMNS and len(rows) == len(methods) * 4
+    assert {r["partition"] for r in rows} == {"1.00x_train"} and rows[0]["simulated"] == "True"
     again = run(site, *files, "--only", "bands", capsys=capsys, status=2)
     assert "already exists" in again.err
 
