@@ -201,7 +201,14 @@ def info(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     """What a store is."""
     from eomm.info import describe
 
-    return describe(a.path)
+    found = describe(a.path)
+    if a.figure:
+        from eomm.coverage import draw_coverage
+
+        if found["kind"] != "records":
+            raise UsageError(f"--figure: {a.path} is a {found['kind']}; only records have a map of their sites")
+        draw_coverage(found, a.figure)
+    return found
 
 
 def bench(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
@@ -347,6 +354,8 @@ def build_parser() -> argparse.ArgumentParser:
     c = command(commands, "info", info, "what a cube, record set, model or embedding is", "eomm info records")
     c.set_defaults(formatter=format_info)
     c.add_argument("path", type=Path)
+    figure_help = "of records: a map of sites, splits and the buffers around them, as PNG, SVG or PDF"
+    c.add_argument("--figure", type=Path, metavar="FILE", help=figure_help)
 
     c = command(commands, "bench", bench, "throughput at the default size", "eomm bench embed --json")
     c.add_argument("what", choices=["embed", "train"])

@@ -13,6 +13,7 @@ import numpy as np
 import zarr
 from safetensors import SafetensorError, safe_open
 
+from eomm.coverage import describe_coverage
 from eomm.cube import CubeGroup, Grid, open_cube, to_date
 from eomm.errors import ContractError, DataError
 from eomm.modalities import Modality
@@ -57,7 +58,11 @@ def format_info(info: Mapping[str, Any]) -> str:
     sort = {True: ", simulated", False: ", real data", None: ""}[info.get("simulated")]
     head = f"{info['path']}: {info['kind']}, {finished}{sort}, {info['bytes'] / 1e6:,.1f} MB"
     rest = {k: v for k, v in info.items() if k not in ("path", "kind", "complete", "simulated", "bytes")}
-    return "\n".join([head, *_lines(rest, indent=2)])
+    drawn: list[str] = []
+    if "map" in rest.get("coverage", {}):
+        drawn = [f"  {line}" for line in rest["coverage"]["map"]]
+        rest["coverage"] = {k: v for k, v in rest["coverage"].items() if k != "map"}
+    return "\n".join([head, *_lines(rest, indent=2), *drawn])
 
 
 def _zarr_store(path: Path) -> Description:
@@ -169,6 +174,7 @@ def _records(path: Path) -> Description:
         **({"damaged": wrong} if wrong else {}),
         "records": counts,
         "shards": len(files),
+        "coverage": describe_coverage(manifest),
         "modalities": shapes,
         **{k: v for k, v in manifest.items() if k not in described},
     }

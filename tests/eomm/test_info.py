@@ -7,8 +7,10 @@ import zarr
 from array_record.python.array_record_module import ArrayRecordWriter
 from safetensors.numpy import save_file
 
+from eomm.cli import main
+from eomm.coverage import describe_coverage, draw_coverage
 from eomm.cube import Acquisition, Grid, GroupSource, write_cube
-from eomm.errors import DataError
+from eomm.errors import DataError, UsageError
 from eomm.info import describe, format_info
 from eomm.modalities import SENTINEL1, SENTINEL2
 from eomm.patches import Codec, PatchShape, finish_records, shard_name
@@ -97,6 +99,56 @@ def test_a_record_set_is_described_with_what_is_missing(tmp_path):
     assert describe(tmp_path / "r")["damaged"] == [file.name]
     (tmp_path / "r" / "manifest.json").unlink()
     assert reopened(describe(tmp_path / "r"))["complete"] is False
+
+
+def manifest_of(sites, **split):
+    """`sites`: name -> (split, lon, lat), or a split alone."""
+
+    def place(value):
+        return {"lon": value[1], "lat": value[2], "radius_m": 800.0} if isinstance(value, tuple) else None
+
+    named = {}
+    for name, value in sites.items():
+        for one in (value[0] if isinstance(value, tuple) else value).split("+"):
+            named.setdefault(one, []).append(name)
+    sources = [{"site": name, "place": place(value)} for name, value in sites.items()]
+    return {"sources": sources, "split": {"sites": named, "site_buffer_m": 5000.0, **split}}
+
+
+def test_a_record_sets_sites_are_drawn_north_up(tmp_path):
+    places = {"nw": ("train", 3, 51), "ne": ("test", 4, 51), "s": ("validation", 3.5, 50), "lost": "train"}
+    manifest = manifest_of(places, least_distance_m=60000.0)
+    found = reopened(describe_coverage(manifest))
+    assert (found["sites"], found["without_position"]) == (4, 1)
+    assert found["splits"] == {"train": 1, "validation": 1, "test": 1}
+    assert found["west_south_east_north"] == [3, 50, 4, 51]
+    first, *_, last, legend = found["map"]
+    assert (first[0], first[-1], first[1:-1].strip(".")) == ("o", "T", "")
+    assert last.strip(".") == "v" and abs(last.index("v") - (len(last) - 1) / 2) <= 0.5 and "T test" in legend
+    same = manifest_of({"a": ("train", 3, 51), "b": ("test", 3, 51), "c": ("train", 3, 51)})
+    assert describe_coverage(same)["map"][0].strip(".") == "+"
+    shared = manifest_of({"a": ("train+test", 3, 51), "b": ("train+test", 3.2, 51)}, leaky=True)
+    assert describe_coverage(shared)["map"][0].strip(".")[0] == "#" and describe_coverage(shared)["splits"] == {
+        "several": 2
+    }
+    draw_coverage(manifest, tmp_path / "map.svg")
+    text = (tmp_path / "map.svg").read_text()
+    assert all(f"<!-- {label} (1) -->" in text for label in ("train", "validation", "test"))
+    assert "60.0 km apart" in text and "LEAKY" not in text
+    assert "LEAKY" in draw_coverage(shared, tmp_path / "leaky.svg").read_text()
+    with pytest.raises(UsageError, match=r"ends in \.png"):
+        draw_coverage(manifest, tmp_path / "map.txt")
+    with pytest.raises(DataError, match="no positions"):
+        draw_coverage(manifest_of({"a": "train"}), tmp_path / "map.png")
+
+
+def test_the_command_draws_records_alone(tmp_path, cube, capsys):
+    write_records(tmp_path / "r")
+    assert main(["info", str(cube), "--figure", str(tmp_path / "m.png")]) == 2
+    assert "only records" in capsys.readouterr().err
+    assert main(["info", str(tmp_path / "r"), "--figure", str(tmp_path / "m.png")]) == 2
+    assert "no positions" in capsys.readouterr().err
+    assert main(["info", str(tmp_path / "r")]) == 0 and "without_position: 1" in capsys.readouterr().out
 
 
 def test_a_model_is_described_without_its_code(tmp_path):
