@@ -182,18 +182,10 @@ def import_published(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
 
 def report(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     """One HTML page."""
-    from eomm.model import load_model
     from eomm.report import build
-    from eomm.storage import read_json
 
-    path = build(
-        a.out,
-        cube=a.cube,
-        embedding=a.embedding,
-        model=load_model(a.model, code=a.code),
-        runs=a.run,
-        evaluation=read_json(a.evaluation),
-    )
+    named = {"cube": a.cube, "embedding": a.embedding, "model": a.model, "runs": a.run, "evaluations": a.evaluation}
+    path = build(a.out, folders=a.folders, **named, code=a.code, title=a.title, overwrite=a.overwrite)
     return {"report": str(path)}
 
 
@@ -340,16 +332,21 @@ def build_parser() -> argparse.ArgumentParser:
 
     add_evaluate(commands, command, add_model)
 
-    example = (
-        "eomm report --cube c.zarr --embedding e.zarr --model runs/fusion/model --evaluation eval.json --out r.html"
-    )
-    c = command(commands, "report", report, "one self-contained HTML page", example)
-    add_model(c)
-    c.add_argument("--cube", type=Path, required=True)
-    c.add_argument("--embedding", type=Path, required=True)
-    c.add_argument("--evaluation", type=Path, required=True)
+    example = """eomm report runs/fusion --cube c.zarr --embedding e.zarr --evaluation eval.json --out report.html
+  eomm report eomm-demo --out page.html        # whatever lies below a folder"""
+    summary = "training, embedding and evaluations on one self-contained HTML page"
+    c = command(commands, "report", report, summary, example)
+    folders_help = "runs, stores, or folders of them: what is not named is looked for there"
+    c.add_argument("folders", type=Path, nargs="*", metavar="RUN_OR_FOLDER", help=folders_help)
+    add_model(c, required=False)
+    c.add_argument("--cube", type=Path)
+    c.add_argument("--embedding", type=Path)
+    evaluation_help = "what eomm evaluate … --out wrote; repeat"
+    c.add_argument("--evaluation", type=Path, action="append", default=[], metavar="FILE", help=evaluation_help)
     c.add_argument("--run", type=Path, action="append", default=[], help="a training's workdir; repeat")
+    c.add_argument("--title", help="of the page")
     c.add_argument("--out", type=Path, required=True)
+    c.add_argument("--overwrite", action="store_true", help="replace --out and its figures where they exist")
 
     c = command(commands, "info", info, "what a cube, record set, model or embedding is", "eomm info records")
     c.set_defaults(formatter=format_info)

@@ -75,7 +75,7 @@ def run_demo(out: Path | str, *, seed: int = 0, overwrite: bool = False) -> dict
             embedding=embeddings,
             model=model,
             runs=runs,
-            evaluation=evaluation,
+            evaluations=[work / "evaluation.json"],
             commands=[f"eomm demo --out {work} --seed {seed}"],
         )
     summary: dict[str, Any] = {

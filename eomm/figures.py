@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from eomm.cube import to_date
+from eomm.evaluate.methods import LABELS
 
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
     "#000000",
@@ -54,21 +55,6 @@ LINES: dict[str, dict[str, Any]] = {
     "gaussian_25": {"color": ORANGE, "marker": "v", "linestyle": "-.", "linewidth": 1.3},
     "harmonic": {"color": BLACK, "marker": "X", "linestyle": (0, (5, 1)), "linewidth": 1.3},
     "ridge_pca": {"color": PURPLE, "marker": "P", "linestyle": (0, (1, 1)), "linewidth": 1.3},
-}
-LABELS = {
-    "encoder": "encoder",
-    "fused": "fused model",
-    "fused_alone": "fused model, one modality",
-    "nearest": "nearest date",
-    "linear": "linear in time",
-    "gaussian_12": "Gaussian, 12 days",
-    "gaussian_25": "Gaussian, 25 days",
-    "harmonic": "harmonic fit",
-    "ridge_trained": "probe, trained encoder",
-    "ridge_random": "probe, random encoder",
-    "ridge_pca": "probe, PCA of raw series",
-    "ridge_raw": "probe, raw series",
-    "pca": "PCA of the bands",
 }
 
 
@@ -355,6 +341,22 @@ def count_figure(counts: Mapping[str, Float[np.ndarray, "y x"]], pixel_m: float)
         bar = figure.colorbar(drawn, ax=ax, shrink=0.85)
         bar.locator = MaxNLocator(6, integer=True)
         bar.update_ticks()
+        scale_bar(ax, values.shape[1], pixel_m)
+    return figure
+
+
+def layer_figure(error: Float[np.ndarray, "y x"] | None, unit: str, flags: Mapping[str, Any], pixel_m: float) -> Figure:
+    """What limits the vectors: the expected error's mean over dates, and the share of dates that carry each flag."""
+    panels = {**({f"expected error, mean ({unit})": error} if error is not None else {}), **flags}
+    figure = new_figure(min(9.6, 2.9 * len(panels)), 3.1)
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for ax, (title, values) in zip(axes, panels.items(), strict=True):
+        low, high = (float(np.nanmin(values)), float(np.nanmax(values))) if title not in flags else (0.0, 1.0)
+        drawn = ax.imshow(values, cmap="cividis", vmin=low, vmax=high, interpolation="nearest")
+        ax.set_title(title, fontsize=8.5)
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+        figure.colorbar(drawn, ax=ax, orientation="horizontal", shrink=0.9, pad=0.09).locator = MaxNLocator(4)
         scale_bar(ax, values.shape[1], pixel_m)
     return figure
 

@@ -16,18 +16,24 @@ body{margin:0;color:var(--ink);background:#fff;font:16px/1.55 system-ui,-apple-s
 main{max-width:1060px;margin:0 auto;padding:1.2rem 1.1rem 4rem}
 h1{font-size:1.7rem;line-height:1.25;margin:.6rem 0 .2rem;overflow-wrap:anywhere}
 h2{font-size:1.2rem;margin:2.4rem 0 .5rem;padding-top:.8rem;border-top:1px solid var(--line)}
-p,li{max-width:75ch}
+p,li{max-width:75ch;overflow-wrap:anywhere}
+li{margin:.25rem 0}
+th{white-space:normal;min-width:5.5rem}
 .sub,figcaption,.note{color:var(--soft);font-size:.9rem}
 .banner{background:#E69F00;color:#000;font-weight:700;text-align:center;padding:.7rem 1rem;letter-spacing:.03em}
 .banner b{font-size:1.5rem;letter-spacing:.25em;display:block}
 .verdict{border-left:5px solid var(--blue);background:#f2f7fb;padding:.6rem 1rem;margin:1rem 0}
+.verdict h3{font-size:1rem;margin:.2rem 0}
+.tag{background:#E69F00;color:#000;font-size:.72rem;font-weight:700;padding:.1rem .4rem;vertical-align:middle}
+section.sim{border-left:5px solid #E69F00;padding-left:.9rem}
 .verdict ul{margin:.3rem 0;padding-left:1.2rem}
 .scroll{overflow-x:auto;-webkit-overflow-scrolling:touch}
 figure{margin:1rem 0}
 figure img{display:block;width:100%;height:auto}
 figcaption{margin-top:.3rem;max-width:85ch}
 table{border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-nums}
-th,td{padding:.28rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap;vertical-align:top}
+th,td{padding:.28rem .6rem;text-align:right;border-bottom:1px solid var(--line);vertical-align:top}
+td{white-space:nowrap}
 th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:#fff}
 tr.main td:first-child{background:#e8f2f9}
 td small{display:block;color:var(--soft);font-size:.76rem}
@@ -45,6 +51,8 @@ table.card td:first-child{position:static}
 .scroll figcaption{max-width:86vw}
 }
 """
+MARK = ' class="sim"'
+TAG = ' <span class="tag">SIMULATED DATA</span>'
 
 
 def text(value: object) -> str:
@@ -54,10 +62,11 @@ def text(value: object) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A heading and its HTML."""
+    """A heading and its HTML; marked where it shows simulated data on a page that also shows real data."""
 
     title: str
     body: str
+    simulated: bool = False
 
 
 def image(path: Path, alt: str, caption: str) -> str:
@@ -91,9 +100,10 @@ def paragraph(words: str, *, kind: str = "") -> str:
     return f'<p class="{kind}">{text(words)}</p>' if kind else f"<p>{text(words)}</p>"
 
 
-def conclusions(lines: Sequence[str]) -> str:
-    """What comes first."""
-    return f'<div class="verdict"><ul>{"".join(f"<li>{text(x)}</li>" for x in lines)}</ul></div>'
+def conclusions(lines: Sequence[str], *, head: str = "", simulated: bool = False) -> str:
+    """What comes first: findings of one evaluation."""
+    name = f"<h3>{text(head)}{TAG if simulated else ''}</h3>" if head else ""
+    return f'<div class="verdict">{name}<ul>{"".join(f"<li>{text(x)}</li>" for x in lines)}</ul></div>'
 
 
 def page(*, title: str, subtitle: str, simulated: bool, sections: Sequence[Section]) -> str:
@@ -104,7 +114,10 @@ def page(*, title: str, subtitle: str, simulated: bool, sections: Sequence[Secti
         if simulated
         else ""
     )
-    body = "".join(f"<section><h2>{text(s.title)}</h2>{s.body}</section>" for s in sections)
+    body = "".join(
+        f"<section{MARK if s.simulated else ''}><h2>{text(s.title)}{TAG if s.simulated else ''}</h2>{s.body}</section>"
+        for s in sections
+    )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'

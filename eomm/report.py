@@ -1,9 +1,12 @@
-"""One self-contained HTML page, and its figures as PNG: what a model learned, made and scored at a site.
+"""One self-contained HTML page, and its figures as PNG: what a model learned, made and scored.
 
-Gathers cube, embedding, training and evaluation, draws (figures.py) and writes (page.py). Computes no score.
+Gathers training, cube, embedding and evaluations, draws (figures.py) and writes (page.py). Computes no score. Simulated
+and real results may stand on one page, never in one table or figure.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,91 +14,219 @@ import matplotlib
 
 from eomm import figures
 from eomm.cube import Cube, open_cube, to_date
+from eomm.errors import ContractError, DataError, UsageError
 from eomm.model import Model, load_model
-from eomm.page import Section, card, conclusions, image, page, paragraph, table, text
-from eomm.report_data import Views, training_panels
-from eomm.storage import new_directory
+from eomm.page import Section, card, conclusions, image, page, text
+from eomm.report_data import Views, run_simulated, training_panels
+from eomm.report_evaluations import evaluation_sections
+from eomm.report_gather import Evaluation, Found, gather, in_shared_form, is_evaluation, one, read_evaluation
+from eomm.storage import check_free, check_free_file, new_directory, read_json
 
-SHOWN_GAP = 30  # days; the figures of single targets show the gap nearest to it
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a page is made of; what there is not is None or empty."""
+
+    cube: Cube | None
+    embedding: Path | None
+    model: Model | None
+    evaluations: tuple[Evaluation, ...]
+    runs: tuple[Path, ...]
+
+    @property
+    def modality(self) -> str:
+        """The reference modality."""
+        named = next((str(e.result["modality"]) for e in self.evaluations if "modality" in e.result), "s2")
+        return named if self.cube is None or named in self.cube.groups else next(iter(self.cube))
 
 
 def build(
     out: Path | str,
     *,
-    cube: Cube | Path | str,
-    embedding: Path | str,
-    model: Model | Path | str,
-    evaluation: Mapping[str, Any],
+    folders: Sequence[Path | str] = (),
+    cube: Cube | Path | str | None = None,
+    embedding: Path | str | None = None,
+    model: Model | Path | str | None = None,
+    evaluations: Sequence[Mapping[str, Any] | Path | str] = (),
     runs: Sequence[Path | str] = (),
+    code: Sequence[str] = (),
     title: str | None = None,
-    simulated: bool | None = None,
     commands: Sequence[str] = (),
+    overwrite: bool = False,
 ) -> Path:
     """Write the page, and its figures into a folder named after it.
 
     Args:
-        out: the HTML file; replaced when it exists. Figures go to the folder of its name with "_figures".
-        cube: that the evaluation and the embedding were made of.
+        out: the HTML file. Figures go to the folder of its name with "_figures".
+        folders: runs, stores, or folders of them, in which everything not named here is looked for.
+        cube: that the embedding was made of.
         embedding: embedding cube.
-        model: that made them.
-        evaluation: from `eomm.evaluate.reconstruction.evaluate`.
+        model: that made it.
+        evaluations: results of `eomm evaluate …`, or their files.
         runs: workdirs of trainings, for their curves.
+        code: modules whose encoders are trusted.
         title: of the page.
-        simulated: whether to label the page so; what cube and evaluation say when None.
         commands: to repeat everything; made up from the arguments when empty.
+        overwrite: replace `out` and its figures where they exist.
 
     Raises:
-        DataError: a store is missing or damaged.
+        DataError: a store is missing or damaged, or there is nothing to show.
+        UsageError: `out` exists, or folders hold several stores of a kind and none is named.
+        ContractError: cube and embedding are of different sites.
     """
     out = Path(out)
-    asked = {"cube": cube, "embedding": embedding, "model": model}
-    cube = cube if isinstance(cube, Cube) else open_cube(cube)
-    model = model if isinstance(model, Model) else load_model(model)
-    if simulated is None:
-        simulated = bool(evaluation["simulated"] or cube.provenance.get("simulated"))
-    gap = min((g for g in evaluation["gaps"]), key=lambda g: abs(g - SHOWN_GAP))
-    views = Views(cube, embedding, evaluation)
-    out.parent.mkdir(parents=True, exist_ok=True)
     folder = out.with_name(out.stem + "_figures")
-    with new_directory(folder, overwrite=True) as partial, matplotlib.rc_context(figures.STYLE):
-        drawn = {name: save(figure, partial / f"{name}.png") for name, figure in draw(views, runs, model, gap).items()}
-        sections = [
-            Section(title="Conclusions", body=conclusions(conclude(evaluation))),
-            *figure_sections(evaluation, drawn, gap),
-            Section(title="Data and model", body=card(data_card(cube, evaluation)) + card(model_card(model))),
-            Section(title="To repeat this", body=repeat(commands or guess_commands(asked, runs, out))),
-        ]
-        where = f"Site {cube.site}. Model {model.hash}, embeddings of {len(views.day)} dates, {model.dim} numbers each."
-        html = page(
-            title=title or f"eomm: embeddings of {cube.site}", subtitle=where, simulated=simulated, sections=sections
-        )
+    check_free_file(out, overwrite=overwrite)  # before the work, not after it
+    check_free(folder, overwrite=overwrite)
+    parts = collect(gather(folders), cube, embedding, model, evaluations, runs, code)
+    flags = [e.simulated for e in parts.evaluations]
+    flags += [bool(parts.cube.provenance.get("simulated"))] if parts.cube else []
+    everything = all(flags) and bool(flags)
+    with new_directory(folder, overwrite=overwrite) as partial, matplotlib.rc_context(figures.STYLE):
+        sections = compose(parts, partial, tag=any(flags) and not everything)
+        sections.append(Section(title="To repeat this", body=repeat([*(commands or guess_commands(parts, out))])))
+    site = parts.cube.site if parts.cube else None
+    html = page(
+        title=title or ("eomm: embeddings of " + site if site else "eomm: evaluation"),
+        subtitle=subtitle(parts),
+        simulated=everything,
+        sections=sections,
+    )
     temporary = out.with_name(out.name + ".partial")
     temporary.write_text(html, encoding="utf-8")
     temporary.replace(out)
     return out
 
 
-def draw(views: Views, runs: Sequence[Path | str], model: Model, gap: int) -> dict[str, Any]:
-    """Every figure that the data at hand allow, by name."""
-    evaluation = views.evaluation
-    drawn = {
-        "maps": figures.map_figure(views.maps()),
-        "skill": figures.skill_figure(evaluation),
-        "bands": figures.band_figure(evaluation, gap),
-    }
-    if evaluation["examples"]:
-        series = [views.pixel(e["row"], e["col"]) for e in evaluation["examples"]]
-        wavelengths = [b.wavelength_nm for b in views.group.modality.bands]
-        drawn["spectra"] = figures.spectra_figure(evaluation, gap, wavelengths)
-        drawn["series"] = figures.series_figure(evaluation, gap, series, views.shown_bands())
-    panels = training_panels([Path(r) for r in runs], model)
-    if panels:
-        drawn["training"] = figures.training_figure(panels)
-    pixel = views.embedding_at_pixel()
-    if pixel:
-        drawn["pixel"] = figures.pixel_figure(**pixel)
-    drawn["counts"] = figures.count_figure(views.counts(), views.pixel_m)
-    return drawn
+def collect(
+    found: Found,
+    cube: Cube | Path | str | None,
+    embedding: Path | str | None,
+    model: Model | Path | str | None,
+    evaluations: Sequence[Mapping[str, Any] | Path | str],
+    runs: Sequence[Path | str],
+    code: Sequence[str],
+) -> Parts:
+    """What is named, and for the rest what was found: the embedding, the model and the cube that it says it is of."""
+    read = [
+        read_evaluation(e) if isinstance(e, Path | str) else Evaluation(in_shared_form(dict(e))) for e in evaluations
+    ]
+    if bad := next((e for e in evaluations if isinstance(e, Mapping) and not is_evaluation(e)), None):
+        raise DataError(f"an evaluation with keys {', '.join(map(str, bad))}: expected what eomm evaluate … returns")
+    known = {e.source.resolve() for e in read if e.source}
+    read += [e for e in found.evaluations if e.source is None or e.source.resolve() not in known]
+    embedding = Path(embedding) if embedding else one(found.embeddings, "embedding", "--embedding")
+    about = read_json(embedding / "zarr.json").get("attributes", {}) if embedding else {}
+    models = [e.result["model"] for e in read if isinstance(e.result.get("model"), str)]
+    if model is None:
+        model = _match(found.models, "model.json", "hash", about.get("eomm:model") or (models or [None])[0])
+        model = model or one(found.models if embedding else found.models[: len(found.models) == 1], "model", "--model")
+    if cube is None:
+        sites = [about["site"]] if "site" in about else [e.result["site"] for e in read if "site" in e.result]
+        same = [p for p in found.cubes if read_json(p / "zarr.json").get("attributes", {}).get("site") in sites]
+        cube = one(same, "cube", "--cube")
+    opened = cube if cube is None or isinstance(cube, Cube) else open_cube(cube)
+    if embedding and opened is None:
+        raise UsageError(f"{embedding}: its cube was not found; name it by --cube")
+    if opened and about.get("site", opened.site) != opened.site:
+        raise ContractError(f"{embedding}: is of site {about['site']!r}, the cube of {opened.site!r}; name its own")
+    parts = Parts(
+        cube=opened,
+        embedding=embedding,
+        model=model if model is None or isinstance(model, Model) else load_model(model, code=code),
+        evaluations=tuple(read),
+        runs=tuple(dict.fromkeys([*map(Path, runs), *found.runs])),
+    )
+    if not (parts.evaluations or parts.embedding or parts.runs):
+        raise DataError("nothing to report: no evaluation, embedding or run was named or found")
+    return parts
+
+
+def _match(paths: Sequence[Path], file: str, key: str, value: str | None) -> Path | None:
+    return next((p for p in paths if value is not None and read_json(p / file).get(key) == value), None)
+
+
+def compose(parts: Parts, folder: Path, *, tag: bool) -> list[Section]:
+    """Every section but the last; those of simulated data are marked where `tag`."""
+    here = bool(tag and parts.cube and parts.cube.provenance.get("simulated"))
+    views = None
+    if parts.embedding and parts.cube:
+        views = Views(parts.cube, parts.embedding, parts.modality, examples_of(parts))
+    body = "".join(
+        conclusions(e.result["conclusions"], head=e.about, simulated=tag and e.simulated) for e in parts.evaluations
+    )
+    sections = [Section(title="Conclusions", body=body)] if body else []
+    if views:
+        words = (
+            "True colour above, the embedding's first three principal components below. One PCA and one stretch serve "
+            "all dates, so that colours compare between maps."
+        )
+        sections.append(_figure(figures.map_figure(views.maps()), folder / "maps.png", "Maps", words, here))
+    for number, evaluation in enumerate(parts.evaluations):
+        made = evaluation_sections(evaluation, parts.cube, folder, number if len(parts.evaluations) > 1 else None)
+        sections += [Section(title=s.title, body=s.body, simulated=tag and evaluation.simulated) for s in made]
+    sections += training_sections(parts, folder, tag=tag)
+    if views:
+        sections += embedding_sections(views, folder, here)
+    facts = card(data_card(parts)) + (card(model_card(parts.model)) if parts.model else "")
+    return [*sections, Section(title="Data and model", body=facts, simulated=here)]
+
+
+def examples_of(parts: Parts) -> list[Mapping[str, Any]]:
+    """Pixels that an evaluation of this site shows."""
+    assert parts.cube is not None
+    site = parts.cube.site
+    found = [e.result["examples"] for e in parts.evaluations if e.result.get("site") == site and "examples" in e.result]
+    return list(found[0]) if found else []
+
+
+def training_sections(parts: Parts, folder: Path, *, tag: bool) -> list[Section]:
+    """Curves of the runs; of simulated and real data apart."""
+    words, sections = "Running means of training (solid) and validation (dashed).", []
+    by_data: dict[bool, list[Path]] = {}
+    for run in parts.runs:
+        by_data.setdefault(run_simulated(run), []).append(run)
+    for simulated, runs in sorted(by_data.items()):
+        panels = training_panels(runs, parts.model.modalities if parts.model else {})
+        if panels:
+            name = f"training{'_simulated' if simulated and len(by_data) > 1 else ''}.png"
+            title = "Training on simulated data" if simulated and len(by_data) > 1 else "Training"
+            figure = figures.training_figure(panels)
+            sections.append(_figure(figure, folder / name, title, words, tag and simulated))
+    return sections
+
+
+def embedding_sections(views: Views, folder: Path, simulated: bool) -> list[Section]:
+    """Through time at a pixel; how often pixels were seen; what limits the vectors."""
+    sections = []
+    if pixel := views.embedding_at_pixel():
+        words = (
+            "At the pixel that changes most: index, the components of the maps' PCA, and every dimension of the "
+            "embedding (standardised over time; red above, blue below the mean). Clear dates only."
+        )
+        figure = figures.pixel_figure(**pixel)
+        sections.append(_figure(figure, folder / "pixel.png", "Embedding through time", words, simulated))
+    figure = figures.count_figure(views.counts(), views.pixel_m)
+    sections.append(
+        _figure(figure, folder / "counts.png", "Observations", "How often each pixel was observed.", simulated)
+    )
+    error, unit, flags = views.layers()
+    words = (
+        (
+            "Left: the mean over dates of the error to expect of predicting a pixel's date, were it hidden. "
+            if unit
+            else ""
+        )
+        + "Share of the clear dates of each pixel that carry a flag: "
+        + "; ".join(views.flag_words)
+        + "."
+    )
+    figure = figures.layer_figure(error, unit, flags, views.pixel_m)
+    return [*sections, _figure(figure, folder / "layers.png", "What limits the vectors", words, simulated)]
+
+
+def _figure(figure: Any, path: Path, title: str, caption: str, simulated: bool) -> Section:
+    return Section(title=title, body=image(save(figure, path), title, caption), simulated=simulated)
 
 
 def save(figure: Any, path: Path) -> Path:
@@ -104,137 +235,35 @@ def save(figure: Any, path: Path) -> Path:
     return path
 
 
-def conclude(evaluation: Mapping[str, Any]) -> list[str]:
-    """The findings in sentences, each number beside its baseline."""
-    main, unit, verdict = evaluation["main"], evaluation["unit"], evaluation["verdict"]
-    best, label = verdict["best_interpolation"], figures.LABELS
-    scores = {g: s for g, s in evaluation["hidden"]["all"].items() if s["methods"]}
-    lines = []
-    better = [g for g, s in scores.items() if _resolved(s["difference"][best]) < 0]
-    worse = [g for g, s in scores.items() if _resolved(s["difference"][best]) > 0]
-    for gap in sorted({min(scores, key=int), max(scores, key=int)}, key=int):
-        m, d = scores[gap]["methods"], scores[gap]["difference"][best]
-        linear = "" if best == "linear" else f", linear in time {_number(m['linear'])}"
-        lines.append(
-            f"Targets hidden with everything within ±{gap} days: mean absolute error of the {label[main]} "
-            f"{_number(m[main])}, of {label[best]} (the best interpolation over all gaps) {_number(m[best])}{linear} "
-            f"({unit}). Paired difference to the best: {_signed(d)}."
-        )
-    lines.append(
-        f"Against {label[best]} the {label[main]} is better at {_gaps(better)}, worse at {_gaps(worse)}, and not told "
-        f"apart elsewhere ({scores[min(scores, key=int)]['dates']} test dates; intervals resample dates)."
-    )
-    widest = scores[max(scores, key=int)]["difference"]
-    if "fused_alone" in widest:
-        lines.append(
-            f"What the other modalities bring at ±{max(scores, key=int)} days: fused model minus the same "
-            f"fusion head without them {_signed(widest['fused_alone'])}, minus the encoder alone "
-            f"{_signed(widest['encoder'])}; below 0 they help."
-        )
-    says = {
-        True: "These scores count",
-        False: "These scores do not count as skill of the embedding",
-        None: "Whether these scores count is unknown",
-    }
-    lines.append(f"{says[verdict['counts']]}: {'; '.join(verdict['reasons'])}.")
-    visible = evaluation["visible"]["all"]["methods"]
-    if visible:
-        k, length = evaluation["components"]["pca"], evaluation["components"]["embedding"]
-        lines.append(
-            f"Compression, not skill: at the visible centre the encoder ({length} numbers) errs by "
-            f"{_number(visible['encoder'])}, PCA of the bands with {k} components by {_number(visible['pca'])}."
-        )
-    unseen = {
-        True: "Training has not seen the test dates at this site.",
-        False: "Training HAS seen the test dates at this site: the figures show fit, not skill.",
-        None: "No record set was given, so that nothing here proves that training has not seen the test dates.",
-    }
-    return [*lines, unseen[evaluation["dates_unseen"]]]
+def subtitle(parts: Parts) -> str:
+    """One line below the title."""
+    words = [f"Site {parts.cube.site}." if parts.cube else ""]
+    words += [f"Model {parts.model.hash}, {parts.model.dim} numbers for every pixel and date." if parts.model else ""]
+    names = ", ".join(dict.fromkeys(e.kind for e in parts.evaluations))
+    return " ".join(filter(None, [*words, f"Evaluations: {names}." if names else "No evaluation was given."]))
 
 
-def figure_sections(evaluation: Mapping[str, Any], drawn: Mapping[str, Path], gap: int) -> list[Section]:
-    """Figures with captions, and the table of scores."""
-    main = figures.LABELS[evaluation["main"]]
-    captions = {
-        "maps": (
-            "Maps",
-            "True colour above, the embedding's first three principal components below. One PCA and one stretch serve "
-            "all dates, so that colours compare between maps.",
-        ),
-        "skill": (
-            "Hidden-target skill",
-            "All test dates are hidden from every method, with everything within the gap around the current target. "
-            "Left: mean over dates of the mean over pixels and bands, with 95 % intervals over dates. Right: paired "
-            "differences on the same targets; an interval that leaves 0 is resolved.",
-        ),
-        "bands": (
-            "By band, and compression",
-            "Left: hidden targets. Right: the centre is visible to the encoder, so that decoding it is compression; "
-            "PCA of the bands stands beside it.",
-        ),
-        "spectra": (
-            "Spectra of hidden targets",
-            f"Observed spectra of test dates and what {main} and linear interpolation give when everything within "
-            f"±{gap} days is hidden, at pixels of different cover.",
-        ),
-        "series": (
-            "Series at the same pixels",
-            "Grey: what other dates show; circles: test dates, hidden from all methods. Points within the gap around "
-            "a test date were hidden from its prediction too.",
-        ),
-        "training": ("Training", "Running means of training (solid) and validation (dashed)."),
-        "pixel": (
-            "Embedding through time",
-            "At the pixel that changes most: index, the components of the maps' PCA, and every dimension of the "
-            "embedding (standardised over time; red above, blue below the mean). Clear dates only.",
-        ),
-        "counts": ("Observations", "How often each pixel was observed."),
-    }
-    sections = []
-    for name, (title, caption) in captions.items():
-        if name in drawn:
-            body = image(drawn[name], title, caption)
-            sections.append(Section(title=title, body=body + (skill_tables(evaluation) if name == "skill" else "")))
-    return sections
-
-
-def skill_tables(evaluation: Mapping[str, Any]) -> str:
-    """Every method at every gap, with intervals; one table per region."""
-    out = []
-    for region, by_gap in evaluation["hidden"].items():
-        gaps = [g for g in by_gap if by_gap[g]["methods"]]
-        if not gaps:
-            continue
-        rows = []
-        for method in evaluation["methods"]:
-            cells = [by_gap[g]["methods"][method] for g in gaps]
-            rows.append((figures.LABELS[method], [(_number(c), _interval(c)) for c in cells]))
-        pixels = by_gap[gaps[0]]["pixels"]
-        where = "All pixels" if region == "all" else region.capitalize()
-        dates = by_gap[gaps[0]]["dates"]
-        about = f"{where}: mean absolute error ({evaluation['unit']}), {pixels:,} target pixels on {dates} dates, 95 %"
-        out.append(paragraph(about + " intervals over dates below each figure."))
-        head = ["", *(f"±{g} days" for g in gaps)]
-        out.append(table(head, rows, main=figures.LABELS[evaluation["main"]]))
-    meaning = "; ".join(f"{figures.LABELS[m]}: {words}" for m, words in evaluation["methods"].items())
-    return "".join(out) + paragraph(meaning + ".", kind="note")
-
-
-def data_card(cube: Cube, evaluation: Mapping[str, Any]) -> dict[str, object]:
-    """What the cube is, and the protocol."""
-    facts: dict[str, object] = {"site": cube.site, "simulated": "yes" if evaluation["simulated"] else "no"}
-    for name in cube:
-        g = cube[name]
-        m = g.modality
-        facts[name] = (
-            f"{m.level} {m.calibration}, {m.unit}, {' '.join(m.band_names)}; {len(g)} acquisitions from "
-            f"{to_date(g.day[0])} to {to_date(g.day[-1])}, {int(g.usable.sum())} usable; {g.grid.height} x "
-            f"{g.grid.width} px of {abs(g.grid.transform[0]):g} m, {g.grid.crs}; contract {m.contract_hash}"
-        )
-    facts["test dates"] = ", ".join(evaluation["dates"])
-    if evaluation["columns"]:
-        facts["unseen block"] = f"columns {evaluation['columns'][0]} to {evaluation['columns'][1] - 1}"
-    facts["pixels scored"] = f"blocks of {evaluation['pixels_read']:,} of {evaluation['pixels_of_site']:,}"
+def data_card(parts: Parts) -> dict[str, object]:
+    """What the cube is, and the protocol of what was hidden."""
+    facts: dict[str, object] = {}
+    if cube := parts.cube:
+        facts = {"site": cube.site, "simulated": "yes" if cube.provenance.get("simulated") else "no"}
+        for name in cube:
+            g = cube[name]
+            m = g.modality
+            facts[name] = (
+                f"{m.level} {m.calibration}, {m.unit}, {' '.join(m.band_names)}; {len(g)} acquisitions from "
+                f"{to_date(g.day[0])} to {to_date(g.day[-1])}, {int(g.usable.sum())} usable; {g.grid.height} x "
+                f"{g.grid.width} px of {abs(g.grid.transform[0]):g} m, {g.grid.crs}; contract {m.contract_hash}"
+            )
+    for e in parts.evaluations:
+        data, at = "simulated" if e.simulated else "real", e.about
+        if e.kind == "reconstruction":
+            facts[f"{at}: test dates"] = ", ".join(e.result["dates"])
+            if e.result["columns"]:
+                facts[f"{at}: unseen block"] = f"columns {e.result['columns'][0]} to {e.result['columns'][1] - 1}"
+            facts[f"{at}: pixels scored"] = f"blocks of {e.result['pixels_read']:,} of {e.result['pixels_of_site']:,}"
+        facts[f"{at}: data"] = data + (f", from {e.source.name}" if e.source else "")
     return facts
 
 
@@ -249,6 +278,7 @@ def model_card(model: Model) -> dict[str, object]:
         )
     if model.fusion:
         facts["fusion"] = f"up to {model.fusion.max_offset_days} days between modalities"
+    facts |= {f"multiply-adds per pixel-date, {k}": f"{v:,}" for k, v in model.macs().items()}
     return facts | {k: v for k, v in model.info.items() if isinstance(v, str | int | float | bool)}
 
 
@@ -257,39 +287,20 @@ def repeat(commands: Sequence[str]) -> str:
     return f"<pre>{text(chr(10).join(commands))}</pre>"
 
 
-def guess_commands(asked: Mapping[str, Any], runs: Sequence[Path | str], out: Path) -> list[str]:
-    """The commands behind this page, as far as its arguments tell; capitals where they do not."""
-    at = {k: str(v) if isinstance(v, Path | str) else k.upper() for k, v in asked.items()}
-    at["cube"] = str(asked["cube"].path) if isinstance(asked["cube"], Cube) else at["cube"]
-    workdirs = "".join(f" --run {r}" for r in runs)
-    return [
-        f"eomm embed --model {at['model']} --cube {at['cube']} --out {at['embedding']}",
-        f"eomm evaluate reconstruction --model {at['model']} --cube {at['cube']} --records RECORDS --out eval.json",
-        f"eomm report --cube {at['cube']} --embedding {at['embedding']} --model {at['model']}{workdirs} "
-        f"--evaluation eval.json --out {out}",
-    ]
-
-
-def _resolved(estimate: Mapping[str, Any]) -> int:
-    """-1 or 1 where the interval leaves 0, else 0."""
-    low, high = estimate["interval"] or (-1, 1)
-    return -1 if high < 0 else 1 if low > 0 else 0
-
-
-def _gaps(gaps: Sequence[str]) -> str:
-    return ", ".join(f"±{g}" for g in gaps) + " days" if gaps else "no gap"
-
-
-def _number(estimate: Mapping[str, Any]) -> str:
-    return f"{estimate['mean']:.4f}"
-
-
-def _interval(estimate: Mapping[str, Any]) -> str:
-    return "" if estimate["interval"] is None else f"{estimate['interval'][0]:.4f} to {estimate['interval'][1]:.4f}"
-
-
-def _signed(estimate: Mapping[str, Any]) -> str:
-    if estimate["interval"] is None:
-        return f"{estimate['mean']:+.4f} (too few dates for an interval)"
-    low, high = estimate["interval"]
-    return f"{estimate['mean']:+.4f} (95 % interval {low:+.4f} to {high:+.4f})"
+def guess_commands(parts: Parts, out: Path) -> list[str]:
+    """The commands behind this page: those that its evaluations kept, and what its arguments tell of the rest."""
+    lines = []
+    cube = str(parts.cube.path) if parts.cube else "CUBE"
+    quoted = {"cube": shlex.quote(cube), "embedding": shlex.quote(str(parts.embedding or "EMBEDDING"))}
+    if parts.embedding:
+        lines.append(f"eomm embed --model MODEL --cube {quoted['cube']} --out {quoted['embedding']}")
+    for e in parts.evaluations:
+        source = shlex.quote(str(e.source or f"{e.kind}.json"))
+        default = f"eomm evaluate {e.kind} --model MODEL --cube {quoted['cube']} --records RECORDS --out {source}"
+        lines += e.result["commands"] or [default]
+    options = f" --cube {quoted['cube']}" if parts.cube else ""
+    options += f" --embedding {quoted['embedding']}" if parts.embedding else ""
+    options += " --model MODEL" if parts.model else ""
+    options += "".join(f" --run {shlex.quote(str(r))}" for r in parts.runs)
+    options += "".join(f" --evaluation {shlex.quote(str(e.source or f'{e.kind}.json'))}" for e in parts.evaluations)
+    return [*lines, f"eomm report{options} --out {shlex.quote(str(out))}"]

@@ -12,8 +12,8 @@ from eomm.errors import DataError
 from eomm.evaluate.baselines import Pca, fit_pca
 from eomm.evaluate.examples import green
 from eomm.figures import Maps, PixelSeries, stretch
-from eomm.modalities import KNOWN
-from eomm.model import Model
+from eomm.modalities import KNOWN, Modality
+from eomm.storage import read_json
 
 MAP_DATES = 5
 MAP_PX = 400  # at most so many rows and columns of a map
@@ -21,21 +21,45 @@ PCA_ROWS = 50_000
 Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
+class Pixels:
+    """Single pixels of one modality's series."""
+
+    def __init__(self, group: CubeGroup):
+        self.group = group
+
+    def series(self, row: int, col: int) -> PixelSeries:
+        """All valid observations of a pixel."""
+        values, valid = self.group.read(None, slice(row, row + 1), slice(col, col + 1))
+        keep = valid[:, 0, 0]
+        return PixelSeries(day=self.group.day[keep], values=self.group.modality.decode(values[keep, 0, 0]))
+
+    def shown_bands(self) -> list[str]:
+        """Two bands of the series figure."""
+        names = self.group.modality.band_names
+        return ["B04", "B08"] if {"B04", "B08"} <= set(names) else list(names[:2])
+
+
 class Views:
     """Cube and embedding cube of one site, seen as the figures need them.
 
     Attributes:
-        evaluation: of the site.
+        examples: pixels that an evaluation shows, the last of which changes most; may be empty.
         group: the reference modality's series.
         day: of the embedded dates.
         pixel_m: size of a shown map pixel.
     """
 
-    def __init__(self, cube: Cube, embedding: Path | str, evaluation: Mapping[str, Any]):
+    flag_words = (
+        "edge: the window reaches beyond the cube",
+        "alone: no other modality was near enough and valid",
+        "sparse: fewer than three valid acquisitions in the window",
+    )
+
+    def __init__(self, cube: Cube, embedding: Path | str, modality: str, examples: Sequence[Mapping[str, Any]] = ()):
         from eomm.embed_store import open_embedding
 
-        self.evaluation = evaluation
-        self.group: CubeGroup = cube[evaluation["modality"]]
+        self.examples = examples
+        self.group: CubeGroup = cube[modality]
         self._store = open_embedding(embedding)
         self._step = max(1, -(-max(self.group.grid.height, self.group.grid.width) // MAP_PX))
         self.pixel_m = abs(self.group.grid.transform[0]) * self._step
@@ -71,17 +95,6 @@ class Views:
             pixel_m=self.pixel_m,
         )
 
-    def pixel(self, row: int, col: int) -> PixelSeries:
-        """All valid observations of a pixel."""
-        values, valid = self.group.read(None, slice(row, row + 1), slice(col, col + 1))
-        keep = valid[:, 0, 0]
-        return PixelSeries(day=self.group.day[keep], values=self.group.modality.decode(values[keep, 0, 0]))
-
-    def shown_bands(self) -> list[str]:
-        """Two bands of the series figure."""
-        names = self.group.modality.band_names
-        return ["B04", "B08"] if {"B04", "B08"} <= set(names) else list(names[:2])
-
     def counts(self) -> dict[str, np.ndarray]:
         """Maps of observation counts by title."""
         maps = {"dates with a valid embedding": self._valid.sum(0).astype(float)}
@@ -90,15 +103,35 @@ class Views:
             maps[title] = self._thin(name).mean(0, dtype=float)
         return maps
 
+    def layers(self) -> tuple[np.ndarray | None, str, dict[str, np.ndarray]]:
+        """The expected error's mean over clear dates and its unit, None and "" without; shares of dates by flag."""
+        from eomm.embed_store import FLAGS
+
+        clear = np.maximum(self._valid.sum(0), 1)
+        error, unit = None, ""
+        if "expected_error" in self._store:
+            values = self._thin("expected_error").astype(np.float32)
+            known = self._valid & np.isfinite(values)
+            mean = np.where(known, values, 0).sum(0) / np.maximum(known.sum(0), 1)
+            error, unit = (
+                np.where(known.any(0), mean, np.nan),
+                str(self._store["expected_error"].attrs.get("units", "")),
+            )
+            unit = "reflectance" if unit == "1" else unit
+            error = error if known.any() else None
+        flags = self._thin("flags")
+        shares = {n: ((flags & bit > 0) & self._valid).sum(0) / clear for n, bit in FLAGS.items() if n != "clouded"}
+        return error, unit if error is not None else "", {f"share of dates: {n}": s for n, s in shares.items()}
+
     def embedding_at_pixel(self) -> dict[str, Any] | None:
         """Arguments of `pixel_figure` at the example that changes most, None where too few dates are valid."""
-        examples = self.evaluation["examples"]
+        examples = self.examples
         row, col = (examples[-1]["row"], examples[-1]["col"]) if examples else self._often_valid()
         keep = self._store["valid"][:, row, col].values.astype(bool)
         if keep.sum() < 3:
             return None
         vectors = self._store["embedding"][:, row, col].values[keep].astype(np.float32)
-        pixel = self.pixel(row, col)
+        pixel = Pixels(self.group).series(row, col)
         names = self.group.modality.band_names
         if {"B04", "B08"} <= set(names):
             stored, _ = self.group.read(None, slice(row, row + 1), slice(col, col + 1))
@@ -144,7 +177,13 @@ class Views:
         return row * self._step, col * self._step
 
 
-def training_panels(runs: Sequence[Path], model: Model) -> list[tuple[str, str, Curves]]:
+def run_simulated(run: Path) -> bool:
+    """Whether a run's model says that it was trained on simulated data; false where it has none yet."""
+    path = run / "model" / "model.json"
+    return bool(read_json(path).get("info", {}).get("simulated")) if path.is_file() else False
+
+
+def training_panels(runs: Sequence[Path], modalities: Mapping[str, Modality]) -> list[tuple[str, str, Curves]]:
     """Panels of `training_figure`: the loss of every run, and the errors in each modality's unit."""
     panels: list[tuple[str, str, Curves]] = []
     for run in runs:
@@ -156,10 +195,10 @@ def training_panels(runs: Sequence[Path], model: Model) -> list[tuple[str, str, 
         errors = {k: v for k, v in series.items() if k.endswith("_mae") and "offset" not in k}
         by_unit: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
         for key, curve in errors.items():
-            modality = next((m for m in model.modalities if key.split("/")[-1].startswith(f"{m}_")), name)
+            modality = next((m for m in (*modalities, *KNOWN) if key.split("/")[-1].startswith(f"{m}_")), name)
             by_unit.setdefault(modality, {})[key.replace(f"{modality}_", "")] = curve
         for modality, curves in by_unit.items():
-            known = {**KNOWN, **model.modalities}
+            known = {**KNOWN, **modalities}
             unit = f" ({known[modality].error_unit[0]})" if modality in known else ""
             title = f"{name}: error" if modality == name else f"{name}: error of {modality}"
             panels.append((title, f"absolute error{unit}", curves))

@@ -39,7 +39,9 @@ def write_figures(found: Coherence, folder: Path) -> list[dict[str, str]]:
             measure_figure(found.result, simulated),
             "Coherence beside what blur alone does",
             "Every measure for the embedding, raw bands, the same blurred in space, in time and in both, and a random "
-            "encoder. Bars: 95 % intervals over dates or pairs of dates.",
+            "encoder. Bars: 95 % intervals over dates or pairs of dates. "
+            + "; ".join(f"{m}: {words}" for m, words in MEASURES.items())
+            + ".",
         ),
         "seams": (
             seam_figure(found, simulated),

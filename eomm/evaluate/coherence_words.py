@@ -6,7 +6,7 @@ from typing import Any
 from eomm.evaluate.coherence_space import MEASURES
 from eomm.evaluate.intervals import words
 
-OURS, MORAN = "embedding", "Moran's I"
+OURS, RANDOM, MORAN = "embedding", "random encoder", "Moran's I"
 
 
 def conclude(result: Mapping[str, Any]) -> list[str]:
@@ -34,7 +34,7 @@ def conclude(result: Mapping[str, Any]) -> list[str]:
         lines.append("No sudden drop of NDVI that stays, such as harvest, was found; the response to it is not known.")
     if radar := result["radar"]:
         table = radar["ratio to far"]
-        parts = "; ".join(f"{kind}: {_beside(of, OURS, 'raw dB')}" for kind, of in table.items())
+        parts = ". ".join(f"{kind}: {_beside(of, 'raw dB', RANDOM)}" for kind, of in table.items())
         db = ", ".join(f"{k} {v:.1f} dB" for k, v in radar["first band, dB"].items() if v is not None)
         lines.append(
             f"Radar, distance as a share of that of the same orbit 60 days or more apart ({radar['orbits']} orbits): "
@@ -94,11 +94,9 @@ def format_coherence(result: Mapping[str, Any]) -> str:
 
 
 def _beside(estimates: Mapping[str, Any], *only: str) -> str:
-    shown = only or tuple(estimates)
-    return ", ".join(
-        f"{label} {words(estimates[label])}" if label == OURS else f"{label} {_value(estimates[label])}"
-        for label in shown
-    )
+    """The embedding's figure with its interval, then the others'."""
+    others = ", ".join(f"{label} {_value(estimates[label])}" for label in only or estimates if label != OURS)
+    return f"{words(estimates[OURS])}; {others}"
 
 
 def _compare(estimates: Mapping[str, Any], better: int) -> str:
@@ -112,7 +110,12 @@ def _compare(estimates: Mapping[str, Any], better: int) -> str:
             groups["not told apart from"].append(label)
         else:
             groups["better than" if against["value"] * better > 0 else "worse than"].append(label)
-    parts = [f"{kind} {', '.join(names)}" for kind, names in groups.items() if names]
+    parts = []
+    for kind, names in groups.items():
+        plain = [n for n in names if n != RANDOM]
+        if len(plain) > 1 and len(plain) == len(estimates) - 1 - (RANDOM in estimates):
+            names = ["raw bands, blurred or not", *(n for n in names if n == RANDOM)]
+        parts += [f"{kind} {' and '.join(names) if len(names) < 3 else ', '.join(names)}"] if names else []
     return f"The embedding is {'; '.join(parts)}."
 
 

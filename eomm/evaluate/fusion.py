@@ -14,6 +14,7 @@ from tqdm import tqdm
 from eomm.cube import Cube, open_cube, to_date
 from eomm.errors import DataError, UsageError
 from eomm.evaluate.fusion_scoring import Case, Scored
+from eomm.evaluate.fusion_words import AXES, with_words
 from eomm.evaluate.predict import Predictor
 from eomm.evaluate.reconstruction import GAPS, days_to_hide, reference_of
 from eomm.evaluate.scoring import Site
@@ -118,7 +119,7 @@ def evaluate_fusion(
     if not any(one.counted for one in scored.values()):
         raise DataError(f"{cube.path}: no pixel of the test dates is valid and seen at another date")
     days = [int(d) for d in task.day[task.targets]]
-    return {
+    result: dict[str, Any] = {
         "eomm:kind": "evaluation of fusion",
         "site": cube.site,
         "simulated": bool(cube.provenance.get("simulated", False)),
@@ -139,6 +140,7 @@ def evaluate_fusion(
             for region in ["all"] + (["unseen block"] if columns else [])
         },
     }
+    return with_words(result)
 
 
 def evaluate_fusion_records(
@@ -194,13 +196,6 @@ def name_models(paths: Sequence[Path]) -> dict[str, Path]:
     """Short names: of `runs/a/model` the run's, `a`; the whole path where two would be the same."""
     short = [p.resolve().parent.name if p.name == "model" else p.name for p in paths]
     return dict(zip(short if len(set(short)) == len(short) else map(str, paths), paths, strict=True))
-
-
-AXES = {
-    "share": "share of {other} missing, {modality} hidden within {gap} days",
-    "age": "nothing of {other} nearer than so many days, {modality} hidden within {gap} days",
-    "gap": "days of {modality} hidden on both sides",
-}
 
 
 def format_fusion(result: Mapping[str, Any]) -> str:

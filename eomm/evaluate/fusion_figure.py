@@ -8,7 +8,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from eomm.errors import UsageError
-from eomm.evaluate.fusion import AXES
+from eomm.evaluate.fusion_words import AXES
 from eomm.figures import BLUE, GREEN, ORANGE, PURPLE, RED, STYLE, interval_line, new_figure
 
 ENDINGS = (".png", ".pdf", ".svg")

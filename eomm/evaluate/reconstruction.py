@@ -17,7 +17,9 @@ from eomm.errors import DataError, UsageError
 from eomm.evaluate.baselines import SIMPLE
 from eomm.evaluate.beside import BLOCK_PX, PIXELS, check_beside, score_beside
 from eomm.evaluate.examples import Example, choose_pixels
+from eomm.evaluate.methods import METHODS
 from eomm.evaluate.predict import Predictor
+from eomm.evaluate.reconstruction_words import with_words
 from eomm.evaluate.ridges import INPUTS
 from eomm.evaluate.scoring import Fitted, Site
 from eomm.evaluate.seasons import by_season
@@ -29,17 +31,6 @@ from eomm.model import Model, load_model
 from eomm.patches import open_records
 
 GAPS = (0, 10, 30, 45, 60)
-METHODS = {
-    "encoder": "the encoder of this modality alone, with its decoder",
-    "fused": "all modalities fused; the other ones are not hidden",
-    "fused_alone": "the fusion head given this modality only",
-    "nearest": "nearest visible date",
-    "linear": "linear in time between visible dates",
-    "gaussian_12": "Gaussian smoother in time, sigma 12 days",
-    "gaussian_25": "Gaussian smoother in time, sigma 25 days",
-    "harmonic": "annual and semi-annual wave of each pixel and band, regularised least squares over its visible dates",
-    **INPUTS,
-}
 CLEAR = 0.9  # of the site, for a date to be a test date where the records name none
 
 
@@ -131,11 +122,11 @@ def evaluate(
     bar.close()
     result = _result(site, tally, fitted, points, len(corners) * size**2, manifest, list(named))
     if not beside:
-        return result | {"beside": None}
+        return with_words(result | {"beside": None})
     with tqdm(total=max(1, beside_pixels // BLOCK_PX**2), desc="beside", unit="block", disable=not progress) as bar:
         options: dict[str, Any] = {"reference": reference, "pixels": beside_pixels, "seed": seed}
         found = score_beside(model, beside, cube, task, **options, tick=lambda: bar.update(1))
-    return result | {"beside": found}
+    return with_words(result | {"beside": found})
 
 
 def evaluate_records(
