@@ -255,27 +255,23 @@ def test_specs_say_what_is_expected(spec):
 # --- Anybody's function -------------------------------------------------------------------------------------------
 
 
-def test_a_users_function_is_a_provider(cube, monkeypatch):
-    """The worked example of the documentation: a greenness of one's own, on the dates of the cube."""
-    module = types.ModuleType("my_features")
-
-    def greenness(cube):
-        group = cube["s2"]
-        stored_values, valid = group.read()
-        physical = group.modality.decode(stored_values)
-        names = group.modality.band_names
-        red, near = physical[..., names.index("B04")], physical[..., names.index("B08")]
-        return (near - red)[..., None], valid, group.day
-
-    module.greenness = greenness
-    monkeypatch.setitem(sys.modules, "my_features", module)
-    found = read("mine=function:my_features:greenness", cube, (to_date(DAYS[2]), to_date(DAYS[4])))
+def test_the_example_of_a_function_runs(cube):
+    found = read("mine=function:experiments.greenness:greenness", cube, (to_date(DAYS[2]), to_date(DAYS[4])))
     assert found.day.tolist() == DAYS[2:5] and found.values.shape == (3, SIZE, SIZE, 1)
+    expected = (truth(DAYS[2])[..., 6] - truth(DAYS[2])[..., 2]) / 1e4
+    np.testing.assert_allclose(found.values[0, ..., 0][found.valid[0]], expected[found.valid[0]], rtol=1e-4)
+
+
+def test_a_users_function_is_checked(cube, monkeypatch):
+    module = types.ModuleType("my_features")
+    monkeypatch.setitem(sys.modules, "my_features", module)
     module.greenness = lambda cube: np.zeros(3)
     with pytest.raises(UsageError, match="expected Features"):
         read("mine=function:my_features:greenness", cube)
     module.greenness = lambda cube: (np.zeros((1, 2, 2, 1)), np.ones((1, 2, 2), bool), None)
     with pytest.raises(UsageError, match="on the cube's grid"):
         read("mine=function:my_features:greenness", cube)
+    module.greenness = lambda cube: (np.full((1, SIZE, SIZE, 1), np.nan), np.ones((1, SIZE, SIZE), bool), None)
+    assert not read("mine=function:my_features:greenness", cube).valid.any()
     with pytest.raises(UsageError, match="expected MODULE:FUNCTION"):
         provider("mine=function:my_features:missing")

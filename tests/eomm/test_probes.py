@@ -334,6 +334,19 @@ def test_sites_can_be_held_out_whole(cube, tmp_path):
     assert score(found, "x", probe="linear")["interval"] is None  # two sites give none
 
 
+def test_a_species_that_is_one_plot_cannot_be_probed(cube, tmp_path):
+    """Held out, each plot is a class that no other plot shows: nothing can be right, and the result says why."""
+    cubes = [cube, make_cube(tmp_path / "b.zarr", site="b", grid=GRID, s1=False)]
+    group = np.ones((SIZE, SIZE), np.int32)
+    plots = [Labels(group * 0, group > 0, (name,), group, ("", "plot")) for name in ("fir", "birch")]
+    images = {"a": np.zeros((SIZE, SIZE)), "b": np.ones((SIZE, SIZE))}
+    sites = [Site(c, labels) for c, labels in zip(cubes, plots, strict=True)]
+    plan = Plan(shares=(1.0,), seeds=(0,), groups="sites", probes=("linear",))
+    found = probe(sites, {"x": lambda c, d: source(images[c.site])(c, d)}, {"x": Method("x", "x")}, plan)
+    assert score(found, "x")["value"] == 0
+    assert found.facts["modes"]["date"]["untrained"] == ["fir (fold 1 of 2)", "birch (fold 2 of 2)"]
+
+
 def test_blocks_have_a_buffer_between_them(cube):
     values = field_map()
     found = run(cube, {"a": values == 1}, values, groups="blocks", block_px=12, buffer_px=4, folds=4)
