@@ -1,6 +1,7 @@
 """What a provider's files mean: a small TOML file per source. Not how they are read (readers)."""
 
 import dataclasses
+import re
 import tomllib
 from collections.abc import Mapping as Table
 from dataclasses import dataclass, field
@@ -19,6 +20,16 @@ SNOW = "mask snow"
 """The layer name of a snow probability."""
 ANGLES = ("sun_zenith", "sun_azimuth", "view_azimuth")
 """Angles that a scene may state besides its incidence, in degrees."""
+
+IN_NAME = {
+    "band": "",
+    "time": "DATETIME",
+    "platform": "PLATFORM",
+    "orbit": "RELATIVE_ORBIT",
+    "baseline": "PROCESSING_BASELINE",
+    "product": "PRODUCT_ID",
+}
+"""Groups of `Mapping.in_name` -> the tag for which each stands."""
 
 SHIPPED = Path(__file__).parent / "mappings"
 
@@ -98,6 +109,9 @@ class Mapping:
         modality: what the values become: a key of `eomm.modalities.KNOWN`, or a contract of one's own, in the file a
             table [modality] with the fields of `Modality` and `bands` with those of `Band`.
         files: pattern of the file names below the source's folder; several between "|".
+        in_name: GeoTIFF: a regular expression for folder/name of each file, whose groups (IN_NAME) say what tags and
+            descriptions do not: "band" of a file with a single one, "time", "platform", "orbit", …; files that it
+            does not fit are left out.
         level: the processing level the files claim to have, such as "L2A".
         calibration: the calibration the files claim to have, such as "sigma0".
         unit: of the files after `scale` and `offset`: the modality's, or "linear power" or "amplitude" (its square
@@ -140,6 +154,7 @@ class Mapping:
     scale: float = 1.0
     offset: float = 0.0
     harmonised: bool = False
+    in_name: str | None = None
     fill: tuple[float, ...] = ()
     clipped: tuple[float, ...] = ()
     mask: Mask | None = None
@@ -162,6 +177,8 @@ class Mapping:
             self._fail("modality", self.modality, f"one of {', '.join(KNOWN)}, or a table [modality]")
         if self.direction not in (None, "ascending", "descending"):
             self._fail("direction", self.direction, "ascending or descending")
+        if self.in_name is not None:
+            self._check_in_name(self.in_name)
         modality = self.contract
         unknown = [b for b in self.bands if b not in modality.band_names]
         if unknown or not self.bands:
@@ -182,6 +199,14 @@ class Mapping:
             self._fail("angles", " ".join(unknown), "some of " + " ".join(ANGLES))
         if self.mask and self.mask.haze and not {"B02", "B04"} <= set(modality.band_names):
             self._fail("mask.haze", "true", "false, since the screen needs bands B02 and B04")
+
+    def _check_in_name(self, pattern: str) -> None:
+        try:
+            groups = set(re.compile(pattern).groupindex)
+        except re.error as e:
+            self._fail("in_name", f"no regular expression ({e})", "one with groups such as (?P<band>B..)")
+        if groups - set(IN_NAME) or self.reader != "geotiff":
+            self._fail("in_name", f"{pattern!r} (reader {self.reader})", f"groups of {', '.join(IN_NAME)}, of GeoTIFF")
 
     @property
     def contract(self) -> Modality:

@@ -28,9 +28,10 @@ def source_files(path: Path, mapping: Mapping) -> list[Path]:
     if not path.is_dir():
         raise DataError(f"{path}: does not exist; expected the files of mapping {mapping.name!r}")
     files = sorted({f for pattern in mapping.files.split("|") for f in path.rglob(pattern)})
+    files = [f for f in files if mapping.in_name is None or geotiff.named(f, mapping)]
     if not files:
         raise DataError(
-            f"{path}: no file named {mapping.files}, which mapping {mapping.name!r} expects; "
+            f"{path}: no file named {mapping.in_name or mapping.files}, which mapping {mapping.name!r} expects; "
             "is it the right folder, and the right mapping?"
         )
     return files

@@ -1,5 +1,6 @@
 """Folders of GeoTIFF or COG scenes: one or more files per acquisition. A band is what its description says."""
 
+import re
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +10,8 @@ import numpy as np
 import rasterio
 from rasterio.errors import RasterioError
 
-from data_prep.mapping import ANGLES, Mapping
+from data_prep.catalogues import RTC_SOURCES
+from data_prep.mapping import ANGLES, IN_NAME, Mapping
 from data_prep.readers.crop import crop_to
 from data_prep.readers.scene import Scene, decode
 from eomm.cube import Grid
@@ -33,7 +35,13 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid |
             crop = crop_to(grid_of(data, str(file)), window)
     except (RasterioError, OSError) as e:
         raise DataError(f"{file}: not a readable GeoTIFF ({e}); it is empty, truncated or of another kind") from e
+    name = named(file, mapping)
+    tags = {
+        IN_NAME[group]: text for group, text in name.items() if text
+    } | tags  # what the file itself says, goes before
     at = {description: i for i, description in enumerate(descriptions, 1)}
+    if len(descriptions) == 1 and name.get("band"):
+        at = {name["band"]: 1}
     numbers = {layer: at[variable] for layer, variable in mapping.layers.items() if variable in at}
     if not numbers:
         raise ContractError(
@@ -77,9 +85,23 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid |
     return [scene]
 
 
+def named(file: Path, mapping: Mapping) -> dict[str, str]:
+    """What a file's name says, by the groups of the mapping's `in_name`; nothing where it does not fit."""
+    found = re.search(mapping.in_name, f"{file.parent.name}/{file.name}") if mapping.in_name else None
+    groups = found.groupdict() if found else {}
+    if baseline := groups.get("baseline"):
+        groups["baseline"] = re.sub(r"^N?(\d\d)(\d\d)$", r"\1.\2", baseline)
+    return {k: v for k, v in groups.items() if v}
+
+
 def grid_of(data: Any, label: str) -> Grid:
     """The grid of an open raster. Raises ContractError where it has no EPSG code, or is not north-up."""
     transform, crs = data.transform, data.crs
+    if data.gcps[0]:
+        raise ContractError(
+            f"{label}: has control points instead of a grid: radar geometry, as ESA delivers Sentinel-1 GRD, neither "
+            f"calibrated nor terrain-corrected; {RTC_SOURCES}"
+        )
     if crs is None or crs.to_epsg() is None or transform.b or transform.d or transform.e >= 0:
         raise ContractError(
             f"{label}: no EPSG code, or not north-up; expected a UTM grid. Warp the scene with gdalwarp"

@@ -147,15 +147,16 @@ def _scene(product: Product, root: Any, granule: str, mapping: Mapping, window: 
     quantification = _number(root, ("BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE"), file)
     offsets = _offsets(root, file)
     special = [int(_text(v, "SPECIAL_VALUE_INDEX", file)) for v in _every(root, "Special_Values")]
-    bands = [_band_id(variable) for layer, variable in mapping.layers.items() if layer not in mapping.mask_layers]
     zenith, azimuth = _view(tile)
+
+    def offset_of(variable: str) -> float | None:
+        return offsets.get(_band_id(variable), 0.0) / quantification if offsets else None
 
     def read(layer: str) -> np.ndarray:
         raw = _read(product, images[layer], crops[layer])
         if layer in mapping.mask_layers:
             return raw
-        offset = offsets.get(_band_id(mapping.layers[layer]), 0.0) / quantification
-        return decode(raw, mapping, offset=offset, missing=special)
+        return decode(raw, mapping, offset=offset_of(mapping.layers[layer]), missing=special)
 
     orbit = _first(root, "SENSING_ORBIT_NUMBER")
     sun = _first(tile, "Mean_Sun_Angle")
@@ -176,7 +177,7 @@ def _scene(product: Product, root: Any, granule: str, mapping: Mapping, window: 
         direction=(_text(root, "SENSING_ORBIT_DIRECTION", file)).lower(),
         incidence_deg=zenith,
         angles={k: v for k, v in angles.items() if v is not None},
-        offset=offsets.get(bands[0], 0.0) / quantification,
+        offset=offset_of(next(iter(mapping.bands.values()))),
         named=True,
         stated={
             "level": "L2A",

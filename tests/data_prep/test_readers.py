@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio.control
 import rasterio.shutil
 import xarray as xr
-from tiny_scenes import NORTH, SIZE, START, WEST, write_netcdf, write_s1, write_s2, write_tiff
+from tiny_scenes import NAMES, NORTH, SIZE, START, TEN, WEST, reflectance, write_netcdf, write_s1, write_s2, write_tiff
 
 from data_prep.mapping import Mapping, load_mapping
 from data_prep.passes import find_overpasses, label_orbits
@@ -66,6 +67,44 @@ def test_no_data_is_missing_and_a_stated_offset_is_applied(tmp_path, stack):
     write_tiff(tmp_path / "x" / "S2_hole.tif", [hole], names=["B02"], gsd=10, tags=tags)
     (scene,) = scenes(tmp_path / "x", "simulated_s2", stack)
     np.testing.assert_allclose(scene.read("B02"), [[np.nan, 0.05], [0.07, np.nan]], atol=1e-6)
+
+
+def write_tile_files(folder, when, *, west=WEST, tile="31UDS"):
+    for band in (*NAMES, "SCL"):
+        gsd = 10 if band in TEN else 20
+        values = np.full((SIZE * 10 // gsd,) * 2, 4, np.uint8)
+        if band != "SCL":
+            values = np.rint(reflectance(band, NAMES.index(band), SIZE * 10 // gsd) * 1e4).astype(np.uint16)
+        stem = f"T{tile}_{when:%Y%m%dT%H%M%S}_{band}"
+        write_tiff(folder / f"{stem}_{gsd}m.tif", [values], names=[None], gsd=gsd, west=west)
+        if gsd == 10:  # as beside the 20 m bands of a product
+            write_tiff(folder / f"{stem}_20m.tif", [values[::2, ::2]], names=[None], gsd=20, west=west)
+
+
+def test_one_file_per_band_is_told_by_its_name(tmp_path, stack):
+    for tile in ("31UDS", "31UES"):
+        write_tile_files(tmp_path / tile, START, tile=tile)
+    found = scenes(tmp_path, "tile_files_s2", stack)
+    assert len(found) == 22 and {s.time for s in found} == {START}
+    (overpass,) = find_overpasses(found)
+    assert overpass.acquisition.product_ids == ("T31UDS_20190401T105421", "T31UES_20190401T105421")
+    first, second = overpass.products
+    assert len(first) == len(second) == 11 and first["B02"].grids["B02"].transform[0] == 10
+    assert {s.file.parent.name for s in first.values()} == {"31UDS"}
+    np.testing.assert_allclose(first["B8A"].read("B8A"), reflectance("B8A", 7, SIZE // 2), atol=1e-4)
+    for text, message in (("(?P<bnd>B..)", "groups of band, time"), ("(", "no regular expression")):
+        with pytest.raises(ContractError, match=message):
+            dataclasses.replace(load_mapping("tile_files_s2"), in_name=text)
+
+
+def test_radar_geometry_is_refused_with_a_place_where_gamma0_is_had(tmp_path, stack):
+    path = tmp_path / "S1_measurement.tif"
+    points = [rasterio.control.GroundControlPoint(r, c, 3 + c / 100, 50 - r / 100) for r in (0, 4) for c in (0, 4)]
+    profile = dict(driver="GTiff", height=4, width=4, count=1, dtype="uint16")
+    with rasterio.open(path, "w", **profile, gcps=points, crs="EPSG:4326") as file:
+        file.write(np.ones((4, 4), np.uint16), 1)
+    with pytest.raises(ContractError, match=r"control points instead of a grid.*sentinel-1-rtc.*HyP3.*sar_backscatter"):
+        scenes(tmp_path, "simulated_s1", stack)
 
 
 @pytest.mark.parametrize(

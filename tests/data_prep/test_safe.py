@@ -83,6 +83,12 @@ def test_an_offset_may_differ_between_bands(tmp_path):
     np.testing.assert_allclose(scene.read("B12"), numbers("B12", 9, SIZE // 2, 1000) * 1e-4 - 0.1, atol=1e-6)
 
 
+def test_a_baseline_with_an_offset_that_names_none_is_refused(tmp_path):
+    write_safe(tmp_path, START, baseline="04.00", xml=lambda text: text.replace("BOA_ADD_OFFSET ", "OTHER_OFFSET "))
+    with pytest.raises(ContractError, match=r"Products of baseline 04.00 and later carry \+1000"):
+        cube(tmp_path / "a.zarr", tmp_path)
+
+
 def test_tiles_of_a_datatake_are_merged_and_the_later_baseline_wins(tmp_path):
     """Two tiles that overlap, each in two baselines; read in any order they make one acquisition."""
     for k in range(2):
