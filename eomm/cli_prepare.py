@@ -100,6 +100,33 @@ def prepare_status(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     return status(a.folder)
 
 
+def prepare_check(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """What a cube looks like, and a page of it."""
+    from data_prep.check_cube import check_cube
+
+    with progress_bar("check") as report:
+        checked = check_cube(a.cube, progress=report.named)
+    if a.out:
+        from data_prep.check_page import write_page
+
+        write_page(checked, a.out, overwrite=a.overwrite)
+    return checked.summary
+
+
+def check_succeeded(result: dict[str, Any]) -> bool:
+    """Whether nothing is likely wrong."""
+    from data_prep.check_cube import nothing_found
+
+    return nothing_found(result)
+
+
+def format_check(result: dict[str, Any]) -> str:
+    """For people."""
+    from data_prep.check_cube import format_check as format_
+
+    return format_(result)
+
+
 def sites_succeeded(result: dict[str, Any]) -> bool:
     """Whether no site failed."""
     from data_prep.site_units import succeeded
@@ -150,7 +177,18 @@ def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser])
     add_workers(c)
     c.add_argument("--overwrite", action="store_true")
     add_sites(steps, command)
+    add_check(steps, command)
     add_fetch(steps, command)
+
+
+def add_check(steps: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    """What a cube looks like."""
+    purpose = "what a cube looks like; exit status 1 where something is likely wrong, 0 where dates are only odd"
+    c = command(steps, "check", prepare_check, purpose, "eomm prepare check a.zarr --out check.html")
+    c.set_defaults(formatter=format_check, succeeded=check_succeeded)
+    c.add_argument("cube", type=Path)
+    c.add_argument("--out", type=Path, metavar="PAGE.html", help="also write a page with figures")
+    c.add_argument("--overwrite", action="store_true")
 
 
 def add_sites(steps: Any, command: Callable[..., argparse.ArgumentParser]) -> None:

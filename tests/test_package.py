@@ -9,7 +9,7 @@ import eomm
 NO_JAX = """
 import sys
 import eomm
-import data_prep.build_cube, data_prep.build_patches, data_prep.simulate
+import data_prep.build_cube, data_prep.build_patches, data_prep.check_figures, data_prep.check_page, data_prep.simulate
 import eomm.info, eomm.modalities, eomm.cube, eomm.patches, eomm.storage
 assert "jax" not in sys.modules, "jax was imported"
 assert "torch" not in sys.modules and "tensorflow" not in sys.modules

@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 
 from data_prep.build_cube import Source, build_cube
+from data_prep.check_cube import check_cube
 from eomm.cube import EPOCH, open_cube
 from eomm.modalities import SENTINEL1_SIGMA0, SENTINEL2
 
@@ -130,3 +131,11 @@ def test_orbits_and_angles(cube, raw):
     for name, variable in (("sun_zenith_deg", "sunZenithAngles"), ("view_azimuth_deg", "viewAzimuthMean")):
         found = [getattr(a, name) for a in s2.acquisitions]
         np.testing.assert_allclose(found, raw["twenty"][variable].values, atol=1e-3)
+
+
+def test_the_check_finds_bands_of_land_and_claims_no_alignment(cube):
+    summary = check_cube(cube.path).summary
+    assert summary["findings"] == []
+    (aligned,) = summary["alignment"]
+    assert not aligned["determined"] and aligned["spread_metres"] >= 10  # not proven better than about 40 m
+    assert 1 <= len(summary["modalities"]["s2"]["suspicious"]) <= 10
