@@ -15,7 +15,7 @@ from eomm.evaluate.features import Features
 from eomm.evaluate.folds import Fold
 from eomm.evaluate.labels import Labels, block_groups, fields, read_labels
 from eomm.evaluate.probes import Method, Plan, Site, draw, even, probe
-from eomm.evaluate.probes_fit import Task, fit_head, fit_probe, fit_scaler, reduce
+from eomm.evaluate.probes_fit import PENALTIES, Task, _fit_logistic, fit_head, fit_probe, fit_scaler, reduce
 from eomm.evaluate.probes_score import confusion, metrics, squares
 from tests.eomm.site import make_cube
 
@@ -167,6 +167,20 @@ def test_probes_learn_what_can_be_learned(kind):
     line = (2 * x[:, 1] + 1).astype(np.float64)
     predict, _ = fit_probe(kind, x, line, np.arange(200) % 8, Task(0))
     assert np.corrcoef(predict(fresh)[:, 0], fresh[:, 1])[0, 1] > (0.99 if kind == "linear" else 0.6)
+
+
+def test_logistic_fits_equal_those_of_scikit_learn():
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(10)
+    x = (rng.normal(size=(120, 5)) * [1, 2, 0.1, 1, 1]).astype(np.float32)
+    y = (x[:, 0] + rng.normal(size=120) > 0.8).astype(int) + (x[:, 1] > 2)
+    weight = (1 / np.bincount(y))[y] / 3
+    for penalty, predict in zip(PENALTIES, _fit_logistic(x, y, task=Task(3)), strict=True):
+        reference = LogisticRegression(C=1 / penalty, tol=1e-8, max_iter=5000).fit(x, y, sample_weight=weight)
+        logits = predict(x)
+        found = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        np.testing.assert_allclose(found, reference.predict_proba(x), atol=5e-3)
 
 
 def test_more_columns_than_rows_lose_nothing():
