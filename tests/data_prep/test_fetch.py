@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 from datetime import date
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,13 +12,14 @@ import rasterio
 import zarr
 from stac_server import publish, serve
 
-from data_prep import items
+from data_prep import catalogues, items
 from data_prep.build_cube import Source, build_cube
 from data_prep.fetch import fetch_scenes, site_grid
 from data_prep.mapping import load_mapping
 from data_prep.simulate import simulate_site
+from eomm.cli import main
 from eomm.cube import Grid
-from eomm.errors import DataError, UsageError
+from eomm.errors import ContractError, DataError, UsageError
 
 # odc-geo 0.5.3 calls what shapely 2.2 and affine 3.1 have superseded.
 pytestmark = [
@@ -237,3 +240,105 @@ def test_the_grid_of_a_site_is_that_of_sentinel_2():
     for bad in ({}, {"at": (50.82, 103.02)}, {"at": (3, 50), "crs": "EPSG:3857"}, {"at": (3, 50), "size_m": 1e6}):
         with pytest.raises(UsageError):
             site_grid(**bad)
+
+
+def test_the_command_lists_what_is_missing_and_says_so_by_its_status(world, server, tmp_path, capsys):
+    box = json.loads((world[1] / first_s2(world) / "item.json").read_text())["bbox"]
+    lon, lat = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    command = [
+        "prepare", "fetch", "--from", f"{server.url}/catalog.json", "--collection", "s2", "--site", "a", "--at",
+        f"{lon},{lat}", "--size-m", "200", "--dates", *map(str, DATES), "--out", str(tmp_path / "scenes"),
+        "--tries", "1",
+    ]  # fmt: skip
+    server.faults = {f"/{first_s2(world)}/B11.tif": "404"}
+    assert main(command) == 1
+    said = capsys.readouterr()
+    assert f"missing: 2020-05-03T10:54:37+00:00 {first_s2(world)}: asset B11" in said.out and "run the same" in said.out
+    server.faults = {}
+    assert main([*command, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["fetched"] == 1 and result["missing"] == []
+    cube = ["prepare", "cube", "--source", f"fetched_s2={tmp_path / 'scenes'}", "--site", "a", "--out"]
+    assert main([*cube, str(tmp_path / "all.zarr")]) == 0
+    place = ["--at", f"{lon},{lat}", "--size-m", "100"]
+    assert main([*cube, str(tmp_path / "part.zarr"), *place]) == 0
+    whole, part = (zarr.open_group(tmp_path / n, mode="r")["s2"] for n in ("all.zarr", "part.zarr"))
+    (_, _, x0, _, _, y0), (_, _, x, _, _, y) = (g.attrs["proj:transform"] for g in (whole, part))
+    row, col = int(y0 - y) // 10, int(x - x0) // 10
+    assert part["values"].shape[1:3] == (10, 10) and 3 < row < 8 and 3 < col < 8
+    inner = (slice(None), slice(row, row + 10), slice(col, col + 10))
+    both = whole["valid"][:][inner] & part["valid"][:]  # masks near the edge see less
+    assert both.mean() > 0.2
+    np.testing.assert_array_equal(whole["values"][:][inner][both], part["values"][:][both])
+
+
+def test_uncalibrated_radar_and_top_of_atmosphere_are_listed_with_the_reason(world, tmp_path):
+    folder = tmp_path / "raw"
+    radar = json.loads(next(world[1].glob("S1*/item.json")).read_text())
+    radar |= {"collection": "sentinel-1-grd"}
+    optical = json.loads((world[1] / first_s2(world) / "item.json").read_text())
+    optical["properties"]["s2:product_type"] = "S2MSI1C"
+    folder.mkdir()
+    (folder / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": [radar, optical]}))
+    ask = {"site": "a", "source": str(folder / "items.json"), "grid": world[2], "dates": DATES}
+    result = fetch_scenes(tmp_path / "s1", collection="sentinel-1-grd", like="planetary-computer-s1-rtc", **ask)
+    assert "not terrain-corrected gamma0; " in result["missing"][0]["reason"]
+    assert "sar_backscatter" in result["missing"][0]["reason"]
+    result = fetch_scenes(tmp_path / "s2", collection="s2", **ask)
+    assert "is S2MSI1C (top of atmosphere), expected L2A" in result["missing"][0]["reason"]
+
+
+def test_buckets_that_need_keys_are_read_with_the_settings_of_their_catalogue(world, server, tmp_path, monkeypatch):
+    folder = tmp_path / "cdse"
+    item = json.loads((world[1] / first_s2(world) / "item.json").read_text())
+    names = catalogues.KNOWN["cdse-s2"].assets
+    item |= {
+        "collection": "sentinel-2-l2a",
+        "assets": {
+            names[layer]: {"href": f"s3://{item['id']}/{layer}.tif", "raster:offset": 0} for layer in item["assets"]
+        },
+    }
+    folder.mkdir()
+    (folder / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": [item]}))
+    settings = {
+        "AWS_S3_ENDPOINT": server.url.removeprefix("http://"),
+        "AWS_VIRTUAL_HOSTING": "FALSE",
+        "AWS_HTTPS": "NO",
+    }
+    twin = dataclasses.replace(catalogues.KNOWN["cdse-s2"], address=str(folder / "items.json"), settings=settings)
+    monkeypatch.setitem(catalogues.KNOWN, "cdse-s2", twin)
+    for name in twin.credentials:
+        monkeypatch.setenv(name, "x")
+    result = fetch_scenes(
+        tmp_path / "out", site="a", source="cdse-s2", grid=world[2], dates=DATES, timeout_s=2, tries=1
+    )
+    assert result["missing"] == [] and result["complete"] == 1
+    assert "AWS_S3_ENDPOINT" not in os.environ
+
+
+def item_of(properties, offsets=None):
+    assets = {n: SimpleNamespace(extra_fields={} if offsets is None else offsets) for n in ("blue", "B02", "B02_10m")}
+    return SimpleNamespace(id="S2A_31UDS_0", properties=properties, assets=assets, collection_id="c")
+
+
+@pytest.mark.parametrize(
+    ("name", "properties", "offsets", "expected"),
+    [
+        ("planetary-computer-s2", {"s2:processing_baseline": "03.01"}, None, 0),
+        ("planetary-computer-s2", {"s2:processing_baseline": "04.00"}, None, -1000),
+        ("earth-search-s2", {"s2:processing_baseline": "05.09", "earthsearch:boa_offset_applied": True}, -0.1, 0),
+        ("earth-search-s2", {"s2:processing_baseline": "05.09", "earthsearch:boa_offset_applied": False}, -0.1, -1000),
+        ("earth-search-s2", {"s2:processing_baseline": "02.12", "earthsearch:boa_offset_applied": False}, -0.1, 0),
+        ("cdse-s2", {"processing:version": "05.11"}, -0.1, -1000),
+        ("cdse-s2", {"s2:product_uri": "S2A_MSIL2A_20180101T105441_N0206_R051_T31UDS_20180101T125441.SAFE"}, 0, 0),
+        ("cdse-s2", {"processing:version": "05.11"}, 0, r"name the offsets \[0\], expected -1000 of baseline 05.11"),
+        ("planetary-computer-s2", {"datetime": "2023-01-01"}, None, "states no processing baseline"),
+    ],
+)
+def test_the_offset_is_decided_by_the_baseline_and_the_catalogues_word(name, properties, offsets, expected):
+    item = item_of(properties, None if offsets is None else {"raster:bands": [{"scale": 1e-4, "offset": offsets}]})
+    if isinstance(expected, str):
+        with pytest.raises((ContractError, DataError), match=expected):
+            catalogues.boa_offset(item, catalogues.KNOWN[name])
+    else:
+        assert catalogues.boa_offset(item, catalogues.KNOWN[name]) == expected
