@@ -347,13 +347,13 @@ def count_figure(counts: Mapping[str, Float[np.ndarray, "y x"]], pixel_m: float)
 
 def layer_figure(error: Float[np.ndarray, "y x"] | None, unit: str, flags: Mapping[str, Any], pixel_m: float) -> Figure:
     """What limits the vectors: the expected error's mean over dates, and the share of dates that carry each flag."""
-    panels = {**({f"expected error, mean ({unit})": error} if error is not None else {}), **flags}
-    figure = new_figure(min(9.6, 2.9 * len(panels)), 3.1)
+    panels = {**({f"expected error: mean ({unit})": error} if error is not None else {}), **flags}
+    figure = new_figure(min(9.6, 2.9 * len(panels)), 3.7)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for ax, (title, values) in zip(axes, panels.items(), strict=True):
         low, high = (float(np.nanmin(values)), float(np.nanmax(values))) if title not in flags else (0.0, 1.0)
         drawn = ax.imshow(values, cmap="cividis", vmin=low, vmax=high, interpolation="nearest")
-        ax.set_title(title, fontsize=8.5)
+        ax.set_title(title.replace(": ", ":\n"), fontsize=8.5)
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
         figure.colorbar(drawn, ax=ax, orientation="horizontal", shrink=0.9, pad=0.09).locator = MaxNLocator(4)

@@ -41,16 +41,17 @@ tr.main td{background:#e8f2f9;font-weight:600}
 table.card{margin:.5rem 0}
 table.card td{text-align:left;white-space:normal;overflow-wrap:anywhere}
 table.card td:first-child{color:var(--soft);white-space:nowrap}
-pre{background:#f5f6f7;padding:.8rem 1rem;overflow-x:auto;font-size:.85rem;line-height:1.5}
+pre{background:#f5f6f7;padding:.8rem 1rem;white-space:pre-wrap;overflow-wrap:anywhere;font-size:.85rem;line-height:1.5}
 @media (max-width:700px){
 body{font-size:15px}
 th,td{padding:.28rem .35rem}
 th:first-child,td:first-child{white-space:normal;min-width:6rem;max-width:7.5rem}
-table.card td:first-child{position:static}
+table.card td:first-child{position:static;white-space:normal}
 .scroll figure{min-width:680px}
 .scroll figcaption{max-width:86vw}
 }
 """
+YES_NO = {"True": "yes", "False": "no"}
 MARK = ' class="sim"'
 TAG = ' <span class="tag">SIMULATED DATA</span>'
 
@@ -91,7 +92,7 @@ def table(head: Sequence[str], rows: Iterable[tuple[str, Sequence[tuple[str, str
 
 def card(facts: Mapping[str, object]) -> str:
     """Names and values."""
-    rows = "".join(f"<tr><td>{text(k)}</td><td>{text(v)}</td></tr>" for k, v in facts.items())
+    rows = "".join(f"<tr><td>{text(k)}</td><td>{text(YES_NO.get(str(v), v))}</td></tr>" for k, v in facts.items())
     return f'<table class="card">{rows}</table>'
 
 

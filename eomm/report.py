@@ -30,6 +30,7 @@ class Parts:
     cube: Cube | None
     embedding: Path | None
     model: Model | None
+    model_path: Path | None
     evaluations: tuple[Evaluation, ...]
     runs: tuple[Path, ...]
 
@@ -134,6 +135,7 @@ def collect(
         cube=opened,
         embedding=embedding,
         model=model if model is None or isinstance(model, Model) else load_model(model, code=code),
+        model_path=None if isinstance(model, Model) or model is None else Path(model),
         evaluations=tuple(read),
         runs=tuple(dict.fromkeys([*map(Path, runs), *found.runs])),
     )
@@ -291,16 +293,17 @@ def guess_commands(parts: Parts, out: Path) -> list[str]:
     """The commands behind this page: those that its evaluations kept, and what its arguments tell of the rest."""
     lines = []
     cube = str(parts.cube.path) if parts.cube else "CUBE"
+    model = shlex.quote(str(parts.model_path or "MODEL"))
     quoted = {"cube": shlex.quote(cube), "embedding": shlex.quote(str(parts.embedding or "EMBEDDING"))}
     if parts.embedding:
-        lines.append(f"eomm embed --model MODEL --cube {quoted['cube']} --out {quoted['embedding']}")
+        lines.append(f"eomm embed --model {model} --cube {quoted['cube']} --out {quoted['embedding']}")
     for e in parts.evaluations:
         source = shlex.quote(str(e.source or f"{e.kind}.json"))
-        default = f"eomm evaluate {e.kind} --model MODEL --cube {quoted['cube']} --records RECORDS --out {source}"
+        default = f"eomm evaluate {e.kind} --model {model} --cube {quoted['cube']} --records RECORDS --out {source}"
         lines += e.result["commands"] or [default]
     options = f" --cube {quoted['cube']}" if parts.cube else ""
     options += f" --embedding {quoted['embedding']}" if parts.embedding else ""
-    options += " --model MODEL" if parts.model else ""
+    options += f" --model {model}" if parts.model else ""
     options += "".join(f" --run {shlex.quote(str(r))}" for r in parts.runs)
     options += "".join(f" --evaluation {shlex.quote(str(e.source or f'{e.kind}.json'))}" for e in parts.evaluations)
     return [*lines, f"eomm report{options} --out {shlex.quote(str(out))}"]

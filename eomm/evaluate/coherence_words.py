@@ -96,7 +96,7 @@ def format_coherence(result: Mapping[str, Any]) -> str:
 def _beside(estimates: Mapping[str, Any], *only: str) -> str:
     """The embedding's figure with its interval, then the others'."""
     others = ", ".join(f"{label} {_value(estimates[label])}" for label in only or estimates if label != OURS)
-    return f"{words(estimates[OURS])}; {others}"
+    return f"{OURS} {words(estimates[OURS])}, {others}"
 
 
 def _compare(estimates: Mapping[str, Any], better: int) -> str:
