@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from eomm.cube import CubeGroup
-from eomm.evaluate.tally import rounded
+from eomm.evaluate.rounding import rounded
 from eomm.evaluate.task import Task
 
 NEEDED = 0.7  # of the test dates valid

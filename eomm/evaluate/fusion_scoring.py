@@ -10,8 +10,9 @@ from eomm.errors import DataError
 from eomm.evaluate.baselines import Ridge, Series
 from eomm.evaluate.predict import Other, Seen
 from eomm.evaluate.ridges import Sample, draw_rows
+from eomm.evaluate.rounding import rounded
 from eomm.evaluate.scoring import ROWS_PER_DATE, Site
-from eomm.evaluate.tally import Tally, rounded
+from eomm.evaluate.tally import Tally
 from eomm.evaluate.task import Task
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from eomm.evaluate.climatology import fit_climatology, left_out_years
 from eomm.evaluate.intervals import Resampling, Statistic
-from eomm.evaluate.tally import rounded
+from eomm.evaluate.rounding import rounded
 
 GROWING = 0.25  # of the range of the site's mean season
 TAIL = 0.1

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from scipy import stats
 
-from eomm.evaluate.tally import rounded
+from eomm.evaluate.rounding import rounded
 
 RESAMPLES = 4000
 FEWEST_GROUPS = 5  # below it no interval is given: the groups cannot tell how much groups differ

@@ -21,7 +21,7 @@ from eomm.evaluate.intervals import Resampling
 from eomm.evaluate.labels import Labels, block_groups
 from eomm.evaluate.probes_fit import Task, fit_head, fit_probe, reduce
 from eomm.evaluate.probes_score import confusion, metrics, squares
-from eomm.evaluate.tally import rounded
+from eomm.evaluate.rounding import rounded
 
 SHARES = (0.01, 0.1, 1.0)
 MAX_PIXELS = 20_000  # of all sites, drawn in turns from the groups

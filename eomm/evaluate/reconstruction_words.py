@@ -125,6 +125,17 @@ def tables(result: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "main": LABELS[result["main"]],
             }
         )
+    shown = result["hidden"]["all"][gap]["methods"]
+    simple = [m for m in result["methods"] if m in shown and not m.startswith("ridge")]
+    made.append(
+        {
+            "title": f"By band, all pixels, everything within ±{gap} days hidden: mean absolute error "
+            f"({result['unit']}), mean over dates",
+            "columns": ["", *result["bands"]],
+            "rows": [[LABELS[m], *(f"{e:.4f}" for e in shown[m]["per_band"])] for m in simple],
+            "main": LABELS[result["main"]],
+        }
+    )
     if found := result.get("beside"):
         counted: dict[str, tuple[str, Any]] = {}
         for region, by_gap in found["hidden"].items():

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
+from eomm.evaluate.intervals import expanded_levels
+from eomm.evaluate.rounding import rounded
+
 RESAMPLES = 2000
 FEWEST_DATES = 4  # below it no interval is given
 
@@ -74,16 +77,11 @@ class Tally:
         return out
 
     def estimate(self, per_date: Float[np.ndarray, " d"]) -> dict[str, Any]:
-        """Mean over dates and its 95 % interval from resampled dates (percentiles)."""
+        """Mean over dates and its 95 % interval from resampled dates, widened for how few they are."""
         known = np.isfinite(per_date)
         result: dict[str, Any] = {"mean": rounded(per_date[known].mean()) if known.any() else None, "interval": None}
         if known.sum() >= FEWEST_DATES:
             drawn = per_date[self._draws]
             drawn = np.nanmean(drawn[np.isfinite(drawn).any(1)], axis=1)
-            result["interval"] = [rounded(q) for q in np.quantile(drawn, (0.025, 0.975))]
+            result["interval"] = [rounded(q) for q in np.quantile(drawn, expanded_levels(int(known.sum())))]
         return result
-
-
-def rounded(x: float | np.floating) -> float | None:
-    """Six digits behind the point; None for what is not finite, which JSON cannot hold."""
-    return round(float(x), 6) if np.isfinite(x) else None
