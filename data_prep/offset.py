@@ -21,8 +21,10 @@ BASELINE = 4.0
 FLOOR = 0.095  # no clear land scene of many pixels lacks a visible pixel below; 1000 DN are 0.1
 RUN = 8  # this many acquisitions in a row, each at least half clear, without a dark pixel
 NEGATIVE = -0.02  # the median of the darkest visible band of clear land or water is never below
-SHIFT = (0.07, 0.13)  # how much brighter than its neighbours in the infrared an acquisition is with the offset in
+SHIFT = (0.07, 0.13)  # how much brighter than its neighbours an acquisition is with the offset in, visible and infrared
+ALIKE = 0.03  # and by how much the two may differ; missed cloud brightens the visible more
 MIXED = 2  # so many such acquisitions are no accident
+MIN_PIXELS = 200  # of fewer, as on a plot of 6 x 6 px, missed cloud can look like anything
 NEAR = 5  # neighbours compared with
 
 
@@ -37,6 +39,7 @@ class Darkness:
         clear: share of the site that is clear.
         low: 1 % quantile of the darkest visible band over clear pixels, reflectance; NaN without any.
         middle: its median.
+        pixels: how many that is of.
     """
 
     index: int
@@ -45,6 +48,7 @@ class Darkness:
     clear: float
     low: float
     middle: float
+    pixels: int
 
     @classmethod
     def of(cls, index: int, overpass: Overpass, darkest: Float[np.ndarray, " n"], *, clear: float) -> "Darkness":
@@ -59,6 +63,7 @@ class Darkness:
             clear=clear,
             low=float(low),
             middle=float(middle),
+            pixels=int(finite.size),
         )
 
 
@@ -129,7 +134,7 @@ def check_values(series: Sequence[Darkness], infrared: Callable[[int], float], a
 
 def _check_mixed(clear: Sequence[Darkness], infrared: Callable[[int], float]) -> None:
     """Some acquisitions bright in the visible and, unlike haze, in the infrared too, between others that are not."""
-    bright = [d for d in clear if d.low >= FLOOR]
+    bright = [d for d in clear if d.low >= FLOOR and d.pixels >= MIN_PIXELS]
     dark = [d for d in clear if d.low < FLOOR]
     if len(bright) < MIXED or not dark:
         return
@@ -137,7 +142,8 @@ def _check_mixed(clear: Sequence[Darkness], infrared: Callable[[int], float]) ->
     for d in bright:
         near = sorted(dark, key=lambda other: abs(other.index - d.index))[:NEAR]
         shift = infrared(d.index) - float(np.median([infrared(other.index) for other in near]))
-        if SHIFT[0] <= shift <= SHIFT[1]:
+        visible = d.low - float(np.median([other.low for other in near]))
+        if all(SHIFT[0] <= s <= SHIFT[1] for s in (shift, visible)) and abs(shift - visible) <= ALIKE:
             shifted.append((d, shift))
     if len(shifted) >= MIXED:
         d, shift = shifted[0]

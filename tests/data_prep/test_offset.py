@@ -17,8 +17,8 @@ S2 = load_mapping("simulated_s2")
 SAID = "baseline 02.13, nothing is added"
 
 
-def date(i, low, *, middle=0.04, clear=0.9):
-    return offset.Darkness(index=i, label=f"date {i}", stated=SAID, clear=clear, low=low, middle=middle)
+def date(i, low, *, middle=0.04, clear=0.9, pixels=1000):
+    return offset.Darkness(index=i, label=f"date {i}", stated=SAID, clear=clear, low=low, middle=middle, pixels=pixels)
 
 
 def check(dates, accept=(), infrared=lambda i: 0.05):
@@ -69,6 +69,9 @@ def test_a_mixed_series_is_found_by_the_infrared_which_haze_leaves_dark(shift, m
     else:
         check(dates, infrared=infrared)
     check(dates, infrared=lambda i: float("nan"))  # no infrared band: nothing is claimed
+    check([dataclasses.replace(d, pixels=36) for d in dates], infrared=infrared)  # nor of a plot
+    cloud = [dataclasses.replace(d, low=0.2) if d.index in odd else d for d in dates]
+    check(cloud, infrared=infrared)  # far brighter in the visible: missed cloud
 
 
 def test_an_offset_taken_out_of_what_does_not_carry_it_is_found():
