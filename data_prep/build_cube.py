@@ -66,7 +66,7 @@ def build_cube(
         resampling: one of `data_prep.grid.METHODS`.
         speckle: one of `data_prep.series.SPECKLE`, for radar; a part of the contract, so a model trained without it
             refuses the cube.
-        window: the cube's grid (`data_prep.fetch.site_grid`), of scenes that are larger than the site; of sources in
+        window: the cube's grid (`data_prep.place.site_grid`), of scenes that are larger than the site; of sources in
             tiles only what lies there is read. None for all the ground that the scenes cover.
         overwrite: replace an existing cube once the new one is complete.
         progress: told how far each step is.

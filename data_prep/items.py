@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from data_prep.catalogues import Catalogue, time_of
+from data_prep.place import Bbox
 from eomm.errors import DataError, UsageError
 
 RETRY_CODES = (429, 500, 502, 503, 504)
 FIRST_WAIT_S = 0.5
 """Before the second try; each further wait is twice as long."""
-Bbox = tuple[float, float, float, float]
 T = TypeVar("T")
 
 

@@ -85,7 +85,7 @@ def add_place(c: argparse.ArgumentParser, *, required: bool) -> None:
 
 def grid_of(a: argparse.Namespace) -> Any:
     """The grid of the site that `add_place`'s arguments describe, or None."""
-    from data_prep.fetch import site_grid
+    from data_prep.place import site_grid
 
     if not (a.at or a.bbox):
         return None

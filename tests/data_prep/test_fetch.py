@@ -14,16 +14,18 @@ from stac_server import publish, serve
 
 from data_prep import catalogues, items
 from data_prep.build_cube import Source, build_cube
-from data_prep.fetch import fetch_scenes, site_grid
+from data_prep.fetch import fetch_scenes
 from data_prep.mapping import load_mapping
+from data_prep.place import site_grid
 from data_prep.simulate import simulate_site
 from eomm.cli import main
 from eomm.cube import Grid
 from eomm.errors import ContractError, DataError, UsageError
 
-# odc-geo 0.5.3 calls what shapely 2.2 and affine 3.1 have superseded.
+# odc-geo 0.5.3 calls what shapely 2.2 and affine 3.1 have superseded, planetary-computer 1.0.0 what pydantic 2 has.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The 'shapely.ops:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Support for class-based `config`:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning"),
 ]
 DATES = (date(2020, 5, 1), date(2020, 5, 22))
@@ -152,7 +154,17 @@ def test_what_stays_missing_is_listed_and_another_run_fetches_only_that(world, s
 
     damaged = sorted(out.glob("*_10m.tif"))[1]
     damaged.write_bytes(damaged.read_bytes()[:-1])
-    assert fetch(server, out, grid, collection="s2")["fetched"] == 1
+    server.faults = {f"/{name}/B02.tif": "404" for name in again["items"]}
+    assert len(fetch(server, out, grid, collection="s2", tries=1)["missing"]) == 1
+    assert not damaged.exists()  # no cube is built from it
+    server.faults = {}
+    assert fetch(server, out, grid, collection="s2")["fetched"] == 1 and damaged.exists()
+
+    written = sorted(out.glob("*_20m.tif"))[0]
+    written.unlink()
+    written.with_name(written.name + ".partial").mkdir()
+    with pytest.raises(UsageError, match=r"_20m.tif: cannot be written .*is the disk full\?"):
+        fetch(server, out, grid, collection="s2")
 
 
 def test_an_api_is_searched_page_by_page_and_equals_the_static_catalogue(world, server, tmp_path):
@@ -314,6 +326,19 @@ def test_buckets_that_need_keys_are_read_with_the_settings_of_their_catalogue(wo
     )
     assert result["missing"] == [] and result["complete"] == 1
     assert "AWS_S3_ENDPOINT" not in os.environ
+
+
+def test_items_are_signed_where_their_catalogue_asks_for_it(world, server, tmp_path, monkeypatch):
+    known = catalogues.KNOWN["planetary-computer-s2"]
+    twin = dataclasses.replace(known, address=f"{server.url}/catalog.json", collection="s2")
+    monkeypatch.setitem(catalogues.KNOWN, "planetary-computer-s2", twin)
+    ask = {"site": "a", "source": "planetary-computer-s2", "grid": world[2], "dates": DATES, "tries": 1}
+    assert fetch_scenes(tmp_path / "one", **ask)["missing"] == []  # addresses that are not theirs stay as they are
+    assert (tmp_path / "one" / "fetch-planetary-computer-s2.json").is_file()
+    refused = lambda item: (_ for _ in ()).throw(ConnectionError("no token"))  # noqa: E731
+    monkeypatch.setattr("planetary_computer.sign", refused)
+    result = fetch_scenes(tmp_path / "two", **ask)
+    assert {m["reason"] for m in result["missing"]} == {"cannot be signed: ConnectionError: no token"}
 
 
 def item_of(properties, offsets=None):
