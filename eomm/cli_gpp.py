@@ -21,11 +21,12 @@ def evaluate_gpp(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
         )
     table = _table(a) if a.table else _sites(a)
     tested = a.tested if a.table else [name for name, _ in map(pair, a.embedding)]
-    if lost := sorted(set(tested) - set(table.features)):
-        raise UsageError(f"--tested {', '.join(lost)}: no such features; there are {', '.join(table.features)}")
+    if lost := sorted({*tested, *a.check} - set(table.features)):
+        raise UsageError(f"features {', '.join(lost)}: there are none; there are {', '.join(table.features)}")
     return run(
         table,
         tested=tested,
+        checks=a.check,
         main=a.main,
         models=a.model or ["ridge", "boosting"],
         folds=a.folds,
@@ -138,6 +139,8 @@ def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> 
     g.add_argument(
         "--model", action="append", choices=["ridge", "boosting", "transformer", "published"], help=model_help
     )
+    check_help = "features that hold the truth (a simulator's): the most that anything can score, no baseline; repeat"
+    g.add_argument("--check", action="append", default=[], metavar="NAME", help=check_help)
     g.add_argument("--main", metavar="METHOD", help="compared with each other (default: the first features', ridge)")
     g.add_argument("--seed", type=int, default=0)
     g.add_argument("--out", type=Path, help="also write the result there (JSON), figures beside it")

@@ -102,7 +102,8 @@ def evaluate(work: Path, *, out: Path, models: list[str], sites: tuple[str, ...]
     unseen = [s for s in UNSEEN if s in sites]
     final = Final(sites=unseen, years=[DROUGHT])
     return run(
-        table, tested=["embedding"], models=models, folds="both", final=final, out=out, overwrite=True,
+        table, tested=["embedding"], checks=["oracle"], models=models, folds="both", final=final, out=out,
+        overwrite=True,
         commands=["python -m experiments.gpp_simulated --model eomm-demo/runs/fusion/model --out gpp-simulated"],
     )  # fmt: skip
 

@@ -132,7 +132,12 @@ def on_climatology(model: Callable[[Sequence[str]], Model], names: Sequence[str]
 
 
 def methods_for(
-    table: Table, *, site_known: bool, models: Sequence[str] = ("ridge", "boosting"), tested: Sequence[str] = ()
+    table: Table,
+    *,
+    site_known: bool,
+    models: Sequence[str] = ("ridge", "boosting"),
+    tested: Sequence[str] = (),
+    checks: Sequence[str] = (),
 ) -> list[Method]:
     """Climatology, then each features alone and with weather, under each model.
 
@@ -141,6 +146,7 @@ def methods_for(
         site_known: whether test sites may have training rows (folds by year): then their climatology is a baseline.
         models: of "ridge" and "boosting".
         tested: features that are under test, such as an embedding; all others are baselines.
+        checks: features that hold the truth; neither tested nor baselines.
     """
     build: dict[str, Callable[[Sequence[str]], Model]] = {"ridge": ridge, "boosting": boosting}
     out = [Method(name="mean", features=(), model=mean_model, baseline=True)]
@@ -148,14 +154,18 @@ def methods_for(
         out.append(Method(name=KIND_CLIMATOLOGY, features=(), model=kind_climatology, baseline=True))
     if site_known:
         out.append(Method(name=SITE_CLIMATOLOGY, features=(), model=site_climatology, baseline=True))
-    sets = [[n] for n in table.features] + [[WEATHER, n] for n in table.features if n != WEATHER]
-    for names in sets:
-        if not set(names) <= set(table.features):
-            continue  # there is no weather to join
-        title, baseline = " + ".join(names), not set(names) & set(tested)
+    for names in feature_sets(table, checks):
+        title, baseline = " + ".join(names), not set(names) & {*tested, *checks}
         for m in models:
             out.append(Method(name=f"{title}, {m}", features=names, model=build[m](names), baseline=baseline))
             if site_known:
                 season = on_climatology(build[m], names)
                 out.append(Method(name=f"climatology + {title}, {m}", features=names, model=season, baseline=baseline))
     return out
+
+
+def feature_sets(table: Table, checks: Sequence[str]) -> list[list[str]]:
+    """Each of a table's features alone, then, where there is weather, each but the checks with it."""
+    alone = [[n] for n in table.features]
+    joined = [[WEATHER, n] for n in table.features if n not in (WEATHER, *checks)]
+    return alone + (joined if WEATHER in table.features else [])

@@ -20,6 +20,7 @@ def run(
     table: Table,
     *,
     tested: Sequence[str] = (),
+    checks: Sequence[str] = (),
     main: str | None = None,
     models: Sequence[str] = ("ridge", "boosting"),
     folds: str = "site",
@@ -36,6 +37,7 @@ def run(
     Args:
         table: what is scored.
         tested: features that are under test: embeddings; all other methods are their baselines.
+        checks: features that hold the truth: what they score is the most that anything can.
         main: the method compared with each other; None: the first model on the first of `tested`, or of all features.
         models: of MODELS.
         folds: of FOLDS; this and the next four as `evaluate_gpp`.
@@ -57,7 +59,7 @@ def run(
         check_free_file(out, overwrite=overwrite)
     if unknown := sorted(set(models) - set(MODELS)):
         raise UsageError(f"model {', '.join(unknown)}: expected of {', '.join(MODELS)}")
-    methods = _methods(table, tested, models, folds, final, seed)
+    methods = _methods(table, tested, checks, models, folds, final, seed)
     first = tested[0] if tested else next(iter(table.features))
     main = main or next(m.name for m in methods if list(m.features) == [first])
     with progress_bar("fits") as bar:
@@ -81,13 +83,19 @@ def run(
 
 
 def _methods(
-    table: Table, tested: Sequence[str], models: Sequence[str], folds: str, final: Final | None, seed: int
+    table: Table,
+    tested: Sequence[str],
+    checks: Sequence[str],
+    models: Sequence[str],
+    folds: str,
+    final: Final | None,
+    seed: int,
 ) -> list[Method]:
     known = folds in ("year", "last-year") or bool(final and final.years)
     simple = [m for m in models if m in ("ridge", "boosting")]
-    methods = methods_for(table, site_known=known, models=simple, tested=tested)
+    methods = methods_for(table, site_known=known, models=simple, tested=tested, checks=checks)
     if series := [m for m in models if m not in simple]:
         from eomm.evaluate.gpp_transformer import transformers_for
 
-        methods += transformers_for(table, variants=series, tested=tested, seed=seed)
+        methods += transformers_for(table, variants=series, tested=tested, checks=checks, seed=seed)
     return methods

@@ -19,8 +19,8 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from eomm.evaluate.folds import Fold, inner
-from eomm.evaluate.gpp_models import Method, Model, features_of
-from eomm.evaluate.gpp_table import WEATHER, Table
+from eomm.evaluate.gpp_models import Method, Model, feature_sets, features_of
+from eomm.evaluate.gpp_table import Table
 
 WINDOW_DAYS = 90
 MAX_OBSERVATIONS = 32  # the last ones of a window
@@ -139,19 +139,19 @@ class Published(nn.Module):
         return nn.Dense(1)(nn.gelu(nn.Dense(48)(nn.LayerNorm()(x[:, -1]))))[:, 0]
 
 
-def transformers_for(table: Table, *, variants: Sequence[str], tested: Sequence[str], seed: int = 0) -> list[Method]:
-    """A method for each features, alone and with weather, and each of VARIANTS."""
-    sets = [[n] for n in table.features] + [[WEATHER, n] for n in table.features if n != WEATHER]
-    known = [names for names in sets if set(names) <= set(table.features)]
+def transformers_for(
+    table: Table, *, variants: Sequence[str], tested: Sequence[str], checks: Sequence[str] = (), seed: int = 0
+) -> list[Method]:
+    """A method for each features, alone and with weather, and each of VARIANTS; see `methods_for`."""
     return [
         Method(
             name=f"{' + '.join(names)}, {variant}",
             features=names,
             model=transformer(names, variant=variant, seed=seed),
-            baseline=not set(names) & set(tested),
+            baseline=not set(names) & {*tested, *checks},
         )
         for variant in variants
-        for names in known
+        for names in feature_sets(table, checks)
     ]
 
 

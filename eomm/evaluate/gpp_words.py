@@ -70,7 +70,9 @@ def tables(result: Mapping[str, Any], shown: Sequence[str]) -> list[dict[str, An
     unit, label = result["unit"], "SIMULATED, " if result["simulated"] else ""
     head = f"{label}{result['folds']['about']}"
     out = [_scores(result, head, unit), _differences(result, result["main"], head, unit), _variance(result, head)]
-    out += [_labels(result, shown, "by_kind", "plant type", head), _labels(result, shown, "by_site", "site", head)]
+    if set(result["by_kind"][shown[0]]) != {""}:
+        out.append(_labels(result, shown, "by_kind", "plant type", head))
+    out.append(_labels(result, shown, "by_site", "site", head))
     for cell, part in result.get("final", {}).items():
         title = f"{label}final test, {ASIDE[cell]}"
         out += [_scores(part, title, unit), _differences(part, result["main"], title, unit)]

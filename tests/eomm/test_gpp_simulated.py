@@ -111,7 +111,8 @@ def test_from_scenes_to_fluxes(tmp_path):
     table = sites_table(fluxes, towers, inputs)
     assert table.simulated and set(table.site) == {"E1", "E2"} and table.scored.sum() >= 8
     assert table.features["random"].shape[1] == 8 and table.kind[0]
-    result = run(table, tested=["random"], models=["ridge"])
+    result = run(table, tested=["random"], checks=["oracle"], models=["ridge"])
+    assert "oracle, ridge" not in result["baselines"] and "weather + oracle, ridge" not in result["methods"]
     assert result["conclusions"][0].startswith("SIMULATED") and result["groups"] == 2
     scores = {n: m["all"]["r2"]["value"] for n, m in result["methods"].items()}
     assert scores["oracle, ridge"] > 0.9 and scores["oracle, ridge"] > scores["random, ridge"]
