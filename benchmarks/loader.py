@@ -7,7 +7,7 @@ some 5,000 samples of 100 kB, so 5,000 targets: 160 times; at least 5 times. Byt
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from benchmarks import train
 from benchmarks.common import Result, best_seconds, make_cube, make_records, print_result
+from benchmarks.published import PLACES, SIDE, SPAN_DAYS, places
 from eomm.config import load_config
 from eomm.cube import CubeGroup, open_cube
 from eomm.model import build_part
@@ -25,10 +26,6 @@ from eomm.patches import RecordSet, open_records
 SIZE_PX = 96
 STEPS = 5
 BATCH = 16  # samples, as published
-
-# The published sampling (arXiv 2511.11706): 11 of 20 consecutive usable acquisitions, 15 x 15 px.
-PLACES, CONSECUTIVE, SIDE = 11, 20, 15
-STRIDE_ACQUISITIONS, STRIDE_PX, SPAN_DAYS = 17, 9, 200
 
 
 def run(*, size_px: int = SIZE_PX, steps: int = STEPS, repeats: int = 3, overrides: Sequence[str] = ()) -> Result:
@@ -107,15 +104,6 @@ def write_published(path: Path, group: CubeGroup, *, seed: int = 0) -> int:
         for name, arrays in kept.items():
             file.create_dataset(name, data=np.stack(arrays))
     return len(kept["day"])
-
-
-def places(rng: np.random.Generator, count: int, height: int, width: int) -> Iterator[tuple[np.ndarray, slice, slice]]:
-    """Acquisitions, rows and columns of every window of the published sampling."""
-    for start in range(0, count - CONSECUTIVE + 1, STRIDE_ACQUISITIONS):
-        for row in range(0, height - SIDE + 1, STRIDE_PX):
-            for col in range(0, width - SIDE + 1, STRIDE_PX):
-                index = start + np.sort(rng.choice(CONSECUTIVE, PLACES, replace=False))
-                yield index, slice(row, row + SIDE), slice(col, col + SIDE)
 
 
 def read_published(path: Path, *, steps: int, repeats: int, seed: int = 0) -> Result:
