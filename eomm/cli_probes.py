@@ -13,7 +13,7 @@ from eomm.errors import UsageError
 
 def evaluate_probes(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     """What simple models read from features, on labels of fields, blocks or sites held out."""
-    from eomm.evaluate.probes import Plan
+    from eomm.evaluate.probes_plan import Plan
     from eomm.evaluate.probes_run import evaluate_probes as evaluate
     from eomm.model import load_model
 

@@ -14,7 +14,8 @@ from matplotlib.patches import Patch
 
 from eomm.evaluate.features import MODES
 from eomm.evaluate.features_model import finest
-from eomm.evaluate.probes import Outcome, Site
+from eomm.evaluate.probes import Outcome
+from eomm.evaluate.probes_plan import Site
 from eomm.evaluate.probes_words import MAIN_METRICS, TITLES
 from eomm.figures import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, STYLE, YELLOW, new_figure, scale_bar
 from eomm.storage import check_free_file

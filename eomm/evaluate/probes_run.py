@@ -15,8 +15,9 @@ from eomm.evaluate.features import Dates, Features, Provider
 from eomm.evaluate.features_model import embedded, finest, randomised, stored
 from eomm.evaluate.intervals import RESAMPLES
 from eomm.evaluate.labels import read_labels
-from eomm.evaluate.probes import Method, Plan, Site, probe
+from eomm.evaluate.probes import probe
 from eomm.evaluate.probes_figures import save_figures
+from eomm.evaluate.probes_plan import Method, Plan, Site
 from eomm.evaluate.probes_words import leaderboard, to_result
 from eomm.model import Model
 from eomm.patches import open_records

@@ -8,8 +8,9 @@ from typing import Any
 from eomm.cube import to_date
 from eomm.evaluate.features import MODES
 from eomm.evaluate.intervals import words
-from eomm.evaluate.probes import Method, Outcome, Plan
+from eomm.evaluate.probes import Outcome
 from eomm.evaluate.probes_fit import PROBES
+from eomm.evaluate.probes_plan import Method, Plan
 
 MAIN_METRICS = {True: "r2", False: "balanced_accuracy"}
 OPPONENTS = {"random": "the random encoder", "pca_window": "PCA of the raw window"}

@@ -14,8 +14,10 @@ from eomm.evaluate import probes
 from eomm.evaluate.features import Features
 from eomm.evaluate.folds import Fold
 from eomm.evaluate.labels import Labels, block_groups, fields, read_labels
-from eomm.evaluate.probes import Method, Plan, Site, draw, even, probe
+from eomm.evaluate.probes import probe
 from eomm.evaluate.probes_fit import PENALTIES, Task, _fit_logistic, fit_head, fit_probe, fit_scaler, reduce
+from eomm.evaluate.probes_plan import Method, Plan, Site
+from eomm.evaluate.probes_rows import draw, even
 from eomm.evaluate.probes_score import confusion, metrics, squares
 from tests.eomm.site import make_cube
 

@@ -12,7 +12,8 @@ from eomm.cube import to_date
 from eomm.embedding import embed
 from eomm.evaluate import probes_words
 from eomm.evaluate.features_model import randomised
-from eomm.evaluate.probes import Outcome, Plan
+from eomm.evaluate.probes import Outcome
+from eomm.evaluate.probes_plan import Plan
 from eomm.evaluate.probes_run import seen_by
 from eomm.evaluate.probes_words import COLUMNS, judge
 from eomm.model import save_model
