@@ -1,6 +1,7 @@
 """One modality's scenes to what `write_cube` needs: checks, masks, resampling. Not which files, nor the cube itself."""
 
 import dataclasses
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ class Series:
         self.keep: np.ndarray | None = None  # packed bits [time, y * x / 8] of what the masks leave
         self.darkness: list[offset.Darkness] = []
         self.masked = dict.fromkeys(("no_data", "below_range", "above_range", "clouds", "valid"), 0)
-        self.chosen: dict[int, np.ndarray] = {}  # of overpasses with several products: which one each pixel is of
+        self.chosen: dict[int, bytes] = {}  # of overpasses with several products: which one each pixel is of
         self.gsd_by_band = {
             b: g.transform[0]
             for s in scenes
@@ -160,20 +161,23 @@ class Series:
         """Of each pixel the plane of the product that it belongs to."""
         if len(planes) == 1:
             return planes[0]
-        chosen = self._choose(i)
-        return np.choose(chosen if planes[0].ndim == 2 else chosen[..., None], planes)
+        chosen, merged = self._choose(i), planes[0].copy()
+        for k, plane in enumerate(planes[1:], 1):
+            merged[chosen == k] = plane[chosen == k]
+        return merged
 
     def _choose(self, i: int) -> np.ndarray:
         """The product that gives a pixel's values and class: of those complete there, the last; decided once."""
+        shape = (self.target.height, self.target.width)
         if i not in self.chosen:
-            chosen = np.zeros((self.target.height, self.target.width), np.uint8)
+            chosen = np.zeros(shape, np.uint8)
             for k, product in enumerate(self.overpasses[i].products):
                 complete = np.isfinite(self._bands(product, self.modality.band_names)).all(-1)
                 if self.mask is not None:
                     complete &= self._classify(product) != clouds.NOT_SEEN
                 chosen[complete] = k
-            self.chosen[i] = chosen
-        return self.chosen[i]
+            self.chosen[i] = zlib.compress(chosen.tobytes(), 1)  # areas: a long series of tiles must fit in memory
+        return np.frombuffer(zlib.decompress(self.chosen[i]), np.uint8).reshape(shape)
 
     def _bands(self, product: Product, bands: Sequence[str]) -> np.ndarray:
         return np.stack([self._layer(product[b], b) for b in bands], axis=-1)
