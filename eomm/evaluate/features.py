@@ -16,7 +16,7 @@ from eomm.errors import UsageError
 
 MODES = {
     "date": "of one date",
-    "season": "the median of each season (winter is December to February), one after the other",
+    "season": "of seasons (the median of each, one after the other; winter is December to February)",
     "series": "of all dates, one after the other",
 }
 SEASONS = ("DJF", "MAM", "JJA", "SON")

@@ -220,7 +220,8 @@ def _fit(
         short = [shorten(m.values.reshape(-1, x.shape[1])).reshape(*m.valid.shape, -1) for m in maps]
         head = fit_head(short, rows.at[train], rows.y[train], task, seed=seed)
         return task.decide(head(rows.at[test])), float("nan")
-    predict, choice = fit_probe(kind, shorten(x[train]), rows.y[train], rows.group[train], task)
+    own = {"by_column": not method.components}
+    predict, choice = fit_probe(kind, shorten(x[train]), rows.y[train], rows.group[train], task, **own)
     return task.decide(predict(shorten(x[test]))), choice
 
 

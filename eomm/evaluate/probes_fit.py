@@ -60,7 +60,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Scaler:
-    """Columns to mean 0 and variance 1; and, where there are more columns than training rows, onto those rows' span.
+    """Columns to mean 0 and a scale; and, where there are more columns than training rows, onto those rows' span.
 
     The latter loses nothing that a linear model or distances to training rows can use.
     """
@@ -75,9 +75,11 @@ class Scaler:
         return (z if self.basis is None else z @ self.basis).astype(np.float32)
 
 
-def fit_scaler(x: Rows) -> Scaler:
-    """Of training rows alone."""
+def fit_scaler(x: Rows, *, by_column: bool = True) -> Scaler:
+    """Of training rows alone: each column to variance 1, or all by one number so that their mean variance is 1."""
     mean, scale = x.mean(0, dtype=np.float64), x.std(0, dtype=np.float64)
+    if not by_column:
+        scale = np.full_like(scale, np.sqrt(np.mean(scale**2)))
     scale = np.where(scale > 1e-9, scale, 1.0)
     basis = None
     if x.shape[1] > len(x):
@@ -98,7 +100,9 @@ def reduce(x: Rows, count: int) -> Callable[[Rows], Rows]:
     return lambda rows: pca.transform(first(rows)).astype(np.float32)
 
 
-def fit_probe(kind: str, x: Rows, y: np.ndarray, group: Int[np.ndarray, " n"], task: Task) -> tuple[Predict, float]:
+def fit_probe(
+    kind: str, x: Rows, y: np.ndarray, group: Int[np.ndarray, " n"], task: Task, *, by_column: bool = True
+) -> tuple[Predict, float]:
     """Fit a "knn" or "linear" probe.
 
     Args:
@@ -107,11 +111,12 @@ def fit_probe(kind: str, x: Rows, y: np.ndarray, group: Int[np.ndarray, " n"], t
         y: class numbers or values.
         group: of every row; choices are made on groups left out.
         task: what is learned.
+        by_column: give every column the same variance. Not for principal components, whose last are mostly noise.
 
     Returns:
         The fitted function, and what was chosen: k, or the penalty.
     """
-    scaler = fit_scaler(x)
+    scaler = fit_scaler(x, by_column=by_column)
     z = scaler(x)
     if kind == "linear" and not task.classes:
         ridge = fit_ridge(z, y[:, None].astype(np.float64), group)

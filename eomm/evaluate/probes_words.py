@@ -135,13 +135,17 @@ def _scores_of(result: Mapping[str, Any], mode: str, kind: str, metric: str) -> 
     }
     chance = f"; chance is {1 / len(result['classes']):.2f}" if result["classes"] else ""
     figures = "; ".join(f"{n} {words(s)}" for n, s in found.items())
-    return f"{_features(result, mode)}, {kind} probe, {_share(share)}, {TITLES[metric]}: {figures}{chance}."
+    return f"{_sentence(_features(result, mode))}, {kind} probe, {_share(share)}, {TITLES[metric]}: {figures}{chance}."
 
 
 def _features(result: Mapping[str, Any], mode: str) -> str:
     days = {str(to_date(d)) for d in result["facts"]["modes"][mode]["days"].values() if d}
     when = f" ({', '.join(sorted(days))})" if days else ""
-    return f"Features {MODES[mode]}{when}"
+    return f"features {MODES[mode]}{when}"
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _verdict_of(result: Mapping[str, Any], mode: str, verdict: Mapping[str, Any]) -> str:
@@ -196,14 +200,16 @@ def tables(result: Mapping[str, Any]) -> list[dict[str, Any]]:
                 for n in result["methods"]
             ]
             columns = ["features", *(f"{TITLES[m]}, {_share(s)}" for m, s in heads), "numbers"]
-            made.append({"title": f"{_features(result, mode)}, {kind} probe", "columns": columns, "rows": rows})
+            made.append(
+                {"title": f"{_sentence(_features(result, mode))}, {kind} probe", "columns": columns, "rows": rows}
+            )
             if result["main"]:
                 rows = [
                     [n, *(_difference(gaps.get((mode, kind, n, *h))) for h in heads)]
                     for n in result["methods"]
                     if n != result["main"]
                 ]
-                title = f"{result['main']} minus each, paired: {_features(result, mode).lower()}, {kind} probe"
+                title = f"{result['main']} minus each, paired: {_features(result, mode)}, {kind} probe"
                 made.append({"title": title, "columns": columns[:-1], "rows": rows})
     return made
 

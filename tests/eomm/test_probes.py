@@ -202,6 +202,19 @@ def test_pca_is_fitted_on_what_it_is_given():
     assert np.abs(design @ np.linalg.lstsq(design, x, rcond=None)[0] - x).max() < 1e-3
 
 
+def test_principal_components_keep_their_weight():
+    """The first column tells the class, forty others are weak noise, which one variance for all would make strong."""
+    rng = np.random.default_rng(11)
+    y, group = np.arange(240) % 2, np.arange(240) % 6
+    x = (0.05 * rng.normal(size=(240, 41))).astype(np.float32)
+    x[:, 0] += y + 0.3 * rng.normal(size=240)
+    right = {}
+    for by_column in (True, False):
+        predict, _ = fit_probe("knn", x[:120], y[:120], group[:120], Task(2), by_column=by_column)
+        right[by_column] = (np.argmax(predict(x[120:]), 1) == y[120:]).mean()
+    assert right[True] < 0.8 < 0.9 < right[False]
+
+
 def test_the_head_sees_the_surroundings():
     """The class of a pixel is the sign of its left neighbour: nothing but a convolution can tell."""
     rng = np.random.default_rng(3)

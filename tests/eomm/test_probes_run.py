@@ -88,7 +88,7 @@ def test_modes_and_words_without_a_model(site, capsys):
     modes = ["--mode", "season", "--mode", "series"]
     text = run(site, *modes, "--only", "bands", "indices", "--probe", "linear", capsys=capsys).out
     assert text.startswith("SIMULATED data")
-    assert "bands 1.00 (1.00 to 1.00)" in text and "the median of each season" in text and "of all dates" in text
+    assert "bands 1.00 (1.00 to 1.00)" in text and "the median of each" in text and "of all dates" in text
     assert "counts" not in text  # nothing was trained, so there is no verdict
 
 
