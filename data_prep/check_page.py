@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data_prep.check_cube import QUANTILES, Checked, alignment_words
+from data_prep.check_cube import QUANTILES, Checked, alignment_words, pixel_words
 from eomm.page import Section, card, conclusions, image, page, paragraph, table
 from eomm.storage import check_free_file
 
@@ -61,7 +61,9 @@ def write_page(checked: Checked, out: Path | str, *, overwrite: bool = False) ->
 
 
 def _found(summary: dict[str, Any]) -> str:
-    lines = list(summary["findings"]) or ["Nothing: every band lies where land does, and no shift was determined."]
+    lines = list(summary["findings"]) or [
+        "Nothing: every band lies where land does, and no shift of a sensor was found."
+    ]
     if summary["accepted"]:
         lines.append(f"Checks overruled when the cube was made: {', '.join(summary['accepted'])}.")
     for name, m in summary["modalities"].items():
@@ -88,8 +90,7 @@ def _facts(m: dict[str, Any]) -> dict[str, object]:
         "looked at": f"the middle {m['sample_px'][0]} x {m['sample_px'][1]} px",
     }
     if m["pixels"]:
-        total = max(sum(m["pixels"].values()), 1)
-        facts["pixel-dates"] = ", ".join(f"{k.replace('_', ' ')} {v / total:.1%}" for k, v in m["pixels"].items())
+        facts["pixel-dates"] = pixel_words(m["pixels"])
     if m["clouds"]:
         facts["clouds"] = f"{m['clouds'].get('method', 'classes')}, removed " + ", ".join(
             f"{k.replace('_', ' ')} {v:.1%}" for k, v in m["clouds"].get("removed_fraction", {}).items()

@@ -152,6 +152,19 @@ def test_saturated_missing_and_clipped_pixels_are_masked_and_counted(tmp_path):
     assert group.attributes["pixels"] == counts and valid.sum() == counts["valid"]
 
 
+def test_a_product_that_is_there_twice_and_files_in_another_order_change_nothing(tmp_path):
+    write_s2(tmp_path / "one" / "a", START, seed=1)
+    write_s2(tmp_path / "one" / "b", START + timedelta(seconds=20), seed=2, west=WEST + 200)
+    shutil.copytree(tmp_path / "one" / "a", tmp_path / "two" / "z")  # now listed last
+    shutil.copytree(tmp_path / "one" / "b", tmp_path / "two" / "b")
+    shutil.copytree(tmp_path / "one" / "a", tmp_path / "two" / "copy")
+    groups = [
+        open_cube(build_cube(tmp_path / f"{n}.zarr", site="x", sources=optical(tmp_path / n)))["s2"]
+        for n in ("one", "two")
+    ]
+    assert groups[0].digests == groups[1].digests and groups[0].acquisitions == groups[1].acquisitions
+
+
 def test_a_pixel_has_its_values_and_its_class_from_one_product(tmp_path):
     """Two granules of one pass overlap fully; the later lacks a band here, and a class there."""
     clouds = np.full((SIZE // 2, SIZE // 2), 9, np.uint8)
