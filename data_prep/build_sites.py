@@ -20,9 +20,10 @@ import pyproj
 from data_prep.build_cube import Source, build_cube
 from data_prep.build_patches import build_patches
 from data_prep.checks import check_accept
-from data_prep.fetch import fetch_scenes, site_grid
+from data_prep.fetch import fetch_scenes
 from data_prep.manifest import content_of
 from data_prep.mapping import load_mapping
+from data_prep.place import site_grid
 from data_prep.site_units import Request, SiteFolder, status
 from data_prep.sites import Site
 from data_prep.split import SplitConfig
