@@ -7,11 +7,12 @@ One Zarr v3 store per site, a group per modality: `values` [time, y, x, band] in
 import dataclasses
 import hashlib
 import itertools
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyproj
@@ -168,12 +169,12 @@ def write_cube(
         finest = max((g.grid for g in groups), key=lambda g: g.height * g.width)
         root.attrs.update({"provenance": dict(provenance), **finest.attributes()})
         for source in groups:
-            _write_group(root, source)
+            _write_group(root, source, partial)
         root.attrs["eomm:complete"] = True
     return path
 
 
-def _write_group(root: zarr.Group, source: GroupSource) -> None:
+def _write_group(root: zarr.Group, source: GroupSource, scratch: Path) -> None:
     modality, grid, acquisitions = source.modality, source.grid, source.acquisitions
     keys = [a.key for a in acquisitions]
     if not keys:
@@ -200,12 +201,16 @@ def _write_group(root: zarr.Group, source: GroupSource) -> None:
     values.attrs["grid_mapping"] = valid.attrs["grid_mapping"] = "spatial_ref"
     usable, digests = np.zeros(count, bool), []
     for start in range(0, count, SHARD[0]):
-        block = [source.read(i) for i in range(start, min(start + SHARD[0], count))]
-        stop = start + len(block)
-        values[start:stop] = np.stack([v for v, _ in block])
-        valid[start:stop] = np.stack([m for _, m in block])
-        digests += [digest_of(v, m) for v, m in block]
-        usable[start:stop] = [m.mean() >= USABLE_FRACTION for _, m in block]
+        stop = min(start + SHARD[0], count)
+        with tempfile.TemporaryFile(dir=scratch) as v, tempfile.TemporaryFile(dir=scratch) as m:
+            for i in range(start, stop):
+                one, mask = source.read(i)
+                v.write(np.ascontiguousarray(one, np.int16).reshape(height, width, bands).data)
+                m.write(np.ascontiguousarray(mask, np.bool_).reshape(height, width).data)
+                digests.append(digest_of(one, mask))
+                usable[i] = mask.mean() >= USABLE_FRACTION
+            _write_shards(values, v, start, stop)
+            _write_shards(valid, m, start, stop)
     if not usable.any():
         raise DataError(
             f"modality {modality.name!r}: none of {count} acquisitions has {USABLE_FRACTION:.0%} of the site valid; "
@@ -224,11 +229,26 @@ def _write_group(root: zarr.Group, source: GroupSource) -> None:
         group.create_array(name, data=array, dimension_names=dims, attributes=attrs)
 
 
+def _write_shards(array: zarr.Array, file: IO[bytes], start: int, stop: int) -> None:
+    """Copy acquisitions that lie one after the other in a file to an array, shard by shard.
+
+    So memory holds an acquisition or a shard, whatever the size of the site. Mapped only after it was written, since a
+    full disk kills a process that writes to a map; and anew for each shard, so that pages read are given back.
+    """
+    file.flush()
+    for row, col in itertools.product(range(0, array.shape[1], SHARD[1]), range(0, array.shape[2], SHARD[2])):
+        y, x = slice(row, row + SHARD[1]), slice(col, col + SHARD[2])
+        block = np.memmap(file, array.dtype, mode="r", shape=(stop - start, *array.shape[1:]))
+        array[start:stop, y, x] = np.array(block[:, y, x])
+
+
 def digest_of(values: np.ndarray, valid: np.ndarray) -> str:
     """16 hex digits that stand for what is valid of an acquisition."""
     mask = np.ascontiguousarray(valid, np.bool_)
     kept = np.where(mask[..., None], values, 0).astype("<i2", copy=False)
-    return hashlib.blake2b(mask.tobytes() + kept.tobytes(), digest_size=8).hexdigest()
+    digest = hashlib.blake2b(mask.data, digest_size=8)
+    digest.update(np.ascontiguousarray(kept).data)
+    return digest.hexdigest()
 
 
 def create_sharded(

@@ -1,10 +1,12 @@
 import dataclasses
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 import xarray as xr
 
+from eomm import cube as cube_module
 from eomm.cube import Acquisition, Grid, GroupSource, open_cube, write_cube
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.modalities import SENTINEL1, SENTINEL1_SIGMA0, SENTINEL2
@@ -33,6 +35,30 @@ def cube(tmp_path_factory):
     s1, *_ = source(SENTINEL1, days=(99, 105))
     write_cube(path, site="here", groups=[s2, s1], provenance={"made": "by test"})
     return path, values, valid
+
+
+def test_a_site_of_many_shards_is_written_shard_by_shard(tmp_path, monkeypatch):
+    monkeypatch.setattr(cube_module, "CHUNK", (8, 32, 32))
+    monkeypatch.setattr(cube_module, "SHARD", (16, 64, 64))
+    grid = dataclasses.replace(GRID, height=200, width=210)
+
+    def read(i):
+        rng = np.random.default_rng(i)
+        values = rng.integers(100, 4000, (200, 210, 10), dtype=np.int16)
+        return values, np.broadcast_to(rng.random((200, 1)) < 0.9, (200, 210))
+
+    acquisitions = [Acquisition(day=100 + i) for i in range(20)]
+    source_ = GroupSource(modality=SENTINEL2, grid=grid, acquisitions=acquisitions, read=read)
+    tracemalloc.start()
+    path = write_cube(tmp_path / "c.zarr", site="a", groups=[source_], provenance={})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8e6  # 16 acquisitions are 13 MB, one is 0.8 MB, a shard 1.3 MB
+    got, valid = open_cube(path)["s2"].read()
+    for i in range(20):
+        np.testing.assert_array_equal(got[i], read(i)[0])
+        np.testing.assert_array_equal(valid[i], read(i)[1])
+    assert {p.name for p in tmp_path.iterdir()} == {"c.zarr"}
 
 
 def test_values_masks_and_metadata_come_back_exactly(cube):
