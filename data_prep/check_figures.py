@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 
-from data_prep.check_cube import Sample
+from data_prep.check_sample import Sample
 from eomm.cube import to_date
 from eomm.figures import BLUE, ORANGE, RED, new_figure, scale_bar, stretch, time_axis
 

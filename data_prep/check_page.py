@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data_prep.check_cube import QUANTILES, Checked, alignment_words, pixel_words
+from data_prep.check_cube import QUANTILES, Checked
+from data_prep.check_words import alignment_words, pixel_words
 from eomm.page import Section, card, conclusions, image, page, paragraph, table
 from eomm.storage import check_free_file
 

@@ -122,7 +122,7 @@ def check_succeeded(result: dict[str, Any]) -> bool:
 
 def format_check(result: dict[str, Any]) -> str:
     """For people."""
-    from data_prep.check_cube import format_check as format_
+    from data_prep.check_words import format_check as format_
 
     return format_(result)
 

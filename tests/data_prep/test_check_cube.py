@@ -6,8 +6,9 @@ import pytest
 from scipy import ndimage
 
 from data_prep.alignment import compare, shift_between
-from data_prep.check_cube import check_cube, format_check, nothing_found
+from data_prep.check_cube import check_cube, nothing_found
 from data_prep.check_page import write_page
+from data_prep.check_words import format_check
 from eomm.cli import main
 from eomm.cube import Acquisition, Grid, GroupSource, open_cube, to_date, write_cube
 from eomm.errors import UsageError
