@@ -53,11 +53,12 @@ def scatter_figure(result: Mapping[str, Any], predictions: Predictions, names: S
         ax.plot(
             targets.y[rows], p[rows], "o", color=BLUE, alpha=min(1.0, 60 / rows.sum() ** 0.75), markersize=3.5, mew=0
         )
-        ax.axline((0, 0), slope=1, color=BLACK, linewidth=1)
+        low, high = min(targets.y[rows].min(), p[rows].min()), max(targets.y[rows].max(), p[rows].max())
+        ax.plot([low, high], [low, high], color=BLACK, linewidth=1)
         score = result["methods"].get(name)
         ax.set_title(f"{name}\nR2 {words(score['all']['r2'])}" if score else name, fontsize=8.5)
         ax.set_xlabel(f"measured ({unit})")
-        ax.set_aspect("equal")
+        ax.set_box_aspect(1)
     axes[0].set_ylabel(f"predicted ({unit})")
     return figure
 
@@ -115,7 +116,7 @@ def save_figures(
         for name, (figure, title, caption) in drawn.items():
             file = path.with_name(f"{path.stem}-{name}.png")
             if result["simulated"]:
-                figure.suptitle("SIMULATED DATA", x=0.99, ha="right", fontsize=8, color=RED)
+                figure.suptitle("SIMULATED DATA", fontsize=8, color=RED)
             figure.savefig(file)
             out.append({"title": title, "caption": caption, "png": file.name})
     return out

@@ -12,6 +12,7 @@ NO_EMBEDDING = (
 SIMULATED = (
     "SIMULATED: fluxes, scenes and weather come from a simulator; nothing here says how well anything works outside it."
 )
+SHOWN = 5  # methods named in a sentence
 ASIDE = {
     "unseen sites": "sites set aside, years seen",
     "unseen years": "years set aside, sites seen",
@@ -42,9 +43,10 @@ def _about(part: Mapping[str, Any], main: str, where: str, unit: str) -> list[st
     verdicts = {n: _verdict(d["rmse"]) for n, d in part["difference"].items()}
     for verb, what in (("better", "better than"), ("worse", "worse than"), ("untold", "not told apart from")):
         names = [n for n, v in verdicts.items() if v == verb]
+        names.sort(key=lambda n: abs(part["difference"][n]["rmse"]["value"]))  # the nearest competitors first
         if names:
-            shown = [f"{n} ({_signed(part['difference'][n]['rmse'])})" for n in names[:4]]
-            more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+            shown = [f"{n} ({_signed(part['difference'][n]['rmse'])})" for n in names[:SHOWN]]
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             lines.append(f"{main} is {what} {', '.join(shown)}{more}: difference of RMSE, paired, 95 % interval.")
     told = sum(v in ("better", "worse") for v in verdicts.values())
     if any(v is None for v in verdicts.values()):
