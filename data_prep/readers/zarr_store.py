@@ -5,7 +5,6 @@ opened.
 """
 
 import json
-import re
 import warnings
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,15 +15,10 @@ import xarray as xr
 
 from data_prep.mapping import Mapping
 from data_prep.readers.crop import MARGIN_M
-from data_prep.readers.netcdf import scenes_of
 from data_prep.readers.scene import Scene
+from data_prep.readers.stack import bands_apart, block_steps, scenes_of
 from eomm.cube import Grid
-from eomm.errors import ContractError, DataError
-
-LABELLED = re.compile(r"(\w+)\[(\w+)\]")
-"""How a mapping names a band of an array with a dimension of bands: s2l2a[B02]."""
-BAND = "band"
-"""That dimension, and the coordinate that has the bands' names."""
+from eomm.errors import DataError
 
 
 def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid | None = None) -> list[Scene]:
@@ -39,7 +33,7 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid |
             data = keep_open.enter_context(xr.open_zarr(file, chunks=None, mask_and_scale=False))
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise DataError(f"{file}: not a readable Zarr store ({e}); it is unfinished or of another kind") from e
-    data = _bands_apart(data, file, mapping)
+    data = bands_apart(data, file, mapping)
     data = _centred(data, mapping)
     data = _cut(data, window)
     scenes = scenes_of(data, file, mapping)
@@ -65,23 +59,6 @@ def _check_plain(file: Path) -> None:
                 f"{path}: holds Python objects (object dtype or pickle), which may run code when read: refused. "
                 "Expected numbers and strings; write the store again without them"
             )
-
-
-def _bands_apart(data: xr.Dataset, file: Path, mapping: Mapping) -> xr.Dataset:
-    """Each band that the mapping names as a variable of its own, still unread."""
-    for name in mapping.layers.values():
-        match = LABELLED.fullmatch(name)
-        if not match or match[1] not in data:
-            continue
-        array, label = data[match[1]], match[2]
-        if BAND not in array.dims or BAND not in data.coords:
-            raise ContractError(f"{file}: {match[1]} has dimensions {array.dims}, expected one of bands, {BAND!r}")
-        labels = [str(v) for v in data[BAND].values]
-        if labels.count(label) > 1:
-            raise ContractError(f"{file}: {match[1]} has {labels.count(label)} bands named {label}, expected one")
-        if label in labels:
-            data[name] = array.isel({BAND: labels.index(label)}).drop_vars(BAND)
-    return data
 
 
 def _centred(data: xr.Dataset, mapping: Mapping) -> xr.Dataset:
@@ -111,9 +88,8 @@ def _cut(data: xr.Dataset, window: Grid | None) -> xr.Dataset:
 def _with_data(data: xr.Dataset, mapping: Mapping) -> list[bool]:
     """Time steps in which the first band has a number: sentle's have those of one sensor, and none of the others."""
     name = next(v for v in mapping.bands.values() if v in data)
-    array = data[name].transpose(mapping.time, ...)
-    fill = [*mapping.fill]
-    return [
-        bool((np.isfinite(step) & ~np.isin(step, fill)).any())
-        for step in (array.isel({mapping.time: i}).values for i in range(array.sizes[mapping.time]))
-    ]
+    array, steps = data[name], block_steps(data, name, mapping)
+    starts = range(0, array.sizes[mapping.time], steps)
+    blocks = (array.isel({mapping.time: slice(i, i + steps)}).load().transpose(mapping.time, ...) for i in starts)
+    seen = [(np.isfinite(b.values) & ~np.isin(b.values, mapping.fill)).any(axis=(1, 2)) for b in blocks]
+    return [bool(s) for s in np.concatenate(seen)]

@@ -167,7 +167,7 @@ def test_a_netcdf_stack_is_read_raw_north_up_and_unsigned(tmp_path, stack, south
 
 def test_a_long_stack_is_read_the_same_block_by_block(tmp_path, stack, monkeypatch):
     path, vv = netcdf(tmp_path / "a.nc")
-    monkeypatch.setattr("data_prep.readers.netcdf.BLOCK_PIXELS", 6 * 8 * 3)
+    monkeypatch.setattr("data_prep.readers.stack.BLOCK_PIXELS", 6 * 8 * 3)
     found = scenes(path, WATERY, stack)
     for i in (3, 0, 2, 1):
         np.testing.assert_allclose(found[i].read("VV"), (vv[i] - 2000) * 0.01, atol=1e-5)
