@@ -133,7 +133,8 @@ def test_days_of_poor_quality_are_not_scored(tmp_path):
 
 
 def test_conclusions_name_baselines_and_say_what_cannot_be_told(tmp_path):
-    result = run(make_world(simulated=True), tested=["state"], models=["ridge"], out=tmp_path / "r.json")
+    options = {"tested": ["state"], "checks": ["oracle"], "models": ["ridge"], "out": tmp_path / "r.json"}
+    result = run(make_world(simulated=True), **options)
     text = " ".join(result["conclusions"])
     assert text.startswith("SIMULATED") and "state, ridge is better than" in text and "nothing, ridge" in text
     assert "state, ridge is worse than oracle, ridge (+0.3" in text
@@ -142,3 +143,18 @@ def test_conclusions_name_baselines_and_say_what_cannot_be_told(tmp_path):
         run(make_world(), models=["forest"])
     with pytest.raises(UsageError, match="main method 'x'"):
         run(make_world(), models=["ridge"], main="x")
+
+
+def test_what_the_command_line_cannot_do_is_said(tmp_path, capsys):
+    table = tmp_path / "t.csv"
+    table.write_text("site,date,gpp,x\na,2020-01-01,1,2\nb,2020-01-01,1,2\n")
+    base = ["evaluate", "gpp", "--table", str(table), "--site", "site", "--date", "date", "--target", "gpp"]
+    for more, error in (
+        (["--features", "x=x"], "--table needs --unit"),
+        (["--features", "x", "--unit", "gC m-2 d-1"], "x: expected NAME=VALUE"),
+        (["--features", "x=x", "--unit", "gC m-2 d-1", "--tested", "z"], "features z: there are none; there are x"),
+        (["--flux", "f.csv"], "give either --table"),
+        (["--features", "x=x", "--unit", "gC m-2 d-1", "--folds", "both"], "at least two years"),
+    ):
+        assert main([*base, *more]) == 2, error
+        assert error in capsys.readouterr().err
