@@ -42,7 +42,7 @@ def save_figures(
         (
             "probe_scores",
             f"Probes by features and share of labels: {TITLES[metric]}",
-            f"{result['dataset']}. {TITLES[metric]} of predictions for {groups} held out whole; lines are 95 % "
+            f"{result['dataset']}: {TITLES[metric]} of predictions for {groups} held out whole; lines are 95 % "
             f"intervals over {count} {groups}, marks the mean over seeds.{chance}",
             score_figure(result, metric),
         )
