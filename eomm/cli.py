@@ -6,6 +6,7 @@ Results go to standard output (`--json` for one JSON object), progress and messa
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, rest = parser.parse_known_args(argv)
     if rest and arguments.handler not in (train, plan_train):
         parser.error(f"unknown arguments: {' '.join(rest)}; see eomm {arguments.command} --help")
+    arguments.typed = shlex.join(["eomm", *(sys.argv[1:] if argv is None else argv)])
     keep_freed_memory()
     use_compilation_cache()
     try:

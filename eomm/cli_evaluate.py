@@ -1,8 +1,6 @@
 """The commands `eomm evaluate …`. See cli.py."""
 
 import argparse
-import shlex
-import sys
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -10,11 +8,6 @@ from typing import Any
 
 from eomm.cli_gpp import add_command as add_gpp
 from eomm.cli_probes import add_command as add_probes
-
-
-def typed() -> str:
-    """The command as it was typed, to repeat it."""
-    return shlex.join(["eomm", *sys.argv[1:]])
 
 
 def evaluate_reconstruction(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
@@ -50,7 +43,7 @@ def evaluate_reconstruction(a: argparse.Namespace, _: list[str]) -> dict[str, An
         progress=True,
         **options,
     )
-    result["commands"] = [typed()]
+    result["commands"] = [a.typed]
     if a.out:
         write_json(a.out, result)
     return result
@@ -81,7 +74,7 @@ def evaluate_fusion(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
         seed=a.seed,
         progress=True,
     )
-    result["commands"] = [typed()]
+    result["commands"] = [a.typed]
     if a.out:
         write_json(a.out, result)
     if a.figure:
@@ -113,7 +106,7 @@ def evaluate_coherence(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
         fields = {"fields": labels.group, "fields_from": f"labels of {what}"}
     found = measure(model, cube, a.embedding, seed=a.seed, **fields)
     if a.out and folder:
-        found.result["commands"] = [typed()]
+        found.result["commands"] = [a.typed]
         found.result["figures"] = write_figures(found, folder)
         write_json(a.out, found.result)
     return found.result

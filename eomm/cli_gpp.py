@@ -1,8 +1,6 @@
 """The command `eomm evaluate gpp`. See cli.py."""
 
 import argparse
-import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,7 +32,7 @@ def evaluate_gpp(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
         final=Final(sites=a.test_site, years=a.test_year) if a.test_site or a.test_year else None,
         buffer_days=a.buffer_days,
         seed=a.seed,
-        commands=[shlex.join(["eomm", *sys.argv[1:]])],
+        commands=[a.typed],
         out=a.out,
         overwrite=a.overwrite,
     )

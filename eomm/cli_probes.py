@@ -1,8 +1,6 @@
 """The command `eomm evaluate probes`. See cli.py."""
 
 import argparse
-import shlex
-import sys
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -52,7 +50,7 @@ def evaluate_probes(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
         figures=a.figures,
         board=a.leaderboard,
         overwrite=a.overwrite,
-        commands=[shlex.join(["eomm", *sys.argv[1:]])],
+        commands=[a.typed],
         progress=True,
     )
 

@@ -112,7 +112,7 @@ def test_every_command_has_help_with_an_example_that_parses(capsys):
     for words, sub in found.items():
         if sub.epilog is None:
             continue  # a group of commands
-        example = sub.epilog.split("\n")[1].split()
+        example = sub.epilog.replace("\\\n", " ").split("\n")[1].split()
         assert example[0] == "eomm" and tuple(example[1 : 1 + len(words)]) == words
         parser.parse_known_args(example[1:])
     with pytest.raises(SystemExit) as stop:
