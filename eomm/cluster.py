@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 from eomm.errors import UsageError
 
 DEATHS = 3  # of workers that one task may cost
 AHEAD = 2  # units per worker that are handed out at a time, so that nobody waits and a list of any length fits
+CONNECT = 20  # seconds to find a scheduler
 PATIENCE = 60  # seconds for the first worker of a scheduler
 
 Unit = TypeVar("Unit")
@@ -121,8 +123,10 @@ def connect(workers: int, scheduler: str | None, memory_gib: float | None = None
         raise UsageError(f"workers need Dask ({e}): pip install 'eomm[cluster]'") from e
     if scheduler:
         place = {"scheduler_file": scheduler} if scheduler.endswith(".json") else {"address": scheduler}
+        if "scheduler_file" in place and not Path(scheduler).exists():  # Dask would wait for it for ever
+            raise UsageError(f"scheduler {scheduler}: no such file; has the scheduler written it?")
         try:
-            client = Client(**place, timeout=20)
+            client = Client(**place, timeout=CONNECT)
         except (OSError, ValueError) as e:
             raise UsageError(
                 f"scheduler {scheduler}: cannot be reached ({e}); is it running, and its port open?"

@@ -1,0 +1,56 @@
+import json
+
+import pytest
+
+from eomm import cluster
+from eomm.cluster import run_units
+from eomm.errors import UsageError
+
+
+def halve(n):
+    if n % 2:
+        raise ValueError(f"{n} is odd")
+    return n // 2
+
+
+def outcomes(found):
+    return sorted((n, half, str(error) if error else "") for n, half, error in found)
+
+
+EXPECTED = [(0, 0, ""), (1, None, "1 is odd"), (2, 1, ""), (3, None, "3 is odd"), (4, 2, "")]
+
+
+def test_a_unit_that_fails_stops_no_other_and_units_are_taken_as_they_are_needed():
+    taken = []
+    units = (taken.append(n) or n for n in range(5))
+    found = run_units(halve, units)
+    first = next(found)
+    assert first[0] == 0 and len(taken) <= cluster.AHEAD + 1
+    assert outcomes([first, *found]) == EXPECTED
+    assert outcomes(run_units(halve, [])) == []
+
+
+def test_a_running_scheduler_is_found_by_its_address_or_its_file(tmp_path):
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as running:
+        file = tmp_path / "scheduler.json"
+        file.write_text(json.dumps({"address": running.scheduler_address, "type": "Scheduler"}))
+        for scheduler in (running.scheduler_address, str(file)):
+            assert outcomes(run_units(halve, range(5), scheduler=scheduler)) == EXPECTED
+
+
+def test_a_scheduler_that_is_not_there_or_has_no_workers_is_named(monkeypatch, tmp_path):
+    from distributed import LocalCluster
+
+    monkeypatch.setattr(cluster, "CONNECT", 1)
+    with pytest.raises(UsageError, match=r"tcp://127\.0\.0\.1:9: cannot be reached"):
+        list(run_units(halve, [1], scheduler="tcp://127.0.0.1:9"))
+    with pytest.raises(UsageError, match=r"none\.json: no such file"):
+        list(run_units(halve, [1], scheduler=str(tmp_path / "none.json")))
+    monkeypatch.setattr(cluster, "PATIENCE", 0.2)
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address=None) as empty,
+        pytest.raises(UsageError, match="has no workers"),
+    ):
+        list(run_units(halve, [1], scheduler=empty.scheduler_address))
