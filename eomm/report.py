@@ -213,6 +213,8 @@ def embedding_sections(views: Views, folder: Path, simulated: bool) -> list[Sect
         _figure(figure, folder / "counts.png", "Observations", "How often each pixel was observed.", simulated)
     )
     error, unit, flags = views.layers()
+    if error is None and not flags:
+        return sections
     words = (
         (
             "Left: the mean over dates of the error to expect of predicting a pixel's date, were it hidden. "

@@ -119,9 +119,12 @@ class Views:
             )
             unit = "reflectance" if unit == "1" else unit
             error = error if known.any() else None
-        flags = self._thin("flags")
-        shares = {n: ((flags & bit > 0) & self._valid).sum(0) / clear for n, bit in FLAGS.items() if n != "clouded"}
-        return error, unit if error is not None else "", {f"share of dates: {n}": s for n, s in shares.items()}
+        shares = {}
+        if "flags" in self._store:  # older stores have none
+            flags = self._thin("flags")
+            bits = {n: bit for n, bit in FLAGS.items() if n != "clouded"}
+            shares = {f"share of dates: {n}": ((flags & b > 0) & self._valid).sum(0) / clear for n, b in bits.items()}
+        return error, unit if error is not None else "", shares
 
     def embedding_at_pixel(self) -> dict[str, Any] | None:
         """Arguments of `pixel_figure` at the example that changes most, None where too few dates are valid."""
