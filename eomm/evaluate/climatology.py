@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 DAYS = 366
 SMOOTHING_DAYS = 10.0  # standard deviation of the weights round a day of year
@@ -20,10 +20,12 @@ class Climatology:
     Attributes:
         labels: with a curve of their own.
         curves: of each label, and last that of all labels together, for labels and days that have none.
+        own: where a label's curve is its own, not that of all.
     """
 
     labels: Shaped[np.ndarray, " l"]
     curves: Float[np.ndarray, "l+1 366"]
+    own: Bool[np.ndarray, "l 366"]
 
     def predict(self, label: Shaped[np.ndarray, " n"], day: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         """Values of rows; days since 1970-01-01."""
@@ -32,8 +34,14 @@ class Climatology:
         return np.asarray(self.curves[at, day_of_year(day)])
 
     def knows(self, label: Shaped[np.ndarray, " n"]) -> np.ndarray:
-        """Which labels have a curve of their own."""
+        """Which labels have a curve of their own, on some days at least."""
         return np.isin(label, self.labels)
+
+    def knows_day(self, label: Shaped[np.ndarray, " n"], day: Int[np.ndarray, " n"]) -> np.ndarray:
+        """For which rows the value is the label's own."""
+        known = self.knows(label)
+        at = np.where(known, np.searchsorted(self.labels, label), 0)
+        return known & self.own[at, day_of_year(day)]
 
 
 def fit_climatology(
@@ -62,8 +70,9 @@ def fit_climatology(
     with np.errstate(invalid="ignore", divide="ignore"):
         curves = total @ near / weight
     curves[-1] = np.where(weight[-1] > 0, curves[-1], y.mean())
-    curves = np.where(weight >= FEWEST, curves, curves[-1])
-    return Climatology(labels, curves)
+    own = weight >= FEWEST
+    curves = np.where(own, curves, curves[-1])
+    return Climatology(labels, curves, own[:-1])
 
 
 @cache
@@ -89,7 +98,7 @@ def year_of(day: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
 def left_out_years(
     site: Shaped[np.ndarray, " n"], day: Int[np.ndarray, " n"], y: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, " n"]:
-    """For every row the season of its site in the site's other years; NaN for sites of one year.
+    """For every row the season of its site in the site's other years; NaN where those have too few days near it.
 
     What a row's target is minus this is its anomaly. For scores only: it may know years that a model does not.
     """
@@ -99,5 +108,6 @@ def left_out_years(
         out = year == one
         rest = fit_climatology(site[~out], day[~out], y[~out]) if (~out).any() else None
         if rest is not None:
-            found[out] = np.where(rest.knows(site[out]), rest.predict(site[out], day[out]), np.nan)
+            own = rest.knows_day(site[out], day[out])
+            found[out] = np.where(own, rest.predict(site[out], day[out]), np.nan)
     return found

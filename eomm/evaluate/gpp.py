@@ -23,7 +23,7 @@ FOLDS = {
     "site": "whole sites (with their neighbours) left out",
     "year": "whole years left out, sites known",
     "both": "sites and years left out at once",
-    "last-year": "the last year of each site, models fitted on its years before",
+    "last-year": "the last year of each site, models fitted on all sites' years before their last",
 }
 BUFFER_DAYS = 90.0  # between training and test rows of one site: a window's length
 

@@ -64,7 +64,8 @@ VIEWS = {
     "highest tenth": ("rmse", "bias"),
     "lowest tenth": ("rmse", "bias"),
 }
-"""What is scored on which rows; `anomaly` is target and prediction minus the site's season in its other years."""
+"""What is scored on which rows; `anomaly` is target and prediction minus the site's season in its other years, on
+days near which those have enough measurements."""
 
 
 @dataclass(frozen=True)
@@ -161,9 +162,15 @@ def split_variance(targets: Targets, p: Float[np.ndarray, " n"]) -> dict[str, An
     """The targets' variance by component, and how much of each the predictions explain (1: all, below 0: harm).
 
     Site: a site's mean. Season: its smooth day-of-year curve round that. Anomaly: the rest, from day to day and from
-    year to year. Predictions are divided in the same way.
+    year to year. Predictions are divided in the same way. Only days near which the site has others count: `rows`.
     """
-    known = np.isfinite(p)
+    known = np.flatnonzero(np.isfinite(p))
+    curve = fit_climatology(
+        targets.site[known], targets.day[known], targets.y[known], smoothing_days=SPLIT_SMOOTHING_DAYS
+    )
+    known = known[curve.knows_day(targets.site[known], targets.day[known])]
+    if not len(known):
+        return {"rows": 0, "parts": {name: {"share": None, "explained": None} for name in COMPONENTS}}
     y, p, site, day = targets.y[known], p[known], targets.site[known], targets.day[known]
     measured, predicted = _components(site, day, y), _components(site, day, p)
     total = sum(float((c**2).sum()) for c in measured.values())
@@ -173,7 +180,7 @@ def split_variance(targets: Targets, p: Float[np.ndarray, " n"]) -> dict[str, An
         error = float(((measured[name] - predicted[name]) ** 2).sum())
         explained = rounded(1 - error / own) if own > 1e-9 else None
         out[name] = {"share": rounded(own / total) if total else None, "explained": explained}
-    return out
+    return {"rows": len(known), "parts": out}
 
 
 def _components(

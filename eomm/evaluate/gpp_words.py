@@ -6,8 +6,8 @@ from typing import Any
 from eomm.evaluate.intervals import words
 
 NO_EMBEDDING = (
-    "No embedding is scored on real flux here: there is no imagery of these towers. The scores are those of tabulated "
-    "features."
+    "No embedding is scored on real flux here: none was given, and a table has no imagery. The scores are those of "
+    "tabulated features and of climatologies."
 )
 SIMULATED = (
     "SIMULATED: fluxes, scenes and weather come from a simulator; nothing here says how well anything works outside it."
@@ -37,8 +37,7 @@ def _about(part: Mapping[str, Any], main: str, where: str, unit: str) -> list[st
     size = f"{part['rows']} tower-days, {part['sites']} sites in {part['groups']} independent groups"
     lines = [
         f"{where[0].upper()}{where[1:]} ({size}): {main} has R2 {words(found['all']['r2'])}, "
-        f"RMSE {words(found['all']['rmse'])} {unit}; of anomalies from the site's season R2 "
-        f"{words(found['anomaly']['r2'])}."
+        f"RMSE {words(found['all']['rmse'])} {unit}; {_anomalies(found)}."
     ]
     verdicts = {n: _verdict(d["rmse"]) for n, d in part["difference"].items()}
     for verb, what in (("better", "better than"), ("worse", "worse than"), ("untold", "not told apart from")):
@@ -54,6 +53,14 @@ def _about(part: Mapping[str, Any], main: str, where: str, unit: str) -> list[st
     elif told < len(verdicts):
         lines.append(f"{told} of {len(verdicts)} differences are resolved with {part['groups']} groups.")
     return lines
+
+
+def _anomalies(found: Mapping[str, Any]) -> str:
+    days = found["anomaly"]["rows"]
+    if found["anomaly"]["r2"]["value"] is None:
+        return "anomalies are not scored, for no site's season is known from other years"
+    share = "" if days == found["all"]["rows"] else f", on the {days} days where other years tell it,"
+    return f"of anomalies from the site's season{share} R2 {words(found['anomaly']['r2'])}"
 
 
 def _verdict(difference: Mapping[str, Any]) -> str | None:
@@ -88,7 +95,8 @@ def _scores(part: Mapping[str, Any], title: str, unit: str) -> dict[str, Any]:
         m = part["methods"][name]
         cells = [cell(m["all"][s]) for s in ("r2", "rmse", "mae", "bias")]
         rest = [cell(m["anomaly"]["r2"]), cell(m["growing season"]["rmse"]), cell(m["highest tenth"]["bias"])]
-        rows.append([name, *cells, *rest])
+        days = "" if m["all"]["rows"] == part["rows"] else f" (only {m['all']['rows']} days)"
+        rows.append([name + days, *cells, *rest])
     size = f"{part['rows']} tower-days, {part['sites']} sites, {part['groups']} groups"
     columns = ["method", "R2", f"RMSE ({unit})", "MAE", "bias", "R2 of anomalies", "RMSE, growing season"]
     return {"title": f"Scores: {title} ({size})", "columns": [*columns, "bias, highest tenth"], "rows": rows}
@@ -106,14 +114,16 @@ def _differences(part: Mapping[str, Any], main: str, title: str, unit: str) -> d
 
 def _variance(part: Mapping[str, Any], title: str) -> dict[str, Any]:
     names = list(part["variance"])
-    shares = part["variance"][names[0]]
-    columns = ["method", *(f"{c} ({v['share']:.0%} of variance)" for c, v in shares.items() if v["share"] is not None)]
-    rows = [
-        [n, *(f"{v['explained']:.2f}" if v["explained"] is not None else "-" for v in part["variance"][n].values())]
-        for n in names
+    days, shares = part["variance"][names[0]]["rows"], part["variance"][names[0]]["parts"]
+    head = f"Share explained between sites, of seasons, of anomalies, on {days} days with others of their site near"
+    columns = [
+        "method",
+        *(c if v["share"] is None else f"{c} ({v['share']:.0%} of variance)" for c, v in shares.items()),
     ]
+    every = {n: part["variance"][n]["parts"].values() for n in names}
+    rows = [[n, *("-" if v["explained"] is None else f"{v['explained']:.2f}" for v in own)] for n, own in every.items()]
     return {
-        "title": f"Share explained between sites, of seasons, of anomalies: {title}",
+        "title": f"{head}: {title}",
         "columns": columns,
         "rows": rows,
     }

@@ -61,6 +61,19 @@ def test_anomalies_are_taken_from_other_years():
     assert np.isnan(left_out_years(one.site, one.day, one.gpp)).all()
 
 
+def test_a_season_of_a_few_days_is_none():
+    """Where a site's other years have no day near, its anomaly is unknown, not that from all sites' season."""
+    world = make_world(sites=4, step=2)
+    few = world.take(np.flatnonzero((world.site != "S1") | (np.arange(len(world)) % 60 == 0)))
+    reference = left_out_years(few.site, few.day, few.gpp)
+    assert np.isfinite(reference[few.site != "S1"]).all() and np.isnan(reference[few.site == "S1"]).mean() > 0.5
+    targets = make_targets(few.site, few.day, few.gpp, few.scored)
+    assert targets.moments(few.gpp, "anomaly")[:, 0].sum() == np.isfinite(reference).sum()
+    only = few.take(np.flatnonzero(few.site == "S1")[:3])
+    alone = split_variance(make_targets(only.site, only.day, only.gpp, only.scored), only.gpp)
+    assert alone["rows"] == 0 and alone["parts"]["season"]["explained"] is None
+
+
 def test_an_oracle_scores_one_and_noise_nothing():
     world = make_world()
     result, _ = run(world, method("oracle", "oracle"), method("nothing", "nothing"), method("state", "state"))
@@ -160,11 +173,13 @@ def test_variance_adds_up_and_a_climatology_explains_the_season():
     world = make_world(noise=1.0)
     targets = make_targets(world.site, world.day, world.gpp, world.scored)
     season = fit_climatology(world.site, world.day, world.gpp).predict(world.site, world.day)
-    split = split_variance(targets, season)
+    found = split_variance(targets, season)
+    split = found["parts"]
+    assert found["rows"] == len(world)
     assert sum(c["share"] for c in split.values()) == pytest.approx(1, abs=0.05)
     assert split["site"]["explained"] > 0.99 and split["season"]["explained"] > 0.95
     assert split["anomaly"]["explained"] < 0.35
-    perfect = split_variance(targets, world.gpp)
+    perfect = split_variance(targets, world.gpp)["parts"]
     assert all(c["explained"] == pytest.approx(1) for c in perfect.values())
 
 
