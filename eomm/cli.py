@@ -7,9 +7,11 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `eomm info … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as e:
+        if e.filename is None:
+            raise
+        print(f"eomm: {type(e).__name__}: {refused_file(e)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\neomm: interrupted; run the same command again", file=sys.stderr)
+        return 128 + signal.SIGINT
     return 0
+
+
+def refused_file(error: OSError) -> str:
+    """What the system refused to read or write, and what to do."""
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return f"{error.filename}: a file lies where a folder is expected; choose another path"
+    if isinstance(error, IsADirectoryError):
+        return f"{error.filename}: a folder, expected a file; choose another path"
+    return f"{error.filename}: {error.strerror}; check the path, who may read and write there, and the space left"
 
 
 def use_compilation_cache() -> None:
@@ -143,6 +162,8 @@ def embed(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     }
     with progress_bar("embed") as report:
         if a.workers or a.scheduler:
+            if a.untrained is not None:
+                raise UsageError("--untrained embeds in this process; leave --workers and --scheduler out")
             cluster = {"workers": a.workers, "scheduler": a.scheduler, "code": tuple(a.code)}
             path = embed_on_workers(a.model, a.cube, a.out, progress=report.counted, **cluster, **options)
         else:
@@ -150,6 +171,10 @@ def embed(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
             from eomm.model import load_model
 
             model = load_model(a.model, code=a.code)
+            if a.untrained is not None:
+                from eomm.evaluate.features_model import randomised
+
+                model = randomised(model, a.untrained)
             path = embed_cube(model, a.cube, a.out, shard=a.shard, progress=report.counted, **options)
     return describe(path) if path.exists() and status(path)["complete"] else status(path)
 
@@ -229,6 +254,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="eomm", description="Embeddings for every 10 m pixel at every clear Sentinel-2 date."
     )
+    parser.add_argument("--version", action="version", version=f"eomm {version('eomm')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     c = command(commands, "demo", demo, "simulate, prepare, train, embed, report: the whole path", "eomm demo")
@@ -306,6 +332,8 @@ def build_parser() -> argparse.ArgumentParser:
     c.add_argument("--check", action="store_true", help="embed a seam of blocks twice and note the difference")
     append_help = "the cube has new acquisitions since: embed their dates and those whose windows they change"
     c.add_argument("--append", action="store_true", help=append_help)
+    untrained_help = "by random parameters instead of the trained, as a baseline; not with int8"
+    c.add_argument("--untrained", type=int, metavar="SEED", help=untrained_help)
     c.add_argument("--overwrite", action="store_true")
 
     example = "eomm calibrate --model runs/fusion/model --records records --cube flanders.zarr"

@@ -91,6 +91,23 @@ def test_a_user_error_is_one_line_with_status_2(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_path_that_cannot_be_written_is_one_line_with_status_2(monkeypatch, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("eomm.info.describe", lambda path: (path / "store").mkdir(parents=True))
+    assert main(["info", str(tmp_path / "file")]) == 2
+    err = capsys.readouterr().err
+    assert "a file lies where a folder is expected" in err and str(tmp_path / "file") in err and "Traceback" not in err
+
+
+def test_an_interrupted_command_says_so(monkeypatch, tmp_path, capsys):
+    def interrupt(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("eomm.info.describe", interrupt)
+    assert main(["info", str(tmp_path)]) == 130
+    assert "run the same command again" in capsys.readouterr().err
+
+
 def test_an_unknown_argument_is_refused():
     with pytest.raises(SystemExit):
         main(["info", "x", "--jsno"])
