@@ -18,7 +18,7 @@ def evaluate_gpp(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
             "give either --table (features and fluxes in one file) or --flux (files as networks ship them)"
         )
     table = _table(a) if a.table else _sites(a)
-    tested = a.tested if a.table else [name for name, _ in map(pair, a.embedding)]
+    tested = a.tested or [name for name, _ in map(pair, a.embedding)]
     if lost := sorted({*tested, *a.check} - set(table.features)):
         raise UsageError(f"features {', '.join(lost)}: there are none; there are {', '.join(table.features)}")
     return run(
@@ -33,6 +33,7 @@ def evaluate_gpp(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
         buffer_days=a.buffer_days,
         seed=a.seed,
         commands=[a.typed],
+        dataset=a.dataset or (a.table.stem if a.table else None),
         out=a.out,
         overwrite=a.overwrite,
     )
@@ -92,7 +93,8 @@ def format_gpp(result: dict[str, Any]) -> str:
 def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add it to the parser's kinds of evaluation; `command` is cli.py's."""
     example = """eomm evaluate gpp --flux towers/*_FLUXNET_DD_*.csv --site-info towers/*_SITEINFO_*.csv \\
-      --cube 'cubes/{site}.zarr' --embedding eomm='embeddings/{site}.zarr' --folds both --out gpp.json
+      --cube 'cubes/{site}.zarr' --embedding eomm='embeddings/{site}.zarr' --embedding random='random/{site}.zarr' \\
+      --tested eomm --folds both --out gpp.json
   eomm evaluate gpp --table towers.csv --site SITE_ID --date date --target GPP --unit 'gC m-2 d-1' --type PFT \\
       --features bands=b2,b3,b4,b5,b6,b7 --features NIRv=NIRv --together US-CS1,US-CS2 --out gpp.json"""
     c = command(kinds, "gpp", evaluate_gpp, "fluxes of towers (GPP) from embeddings, beside their baselines", example)
@@ -119,12 +121,13 @@ def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> 
     g.add_argument("--type", metavar="COLUMN", help="plant functional type")
     features_help = "repeat; those called weather also join each of the others"
     g.add_argument("--features", action="append", default=[], metavar="NAME=COLUMNS", help=features_help)
-    g.add_argument("--tested", action="append", default=[], metavar="NAME", help="features under test, not baselines")
     g.add_argument("--keep", action="append", default=[], metavar="CONDITION", help="such as 'nee_qc<=1'; repeat")
     together_help = "sites that folds must not divide; towers closer than 20 km belong together"
     g.add_argument("--together", action="append", default=[], metavar="SITES", help=together_help)
     g.add_argument("--simulated", action="store_true", help="the table is a simulator's")
     g = c.add_argument_group("both")
+    tested_help = "features under test, all others are baselines; repeat (default: every --embedding)"
+    g.add_argument("--tested", action="append", default=[], metavar="NAME", help=tested_help)
     g.add_argument("--target", help="the flux's column (default with --flux: GPP_NT_VUT_REF)")
     g.add_argument("--unit", help="of the flux, such as 'gC m-2 d-1' (default with --flux: as its VARINFO file says)")
     g.add_argument("--folds", choices=["site", "year", "both", "last-year"], default="site")
@@ -141,5 +144,8 @@ def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> 
     g.add_argument("--check", action="append", default=[], metavar="NAME", help=check_help)
     g.add_argument("--main", metavar="METHOD", help="compared with each other (default: the first features', ridge)")
     g.add_argument("--seed", type=int, default=0)
+    g.add_argument(
+        "--dataset", metavar="NAME", help="what the fluxes are called in results (default: the table's file)"
+    )
     g.add_argument("--out", type=Path, help="also write the result there (JSON), figures beside it")
     g.add_argument("--overwrite", action="store_true")

@@ -16,6 +16,7 @@ To expect: `oracle` above everything else; the rest is a matter of the model. RE
 
 import argparse
 import json
+import shlex
 import sys
 from datetime import date
 from pathlib import Path
@@ -54,11 +55,12 @@ def simulate(work: Path, *, stress: bool = True, sites: tuple[str, ...] = SITES)
 def embed(work: Path, model: Path, *, sites: tuple[str, ...] = SITES) -> None:
     """Embeddings by the model, and by the same with random parameters, of the sites that have none."""
     from eomm.embedding import embed as embed_cube
+    from eomm.evaluate.features_model import randomised
     from eomm.model import load_model, save_model
 
     random = work / "random-model"
     if not random.exists():
-        save_model(scramble(load_model(model)), random)
+        save_model(randomised(load_model(model), SEED), random)
     for name, which in (("model", model), ("random", random)):
         for site in sites:
             out = work / name / f"{site}.zarr"
@@ -67,22 +69,9 @@ def embed(work: Path, model: Path, *, sites: tuple[str, ...] = SITES) -> None:
                 embed_cube(which, work / "cubes" / f"{site}.zarr", out, dtype="float32")
 
 
-def scramble(model: Any) -> Any:
-    """The same model with parameters as before any training."""
-    import dataclasses
-
-    import jax
-
-    keys = iter(jax.random.split(jax.random.key(SEED), 16))
-    params = {}
-    for name, encoder in model.encoders.items():
-        params[name] = {**model.params[name], "encoder": encoder.init(next(keys))}
-    if model.fusion:
-        params["fusion"] = model.fusion.init(next(keys))
-    return dataclasses.replace(model, params={**model.params, **params})
-
-
-def evaluate(work: Path, *, out: Path, models: list[str], sites: tuple[str, ...] = SITES) -> dict[str, Any]:
+def evaluate(
+    work: Path, *, out: Path, models: list[str], commands: list[str], sites: tuple[str, ...] = SITES
+) -> dict[str, Any]:
     """The chain's end: what `eomm evaluate gpp` does, with the drought year and the unseen sites set aside."""
     from eomm.evaluate.flux_files import read_flux
     from eomm.evaluate.flux_sites import read_towers
@@ -103,8 +92,7 @@ def evaluate(work: Path, *, out: Path, models: list[str], sites: tuple[str, ...]
     final = Final(sites=unseen, years=[DROUGHT])
     return run(
         table, tested=["embedding"], checks=["oracle"], models=models, folds="both", final=final, out=out,
-        overwrite=True,
-        commands=["python -m experiments.gpp_simulated --model eomm-demo/runs/fusion/model --out gpp-simulated"],
+        overwrite=True, commands=commands, dataset=f"simulated towers, {work.name.replace('-', ' ')}",
     )  # fmt: skip
 
 
@@ -130,12 +118,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--gpp-model", action="append", help="of eomm evaluate gpp --model (default: ridge)")
     parser.add_argument("--no-null", action="store_true", help="leave the null world out")
     a = parser.parse_args(argv)
+    command = shlex.join(["python", "-m", "experiments.gpp_simulated", *(sys.argv[1:] if argv is None else argv)])
     summary = {}
-    worlds = {"world": True} if a.no_null else {"world": True, "null-stress": False}
+    worlds = {"with stress": True} if a.no_null else {"with stress": True, "null world without stress": False}
     for name, stress in worlds.items():
-        work = a.out / name
+        work = a.out / name.replace(" ", "-")
         embed(simulate(work, stress=stress), a.model)
-        result = evaluate(work, out=work / "gpp.json", models=a.gpp_model or ["ridge"])
+        result = evaluate(work, out=work / "gpp.json", models=a.gpp_model or ["ridge"], commands=[command])
         loss = drought_skill(work)
         mean = float(np.mean(list(loss.values())))
         summary[name] = {"conclusions": result["conclusions"], "summer_gpp_lost": loss, "mean_lost": round(mean, 3)}

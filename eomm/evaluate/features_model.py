@@ -40,14 +40,15 @@ def embedded(
 
 
 def randomised(model: Model, seed: int) -> Model:
-    """The same networks with fresh parameters."""
+    """The same networks with fresh parameters, without the int8 scales and errors measured of the trained ones."""
     params: dict[str, Any] = {}
     for i, (name, encoder) in enumerate(model.encoders.items()):
         fresh = encoder.init(jax.random.fold_in(jax.random.key(seed), i))
         params[name] = {**model.params[name], "encoder": fresh}
     if model.fusion:
         params["fusion"] = model.fusion.init(jax.random.fold_in(jax.random.key(seed), len(params)))
-    return dataclasses.replace(model, params=params)
+    info = {k: v for k, v in model.info.items() if k != "calibration"}
+    return dataclasses.replace(model, params=params, info={**info, "untrained": seed})
 
 
 def stored(path: Path, cube: Cube, dates: Dates, *, name: str) -> Features:

@@ -29,6 +29,7 @@ def run(
     buffer_days: float = BUFFER_DAYS,
     seed: int = 0,
     commands: Sequence[str] = (),
+    dataset: str | None = None,
     out: Path | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -46,6 +47,7 @@ def run(
         buffer_days: between training and test rows of a site.
         seed: of folds, intervals and models.
         commands: that repeat the result.
+        dataset: what the fluxes are called, in headings.
         out: JSON file; figures lie beside it as PNG. None: neither.
         overwrite: replace them.
 
@@ -71,6 +73,7 @@ def run(
     found = {
         "kind": "gpp",
         "simulated": table.simulated,
+        "dataset": dataset,
         "conclusions": conclude(result, has_embedding=bool(tested)),
         "tables": tables(result, shown),
         "figures": save_figures(result, predictions, shown, out) if out else [],

@@ -9,14 +9,16 @@ import rasterio
 
 from eomm.cli import main
 from eomm.cube import Grid
+from eomm.embed_store import open_embedding
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.evaluate.features import Features
 from eomm.evaluate.flux_files import read_flux
 from eomm.evaluate.flux_sites import Tower
 from eomm.evaluate.gpp_features import Inputs, average, sites_table, weights
 from eomm.evaluate.gpp_run import run
+from eomm.model import save_model
 from tests.eomm.gpp_world import make_world
-from tests.eomm.site import DAYS, make_cube
+from tests.eomm.site import DAYS, make_cube, make_model
 
 GRID = Grid(crs="EPSG:32631", transform=(10, 0, 500000, 0, -10, 5600000), height=24, width=24)
 TOWER = Tower(site="A", x=500125, y=5599875, crs="EPSG:32631", kind="GRA")
@@ -93,7 +95,7 @@ def test_from_files_to_a_page(tmp_path, capsys):
     result = json.loads(capsys.readouterr().out)
     assert result == json.loads(out.read_text())
     assert result["kind"] == "gpp" and result["simulated"] is False and result["groups"] == 3
-    assert "no imagery of these towers" in result["conclusions"][0]  # no embedding was given
+    assert "No embedding is scored on real flux" in result["conclusions"][0]  # no embedding was given
     assert {"bands, ridge", "NIRv, ridge", "weather, ridge", "weather + bands, ridge"} <= set(result["methods"])
     assert result["commands"][0].startswith("eomm ")
     for table in result["tables"]:
@@ -104,6 +106,29 @@ def test_from_files_to_a_page(tmp_path, capsys):
     assert main([*arguments, "--overwrite"]) == 0
     text = capsys.readouterr().out
     assert "Scores: whole sites" in text and "3 independent groups are too few for intervals" in text
+
+
+def test_embeddings_of_an_untrained_model_are_a_baseline(tmp_path, capsys):
+    folder = write_towers(tmp_path, sites=("A", "B"), simulated=False)
+    save_model(make_model(), tmp_path / "model")
+    embed = ["embed", "--model", f"{tmp_path}/model", "--dtype", "float32"]
+    for site in ("A", "B"):
+        cube = ["--cube", f"{folder}/{site}.zarr", "--out"]
+        assert main([*embed, *cube, f"{tmp_path}/trained-{site}.zarr"]) == 0
+        assert main([*embed, *cube, f"{tmp_path}/random-{site}.zarr", "--untrained", "3"]) == 0
+    first, second = (open_embedding(tmp_path / f"{name}-A.zarr") for name in ("trained", "random"))
+    assert first.attrs["eomm:model"] != second.attrs["eomm:model"]
+    assert not np.allclose(first["embedding"].values, second["embedding"].values)
+    assert main([*embed, *cube, f"{tmp_path}/x.zarr", "--untrained", "3", "--workers", "2"]) == 2
+    arguments = ["evaluate", "gpp", "--flux", *sorted(map(str, (folder / "flux").glob("*.csv"))), "--model", "ridge"]
+    arguments += ["--unit", "gC m-2 d-1", "--site-info", f"{folder}/sites.csv", "--tested", "ours"]
+    arguments += ["--embedding", f"random={tmp_path}/random-{{site}}.zarr"]
+    arguments += ["--embedding", f"ours={tmp_path}/trained-{{site}}.zarr"]
+    capsys.readouterr()
+    assert main([*arguments, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["main"] == "ours, ridge" and "random, ridge" in result["baselines"]
+    assert not {"ours, ridge", "weather + ours, ridge"} & set(result["baselines"])
 
 
 def test_simulated_and_real_are_kept_apart(tmp_path):
