@@ -19,7 +19,7 @@ from eomm.model import Model, load_model
 from eomm.page import Section, card, conclusions, image, page, text
 from eomm.report_data import Views, run_simulated, training_panels
 from eomm.report_evaluations import evaluation_sections
-from eomm.report_gather import Evaluation, Found, gather, in_shared_form, is_evaluation, one, read_evaluation
+from eomm.report_gather import Evaluation, Found, gather, in_shared_form, one, read_evaluation
 from eomm.storage import check_free, check_free_file, new_directory, read_json
 
 
@@ -110,10 +110,9 @@ def collect(
 ) -> Parts:
     """What is named, and for the rest what was found: the embedding, the model and the cube that it says it is of."""
     read = [
-        read_evaluation(e) if isinstance(e, Path | str) else Evaluation(in_shared_form(dict(e))) for e in evaluations
+        read_evaluation(e) if isinstance(e, Path | str) else Evaluation(in_shared_form(dict(e), f"evaluation {number}"))
+        for number, e in enumerate(evaluations, 1)
     ]
-    if bad := next((e for e in evaluations if isinstance(e, Mapping) and not is_evaluation(e)), None):
-        raise DataError(f"an evaluation with keys {', '.join(map(str, bad))}: expected what eomm evaluate … returns")
     known = {e.source.resolve() for e in read if e.source}
     read += [e for e in found.evaluations if e.source is None or e.source.resolve() not in known]
     embedding = Path(embedding) if embedding else one(found.embeddings, "embedding", "--embedding")

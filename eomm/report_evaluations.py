@@ -142,6 +142,11 @@ def copy_png(evaluation: Evaluation, figure: Mapping[str, Any], path: Path) -> P
         where = "its data"
     else:
         source = evaluation.folder / png
+        if not source.resolve().is_relative_to(evaluation.folder.resolve()):
+            raise DataError(
+                f"{evaluation.source or evaluation.about}: the figure {png} lies outside its folder and is not shown; "
+                "put it beside the result and name it relative to that"
+            )
         if not png or not source.is_file():
             raise DataError(
                 f"{source}: missing; it is the figure {figure.get('title')!r} of "

@@ -1,6 +1,7 @@
 """What a report is made of, found below folders: cube, embedding, model, runs, evaluations. Draws nothing."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from eomm.storage import read_json
 
 SKIPPED = ("checkpoints", "tensorboard", "profile")
 MAX_DEPTH = 6
+KIND = re.compile(r"[a-z][a-z0-9_ -]{0,40}")  # also part of figures' file names
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,7 @@ def read_evaluation(path: Path | str) -> Evaluation:
         DataError: missing, damaged, or not the result of an evaluation.
     """
     path = Path(path)
-    result = read_json(path)
-    if not is_evaluation(result):
-        raise DataError(
-            f"{path}: not the result of an evaluation; expected JSON with kind, simulated, conclusions, tables and "
-            "figures, as eomm evaluate … --out writes it"
-        )
-    return Evaluation(in_shared_form(result), path.parent, path)
+    return Evaluation(in_shared_form(read_json(path), str(path)), path.parent, path)
 
 
 def is_evaluation(result: Any) -> bool:
@@ -84,12 +80,51 @@ def is_evaluation(result: Any) -> bool:
     return ours or shared
 
 
-def in_shared_form(result: dict[str, Any]) -> dict[str, Any]:
-    """With what reports show; older results of reconstruction and fusion get their sentences and tables here."""
+def in_shared_form(result: Any, where: str) -> dict[str, Any]:
+    """With what reports show; older results of reconstruction and fusion get their sentences and tables here.
+
+    Raises DataError, naming `where`, for what is no evaluation's result.
+    """
+    if not is_evaluation(result):
+        raise DataError(
+            f"{where}: not the result of an evaluation; expected JSON with kind, simulated, conclusions, tables and "
+            "figures, as eomm evaluate … --out writes it"
+        )
     forms = {"evaluation of reconstruction": reconstruction_words, "evaluation of fusion": fusion_words}
     if "conclusions" not in result and (form := forms.get(str(result.get("eomm:kind")))):
         result = form(result)
-    return {"figures": [], "commands": [], **result}
+    return checked({"figures": [], "commands": [], **result}, where)
+
+
+def checked(result: dict[str, Any], where: str) -> dict[str, Any]:
+    """The result itself. Raises DataError unless it has the shared form, whoever wrote it."""
+    tables = result.get("tables")
+    fits = {
+        "kind": bool(KIND.fullmatch(str(result.get("kind")))),
+        "simulated": isinstance(result.get("simulated"), bool),
+        **{name: _is_list(result.get(name), str) for name in ("conclusions", "commands")},
+        "tables": _is_list(tables, dict) and all(map(_is_table, tables or ())),
+        "figures": _is_list(result.get("figures"), dict),
+    }
+    wrong = [name for name, right in fits.items() if not right]
+    if wrong:
+        raise DataError(
+            f"{where}: {', '.join(wrong)} not as expected: kind a lower-case word, simulated true or false, "
+            "conclusions and commands lists of text, tables of title, columns and rows as wide as they, figures of "
+            "title, caption and png"
+        )
+    return result
+
+
+def _is_list(value: Any, of: type) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(v, of) for v in value)
+
+
+def _is_table(found: Any) -> bool:
+    columns, rows = found.get("columns"), found.get("rows")
+    if not (isinstance(found.get("title"), str) and _is_list(columns, object) and _is_list(rows, list | tuple)):
+        return False
+    return len(columns) > 0 and all(len(row) == len(columns) for row in rows)
 
 
 def gather(folders: Sequence[Path | str]) -> Found:

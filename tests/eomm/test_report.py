@@ -200,6 +200,29 @@ def test_damaged_evaluations_are_named(tmp_path):
     assert not (tmp_path / "p.html").exists() and not (tmp_path / "p_figures").exists()
 
 
+@pytest.mark.parametrize(
+    "changes, error",
+    [
+        ({"kind": "../../gone"}, "kind not as expected"),
+        ({"simulated": "no"}, "simulated not as expected"),
+        ({"conclusions": "all is well"}, "conclusions not as expected"),
+        ({"tables": [{"title": "T", "columns": ["a", "b"], "rows": [["1"]]}]}, "tables not as expected"),
+        ({"tables": [{"title": "T", "columns": ["a"], "rows": ["1"]}]}, "tables not as expected"),
+        ({"figures": ["own.png"]}, "figures not as expected"),
+        ({"figures": [{"title": "T", "png": "../own.png"}]}, "lies outside its folder"),
+        ({"figures": [{"title": "T", "png": "/own.png"}]}, "lies outside its folder"),
+    ],
+)
+def test_files_of_others_are_not_trusted(tmp_path, changes, error):
+    """No file but the page is written, none outside the result's folder is read, and what is wrong is named."""
+    (tmp_path / "own.png").write_bytes(PNG)
+    path = write_evaluation(tmp_path / "a", **changes)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DataError, match=error):
+        report.build(tmp_path / "b" / "p.html", evaluations=[path])
+    assert [p for p in sorted(tmp_path.rglob("*")) if p.is_file()] == [p for p in before if p.is_file()]
+
+
 def test_an_older_result_without_sentences_gets_them(made, tmp_path):
     old = {k: v for k, v in made[1]["evaluations"][0].items() if k not in ("kind", "conclusions", "tables", "figures")}
     for gone in ("seasons", "classes", "beside"):
