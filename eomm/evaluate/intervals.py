@@ -53,21 +53,31 @@ class Resampling:
         np.add.at(out, self._index, moments)
         return out
 
-    def estimate(self, statistic: Statistic, moments: Float[np.ndarray, "n k"]) -> dict[str, Any]:
+    def estimate(
+        self, statistic: Statistic, moments: Float[np.ndarray, "n k"], *, independent: int | None = None
+    ) -> dict[str, Any]:
         """A score and its 95 % interval.
 
         Args:
             statistic: sums [..., k] to scores [...]; NaN where there is none, such as R2 of equal targets.
             moments: what a row adds to the sums.
+            independent: groups on which the score rests where these are fewer than have rows: of the rarest class,
+                for a mean over classes.
 
         Returns:
-            `value` and `interval` ([low, high], or None with fewer than five groups); None for what is not finite.
+            `value` and `interval` ([low, high], or None with fewer than five groups, or one independent one); None
+            for what is not finite.
         """
         sums = self.sums(moments)
-        return self._summary(statistic(sums.sum(0)), statistic(self._draws @ sums), sums)
+        return self._summary(statistic(sums.sum(0)), statistic(self._draws @ sums), sums, independent)
 
     def difference(
-        self, statistic: Statistic, first: Float[np.ndarray, "n k"], second: Float[np.ndarray, "n k"]
+        self,
+        statistic: Statistic,
+        first: Float[np.ndarray, "n k"],
+        second: Float[np.ndarray, "n k"],
+        *,
+        independent: int | None = None,
     ) -> dict[str, Any]:
         """The first method's score minus the second's on the same rows, its interval, and whether it is `resolved`.
 
@@ -75,16 +85,23 @@ class Resampling:
         """
         a, b = self.sums(first), self.sums(second)
         value = statistic(a.sum(0)) - statistic(b.sum(0))
-        found = self._summary(value, statistic(self._draws @ a) - statistic(self._draws @ b), a)
+        found = self._summary(value, statistic(self._draws @ a) - statistic(self._draws @ b), a, independent)
         interval = found["interval"]
         return found | {"resolved": None if interval is None else not interval[0] <= 0 <= interval[1]}
 
-    def _summary(self, value: Any, drawn: Float[np.ndarray, " r"], sums: Float[np.ndarray, "g k"]) -> dict[str, Any]:
+    def _summary(
+        self,
+        value: Any,
+        drawn: Float[np.ndarray, " r"],
+        sums: Float[np.ndarray, "g k"],
+        independent: int | None,
+    ) -> dict[str, Any]:
         groups = int((sums != 0).any(1).sum())
+        fewest = groups if independent is None else min(groups, independent)
         drawn = drawn[np.isfinite(drawn)]
         interval = None
-        if groups >= FEWEST_GROUPS and len(drawn):
-            interval = [rounded(q) for q in np.quantile(drawn, expanded_levels(groups))]
+        if groups >= FEWEST_GROUPS and fewest > 1 and len(drawn):
+            interval = [rounded(q) for q in np.quantile(drawn, expanded_levels(fewest))]
         return {"value": rounded(value), "interval": interval}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from eomm.cube import to_date
@@ -22,7 +23,7 @@ from eomm.evaluate.intervals import Resampling
 from eomm.evaluate.probes_fit import Task, fit_head, fit_probe, reduce
 from eomm.evaluate.probes_plan import Method, Plan, Site
 from eomm.evaluate.probes_rows import Rows, common, draw, joint_classes, labelled, make_folds
-from eomm.evaluate.probes_score import confusion, metrics, squares
+from eomm.evaluate.probes_score import CLASSIFICATION, confusion, metrics, squares
 from eomm.evaluate.rounding import rounded
 
 
@@ -122,8 +123,9 @@ def probe(
                 guesses[mode, kind, share, name] = found.guess[0]
             moments = {n: moments_of(rows, found, task) for n, found in by_method.items()}
             dims = {n: length_of(m, maps[m.source][0]) for n, m in methods.items()}
-            scores += tell(where, by_method, moments, sampling, task, plan, dims)
-            differences += compare(where, moments, sampling, task, plan, main)
+            rests = rests_on(rows, task)
+            scores += tell(where, by_method, moments, sampling, task, plan, dims, rests)
+            differences += compare(where, moments, sampling, task, plan, main, rests)
     return Outcome(scores, differences, rows_by_mode, guesses, tested, classes, facts)
 
 
@@ -186,7 +188,8 @@ def fit_all(
     shape, kind_of = (len(plan.seeds), len(rows.at)), np.int64 if task.classes else np.float64
     found = {k: {m: Scored(np.full(shape, -1, kind_of)) for m in methods} for k in kinds}
     total = len(methods) * len(plan.seeds) * len(folds) * len(plan.shares)
-    with tqdm(total=total, desc=f"probes, {about}", unit="fit", disable=not progress) as bar:
+    bars = tqdm(total=total, desc=f"probes, {about}", unit="fit", disable=not progress)
+    with threadpool_limits(1), bars as bar:  # small matrices: an eighth of the time of two threads on a busy machine
         for name, method in methods.items():
             x = rows.take(maps[method.source])
             for (i, seed), fold, share in itertools.product(enumerate(plan.seeds), folds, plan.shares):
@@ -242,6 +245,12 @@ def moments_of(rows: Rows, scored: Scored, task: Task) -> list[np.ndarray]:
     return [squares(rows.y.astype(np.float64), g, rows.group, count) for g in scored.guess]
 
 
+def rests_on(rows: Rows, task: Task) -> dict[str, int]:
+    """Groups of the rarest class, by metric that is a mean over classes: so few decide its interval."""
+    fewest = min((len(np.unique(rows.group[rows.y == c])) for c in range(task.classes)), default=0)
+    return {name: fewest for name in CLASSIFICATION if name != "accuracy"} if fewest else {}
+
+
 def tell(
     where: Mapping[str, Any],
     found: Mapping[str, Scored],
@@ -250,6 +259,7 @@ def tell(
     task: Task,
     plan: Plan,
     dims: Mapping[str, int],
+    rests: Mapping[str, int],
 ) -> list[dict[str, Any]]:
     """A score per method and metric: the mean over seeds with its interval over groups, and each seed's."""
     out = []
@@ -262,8 +272,10 @@ def tell(
                 part = slice(i * fits, (i + 1) * fits)
                 choices, trained = found[name].choices[part], found[name].trained[part]
                 own = {"choice": rounded(np.median(choices)), "train": round(float(np.mean(trained)))}
-                seeds.append({"seed": seed, **sampling.estimate(single[metric], sums[i]), **own})
-            estimate = sampling.estimate(whole[metric], np.concatenate(sums, axis=1))
+                found_here = sampling.estimate(single[metric], sums[i], independent=rests.get(metric))
+                seeds.append({"seed": seed, **found_here, **own})
+            every = np.concatenate(sums, axis=1)
+            estimate = sampling.estimate(whole[metric], every, independent=rests.get(metric))
             out.append({**where, "method": name, "metric": metric, **estimate, "length": dims[name], "per_seed": seeds})
     return out
 
@@ -275,6 +287,7 @@ def compare(
     task: Task,
     plan: Plan,
     main: str | None,
+    rests: Mapping[str, int],
 ) -> list[dict[str, Any]]:
     """Paired differences of the main method to the others."""
     if main is None:
@@ -283,7 +296,8 @@ def compare(
     for metric, statistic in metrics(task.classes, len(plan.seeds)).items():
         for name, sums in moments.items():
             if name != main:
-                found = sampling.difference(statistic, first, np.concatenate(sums, axis=1))
+                every = np.concatenate(sums, axis=1)
+                found = sampling.difference(statistic, first, every, independent=rests.get(metric))
                 out.append({**where, "method": main, "against": name, "metric": metric, **found})
     return out
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from eomm.cube import to_date
 from eomm.evaluate.features import MODES
-from eomm.evaluate.intervals import words
+from eomm.evaluate.intervals import FEWEST_GROUPS, words
 from eomm.evaluate.probes import Outcome
 from eomm.evaluate.probes_fit import PROBES
 from eomm.evaluate.probes_plan import Method, Plan
+from eomm.evaluate.probes_rows import MAX_TRAIN
 
 MAIN_METRICS = {True: "r2", False: "balanced_accuracy"}
 OPPONENTS = {"random": "the random encoder", "pca_window": "PCA of the raw window"}
@@ -109,6 +110,7 @@ def conclude(result: Mapping[str, Any]) -> list[str]:
         f"{first['pixels']} pixels in {first['groups']} {result['groups']} of {', '.join(facts['sites'])}, held out "
         f"whole in {first['folds']} folds, no training pixel within {result['buffer_px']:g} px of a test pixel."
     ]
+    lines.append(_labels_drawn(result))
     for mode, own in facts["modes"].items():
         for kind in result["probes"]:
             lines.append(_scores_of(result, mode, kind, metric))
@@ -117,6 +119,12 @@ def conclude(result: Mapping[str, Any]) -> list[str]:
         if own["untrained"]:
             lines.append(f"Classes that a fold could not learn, scored as wrong: {', '.join(own['untrained'])}.")
     lines.append(seen_words(result["seen_in_pretraining"]))
+    fewest = min(first["classes"].items(), key=lambda c: c[1]["groups"], default=None)
+    if fewest and fewest[1]["groups"] < FEWEST_GROUPS:
+        lines.append(
+            f"{_sentence(fewest[0])} has {fewest[1]['groups']} of the {result['groups']}: scores that are means over "
+            "classes rest on so few, and their intervals, where there are any, are as wide as that makes them."
+        )
     if first["groups"] < FEW:
         lines.append(
             f"{first['groups']} {result['groups']} of {len(facts['sites'])} site"
@@ -124,6 +132,19 @@ def conclude(result: Mapping[str, Any]) -> list[str]:
             "methods whose intervals overlap so widely should not be ranked."
         )
     return lines
+
+
+def _labels_drawn(result: Mapping[str, Any]) -> str:
+    """How many pixels a share of the labels is."""
+    trained: dict[float, list[float]] = {}
+    for score in result["scores"]:
+        trained.setdefault(score["share"], []).extend(one["train"] for one in score["per_seed"])
+    counts = ", ".join(f"{sum(n) / len(n):.0f} ({_share(s)})" for s, n in sorted(trained.items()))
+    most = f", never more than {MAX_TRAIN}" if max(map(max, trained.values())) >= MAX_TRAIN else ""
+    return (
+        f"Training pixels of a fold: {counts}{most}. They are drawn pixel by pixel from every class, so that a small "
+        f"share may still be of all {result['groups']}, whose pixels are alike."
+    )
 
 
 def _scores_of(result: Mapping[str, Any], mode: str, kind: str, metric: str) -> str:

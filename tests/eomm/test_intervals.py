@@ -55,6 +55,20 @@ def test_few_groups_give_no_interval():
     assert Resampling(more).estimate(mean_of, scored)["interval"] is None
 
 
+def test_a_score_rests_on_its_rarest_class():
+    """Twenty groups of which two decide: as wide as their draws, and none where a single one does."""
+    group = np.repeat(np.arange(20), 5)
+    moments = np.stack([np.where(group < 10, 1.0, 0) + group / 40, np.ones(100)], axis=1)
+    draws = Resampling(group)
+    whole = draws.estimate(mean_of, moments)["interval"]
+    two = draws.estimate(mean_of, moments, independent=2)["interval"]
+    assert two[0] < whole[0] and two[1] > whole[1]
+    assert draws.estimate(mean_of, moments, independent=1)["interval"] is None
+    gap = draws.difference(mean_of, moments, moments * [[0.5, 1]], independent=1)
+    assert gap["interval"] is None and gap["resolved"] is None
+    assert draws.estimate(mean_of, moments, independent=50)["interval"] == whole
+
+
 def test_levels_widen_for_few_groups():
     low, high = expanded_levels(6)
     assert low < 0.01 and high > 0.99 and low == pytest.approx(1 - high)
