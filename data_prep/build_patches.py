@@ -25,7 +25,17 @@ from data_prep.takes import check_held_out, check_not_empty, list_shards, list_t
 from eomm.cluster import run_units
 from eomm.errors import DataError
 from eomm.patches import VERSION, finish_records, shard_name
-from eomm.storage import check_free, disk_full, is_disk_full, partial_of, put_in_place, read_json, recover, write_json
+from eomm.storage import (
+    check_free,
+    disk_full,
+    is_disk_full,
+    locked,
+    partial_of,
+    put_in_place,
+    read_json,
+    recover,
+    write_json,
+)
 
 Figures = dict[int, dict[str, Any]]  # by shard, what `write_shard` tells
 
@@ -83,8 +93,8 @@ def build_patches(
         progress: called with ("cutting patches", crops done, crops in all).
 
     Raises:
-        UsageError: `out` exists and is another set; simulated and real cubes mixed; a split that cannot be made or is
-            empty; no worker can be had; the disk is full.
+        UsageError: `out` exists and is another set, or another process is writing it; simulated and real cubes mixed; a
+            split that cannot be made or is empty; no worker can be had; the disk is full.
         ContractError: the cubes follow different contracts or hold different modalities.
         DataError: a cube is damaged, smaller than a crop, or nothing in it is usable.
     """
@@ -148,30 +158,35 @@ def build_patches(
         }
         shutil.rmtree(folder / FOLDER)
         finish_records(folder, shapes=recipe.shapes, files=files, manifest=manifest)
-    put_in_place(folder, out)
     return out
 
 
 @contextmanager
 def unfinished(out: Path, request: str) -> Iterator[Path]:
-    """The directory in which the shards of a request are written; what is finished of it stays when something fails."""
+    """A directory for the shards of a request, which becomes `out`; what is finished of it stays when something fails.
+
+    Raises:
+        UsageError: another process is writing `out`, or the disk is full.
+    """
     folder = partial_of(out)
     units = folder / FOLDER
-    if _request_of(units / "request.json") != request:
-        shutil.rmtree(folder, ignore_errors=True)
-        units.mkdir(parents=True)
-        write_json(units / "request.json", {"request": request})
-    for file in folder.iterdir():  # named by a process that was killed before it could finish
-        if file.is_file():
-            file.unlink()
-    try:
-        yield folder
-    except BaseException as e:
-        if not list(units.glob("*.array_record")):
+    with locked(out):
+        if _request_of(units / "request.json") != request:
             shutil.rmtree(folder, ignore_errors=True)
-        if is_disk_full(e):
-            raise disk_full(out) from e
-        raise
+            units.mkdir(parents=True)
+            write_json(units / "request.json", {"request": request})
+        for file in folder.iterdir():  # named by a process that was killed before it could finish
+            if file.is_file():
+                file.unlink()
+        try:
+            yield folder
+        except BaseException as e:
+            if not list(units.glob("*.array_record")):
+                shutil.rmtree(folder, ignore_errors=True)
+            if is_disk_full(e):
+                raise disk_full(out) from e
+            raise
+        put_in_place(folder, out)
 
 
 def _write(

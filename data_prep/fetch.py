@@ -22,7 +22,7 @@ from data_prep.passes import bounds
 from data_prep.place import Bbox
 from eomm.cube import Grid
 from eomm.errors import DataError, UsageError
-from eomm.storage import read_json, sha256, write_json
+from eomm.storage import locked, read_json, sha256, write_json
 
 Progress = Callable[[str, int, int], None]
 
@@ -82,8 +82,8 @@ def fetch_scenes(
         counts "found", "fetched" (now), "complete", "empty", and "missing", a list of {"item", "time", "reason"}.
 
     Raises:
-        UsageError: a bad option, the extra `stac` or credentials missing, a folder fetched for another grid, or files
-            that cannot be written.
+        UsageError: a bad option, the extra `stac` or credentials missing, a folder fetched for another grid, another
+            process that fetches the same, or files that cannot be written.
         DataError: the catalogue cannot be searched, or has nothing of this site and these days.
     """
     out = Path(out)
@@ -107,14 +107,14 @@ def fetch_scenes(
     )
     own = "" if catalogue.name in catalogues.KNOWN else f" {catalogue.modality} {catalogue.collection or ''}"
     index_path = out / f"fetch-{file_safe(catalogue.name + own)}.json"
-    index = _open_index(index_path, site=site, catalogue=catalogue, grid=grid)
-    index["dates"] = [str(d) for d in dates]
-    out.mkdir(parents=True, exist_ok=True)
-    entries: dict[str, Any] = index["items"]
-    todo = [i for i in found if not _is_complete(out, entries.get(i.id))]
     settings = gdal_settings(timeout_s, tries)
-    fetched, total = 0, len(todo)
-    with _environment(catalogue.settings):
+    fetched = 0
+    with locked(index_path), _environment(catalogue.settings):
+        index = _open_index(index_path, site=site, catalogue=catalogue, grid=grid)
+        index["dates"] = [str(d) for d in dates]
+        entries: dict[str, Any] = index["items"]
+        todo = [i for i in found if not _is_complete(out, entries.get(i.id))]
+        total = len(todo)
         for attempt in range(tries):
             again = []
             for k, item in enumerate(todo, 1):
@@ -130,9 +130,9 @@ def fetch_scenes(
             if not todo or attempt == tries - 1:
                 break
             wait(attempt + 1)
-    asked = {i.id: entries[i.id] for i in found}
-    index["items"] = dict(sorted(entries.items(), key=lambda e: (e[1]["time"], e[0])))
-    write_json(index_path, index)
+        asked = {i.id: entries[i.id] for i in found}
+        index["items"] = dict(sorted(entries.items(), key=lambda e: (e[1]["time"], e[0])))
+        write_json(index_path, index)
     return {
         **index,
         "index": str(index_path),

@@ -1,6 +1,7 @@
 """How every store of ours appears on disk: whole or not at all. Not for what is inside a store."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -21,22 +22,53 @@ def new_directory(path: Path | str, *, overwrite: bool = False) -> Iterator[Path
     existing `path` is replaced only with `overwrite`, and only after the new one is complete.
 
     Raises:
-        UsageError: `path` exists and `overwrite` is false, or is not a store of ours; or the disk is full.
+        UsageError: `path` exists and `overwrite` is false, or is not a store of ours; another process is writing it;
+            or the disk is full.
     """
     path = Path(path)
     check_free(path, overwrite=overwrite)
     partial = partial_of(path)
-    if partial.exists():
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-    except BaseException as e:
-        shutil.rmtree(partial, ignore_errors=True)
-        if is_disk_full(e):
-            raise disk_full(path) from e
-        raise
-    put_in_place(partial, path)
+    with locked(path):
+        if partial.exists():
+            shutil.rmtree(partial)
+        partial.mkdir()
+        try:
+            yield partial
+        except BaseException as e:
+            shutil.rmtree(partial, ignore_errors=True)
+            if is_disk_full(e):
+                raise disk_full(path) from e
+            raise
+        put_in_place(partial, path)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Be the only process that writes `path`, by a lock file beside it; its folder is made.
+
+    Two that share what is unfinished would make a store that lacks what one has removed, and calls itself complete:
+    a command given twice, or a task that a cluster gives to another worker while the first is only out of reach. The
+    lock ends with the process. File systems without locks are trusted.
+
+    Raises:
+        UsageError: another process is writing it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.with_name(path.name + ".lock")
+    while True:
+        with file.open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as e:
+                if e.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                    raise UsageError(f"{path}: another process is writing it; wait for it, or stop it") from e
+            if not file.exists() or not os.path.samestat(os.fstat(lock.fileno()), file.stat()):
+                continue  # its last owner has just removed it
+            try:
+                yield
+            finally:
+                file.unlink(missing_ok=True)  # while it is ours
+            return
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
