@@ -5,7 +5,7 @@ given to another, which goes on. No JAX in here.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -85,9 +85,13 @@ def run_units(
     Raises:
         UsageError: Dask is not installed, the scheduler cannot be reached or has no workers.
     """
+    if workers <= 1 and not scheduler:
+        yield from _one_by_one(function, units)
+        return
     pending: dict[Future[Any], Unit] = {}
     waiting = iter(units)
-    with _pool(workers, scheduler, memory_gib) as (executor, width):
+    with connect(workers, scheduler, memory_gib) as client, client.get_executor(pure=False) as executor:
+        width = count_workers(client)
         try:
             while True:
                 for unit in islice(waiting, AHEAD * width - len(pending)):
@@ -102,6 +106,31 @@ def run_units(
         finally:
             for future in pending:
                 future.cancel()
+
+
+def _one_by_one(
+    function: Callable[[Unit], Any], units: Iterable[Unit]
+) -> Iterator[tuple[Unit, Any, BaseException | None]]:
+    """`run_units` in this process; not in a thread, which Ctrl-C would wait for."""
+    for unit in units:
+        result, caught = None, _Caught()
+        with caught:
+            result = function(unit)
+        yield unit, result, caught.error
+
+
+class _Caught:
+    """Keeps the error that ends its block, but for those that end a program, such as Ctrl-C."""
+
+    error: Exception | None = None
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, Exception):
+            self.error = error
+        return isinstance(error, Exception)
 
 
 @contextmanager
@@ -151,17 +180,6 @@ def count_workers(client: Any) -> int:
         address = client.scheduler_info(n_workers=0)["address"]
         raise UsageError(f"scheduler {address}: has no workers; start some and run again") from e
     return len(client.scheduler_info(n_workers=-1)["workers"])
-
-
-@contextmanager
-def _pool(workers: int, scheduler: str | None, memory_gib: float | None) -> Iterator[tuple[Executor, int]]:
-    """What runs units, and how many at a time. A thread where no worker is asked for: it hands errors back alike."""
-    if workers <= 1 and not scheduler:
-        with ThreadPoolExecutor(1) as one:
-            yield one, 1
-        return
-    with connect(workers, scheduler, memory_gib) as client, client.get_executor(pure=False) as executor:
-        yield executor, count_workers(client)
 
 
 def _died(error: BaseException | None) -> UsageError:

@@ -30,6 +30,19 @@ def test_a_unit_that_fails_stops_no_other_and_units_are_taken_as_they_are_needed
     assert outcomes(run_units(halve, [])) == []
 
 
+def test_who_interrupts_is_obeyed_at_once():
+    done = []
+
+    def interrupted(n):
+        if n == 1:
+            raise KeyboardInterrupt
+        done.append(n)
+
+    with pytest.raises(KeyboardInterrupt):
+        list(run_units(interrupted, range(3)))
+    assert done == [0]
+
+
 def test_a_running_scheduler_is_found_by_its_address_or_its_file(tmp_path):
     from distributed import LocalCluster
 
