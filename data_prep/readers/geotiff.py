@@ -49,7 +49,13 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid |
             f"{' '.join(mapping.layers.values())}. Describe the bands (gdal_edit.py -a_band_description, or rasterio's "
             "set_band_description), or correct [bands] of the mapping: the order of bands is never guessed"
         )
-    number = lambda tag: float(tags[tag]) if tags.get(tag) else None  # noqa: E731
+
+    def number(tag: str) -> float | None:
+        try:
+            return float(tags[tag]) if tags.get(tag) else None
+        except ValueError as e:
+            raise DataError(f"{file}: tag {tag} is {tags[tag]!r}, expected a number; correct the tag") from e
+
     # Baseline 04.00 of Sentinel-2 adds 1000 to DN; the metadata say so, per scene, and the scene's own word is used.
     boa_offset = number("BOA_OFFSET")
     offset = None if boa_offset is None else boa_offset * mapping.scale
@@ -120,14 +126,11 @@ def _orbit(relative: str | None, direction: str | None, *, radar: bool) -> str |
 
 
 def _time(file: Path, tags: dict[str, str]) -> datetime:
-    text = tags.get("DATETIME") or tags.get("TIFFTAG_DATETIME")
-    if not text:
+    text = tags.get("DATETIME")
+    if not text:  # TIFF's own DateTime is when the file was written
         raise DataError(f"{file}: no tag DATETIME; expected the tags {EXPECTED_TAGS}. Write at least DATETIME (UTC)")
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
-        try:
-            time = datetime.strptime(text, "%Y:%m:%d %H:%M:%S")  # TIFF's own form
-        except ValueError as e:
-            raise DataError(f"{file}: tag DATETIME is {text!r}; expected ISO 8601, such as 2020-01-05T10:54:21") from e
+    except ValueError as e:
+        raise DataError(f"{file}: tag DATETIME is {text!r}; expected ISO 8601, such as 2020-01-05T10:54:21") from e
     return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time

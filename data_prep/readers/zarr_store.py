@@ -43,7 +43,7 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid |
 
 def _check_plain(file: Path) -> None:
     """Refuse object arrays, of which only strings by their own codec are plain, and pickle in any place."""
-    found = [*file.rglob(".zarray"), *file.rglob("zarr.json")]
+    found = [p for name in (".zarray", ".zmetadata", "zarr.json") for p in file.rglob(name)]
     if not found:
         raise DataError(f"{file}: holds neither .zarray nor zarr.json; expected a Zarr store, version 2 or 3")
     for path in found:
@@ -52,13 +52,19 @@ def _check_plain(file: Path) -> None:
             metadata = json.loads(text)
         except (OSError, ValueError) as e:
             raise DataError(f"{path}: not readable ({e}); the store is damaged") from e
-        codecs = {c.get("id") for c in metadata.get("filters") or [] if isinstance(c, dict)}
-        objects = str(metadata.get("dtype", "")) == "|O" and not codecs & {"vlen-utf8", "vlen-bytes"}
-        if "pickle" in text.lower() or objects:
+        if not isinstance(metadata, dict):
+            raise DataError(f"{path}: not a table of metadata; the store is damaged")
+        arrays = metadata.get("metadata") if path.name == ".zmetadata" else {"": metadata}
+        if "pickle" in text.lower() or any(map(_of_objects, (arrays or {}).values())):
             raise DataError(
                 f"{path}: holds Python objects (object dtype or pickle), which may run code when read: refused. "
                 "Expected numbers and strings; write the store again without them"
             )
+
+
+def _of_objects(array: dict[str, Any]) -> bool:
+    codecs = {c.get("id") for c in array.get("filters") or [] if isinstance(c, dict)}
+    return str(array.get("dtype", "")) == "|O" and not codecs & {"vlen-utf8", "vlen-bytes"}
 
 
 def _centred(data: xr.Dataset, mapping: Mapping) -> xr.Dataset:

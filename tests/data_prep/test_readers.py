@@ -117,6 +117,14 @@ def test_radar_geometry_is_refused_with_a_place_where_gamma0_is_had(tmp_path, st
             "described as None, None; expected some of VV VH",
         ),
         (["VV", "VH"], {}, DataError, "no tag DATETIME; expected the tags PLATFORM, DATETIME"),
+        # when the file was written is no acquisition's date
+        (["VV", "VH"], {"TIFFTAG_DATETIME": "2020:01:05 10:00:00"}, DataError, "no tag DATETIME"),
+        (
+            ["VV", "VH"],
+            {"DATETIME": "2020-01-05", "INCIDENCE_DEG": "steep"},
+            DataError,
+            "tag INCIDENCE_DEG is 'steep', expected a number",
+        ),
         (["VV", "VH"], {"DATETIME": "soon"}, DataError, "tag DATETIME is 'soon'; expected ISO 8601"),
     ],
 )

@@ -146,8 +146,16 @@ def test_stores_that_would_unpickle_are_refused(tmp_path):
     (path / "cloud_mask" / ".zarray").write_text(json.dumps(metadata | {"dtype": "|O", "filters": None}))
     with pytest.raises(DataError, match="holds Python objects"):
         scenes(path, "deepfeatures_s2")
-    (path / "cloud_mask" / ".zarray").write_text("{")
-    with pytest.raises(DataError, match="not readable"):
+    for damaged, message in (("{", "not readable"), ("[]", "not a table of metadata")):
+        (path / "cloud_mask" / ".zarray").write_text(damaged)
+        with pytest.raises(DataError, match=message):
+            scenes(path, "deepfeatures_s2")
+    (path / "cloud_mask" / ".zarray").write_text(json.dumps(metadata))
+    assert scenes(path, "deepfeatures_s2")
+    together = json.loads((path / ".zmetadata").read_text())  # which is what is opened
+    together["metadata"]["cloud_mask/.zarray"] |= {"dtype": "|O", "filters": None}
+    (path / ".zmetadata").write_text(json.dumps(together))
+    with pytest.raises(DataError, match=r"\.zmetadata: holds Python objects"):
         scenes(path, "deepfeatures_s2")
     (tmp_path / "b.zarr").mkdir()
     with pytest.raises(DataError, match=r"b.zarr: holds neither .zarray nor zarr.json"):
