@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import rasterio
-from jaxtyping import Float, Integer
+from jaxtyping import Float
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
@@ -79,20 +79,14 @@ def to_grid(values: Float[np.ndarray, "h w"], source: Grid, target: Grid, *, met
     """
     if method not in METHODS:
         raise UsageError(f"resampling {method!r} is unknown; choose one of {', '.join(METHODS)}")
-    copied = _copy(values, source, target, missing=np.nan)
+    copied = _copy(values, source, target)
     if copied is not None:
         return copied
-    nearest = _warp(values, source, target, "nearest", missing=np.nan)
+    nearest = _warp(values, source, target, "nearest")
     if method == "nearest":
         return nearest
-    out = _warp(values, source, target, method, missing=np.nan)
+    out = _warp(values, source, target, method)
     return np.where(np.isfinite(nearest), out, np.float32(np.nan))
-
-
-def classes_to_grid(classes: Integer[np.ndarray, "h w"], source: Grid, target: Grid) -> Integer[np.ndarray, "y x"]:
-    """Classes on another grid by nearest neighbour; 0 (no data) outside."""
-    copied = _copy(classes, source, target, missing=0)
-    return _warp(classes, source, target, "nearest", missing=0) if copied is None else copied
 
 
 def power(db: np.ndarray) -> np.ndarray:
@@ -116,11 +110,11 @@ def _offset(source: Grid, target: Grid) -> tuple[int, int] | None:
     return round(rows), round(cols)
 
 
-def _copy(values: np.ndarray, source: Grid, target: Grid, *, missing: float) -> np.ndarray | None:
+def _copy(values: np.ndarray, source: Grid, target: Grid) -> np.ndarray | None:
     offset = _offset(source, target)
     if offset is None:
         return None
-    out = np.full((target.height, target.width), missing, values.dtype)
+    out = np.full((target.height, target.width), np.nan, values.dtype)
     (row, col), (height, width) = offset, values.shape
     to = (slice(max(row, 0), max(row + height, 0)), slice(max(col, 0), max(col + width, 0)))
     part = values[max(-row, 0) :, max(-col, 0) :]
@@ -129,8 +123,8 @@ def _copy(values: np.ndarray, source: Grid, target: Grid, *, missing: float) -> 
     return out
 
 
-def _warp(values: np.ndarray, source: Grid, target: Grid, method: str, *, missing: float) -> np.ndarray:
-    out = np.full((target.height, target.width), missing, values.dtype)
+def _warp(values: np.ndarray, source: Grid, target: Grid, method: str) -> np.ndarray:
+    out = np.full((target.height, target.width), np.nan, values.dtype)
     # Both grids are of one CRS, so any does for those of unknown position.
     crs = rasterio.CRS.from_string("EPSG:32631" if source.crs == "LOCAL" else source.crs)
     reproject(
@@ -140,8 +134,8 @@ def _warp(values: np.ndarray, source: Grid, target: Grid, method: str, *, missin
         dst_transform=rasterio.Affine(*target.transform),
         src_crs=crs,
         dst_crs=crs,
-        src_nodata=missing,
-        dst_nodata=missing,
+        src_nodata=np.nan,
+        dst_nodata=np.nan,
         resampling=Resampling[method],
     )
     return out

@@ -11,6 +11,15 @@ from eomm.errors import UsageError
 ALIGN_M = 20
 """Corners are multiples of this: every Sentinel-2 tile begins on one, so that 10 m and 20 m bands are copied."""
 
+MOVED_ZONES = (
+    (56, 64, 3, 12, 32),
+    (72, 84, 0, 9, 31),
+    (72, 84, 9, 21, 33),
+    (72, 84, 21, 33, 35),
+    (72, 84, 33, 42, 37),
+)
+"""South, north, west, east of Norway's coast and Svalbard, and the UTM zone that Sentinel-2's tiles have there."""
+
 Bbox = tuple[float, float, float, float]
 """West, south, east, north in degrees."""
 
@@ -42,7 +51,7 @@ def site_grid(
             "south <= north within -80 and 84, longitude first"
         )
     lon, lat = (west + east) / 2, (south + north) / 2
-    crs = crs or f"EPSG:{32600 if lat >= 0 else 32700}"[:-2] + f"{min(int((lon + 180) // 6) + 1, 60):02d}"
+    crs = crs or f"EPSG:{(32600 if lat >= 0 else 32700) + utm_zone(lon, lat)}"
     if not re.fullmatch("EPSG:32[67][0-6][0-9]", crs):
         raise UsageError(f"CRS {crs}: expected a UTM zone, EPSG:326xx or EPSG:327xx")
     to_metres = pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True)
@@ -59,3 +68,11 @@ def site_grid(
     if not 2 <= min(height, width) <= max(height, width) <= 10_980:
         raise UsageError(f"the site has {height} x {width} pixels of 10 m; expected 2 to 10,980 (one tile) a side")
     return Grid(crs=crs, transform=(10.0, 0.0, float(left), 0.0, -10.0, float(top)), height=height, width=width)
+
+
+def utm_zone(lon: float, lat: float) -> int:
+    """The UTM zone in which Sentinel-2's tiles lie at a position, with the military grid's exceptions."""
+    for south, north, west, east, zone in MOVED_ZONES:
+        if south <= lat < north and west <= lon < east:
+            return zone
+    return min(int((lon + 180) // 6) + 1, 60)

@@ -188,9 +188,9 @@ class Series:
         source, unit = scene.grids[band], scene.mapping.unit
         if self.modality.unit != "dB":
             return grid.to_grid(raw, source, self.target, method=self.method)
-        positive = np.where(raw > 0, raw, np.float32(np.nan))
-        linear = grid.power(raw) if unit == "dB" else positive**2 if unit == "amplitude" else positive
-        return grid.decibel(grid.to_grid(linear, source, self.target, method=self.method))
+        linear = grid.power(raw) if unit == "dB" else raw * np.abs(raw) if unit == "amplitude" else raw
+        positive = np.where(linear > 0, linear, np.float32(np.nan))  # of dB no power is -inf
+        return grid.decibel(grid.to_grid(positive, source, self.target, method=self.method))
 
     def _classify(self, product: Product) -> np.ndarray:
         assert self.mask is not None

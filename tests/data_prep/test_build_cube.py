@@ -208,6 +208,17 @@ def test_a_speckle_filter_averages_power_and_makes_another_contract(tmp_path, sp
         build_cube(tmp_path / "d.zarr", site="x", sources=sources, speckle="lee")
 
 
+def test_no_power_in_decibel_is_missing_and_darkens_no_neighbour(tmp_path):
+    db = np.random.default_rng(0).choice([-12.0, -12.001], (2, SIZE, SIZE)).astype(np.float32)
+    db[:, 10, 10] = -np.inf
+    write_s1(tmp_path, START, values=db, tags={"UNIT": "dB"})
+    between = Grid(crs="EPSG:32631", transform=(10.0, 0, WEST + 55, 0, -10.0, NORTH - 55), height=20, width=20)
+    mapping = dataclasses.replace(load_mapping("simulated_s1"), unit="dB")
+    out = build_cube(tmp_path / "c.zarr", site="x", sources=[Source(path=tmp_path, mapping=mapping)], window=between)
+    values, valid = open_cube(out)["s1"].read()
+    assert (~valid).sum() == 1 and (values[valid] == -1200).all()
+
+
 def test_db_for_linear_power_is_refused(tmp_path):
     db = np.random.default_rng(0).normal(-12, 2, (2, SIZE, SIZE)).astype(np.float32)
     write_s1(tmp_path, START, values=db)

@@ -247,6 +247,8 @@ def test_the_grid_of_a_site_is_that_of_sentinel_2():
     assert (grid.crs, grid.height, grid.width) == ("EPSG:32631", 128, 128)
     assert grid.transform[2] % 20 == grid.transform[5] % 20 == 0
     assert site_grid(at=(-70, -10)).crs == "EPSG:32719" and site_grid(at=(180, 0)).crs == "EPSG:32660"
+    norway = {(5.3, 60.4): 32, (5.3, 64.1): 31, (15.6, 78.2): 33, (5.0, 78.0): 31, (22.0, 78.0): 35, (41.0, 72.0): 37}
+    assert {at: int(site_grid(at=at).crs[-2:]) for at in norway} == norway  # Bergen's tiles are 32V, Svalbard's 33X
     box = site_grid(bbox=(3.0, 50.8, 3.02, 50.82))
     assert 140 < box.width < 150 and 222 <= box.height < 228
     for bad in ({}, {"at": (50.82, 103.02)}, {"at": (3, 50), "crs": "EPSG:3857"}, {"at": (3, 50), "size_m": 1e6}):

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.grid import classes_to_grid, cube_grid, decibel, power, to_grid
+from data_prep.grid import cube_grid, decibel, power, to_grid
 from eomm.cube import Grid
 from eomm.errors import ContractError, UsageError
 
@@ -51,9 +51,10 @@ def test_partial_overlap_is_missing_outside():
 
 
 def test_classes_are_never_mixed():
-    classes = np.array([[4, 9], [8, 5]], np.uint8)
+    classes = np.array([[4, 9], [8, 5]], np.float32)
     source, target = make(gsd=20.0, height=2, width=2), make(height=4, width=4)
-    np.testing.assert_array_equal(classes_to_grid(classes, source, target), classes.repeat(2, 0).repeat(2, 1))
+    got = to_grid(classes, source, target, method="nearest")
+    np.testing.assert_array_equal(got, classes.repeat(2, 0).repeat(2, 1))
 
 
 def test_no_power_is_no_db_and_both_ways_agree():
