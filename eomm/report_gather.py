@@ -116,13 +116,13 @@ def checked(result: dict[str, Any], where: str) -> dict[str, Any]:
     return result
 
 
-def _is_list(value: Any, of: type) -> bool:
+def _is_list(value: Any, of: type | tuple[type, ...]) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(v, of) for v in value)
 
 
 def _is_table(found: Any) -> bool:
     columns, rows = found.get("columns"), found.get("rows")
-    if not (isinstance(found.get("title"), str) and _is_list(columns, object) and _is_list(rows, list | tuple)):
+    if not (isinstance(found.get("title"), str) and _is_list(columns, object) and _is_list(rows, (list, tuple))):
         return False
     return len(columns) > 0 and all(len(row) == len(columns) for row in rows)
 
