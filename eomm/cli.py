@@ -428,7 +428,7 @@ def overrides(rest: list[str]) -> list[str]:
 
 def format_info(result: dict[str, Any]) -> str:
     """For people."""
-    from eomm.info import format_info as format_
+    from eomm.info_words import format_info as format_
 
     return format_(result)
 

@@ -23,11 +23,10 @@ def prepare_cube(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
             a.out,
             site=a.site,
             sources=sources,
-            accept=a.accept,
-            speckle=a.speckle,
             window=grid_of(a),
             overwrite=a.overwrite,
             progress=report.named,
+            **making_of(a),
         )
     return describe(path)
 
@@ -81,9 +80,9 @@ def prepare_sites(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
             catalogues=a.catalogues,
             dates=tuple(a.dates) if a.dates else None,
             size_m=a.size_m,
-            accept=a.accept,
             overwrite=a.overwrite,
             progress=report.named,
+            **making_of(a),
             **workers_of(a),
         )
     if a.records and found["done"]:
@@ -143,7 +142,7 @@ def format_sites(result: dict[str, Any]) -> str:
 
 def format_info(result: dict[str, Any]) -> str:
     """For people."""
-    from eomm.info import format_info as format_
+    from eomm.info_words import format_info as format_
 
     return format_(result)
 
@@ -159,9 +158,7 @@ def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser])
     c.add_argument("--site", required=True)
     c.add_argument("--out", type=Path, required=True)
     add_place(c, required=False)  # of scenes larger than the site, such as tiles
-    c.add_argument("--accept", action="append", default=[], metavar="CHECK", help="overrule a failing check; recorded")
-    speckle_help = "radar averaged over 3 acquisitions, also of hidden dates: another contract (default: none)"
-    c.add_argument("--speckle", choices=("none", "rolling3", "causal3"), default="none", help=speckle_help)
+    add_making(c)
     c.add_argument("--overwrite", action="store_true")
     example = "eomm prepare records a.zarr b.zarr c.zarr --sites train=a,b --sites test=c --out records"
     c = command(steps, "records", prepare_records, "cubes to patch records", example)
@@ -208,13 +205,16 @@ def add_sites(steps: Any, command: Callable[..., argparse.ArgumentParser]) -> No
     c.add_argument("--from", dest="catalogues", action="append", default=[], metavar="CATALOGUE", help=from_help)
     dates_help = "first and last to fetch"
     c.add_argument("--dates", type=date.fromisoformat, nargs=2, metavar=("FIRST", "LAST"), help=dates_help)
-    size_help = "side of the square to fetch where the list has no size_m (default: 1280)"
-    c.add_argument("--size-m", type=float, default=1280, help=size_help)
+    size_help = (
+        "side of the square around each site, where the list has no size_m (default: fetch 1280, and take all that "
+        "sources of your own cover)"
+    )
+    c.add_argument("--size-m", type=float, help=size_help)
     c.add_argument("--out", type=Path, required=True, help="the folder; cubes go to OUT/cubes/SITE.zarr")
     c.add_argument("--sample", type=int, metavar="N", help="N of the sites, drawn by the seed (default: all)")
     c.add_argument("--by", metavar="COLUMN", help="as many of each value of this column, such as land_cover")
     c.add_argument("--seed", type=int, default=0)
-    c.add_argument("--accept", action="append", default=[], metavar="CHECK", help="overrule a failing check; recorded")
+    add_making(c)
     add_workers(c)
     c.add_argument("--overwrite", action="store_true", help="build again cubes that were made of something else")
     c.add_argument("--records", action="store_true", help="then cut the records of all finished sites to OUT/records")
@@ -223,6 +223,21 @@ def add_sites(steps: Any, command: Callable[..., argparse.ArgumentParser]) -> No
     c = command(steps, "status", prepare_status, "how far the sites of a folder are", "eomm prepare status many")
     c.set_defaults(formatter=format_sites, succeeded=sites_succeeded)
     c.add_argument("folder", type=Path)
+
+
+def add_making(c: argparse.ArgumentParser) -> None:
+    """The arguments that say how a cube is made."""
+    c.add_argument("--accept", action="append", default=[], metavar="CHECK", help="overrule a failing check; recorded")
+    methods_help = "of bands that are not of the cube's grid (default: bilinear; of radar in linear power)"
+    methods = ("nearest", "bilinear", "cubic", "average")
+    c.add_argument("--resampling", choices=methods, default="bilinear", help=methods_help)
+    speckle_help = "radar averaged over 3 acquisitions, also of hidden dates: another contract (default: none)"
+    c.add_argument("--speckle", choices=("none", "rolling3", "causal3"), default="none", help=speckle_help)
+
+
+def making_of(a: argparse.Namespace) -> dict[str, Any]:
+    """What `add_making` asked."""
+    return {"accept": a.accept, "resampling": a.resampling, "speckle": a.speckle}
 
 
 def add_workers(c: argparse.ArgumentParser) -> None:

@@ -1,11 +1,12 @@
 """What lies at a path: a cube, record set, model, embedding cube or run, finished or not. Reads, never changes.
 
-Unfinished stores are described as far as they go, and say that they are unfinished. No JAX in here.
+Unfinished stores are described as far as they go, and say that they are unfinished. No JAX in here; the text for
+people is in info_words.py.
 """
 
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ Description = dict[str, Any]
 
 ROOT_KEYS = ("eomm:kind", "eomm:version", "eomm:complete", "site", "provenance")
 PUBLISHED_MACS = 6_900_000_000  # per pixel-date, both encoders
-MAX_ITEMS = 6  # of a list or a mapping of many records, as text
 
 
 def describe(path: Path | str) -> Description:
@@ -50,19 +50,6 @@ def describe(path: Path | str) -> Description:
         shards = sorted(f.name for f in path.glob("*.array_record*"))
         return {"path": str(path), "bytes": _size(path), "kind": "records", "complete": False, "files": shards}
     raise DataError(f"{path}: none of eomm's stores; expected a cube, record set, model, embedding cube or run")
-
-
-def format_info(info: Mapping[str, Any]) -> str:
-    """A description as text for people; long lists are cut, everything is in the JSON."""
-    finished = "finished" if info.get("complete") else "NOT FINISHED"
-    sort = {True: ", simulated", False: ", real data", None: ""}[info.get("simulated")]
-    head = f"{info['path']}: {info['kind']}, {finished}{sort}, {info['bytes'] / 1e6:,.1f} MB"
-    rest = {k: v for k, v in info.items() if k not in ("path", "kind", "complete", "simulated", "bytes")}
-    drawn: list[str] = []
-    if "map" in rest.get("coverage", {}):
-        drawn = [f"  {line}" for line in rest["coverage"]["map"]]
-        rest["coverage"] = {k: v for k, v in rest["coverage"].items() if k != "map"}
-    return "\n".join([head, *_lines(rest, indent=2), *drawn])
 
 
 def _zarr_store(path: Path) -> Description:
@@ -221,8 +208,9 @@ def _run(path: Path) -> Description:
         except ValueError:  # a killed run may leave half a line, the last
             continue
     numbers = [int(d.name) for d in (path / "checkpoints").glob("*") if d.name.isdigit()]
-    wanted, step = config.get("steps"), latest.get("step", 0)
-    complete = wanted is not None and max(numbers, default=0) >= wanted
+    saved = max(numbers, default=0)
+    wanted, step = config.get("steps"), max(latest.get("step", 0), saved)  # a step saved need not be one logged
+    complete = wanted is not None and saved >= wanted
     state = {"step": step, "steps": wanted, "checkpoints": sorted(numbers)}
     return {"kind": "run", "complete": complete, **state, "latest": latest, "config": config}
 
@@ -260,42 +248,3 @@ def _bytes(file: Path) -> int | None:
 
 def _size(path: Path) -> int:
     return sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
-
-
-def _lines(value: Any, *, indent: int) -> list[str]:
-    pad, lines = " " * indent, []
-    items = value.items() if isinstance(value, Mapping) else ((f"{i}", v) for i, v in enumerate(value))
-    for number, (key, item) in enumerate(items):
-        if number == MAX_ITEMS and not isinstance(value, Mapping):
-            lines.append(f"{pad}… and {len(value) - MAX_ITEMS} more")
-            break
-        flat = _flat(item)
-        if flat is not None and indent + len(key) + len(flat) < 160:
-            lines.append(f"{pad}{key}: {flat}")
-        elif isinstance(item, str):
-            lines.append(f"{pad}{key}: {item}")
-        else:
-            lines += [f"{pad}{key}:", *_lines(item, indent=indent + 2)]
-    return lines
-
-
-def _flat(value: Any) -> str | None:
-    """On one line, where it fits: scalars, short lists of scalars, small mappings of scalars; else None."""
-    if isinstance(value, Mapping):
-        parts = [(k, _flat(v)) for k, v in value.items() if not isinstance(v, Mapping)]
-        if not value:
-            return "none"
-        if len(parts) < len(value) or len(value) > 8 or any(p is None for _, p in parts):
-            return None
-        return ", ".join(f"{k} {p}" for k, p in parts)
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        if any(isinstance(v, Mapping | list | tuple) and len(v) > 2 for v in value):
-            return None
-        shown = [_flat(v) or "" for v in value[:12]]
-        more = f" … {len(value)} in all" if len(value) > 12 else ""
-        return f"[{', '.join(shown)}{more}]" if value else "none"
-    if value is None:
-        return "unknown"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) and abs(value) < 1e5 else str(value)

@@ -11,7 +11,8 @@ from eomm.cli import main
 from eomm.coverage import describe_coverage, draw_coverage
 from eomm.cube import Acquisition, Grid, GroupSource, write_cube
 from eomm.errors import DataError, UsageError
-from eomm.info import describe, format_info
+from eomm.info import describe
+from eomm.info_words import format_info
 from eomm.modalities import SENTINEL1, SENTINEL2
 from eomm.patches import Codec, PatchShape, finish_records, shard_name
 from eomm.storage import sha256
@@ -212,3 +213,19 @@ def test_other_paths_are_refused(tmp_path):
     (tmp_path / "zarr.json").write_text("{")
     with pytest.raises(DataError, match="cannot be read"):
         describe(tmp_path)
+
+
+def test_text_leaves_out_what_only_programs_ask_for_and_says_where_it_is():
+    bands = [{"name": "B02", "scale": 0.0001}]
+    inner = {
+        "simulated": False,
+        "sources": [{"mapping": {"name": "m", "unit": "dB"}, "files": [{"name": "a.nc", "bytes": 3}]}],
+    }
+    info = {"path": "e.zarr", "kind": "embedding", "bytes": 1, "contracts": {"s2": bands}, "proj:code": "EPSG:32631"}
+    info |= {"acquisitions": [{"day": 1}], "provenance": {"cube": {"name": "c.zarr", "provenance": inner}}}
+    text = format_info(info)
+    assert "c.zarr" in text and text.endswith("  in full: eomm info e.zarr --json")
+    assert not any(word in text for word in ("B02", "proj:", "day", "a.nc"))
+    text = format_info({"path": "c.zarr", "kind": "cube", "bytes": 1, "provenance": inner})
+    assert "mapping: m" in text and "name a.nc, bytes 3" in text and "dB" not in text
+    assert "in full" not in format_info({"path": "r", "kind": "run", "bytes": 1, "step": 3})
