@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float64, Int16, Int32
 
 from eomm.errors import ContractError, DataError
 from eomm.modalities import Modality, check_contract
-from eomm.storage import new_directory
+from eomm.storage import new_directory, what_lies
 
 VERSION = 1
 USABLE_FRACTION = 0.03  # of the site's pixels valid (arXiv 2511.11706)
@@ -412,7 +412,7 @@ def open_attributes(path: Path, *, kind: str) -> dict[str, Any]:
     try:
         attributes = dict(zarr.open_group(path, mode="r").attrs)
     except (FileNotFoundError, ValueError, KeyError) as e:
-        raise DataError(f"{path}: not a Zarr store; expected an eomm {kind} ({e})") from e
+        raise DataError(f"{path}: {what_lies(path)}, not a Zarr store; expected an eomm {kind}") from e
     if attributes.get("eomm:kind") != kind:
         raise DataError(f"{path}: holds {attributes.get('eomm:kind', 'no eomm store')}, expected an eomm {kind}")
     if not attributes.get("eomm:complete"):

@@ -243,8 +243,8 @@ def check_dtype(model: Model, dtype: str) -> None:
         raise UsageError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
     if dtype == "int8" and "calibration" not in model.info:
         raise UsageError(
-            f"model {model.hash} has no scales for int8: `eomm calibrate MODEL --records RECORDS` adds them, or choose "
-            "the dtype float32"
+            f"model {model.hash} has no scales for int8: `eomm calibrate --model MODEL --records RECORDS` adds them; "
+            "or choose the dtype float32"
         )
 
 

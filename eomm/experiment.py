@@ -59,6 +59,9 @@ def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | No
         if count >= MINIMUM:
             print(f"{workdir}: calibrating on {count} records", file=sys.stderr, flush=True)
             model = calibrate(model, records, count=count, seed=config.seed)
+        else:
+            why = f"{count} records are too few to calibrate on: no scales for int8 (see eomm calibrate)"
+            print(f"{workdir}: {why}", file=sys.stderr, flush=True)
         save_model(model, path, overwrite=True)  # of the same run, at an earlier step: train refuses any other
     wait_for_all("the model is written")
     return path

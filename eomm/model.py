@@ -23,7 +23,7 @@ from eomm.errors import DataError, UsageError
 from eomm.mesh import path_name
 from eomm.modalities import Modality
 from eomm.models.interface import Encoder, FusionHead
-from eomm.storage import new_directory, read_json, write_json
+from eomm.storage import check_store, new_directory, read_json, write_json
 
 VERSION = 1
 DEFAULT_CODE = {"encoder": "eomm.models.context", "decoder": "eomm.models.decoder", "fusion": "eomm.models.fusion"}
@@ -138,6 +138,7 @@ def load_model(path: Path | str, *, code: Sequence[str] = ()) -> Model:
         UsageError: the model names code that `code` does not allow.
     """
     path = Path(path)
+    check_store(path, "model.json", "a model directory, such as runs/fusion/model")
     head = read_json(path / "model.json")
     if head.get("eomm:kind") != "model" or head.get("version") != VERSION:
         raise DataError(f"{path / 'model.json'}: not an eomm model of version {VERSION}")

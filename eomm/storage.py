@@ -13,6 +13,13 @@ from typing import Any
 
 from eomm.errors import DataError, UsageError
 
+STORES = {  # the file by which each is known
+    "zarr.json": "a Zarr store",
+    "manifest.json": "a record set",
+    "model.json": "a model",
+    "config.json": "a training's run, whose model lies in model/ once it has ended",
+}
+
 
 @contextmanager
 def new_directory(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
@@ -159,6 +166,22 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path}: missing; is {path.parent} a finished eomm store?") from e
     except ValueError as e:
         raise DataError(f"{path}: not valid JSON ({e}); the file is damaged, make the store again") from e
+
+
+def check_store(path: Path, file: str, expected: str) -> None:
+    """Raise DataError, saying what lies at `path`, where `file`, by which a store is known, does not lie there."""
+    if not (path / file).is_file():
+        raise DataError(f"{path}: {what_lies(path)}; expected {expected}")
+
+
+def what_lies(path: Path) -> str:
+    """What a path holds, in words that go on after its name."""
+    if not path.exists():
+        return "does not exist"
+    if not path.is_dir():
+        return "is a file"
+    known = [words for file, words in STORES.items() if (path / file).is_file()]
+    return f"holds {known[0]}" if known else "is a folder without a finished store of eomm"
 
 
 def sha256(path: Path) -> str:

@@ -138,11 +138,10 @@ def build_encoder(modality: Modality, options: Mapping[str, Any]) -> ContextEnco
     options = dict(options)
     size = options.pop("size", "base")
     known = {f.name for f in dataclasses.fields(ContextEncoder)} - {"modality"}
-    if size not in SIZES or set(options) - known:
-        raise UsageError(
-            f"context encoder: size {size!r} of {sorted(SIZES)}, options {sorted(set(options) - known)} unknown; "
-            f"known are {sorted(known)}"
-        )
+    if size not in SIZES:
+        raise UsageError(f"context encoder: size {size!r} is unknown; known are {', '.join(SIZES)}")
+    if unknown := set(options) - known:
+        raise UsageError(f"context encoder: options {sorted(unknown)} are unknown; known are {sorted(known)}")
     fields = SIZES[size] | {k: v for k, v in options.items() if k != "dim" or v}  # 0: the size's
     fields |= {name: tuple(fields[name]) for name in ("frames", "dilations") if name in fields}
     if any(d < 1 for d in fields.get("dilations", ())):

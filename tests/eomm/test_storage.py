@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from eomm.errors import UsageError
-from eomm.storage import locked, new_directory
+from eomm.errors import DataError, UsageError
+from eomm.storage import check_store, locked, new_directory
 
 WRITER = """
 import sys, time
@@ -66,3 +66,15 @@ def test_a_lock_ends_with_its_block_also_by_an_error(tmp_path):
             assert os.listdir(tmp_path) == ["x.lock"]
             raise ZeroDivisionError
         assert os.listdir(tmp_path) == []
+
+
+def test_a_path_of_another_kind_is_named_by_what_it_holds(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "config.json").write_text("{}")
+    holds = {"none": "does not exist", "file": "is a file", ".": "without a finished store", "run": "lies in model/"}
+    for name, words in holds.items():
+        with pytest.raises(DataError, match=f"{words}.*; expected a record set"):
+            check_store(tmp_path / name, "manifest.json", "a record set")
+    (tmp_path / "run" / "manifest.json").write_text("{}")
+    check_store(tmp_path / "run", "manifest.json", "a record set")
