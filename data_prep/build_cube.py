@@ -80,13 +80,9 @@ def build_cube(
         UsageError: `out` exists, an option is unknown, or the disk is full.
     """
     out = Path(out)
-    checks.check_accept(accept)
+    check_options(accept, resampling, speckle)
     if not sources:
         raise UsageError(f"{out}: no source given; name at least one folder and its mapping")
-    if resampling not in grid.METHODS:
-        raise UsageError(f"resampling {resampling!r} is unknown; choose one of {', '.join(grid.METHODS)}")
-    if speckle not in SPECKLE:
-        raise UsageError(f"speckle filter {speckle!r} is unknown; choose one of {', '.join(SPECKLE)}")
     if out.exists() and not overwrite:  # write_cube says so too, but only after the work
         raise UsageError(f"{out}: already exists; choose another path, or say --overwrite to replace it")
     report = progress or (lambda what, done, total: None)
@@ -123,6 +119,15 @@ def build_cube(
             if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise disk_full(out) from e
             raise
+
+
+def check_options(accept: Sequence[str], resampling: str, speckle: str) -> None:
+    """Raise UsageError where an option of `build_cube` is unknown."""
+    checks.check_accept(accept)
+    if resampling not in grid.METHODS:
+        raise UsageError(f"resampling {resampling!r} is unknown; choose one of {', '.join(grid.METHODS)}")
+    if speckle not in SPECKLE:
+        raise UsageError(f"speckle filter {speckle!r} is unknown; choose one of {', '.join(SPECKLE)}")
 
 
 def _check_joinable(by_modality: Mapping[str, list[Scene]], accept: Sequence[str]) -> None:

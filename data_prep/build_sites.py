@@ -17,9 +17,8 @@ from typing import Any
 
 import pyproj
 
-from data_prep.build_cube import Source, build_cube
+from data_prep.build_cube import Source, build_cube, check_options
 from data_prep.build_patches import build_patches
-from data_prep.checks import check_accept
 from data_prep.fetch import fetch_scenes
 from data_prep.manifest import content_of
 from data_prep.mapping import load_mapping
@@ -28,7 +27,7 @@ from data_prep.site_units import Request, SiteFolder, status
 from data_prep.sites import Site
 from data_prep.split import SplitConfig
 from eomm.cluster import run_units
-from eomm.cube import Cube, open_cube
+from eomm.cube import Cube, Grid, open_cube
 from eomm.errors import DataError, EommError, UsageError
 from eomm.storage import is_disk_full
 
@@ -43,8 +42,10 @@ def build_sites(
     sources: Sequence[tuple[str, str]] = (),
     catalogues: Sequence[str] = (),
     dates: tuple[date, date] | None = None,
-    size_m: float = SIZE_M,
+    size_m: float | None = None,
     accept: Sequence[str] = (),
+    resampling: str = "bilinear",
+    speckle: str = "none",
     workers: int = 0,
     scheduler: str | None = None,
     memory_gib: float | None = None,
@@ -60,8 +61,11 @@ def build_sites(
         catalogues: from which scenes are fetched first, to `out`/scenes/SITE: see `data_prep.fetch`, or the address of
             a catalogue of Sentinel-2, with "#" and a collection behind it where it has several.
         dates: first and last to fetch.
-        size_m: side of the square to fetch where the list does not say one.
+        size_m: side of the square around a site to fetch, and to cut out of its sources, where the list does not say
+            one. When None, SIZE_M is fetched, and sources are not cut: a cube has all the ground that they cover.
         accept: checks to overrule in every cube.
+        resampling: see `build_cube`.
+        speckle: see `build_cube`.
         workers: processes of a local cluster; none is started for fewer than two.
         scheduler: see `eomm.cluster.connect`; its workers must see the same files.
         memory_gib: that a local worker may take before it is stopped.
@@ -81,13 +85,14 @@ def build_sites(
         raise UsageError("sites: no source given; name at least one folder and its mapping, or a catalogue")
     if catalogues and not dates:
         raise UsageError("sites: scenes can only be fetched of given dates; name the first and the last")
-    check_accept(accept)
+    check_options(accept, resampling, speckle)
     folder = SiteFolder(Path(out).absolute())
     digests = [_digest(mapping) for mapping, _ in sources]
-    requests = [_request(site, sources, digests, accept) for site in sites]
+    options = {"accept": sorted(accept), "resampling": resampling, "speckle": speckle}
     if catalogues and dates:
-        asked = {"catalogues": list(catalogues), "dates": [str(d) for d in dates]}
-        requests = [r | asked | {"size_m": s.size_m or size_m} for r, s in zip(requests, sites, strict=True)]
+        options |= {"catalogues": list(catalogues), "dates": [str(d) for d in dates]}
+        size_m = size_m or SIZE_M
+    requests = [_request(site, sources, digests, site.size_m or size_m) | options for site in sites]
     found = {r["site"]: folder.made(r["site"]) for r in requests}
     other = [r["site"] for r in requests if (made := found[r["site"]]) and made["request"] != r]
     if other and not overwrite:
@@ -118,7 +123,10 @@ def build_site(out: str, request: Request) -> None:
     folder.forget(name)
     sources = [Source(mapping=mapping, path=path) for mapping, path in request["sources"]]
     sources += [_fetch(folder.path / "scenes" / name, request, one) for one in request.get("catalogues", ())]
-    path = build_cube(folder.cube(name), site=name, sources=sources, accept=request["accept"], overwrite=True)
+    options = {option: request[option] for option in ("accept", "resampling", "speckle")}
+    path = build_cube(
+        folder.cube(name), site=name, sources=sources, window=_window(request), overwrite=True, **options
+    )
     cube = open_cube(path)
     try:
         check_place(cube, request["lon"], request["lat"])
@@ -184,19 +192,28 @@ def check_place(cube: Cube, lon: float, lat: float) -> None:
             )
 
 
-def _request(site: Site, sources: Sequence[tuple[str, str]], digests: Sequence[str], accept: Sequence[str]) -> Request:
+def _request(
+    site: Site, sources: Sequence[tuple[str, str]], digests: Sequence[str], size_m: float | None
+) -> Request:
     """What a site's cube is made of; a mapping of one's own by its absolute path, every mapping by its content too."""
     named = [
         [str(Path(mapping).absolute()) if Path(mapping).is_file() else mapping, str(Path(_fill(path, site)).absolute())]
         for mapping, path in sources
     ]
-    place = {"lon": site.lon, "lat": site.lat}
-    return {"site": site.name, **place, "sources": named, "mappings": list(digests), "accept": sorted(accept)}
+    place = {"lon": site.lon, "lat": site.lat, "size_m": size_m}
+    return {"site": site.name, **place, "sources": named, "mappings": list(digests)}
+
+
+def _window(request: Request) -> Grid | None:
+    """The site's grid, where its size is known."""
+    size_m = request["size_m"]
+    return site_grid(at=(request["lon"], request["lat"]), size_m=size_m) if size_m else None
 
 
 def _fetch(scenes: Path, request: Request, catalogue: str) -> Source:
     """Fetch what is missing of a site's scenes. Raises DataError while some cannot be had."""
-    grid = site_grid(at=(request["lon"], request["lat"]), size_m=request["size_m"])
+    grid = _window(request)
+    assert grid is not None  # where something is fetched, a size is known
     first, last = (date.fromisoformat(d) for d in request["dates"])
     address, _, collection = catalogue.partition("#")
     found = fetch_scenes(

@@ -153,6 +153,18 @@ def test_records_of_the_sites_follow_the_list_and_leave_out_what_failed(scenes, 
         build_site_records(tmp_path / "n", sites=[site("a")])
 
 
+def test_a_site_whose_size_is_known_is_cut_out_of_what_its_sources_cover(scenes, tmp_path):
+    sites = [site("a", size_m=200), site("b")]
+    build_sites(tmp_path / "o", sites=sites, sources=sources(scenes), speckle="causal3", resampling="nearest")
+    small, whole = (open_cube(SiteFolder(tmp_path / "o").cube(n)) for n in "ab")
+    assert (small["s2"].grid.height, small["s1"].grid.width, whole["s2"].grid.height) == (20, 20, SIZE)
+    assert small["s1"].modality.speckle_filter == "causal3"
+    assert small["s2"].attributes["resampling"]["method"] == "nearest"
+    with pytest.raises(UsageError, match="filter 'lee' is unknown"):
+        build_sites(tmp_path / "n", sites=sites, sources=sources(scenes), speckle="lee")
+    assert not (tmp_path / "n").exists()
+
+
 @pytest.mark.filterwarnings("ignore:The 'shapely.ops:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 def test_scenes_are_fetched_first_and_what_is_missing_fails_the_site_until_it_is_there(tmp_path):
@@ -198,14 +210,14 @@ def test_a_killed_worker_costs_its_unit_only_and_two_workers_give_what_one_gives
     command = [sys.executable, "-c", code, str(out), str(scenes), str(LON), str(LAT)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 240
         while not (list(out.glob("begun-b-*")) and (out / "units" / "a.json").exists()):
             assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < deadline, "the workers did not come to site b"
             time.sleep(0.1)
         (begun,) = out.glob("begun-b-*")
         os.kill(int(begun.name.split("-")[-1]), signal.SIGKILL)
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=240)
     finally:
         process.kill()
     assert process.returncode == 0, errors
