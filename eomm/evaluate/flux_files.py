@@ -33,9 +33,9 @@ class FluxSeries:
 
     Attributes:
         site: such as "DE-Hai".
-        table: a row per day with a target: `day` (days since 1970-01-01, int32), `gpp` (g C m-2 d-1, negative values
-            kept), `quality` (share 0..1 of half-hours measured or gap-filled well), and what there is of WEATHER
-            (degrees C, W m-2, hPa, mm; NaN where missing).
+        table: a row per day: `day` (days since 1970-01-01, int32), `gpp` (g C m-2 d-1, negative values kept),
+            `quality` (share 0..1 of half-hours measured or gap-filled well), and what there is of WEATHER
+            (degrees C, W m-2, hPa, mm); NaN where missing.
         target: the column read.
         path: the file.
         simulated: whether a simulator wrote it.
@@ -83,11 +83,11 @@ def read_flux(path: Path | str, *, target: str = TARGETS[0], unit: str | None = 
             "is bad) is another quantity: give such a table by --table and --keep"
         )
     found = pd.DataFrame({"day": day, "gpp": values[target] * factor, "quality": quality})
-    found = found.assign(**{c: values[c] for c in names if c in WEATHER}).dropna(subset=["gpp", "quality"])
-    if found.empty:
+    found = found.assign(**{c: values[c] for c in names if c in WEATHER})
+    if not (found["gpp"].notna() & found["quality"].notna()).any():
         raise DataError(f"{path}: every {target} is missing; try the other partitioning or another tower")
     simulated = path.stem.endswith("_SIM")
-    return FluxSeries(site=site, table=found.reset_index(drop=True), target=target, path=path, simulated=simulated)
+    return FluxSeries(site=site, table=found, target=target, path=path, simulated=simulated)
 
 
 def site_of(path: Path) -> str:

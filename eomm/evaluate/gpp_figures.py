@@ -17,6 +17,7 @@ from eomm.figures import BLACK, BLUE, GREEN, ORANGE, RED, STYLE, new_figure, tim
 COLOURS = (BLUE, RED, GREEN, ORANGE)
 DASHES = ("-", "--", "-.", ":")
 SERIES = 6  # sites shown
+BEFORE_DAYS = 730  # of what is not tested, shown before what is
 GAP_DAYS = 60  # lines do not cross longer gaps
 
 
@@ -27,6 +28,8 @@ def series_figure(predictions: Predictions, names: Sequence[str], sites: Sequenc
     axes = figure.subplots(len(sites), 1, squeeze=False)[:, 0]
     for ax, site in zip(axes, sites, strict=True):
         rows = np.flatnonzero((targets.site == site) & targets.masks["all"])
+        tested = targets.day[rows][np.isfinite(predictions.every(names[0])[rows])]
+        rows = rows[targets.day[rows] >= tested.min(initial=targets.day.max()) - BEFORE_DAYS]
         when = [to_date(int(d)) for d in targets.day[rows]]
         ax.plot(when, targets.y[rows], ".", color=BLACK, markersize=4, label="measured")
         for name, colour, dash in zip(names, COLOURS, DASHES, strict=False):

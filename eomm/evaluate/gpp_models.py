@@ -13,12 +13,13 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
 from eomm.evaluate.baselines import fit_ridge
-from eomm.evaluate.climatology import day_of_year, fit_climatology
+from eomm.evaluate.climatology import Climatology, day_of_year, fit_climatology
 from eomm.evaluate.folds import Fold, inner
 from eomm.evaluate.gpp_table import WEATHER, Table
 
 Model = Callable[[Table, Fold], Float[np.ndarray, " m"]]
 BOOSTING = ({"max_leaf_nodes": 6, "max_iter": 150}, {"max_leaf_nodes": 15, "max_iter": 80})  # tried; towers are few
+SMOOTHINGS = ({"smoothing_days": 10}, {"smoothing_days": 20}, {"smoothing_days": 40})  # tried; few days want more
 INNER_FOLDS = 3
 SITE_CLIMATOLOGY, KIND_CLIMATOLOGY = "climatology of the site", "climatology of the plant type"
 
@@ -51,16 +52,28 @@ def mean_model(table: Table, fold: Fold) -> Float[np.ndarray, " m"]:
 
 
 def site_climatology(table: Table, fold: Fold) -> Float[np.ndarray, " m"]:
-    """Each site's mean season; NaN for sites without training rows."""
-    curve = fit_climatology(table.site[fold.train], table.day[fold.train], table.gpp[fold.train])
+    """Each site's mean season, its smoothing chosen by leaving years out; NaN for sites without training rows."""
+    curve = smoothed(table, fold, table.site, table.year)
     site, day = table.site[fold.test], table.day[fold.test]
     return np.where(curve.knows(site), curve.predict(site, day), np.nan)
 
 
 def kind_climatology(table: Table, fold: Fold) -> Float[np.ndarray, " m"]:
-    """Each plant type's mean season; of a type that training lacks, that of all sites."""
-    curve = fit_climatology(table.kind[fold.train], table.day[fold.train], table.gpp[fold.train])
+    """Each plant type's mean season, its smoothing chosen as by `ridge`; of a type that training lacks, all sites'."""
+    curve = smoothed(table, fold, table.kind, table.group)
     return curve.predict(table.kind[fold.test], table.day[fold.test])
+
+
+def smoothed(table: Table, fold: Fold, label: np.ndarray, apart: np.ndarray) -> Climatology:
+    """The climatology by `label` of the training rows, smoothed by what is best where `apart` is left out of them."""
+
+    def fit(options: Mapping[str, int], rows: np.ndarray) -> Climatology:
+        return fit_climatology(label[rows], table.day[rows], table.gpp[rows], **options)
+
+    def predict(options: Mapping[str, int], rows: np.ndarray, test: np.ndarray) -> np.ndarray:
+        return fit(options, rows).predict(label[test], table.day[test])
+
+    return fit(choose(table, fold, SMOOTHINGS, predict, apart), fold.train)
 
 
 def ridge(names: Sequence[str]) -> Model:
@@ -99,14 +112,16 @@ def choose(
     fold: Fold,
     options: Sequence[Mapping[str, int]],
     predict: Callable[[Mapping[str, int], np.ndarray, np.ndarray], np.ndarray],
+    apart: np.ndarray | None = None,
     *,
     seed: int = 0,
 ) -> Mapping[str, int]:
     """The option with the least squared error on groups left out of the training rows; the first where groups are few.
 
-    With a single group among the training rows, its years are left out instead.
+    What is left out is `apart`, groups of sites by default; with a single group among the training rows, its years.
     """
-    label = table.group if len(np.unique(table.group[fold.train])) > 1 else table.year
+    label = table.group if apart is None else apart
+    label = label if len(np.unique(label[fold.train])) > 1 else table.year
     if len(np.unique(label[fold.train])) < 2:
         return options[0]
     error = np.zeros(len(options))

@@ -49,15 +49,16 @@ def test_every_naming_is_read(tmp_path, name):
     series = read_flux(write_flux(tmp_path, name), unit=UNIT)
     assert series.site == "CH-Dav" and not series.simulated
     table = series.table
-    assert table.day.tolist() == [18262, 18263, 18264]  # what has no target or no quality is left out
-    assert table.gpp.tolist() == [2.0, 3.0, -0.7]  # negative values stay
-    assert table.quality.tolist() == [0.9, 0.2, 0.8]  # NEE's, not the first QC column
+    assert table.day.tolist() == [18262, 18263, 18264, 18265, 18266]  # windows see days without a flux
+    assert table.gpp.tolist()[:3] == [2.0, 3.0, -0.7] and np.isnan(table.gpp[3])  # negative values stay
+    assert table.quality.tolist()[:4] == [0.9, 0.2, 0.8, 1.0]  # NEE's, not the first QC column
+    assert np.isnan(table.quality[4])
     assert np.isnan(table.TA_F[1]) and table.TA_F[2] == -3 and "P_F" not in table
 
 
 def test_the_other_partitioning(tmp_path):
     series = read_flux(write_flux(tmp_path), target="GPP_DT_VUT_REF", unit=UNIT)
-    assert series.table.gpp.tolist() == [1.0, 2.0, 0.1, 3.0]
+    assert series.table.gpp.tolist() == [1.0, 2.0, 0.1, 3.0, 4.0]
 
 
 def test_units_are_read_or_asked_for_never_guessed(tmp_path):

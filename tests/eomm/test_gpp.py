@@ -10,7 +10,15 @@ from eomm.errors import ContractError, DataError, UsageError
 from eomm.evaluate.climatology import day_of_year, fit_climatology, left_out_years, year_of
 from eomm.evaluate.folds import Fold
 from eomm.evaluate.gpp import Final, evaluate_gpp, make_folds
-from eomm.evaluate.gpp_models import KIND_CLIMATOLOGY, SITE_CLIMATOLOGY, Method, boosting, methods_for, ridge
+from eomm.evaluate.gpp_models import (
+    KIND_CLIMATOLOGY,
+    SITE_CLIMATOLOGY,
+    Method,
+    boosting,
+    kind_climatology,
+    methods_for,
+    ridge,
+)
 from eomm.evaluate.gpp_scores import make_targets, moments, r2, rmse, split_variance
 from eomm.evaluate.gpp_table import join, read_table
 from eomm.evaluate.intervals import Resampling
@@ -167,6 +175,21 @@ def test_climatologies_where_they_may_be_used():
     scores = {n: m["all"]["rmse"]["value"] for n, m in result["methods"].items()}
     assert scores["climatology + weather, ridge"] < scores[SITE_CLIMATOLOGY] < scores["mean"]
     assert result["methods"][SITE_CLIMATOLOGY]["anomaly"]["r2"]["value"] < 0.1  # it knows nothing of anomalies
+
+
+def test_climatologies_of_few_days_are_smoothed_more():
+    """A baseline as weak as its noise would be beaten by anything."""
+    found = {}
+    for step, noise in ((2, 2.0), (60, 4.0)):
+        world = make_world(sites=6, step=step, noise=noise)
+        fold = make_folds(world, np.arange(len(world)), "site", count=3, buffer_days=90, seed=0)[0]
+        p = kind_climatology(world, fold)
+        for days in (10, 40):
+            curve = fit_climatology(
+                world.kind[fold.train], world.day[fold.train], world.gpp[fold.train], smoothing_days=days
+            )
+            found[step, days] = np.array_equal(p, curve.predict(world.kind[fold.test], world.day[fold.test]))
+    assert found[60, 40] and found[2, 10]
 
 
 def test_variance_adds_up_and_a_climatology_explains_the_season():
