@@ -124,9 +124,7 @@ def build_site(out: str, request: Request) -> None:
     sources = [Source(mapping=mapping, path=path) for mapping, path in request["sources"]]
     sources += [_fetch(folder.path / "scenes" / name, request, one) for one in request.get("catalogues", ())]
     options = {option: request[option] for option in ("accept", "resampling", "speckle")}
-    path = build_cube(
-        folder.cube(name), site=name, sources=sources, window=_window(request), overwrite=True, **options
-    )
+    path = build_cube(folder.cube(name), site=name, sources=sources, window=_window(request), overwrite=True, **options)
     cube = open_cube(path)
     try:
         check_place(cube, request["lon"], request["lat"])
@@ -192,9 +190,7 @@ def check_place(cube: Cube, lon: float, lat: float) -> None:
             )
 
 
-def _request(
-    site: Site, sources: Sequence[tuple[str, str]], digests: Sequence[str], size_m: float | None
-) -> Request:
+def _request(site: Site, sources: Sequence[tuple[str, str]], digests: Sequence[str], size_m: float | None) -> Request:
     """What a site's cube is made of; a mapping of one's own by its absolute path, every mapping by its content too."""
     named = [
         [str(Path(mapping).absolute()) if Path(mapping).is_file() else mapping, str(Path(_fill(path, site)).absolute())]
