@@ -96,7 +96,7 @@ def evaluate(
     )  # fmt: skip
 
 
-def drought_skill(work: Path, sites: tuple[str, ...] = SITES) -> dict[str, float]:
+def drought_loss(work: Path, sites: tuple[str, ...] = SITES) -> dict[str, float]:
     """How much of a usual summer's GPP the drought took, true flux, by site: nothing in the null world."""
     import pandas as pd
 
@@ -116,16 +116,20 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, required=True, help="a model directory, such as the demo's")
     parser.add_argument("--out", type=Path, required=True, help="folder; what is there already is used")
     parser.add_argument("--gpp-model", action="append", help="of eomm evaluate gpp --model (default: ridge)")
+    sites_help = "towers, of which two are set aside (default: %(default)s; below 7 there are no intervals)"
+    parser.add_argument("--sites", type=int, choices=range(4, len(SITES) + 1), default=len(SITES), help=sites_help)
     parser.add_argument("--no-null", action="store_true", help="leave the null world out")
     a = parser.parse_args(argv)
     command = shlex.join(["python", "-m", "experiments.gpp_simulated", *(sys.argv[1:] if argv is None else argv)])
     summary = {}
+    sites = (*SITES[: a.sites - len(UNSEEN)], *UNSEEN)
     worlds = {"with stress": True} if a.no_null else {"with stress": True, "null world without stress": False}
     for name, stress in worlds.items():
         work = a.out / name.replace(" ", "-")
-        embed(simulate(work, stress=stress), a.model)
-        result = evaluate(work, out=work / "gpp.json", models=a.gpp_model or ["ridge"], commands=[command])
-        loss = drought_skill(work)
+        embed(simulate(work, stress=stress, sites=sites), a.model, sites=sites)
+        models = a.gpp_model or ["ridge"]
+        result = evaluate(work, out=work / "gpp.json", models=models, commands=[command], sites=sites)
+        loss = drought_loss(work, sites)
         mean = float(np.mean(list(loss.values())))
         summary[name] = {"conclusions": result["conclusions"], "summer_gpp_lost": loss, "mean_lost": round(mean, 3)}
     print(json.dumps(summary, indent=1))

@@ -66,7 +66,10 @@ def tables(result: Mapping[str, Any]) -> list[dict[str, Any]]:
         {
             "title": "Embedding minus each of the others, paired; an interval that holds 0 tells nothing apart",
             "columns": ["", *labels[1:]],
-            "rows": [[m, *(_signed(of[label]["against"]) for label in labels[1:])] for m, of in parts.items()],
+            "rows": [
+                [m, *(words(of[label]["against"], signed=True, few="") for label in labels[1:])]
+                for m, of in parts.items()
+            ],
         },
     ]
     if radar := result["radar"]:
@@ -121,13 +124,3 @@ def _compare(estimates: Mapping[str, Any], better: int) -> str:
 
 def _value(estimate: Mapping[str, Any]) -> str:
     return "none" if estimate["value"] is None else f"{estimate['value']:.2f}"
-
-
-def _signed(estimate: Mapping[str, Any] | None) -> str:
-    if estimate is None or estimate["value"] is None:
-        return "none"
-    text = f"{estimate['value']:+.2f}"
-    if estimate["interval"] is None:
-        return text
-    low, high = estimate["interval"]
-    return f"{text} ({low:+.2f} to {high:+.2f})"

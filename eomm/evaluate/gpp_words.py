@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eomm.evaluate.intervals import words
+from eomm.evaluate.text_tables import text_table
 
 NO_EMBEDDING = (
     "No embedding is scored on real flux here: none was given, and a table has no imagery. The scores are those of "
@@ -44,7 +45,7 @@ def _about(part: Mapping[str, Any], main: str, where: str, unit: str) -> list[st
         names = [n for n, v in verdicts.items() if v == verb]
         names.sort(key=lambda n: abs(part["difference"][n]["rmse"]["value"]))  # the nearest competitors first
         if names:
-            shown = [f"{n} ({_signed(part['difference'][n]['rmse'])})" for n in names[:SHOWN]]
+            shown = [f"{n} {words(part['difference'][n]['rmse'], signed=True)}" for n in names[:SHOWN]]
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             lines.append(f"{main} is {what} {', '.join(shown)}{more}: difference of RMSE, paired, 95 % interval.")
     told = sum(v in ("better", "worse") for v in verdicts.values())
@@ -67,11 +68,6 @@ def _verdict(difference: Mapping[str, Any]) -> str | None:
     if difference["resolved"] is None:
         return None
     return "untold" if not difference["resolved"] else "better" if difference["value"] < 0 else "worse"
-
-
-def _signed(estimate: Mapping[str, Any]) -> str:
-    low, high = estimate["interval"]
-    return f"{estimate['value']:+.2f}, {low:+.2f} to {high:+.2f}"
 
 
 def tables(result: Mapping[str, Any], shown: Sequence[str]) -> list[dict[str, Any]]:
@@ -143,20 +139,10 @@ def _labels(part: Mapping[str, Any], shown: Sequence[str], key: str, what: str, 
 
 def cell(estimate: dict[str, Any]) -> str:
     """`words`, shorter: a figure without brackets has too few groups for an interval."""
-    return (
-        words(estimate)
-        if estimate["interval"]
-        else f"{estimate['value']:.2f}"
-        if estimate["value"] is not None
-        else "-"
-    )
+    return "-" if estimate["value"] is None else words(estimate, few="")
 
 
 def format_gpp(result: Mapping[str, Any]) -> str:
     """For people: conclusions, then the tables."""
-    out = [f"- {line}" for line in result["conclusions"]]
-    for table in result["tables"]:
-        lines = [table["columns"], *table["rows"]]
-        width = [max(len(str(r[i])) for r in lines) for i in range(len(table["columns"]))]
-        out += ["", table["title"], *("  ".join(str(c).ljust(w) for c, w in zip(r, width, strict=True)) for r in lines)]
-    return "\n".join(out)
+    lines = [f"- {line}" for line in result["conclusions"]]
+    return "\n".join([*lines, *(line for table in result["tables"] for line in text_table(table))])

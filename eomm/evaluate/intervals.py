@@ -5,7 +5,7 @@ function of sums over rows (squared errors, counts, a confusion matrix), so that
 of matrices and nothing is predicted again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -117,12 +117,25 @@ def mean_of(sums: Float[np.ndarray, "*r 2"]) -> Float[np.ndarray, "*r"]:
         return np.asarray(sums[..., 0] / sums[..., 1])
 
 
-def words(estimate: dict[str, Any], digits: int = 2) -> str:
-    """A figure with its interval for people: `0.68 (0.58 to 0.74)`."""
-    if estimate["value"] is None:
+def words(
+    estimate: Mapping[str, Any] | None,
+    digits: int = 2,
+    *,
+    signed: bool = False,
+    few: str = " (too few groups for an interval)",
+) -> str:
+    """A figure with its interval for people: `0.68 (0.58 to 0.74)`.
+
+    Args:
+        estimate: as `Resampling` gives it; None for none.
+        digits: behind the point.
+        signed: with its sign, for differences.
+        few: said where there is no interval.
+    """
+    if estimate is None or estimate["value"] is None:
         return "none"
-    text = f"{estimate['value']:.{digits}f}"
-    if estimate["interval"] is None:
-        return f"{text} (too few groups for an interval)"
-    low, high = estimate["interval"]
-    return f"{text} ({low:.{digits}f} to {high:.{digits}f})"
+    value, *ends = (
+        f"{round(x, digits) + 0.0:{'+' if signed else ''}.{digits}f}"  # never -0.00
+        for x in (estimate["value"], *(estimate["interval"] or ()))
+    )
+    return f"{value} ({ends[0]} to {ends[1]})" if ends else value + few

@@ -12,6 +12,7 @@ from eomm.evaluate.probes import Outcome
 from eomm.evaluate.probes_fit import PROBES
 from eomm.evaluate.probes_plan import Method, Plan
 from eomm.evaluate.probes_rows import MAX_TRAIN
+from eomm.evaluate.text_tables import text_table
 
 MAIN_METRICS = {True: "r2", False: "balanced_accuracy"}
 OPPONENTS = {"random": "the random encoder", "pca_window": "PCA of the raw window"}
@@ -226,7 +227,7 @@ def tables(result: Mapping[str, Any]) -> list[dict[str, Any]]:
             )
             if result["main"]:
                 rows = [
-                    [n, *(_difference(gaps.get((mode, kind, n, *h))) for h in heads)]
+                    [n, *(words(gaps.get((mode, kind, n, *h)), signed=True, few="") for h in heads)]
                     for n in result["methods"]
                     if n != result["main"]
                 ]
@@ -235,26 +236,13 @@ def tables(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     return made
 
 
-def _difference(found: Mapping[str, Any] | None) -> str:
-    if found is None or found["value"] is None:
-        return "none"
-    text = f"{found['value']:+.2f}"
-    return f"{text} ({found['interval'][0]:+.2f} to {found['interval'][1]:+.2f})" if found["interval"] else text
-
-
 def format_probes(result: Mapping[str, Any]) -> str:
     """For people: sentences, then tables."""
     lines = ["SIMULATED data"] if result["simulated"] else []
     lines += [*result["conclusions"], ""]
     lines += [f"{n}: {about}" for n, about in result["methods"].items()]
     for table in result["tables"]:
-        cells = [table["columns"], *table["rows"]]
-        widths = [max(len(str(row[i])) for row in cells) for i in range(len(table["columns"]))]
-        lines += [
-            "",
-            table["title"],
-            *("  ".join(str(c).ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in cells),
-        ]
+        lines += text_table(table)
     return "\n".join(lines)
 
 

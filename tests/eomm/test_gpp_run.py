@@ -162,7 +162,7 @@ def test_conclusions_name_baselines_and_say_what_cannot_be_told(tmp_path):
     result = run(make_world(simulated=True), **options)
     text = " ".join(result["conclusions"])
     assert text.startswith("SIMULATED") and "state, ridge is better than" in text and "nothing, ridge" in text
-    assert "state, ridge is worse than oracle, ridge (+0.3" in text
+    assert "state, ridge is worse than oracle, ridge +0.3" in text
     assert all("SIMULATED" in t["title"] for t in result["tables"][:1]) and len(result["figures"]) == 3
     with pytest.raises(UsageError, match="model forest"):
         run(make_world(), models=["forest"])
