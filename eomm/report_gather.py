@@ -16,6 +16,7 @@ from eomm.storage import read_json
 
 SKIPPED = ("checkpoints", "tensorboard", "profile")
 MAX_DEPTH = 6
+NAMES = {"gpp": "GPP"}
 KIND = re.compile(r"[a-z][a-z0-9_ -]{0,40}")  # also part of figures' file names
 
 
@@ -47,7 +48,8 @@ class Evaluation:
     def about(self) -> str:
         """Kind, site and modality, as a heading."""
         site = self.result.get("site") or self.result.get("dataset")
-        return self.kind.replace("_", " ").capitalize() + (f", {site}" if isinstance(site, str) else "")
+        name = NAMES.get(self.kind, self.kind.replace("_", " ").capitalize())
+        return name + (f", {site}" if isinstance(site, str) else "")
 
 
 @dataclass

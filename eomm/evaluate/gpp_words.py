@@ -47,7 +47,7 @@ def _about(part: Mapping[str, Any], main: str, where: str, unit: str) -> list[st
         if names:
             shown = [f"{n} {words(part['difference'][n]['rmse'], signed=True)}" for n in names[:SHOWN]]
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            lines.append(f"{main} is {what} {', '.join(shown)}{more}: difference of RMSE, paired, 95 % interval.")
+            lines.append(f"{main} is {what} {'; '.join(shown)}{more}. Differences of RMSE, paired, 95 % interval.")
     told = sum(v in ("better", "worse") for v in verdicts.values())
     if any(v is None for v in verdicts.values()):
         lines.append(f"{part['groups']} independent groups are too few for intervals: these differences prove nothing.")
