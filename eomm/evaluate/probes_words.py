@@ -116,7 +116,7 @@ def conclude(result: Mapping[str, Any]) -> list[str]:
         for kind in result["probes"]:
             lines.append(_scores_of(result, mode, kind, metric))
         if verdict := (result["verdict"] or {}).get(mode):
-            lines.append(_verdict_of(result, mode, verdict))
+            lines += [_verdict_of(result, mode, verdict), *_with_few_labels(result, mode, metric)]
         if own["untrained"]:
             lines.append(f"Classes that a fold could not learn, scored as wrong: {', '.join(own['untrained'])}.")
     lines.append(seen_words(result["seen_in_pretraining"]))
@@ -181,14 +181,26 @@ def _verdict_of(result: Mapping[str, Any], mode: str, verdict: Mapping[str, Any]
     return f"Features {MODES[mode]}: {text}{beside}"
 
 
+def _with_few_labels(result: Mapping[str, Any], mode: str, metric: str) -> list[str]:
+    """The same with the smallest share of labels, where there are several: the sentence, or none."""
+    share = min(s["share"] for s in result["scores"])
+    where = {"mode": mode, "probe": "linear", "share": share, "metric": metric}
+    found = {d["against"]: d for d in result["differences"] if all(d[k] == v for k, v in where.items())}
+    names = {**OPPONENTS, **PLAIN}
+    parts = [_against(names[n], d) for n, d in found.items() if n in names]
+    if share == max(s["share"] for s in result["scores"]) or not parts:
+        return []
+    return [f"Features {MODES[mode]}, linear probe, {_share(share)}: {result['main']} {'; '.join(parts)}."]
+
+
 def _against(name: str, found: Mapping[str, Any]) -> str:
     if found["value"] is None:
         return f"nothing is known against {name}"
     if not found["interval"]:
-        return f"{found['value']:+.2f} against {name}, too few groups for an interval"
+        return f"{words(found, signed=True, few='')} against {name}, too few groups for an interval"
     low, high = found["interval"]
     verb = "not told apart from" if low <= 0 <= high else "beats" if low > 0 else "loses to"
-    return f"{verb} {name} ({found['value']:+.2f}, {low:+.2f} to {high:+.2f})"
+    return f"{verb} {name}, {words(found, signed=True)}"
 
 
 def seen_words(seen: Mapping[str, bool | None]) -> str:

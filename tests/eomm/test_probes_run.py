@@ -138,3 +138,12 @@ def test_records_say_what_pre_training_saw(site, monkeypatch):
     assert seen_by(site, sites) == {"a": True, "b": False}
     assert seen_by(None, sites[:1]) == {"a": None}
     assert "has not seen b" in probes_words.seen_words({"a": True, "b": False})
+
+
+def test_few_labels_are_compared_too():
+    """Where an embedding is worst is said, not only where all labels are used."""
+    few = {**difference("bands", [-0.2, -0.1]), "share": 0.01}
+    result = {"main": "model", "scores": [{"share": 0.01}, {"share": 1.0}], "differences": [few]}
+    (line,) = probes_words._with_few_labels(result, "date", "balanced_accuracy")
+    assert "1% of the labels: model loses to raw bands, -0.15 (-0.20 to -0.10)" in line
+    assert not probes_words._with_few_labels(result | {"scores": [{"share": 0.01}]}, "date", "balanced_accuracy")
