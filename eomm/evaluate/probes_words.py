@@ -115,7 +115,11 @@ def conclude(result: Mapping[str, Any]) -> list[str]:
     for mode, own in facts["modes"].items():
         for kind in result["probes"]:
             lines.append(_scores_of(result, mode, kind, metric))
-        if verdict := (result["verdict"] or {}).get(mode):
+        if result["main"] and "linear" not in result["probes"]:
+            lines.append(
+                f"Whether the score of {result['main']} counts is judged by the linear probe, which was not run."
+            )
+        elif verdict := (result["verdict"] or {}).get(mode):
             lines += [_verdict_of(result, mode, verdict), *_with_few_labels(result, mode, metric)]
         if own["untrained"]:
             lines.append(f"Classes that a fold could not learn, scored as wrong: {', '.join(own['untrained'])}.")
@@ -173,7 +177,7 @@ def _sentence(text: str) -> str:
 def _verdict_of(result: Mapping[str, Any], mode: str, verdict: Mapping[str, Any]) -> str:
     said = {True: "counts", False: "does not count as skill of training", None: "cannot be judged"}[verdict["counts"]]
     missing = [OPPONENTS[n] for n in OPPONENTS if n not in verdict["against"]]
-    lacks = f"; {' and '.join(missing)} was not run" if missing else ""
+    lacks = f"; not run: {' and '.join(missing)}" if missing else ""
     against = "; ".join(_against(OPPONENTS[n], d) for n, d in verdict["against"].items())
     plain = "; ".join(_against(PLAIN[n], d) for n, d in verdict["plain"].items())
     beside = f" Beside what needs no model: {plain}." if plain else ""
