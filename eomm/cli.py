@@ -267,12 +267,17 @@ def build_parser() -> argparse.ArgumentParser:
     c = command(commands, "simulate", simulate, "write a simulated site's scenes and fluxes", example)
     c.add_argument("out", type=Path, help="folder to make")
     c.add_argument("--site", help="name of the site (default: the folder's)")
-    c.add_argument("--seed", type=int, default=0)
-    c.add_argument("--size-px", type=int, default=96)
-    c.add_argument("--start", type=date.fromisoformat, default=date(2020, 1, 1))
-    c.add_argument("--end", type=date.fromisoformat, default=date(2021, 12, 31))
+    c.add_argument("--seed", type=int, default=0, help="another seed, another site (default: %(default)s)")
+    c.add_argument("--size-px", type=int, default=96, metavar="N", help="side of the site (default: %(default)s)")
+    day = date.fromisoformat
+    c.add_argument(
+        "--start", type=day, metavar="DATE", default=date(2020, 1, 1), help="first day (default: %(default)s)"
+    )
+    c.add_argument(
+        "--end", type=day, metavar="DATE", default=date(2021, 12, 31), help="last day (default: %(default)s)"
+    )
     c.add_argument("--held-out", action="store_true", help="draw the site's parameters from other ranges")
-    c.add_argument("--drought-year", type=int)
+    c.add_argument("--drought-year", type=int, metavar="YEAR", help="a year with a dry, hot summer (default: none)")
     c.add_argument("--null-radar", action="store_true", help="null world: the radar knows nothing of vegetation")
     c.add_argument("--null-stress", action="store_true", help="null world: no stress acts on GPP")
 
@@ -281,7 +286,8 @@ def build_parser() -> argparse.ArgumentParser:
     example = "eomm train --config experiments/s2.py --workdir runs/s2 --config.data.records=records"
     c = command(commands, "train", train, "train one stage; run again to resume", example)
     c.add_argument("--config", required=True, help="an experiment; override its values by --config.KEY=VALUE")
-    c.add_argument("--workdir", type=Path, required=True)
+    workdir_help = "of this run: checkpoints and logs, and in the end the model, in WORKDIR/model"
+    c.add_argument("--workdir", type=Path, required=True, help=workdir_help)
     c.add_argument("--profile", metavar="FIRST:LAST", help="write a trace of these steps to WORKDIR/profile")
     hosts_help = "one of several processes: HOST:PORT of process 0; not needed under Slurm and on Cloud TPUs"
     c.add_argument("--coordinator", metavar="HOST:PORT", help=hosts_help)
@@ -311,8 +317,8 @@ def build_parser() -> argparse.ArgumentParser:
     c = command(commands, "embed", embed, "embed a cube; run again to go on where it stopped", example)
     c.set_defaults(formatter=format_embed)
     add_model(c, required=False)
-    c.add_argument("--cube", type=Path)
-    c.add_argument("--out", type=Path, required=True)
+    c.add_argument("--cube", type=Path, help="of `eomm prepare cube`")
+    c.add_argument("--out", type=Path, required=True, metavar="EMBEDDING.zarr")
     c.add_argument("--length", type=int, metavar="K", help="keep the first K numbers of each vector (default: all)")
     dtype_help = "of the vectors; int8 by the scales in the model (default: %(default)s)"
     c.add_argument("--dtype", choices=["int8", "float32", "float16"], default="int8", help=dtype_help)
@@ -322,7 +328,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     cloudy_help = "also vectors of clouded pixels, from their context alone; `valid` is false there"
     c.add_argument("--cloudy", action="store_true", help=cloudy_help)
-    c.add_argument("--block", type=int, default=64, help="pixels on a side of what is embedded at once")
+    c.add_argument("--block", type=int, default=64, metavar="N", help="pixels on a side at once (default: %(default)s)")
     c.add_argument("--memory", type=float, metavar="GIB", help="smaller blocks where more would be needed at once")
     shard_help = "do part I of N, counted from 0; whichever ends last completes the store"
     c.add_argument("--shard", type=shard_of, default=(0, 1), metavar="I/N", help=shard_help)

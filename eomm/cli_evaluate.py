@@ -140,7 +140,8 @@ def add_commands(
     evaluate = commands.add_parser("evaluate", help="scores beside baselines")
     kinds = evaluate.add_subparsers(dest="kind", required=True, metavar="KIND")
     example = "eomm evaluate reconstruction --model runs/fusion/model --cube c.zarr --records records --out eval.json"
-    c = command(kinds, "reconstruction", evaluate_reconstruction, "hidden targets", example)
+    summary = "errors at hidden acquisitions, beside baselines"
+    c = command(kinds, "reconstruction", evaluate_reconstruction, summary, example)
     c.set_defaults(formatter=format_evaluation)
     add_model(c)
     c.add_argument("--cube", type=Path, required=True)

@@ -1,6 +1,7 @@
 """The commands `eomm prepare …`. See cli.py."""
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
@@ -102,13 +103,17 @@ def prepare_status(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
 def prepare_check(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     """What a cube looks like, and a page of it."""
     from data_prep.check_cube import check_cube
+    from eomm.storage import check_free_file
 
+    if a.out:
+        check_free_file(a.out, overwrite=a.overwrite)  # before the work, not after it
     with progress_bar("check") as report:
         checked = check_cube(a.cube, progress=report.named)
     if a.out:
         from data_prep.check_page import write_page
 
-        write_page(checked, a.out, overwrite=a.overwrite)
+        page = write_page(checked, a.out, overwrite=a.overwrite)
+        print(f"page: {page}", file=sys.stderr)
     return checked.summary
 
 
@@ -153,24 +158,28 @@ def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser])
     steps = prepare.add_subparsers(dest="step", required=True, metavar="STEP")
     example = "eomm prepare cube --site a --source simulated_s2=a/s2 --source simulated_s1=a/s1 --out a.zarr"
     c = command(steps, "cube", prepare_cube, "scenes to a cube", example)
+    source_help = (
+        "a folder or file, and the mapping that says which of its files hold which bands: your own TOML file, or the "
+        "name of a shipped one such as fetched_s2, safe_s2, worldcereal_s1 (a name that there is not lists all); repeat"
+    )
     c.set_defaults(formatter=format_info)
-    c.add_argument("--source", action="append", required=True, metavar="MAPPING=PATH", help="repeat per source")
-    c.add_argument("--site", required=True)
-    c.add_argument("--out", type=Path, required=True)
+    c.add_argument("--source", action="append", required=True, metavar="MAPPING=PATH", help=source_help)
+    c.add_argument("--site", required=True, help="its name, which cubes, records and splits keep")
+    c.add_argument("--out", type=Path, required=True, metavar="CUBE.zarr")
     add_place(c, required=False)  # of scenes larger than the site, such as tiles
     add_making(c)
     c.add_argument("--overwrite", action="store_true")
     example = "eomm prepare records a.zarr b.zarr c.zarr --sites train=a,b --sites test=c --out records"
     c = command(steps, "records", prepare_records, "cubes to patch records", example)
     c.set_defaults(formatter=format_info)
-    c.add_argument("cubes", type=Path, nargs="+")
-    c.add_argument("--out", type=Path, required=True)
+    c.add_argument("cubes", type=Path, nargs="+", help="of `eomm prepare cube`")
+    c.add_argument("--out", type=Path, required=True, metavar="RECORDS", help="folder to make")
     c.add_argument("--sites", action="append", default=[], metavar="SPLIT=A,B", help="which sites a split has")
     c.add_argument("--test-columns", type=float, nargs=2, metavar=("FROM", "TO"), help="columns for test, as shares")
-    c.add_argument("--test-uncut", action="store_true", help="keep the test block free, but cut no records from it")
+    c.add_argument("--test-uncut", action="store_true", help="keep --test-columns free, but cut no records from them")
     c.add_argument("--hold-out-every", type=int, metavar="N", help="keep every Nth clear S2 date from training")
     add_crops(c)
-    c.add_argument("--seed", type=int, default=0)
+    c.add_argument("--seed", type=int, default=0, help="of what is drawn")
     add_workers(c)
     c.add_argument("--overwrite", action="store_true")
     add_sites(steps, command)
@@ -213,7 +222,7 @@ def add_sites(steps: Any, command: Callable[..., argparse.ArgumentParser]) -> No
     c.add_argument("--out", type=Path, required=True, help="the folder; cubes go to OUT/cubes/SITE.zarr")
     c.add_argument("--sample", type=int, metavar="N", help="N of the sites, drawn by the seed (default: all)")
     c.add_argument("--by", metavar="COLUMN", help="as many of each value of this column, such as land_cover")
-    c.add_argument("--seed", type=int, default=0)
+    c.add_argument("--seed", type=int, default=0, help="of what is drawn")
     add_making(c)
     add_workers(c)
     c.add_argument("--overwrite", action="store_true", help="build again cubes that were made of something else")
@@ -259,10 +268,11 @@ def add_crops(c: argparse.ArgumentParser) -> None:
     c.add_argument("--validation-fraction", type=float, metavar="SHARE", help="of the sites, drawn for validation")
     split_help = "leaky: draw the fractions of every site's crops, as was published; for comparison, never for a score"
     c.add_argument("--split", choices=["sites", "leaky"], default="sites", help=split_help)
-    c.add_argument("--crop-px", type=int, default=32)
-    c.add_argument("--acquisitions", type=int, default=32)
-    c.add_argument("--stride-px", type=int)
-    c.add_argument("--stride-acquisitions", type=int)
+    c.add_argument("--crop-px", type=int, default=32, metavar="N", help="side of a record (default: %(default)s)")
+    c.add_argument("--acquisitions", type=int, default=32, metavar="N", help="of Sentinel-2 in it (default: 32)")
+    c.add_argument("--stride-px", type=int, metavar="N", help="from a record to the next (default: half of one)")
+    stride_help = "the same in time (default: half of one)"
+    c.add_argument("--stride-acquisitions", type=int, metavar="N", help=stride_help)
     window_help = "acquisitions of a modality before and after the series (default: 8 and 8), such as weather=60,0"
     c.add_argument("--window", action="append", default=[], metavar="MODALITY=BEFORE,AFTER", help=window_help)
 

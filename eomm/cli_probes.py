@@ -110,7 +110,7 @@ def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> 
     c.add_argument("--dates", type=date.fromisoformat, nargs=2, metavar=("FIRST", "LAST"), help=dates_help)
     probes = ("knn", "linear", "segmentation")
     c.add_argument("--probe", action="append", choices=probes, help="repeat (default: knn and linear)")
-    shares_help = "of the labels that probes learn from, in per cent (default: %(default)s)"
+    shares_help = "of the labels that probes learn from, in per cent (default: 1 10 100)"
     c.add_argument("--shares", nargs="+", default=["1", "10", "100"], metavar="PERCENT", help=shares_help)
     c.add_argument("--seeds", type=int, default=3, metavar="N", help="draws of them (default: %(default)s)")
     groups_help = "what is held out whole (default: %(default)s)"

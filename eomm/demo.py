@@ -3,7 +3,6 @@
 Two sites train; a third, which draws its parameters from other ranges, is embedded and scored.
 """
 
-import json
 import shutil
 import sys
 import time
@@ -175,10 +174,15 @@ def say(text: str) -> None:
 def format_demo(summary: dict[str, Any]) -> str:
     """The end of the demo for people: what it took, the scores, where to look."""
     steps = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in summary["steps"].items())
+    scores = [
+        f"  everything within {days} days hidden: " + ", ".join(f"{name} {error:.4f}" for name, error in errors.items())
+        for days, errors in summary["scores"]["hidden_mae"].items()
+    ]
     return "\n".join(
         [
             f"done in {summary['seconds']:.0f} s ({steps})",
-            f"scores (SIMULATED data, held-out site): {json.dumps(summary['scores'])}",
+            "mean absolute error of hidden reflectance at the site that training never saw (SIMULATED data):",
+            *scores,
             f"embeddings: {summary['embeddings']}",
             f"report: {summary['report']}",
         ]
