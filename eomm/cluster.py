@@ -17,6 +17,7 @@ DEATHS = 3  # of workers that one task may cost
 AHEAD = 2  # units per worker that are handed out at a time, so that nobody waits and a list of any length fits
 CONNECT = 20  # seconds to find a scheduler
 PATIENCE = 60  # seconds for the first worker of a scheduler
+LOOK = 10  # seconds until newly come workers are given units
 
 Unit = TypeVar("Unit")
 
@@ -91,14 +92,15 @@ def run_units(
     pending: dict[Future[Any], Unit] = {}
     waiting = iter(units)
     with connect(workers, scheduler, memory_gib) as client, client.get_executor(pure=False) as executor:
-        width = count_workers(client)
+        count_workers(client)
         try:
             while True:
-                for unit in islice(waiting, AHEAD * width - len(pending)):
+                room = AHEAD * max(len(client.nthreads()), 1) - len(pending)  # workers come and go
+                for unit in islice(waiting, max(room, 0)):
                     pending[executor.submit(function, unit)] = unit
                 if not pending:
                     return
-                for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                for future in wait(pending, timeout=LOOK, return_when=FIRST_COMPLETED).done:
                     error = future.exception()
                     if type(error).__name__ == "KilledWorker":
                         error = _died(error)

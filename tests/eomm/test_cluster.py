@@ -53,6 +53,22 @@ def test_a_running_scheduler_is_found_by_its_address_or_its_file(tmp_path):
             assert outcomes(run_units(halve, range(5), scheduler=scheduler)) == EXPECTED
 
 
+def test_workers_that_come_later_are_given_units_too():
+    from distributed import Client, LocalCluster
+
+    options = {"threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    with LocalCluster(n_workers=1, **options) as running, Client(running) as client:
+        taken = []
+        found = run_units(halve, (taken.append(n) or n for n in range(0, 40, 2)), scheduler=running.scheduler_address)
+        done = [next(found)]
+        assert len(taken) <= cluster.AHEAD + 1
+        running.scale(3)
+        client.wait_for_workers(3)
+        done += [next(found), next(found)]
+        assert len(taken) >= 3 * cluster.AHEAD
+        assert len(done + list(found)) == 20
+
+
 def test_a_scheduler_that_is_not_there_or_has_no_workers_is_named(monkeypatch, tmp_path):
     from distributed import LocalCluster
 
