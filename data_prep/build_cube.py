@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import rasterio
+
 from data_prep import checks, grid, offset
 from data_prep.mapping import Mapping as SourceMapping
 from data_prep.mapping import load_mapping
@@ -86,7 +88,7 @@ def build_cube(
     if out.exists() and not overwrite:  # write_cube says so too, but only after the work
         raise UsageError(f"{out}: already exists; choose another path, or say --overwrite to replace it")
     report = progress or (lambda what, done, total: None)
-    with ExitStack() as keep_open:
+    with ExitStack() as keep_open, rasterio.Env():  # or each of thousands of reads and warps makes one, 1 ms
         resolved = [s.resolve() for s in sources]
         files = [source_files(path, mapping) for path, mapping in resolved]
         by_modality: dict[str, list[Scene]] = {}

@@ -82,11 +82,10 @@ def to_grid(values: Float[np.ndarray, "h w"], source: Grid, target: Grid, *, met
     copied = _copy(values, source, target)
     if copied is not None:
         return copied
-    nearest = _warp(values, source, target, "nearest")
-    if method == "nearest":
-        return nearest
     out = _warp(values, source, target, method)
-    return np.where(np.isfinite(nearest), out, np.float32(np.nan))
+    if method == "nearest" or (method != "average" and np.isfinite(values).all()):
+        return out  # bilinear and cubic reach no further than the nearest pixel; half of the time saved
+    return np.where(np.isfinite(_warp(values, source, target, "nearest")), out, np.float32(np.nan))
 
 
 def power(db: np.ndarray) -> np.ndarray:

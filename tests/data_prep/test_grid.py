@@ -50,6 +50,19 @@ def test_partial_overlap_is_missing_outside():
     assert np.isnan(got[:, :6]).all() and (got[:, 6:] == 1).all()
 
 
+@pytest.mark.parametrize("method", ["bilinear", "cubic", "average"])
+@pytest.mark.parametrize("gsd", [5.0, 10.0, 20.0])
+@pytest.mark.parametrize("shift", [-23.3, 2.5, 47.1])
+def test_what_lies_outside_is_missing_whether_or_not_something_inside_is(method, gsd, shift):
+    source = make(gsd=gsd, west=500000 + shift, north=5600000 - shift / 2, height=8, width=8)
+    values = np.random.default_rng(0).random((8, 8)).astype(np.float32)
+    holed = np.where(np.arange(64).reshape(8, 8) == 27, np.float32(np.nan), values)
+    whole, nearest = (to_grid(values, source, TEN, method=m) for m in (method, "nearest"))
+    np.testing.assert_array_equal(np.isnan(whole), np.isnan(nearest))
+    hole = np.isnan(to_grid(holed, source, TEN, method="nearest"))
+    np.testing.assert_array_equal(np.isnan(to_grid(holed, source, TEN, method=method)), hole)
+
+
 def test_classes_are_never_mixed():
     classes = np.array([[4, 9], [8, 5]], np.float32)
     source, target = make(gsd=20.0, height=2, width=2), make(height=4, width=4)
