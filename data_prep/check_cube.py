@@ -95,6 +95,7 @@ def _modality(sample: Sample) -> dict[str, Any]:
         "valid_fraction": {str(to_date(d)): round(float(f), 4) for d, f in zip(days, sample.fraction, strict=True)},
         "pixels": group.attributes.get("pixels"),
         "clouds": group.attributes.get("clouds"),
+        "checks": group.attributes.get("checks", []),
         "bands": [_band(sample, k) for k in range(len(group.modality.bands))],
         "suspicious": suspicious_dates(sample),
     }

@@ -62,9 +62,9 @@ def write_page(checked: Checked, out: Path | str, *, overwrite: bool = False) ->
 
 
 def _found(summary: dict[str, Any]) -> str:
-    lines = list(summary["findings"]) or [
-        "Nothing: every band lies where land does, and no shift of a sensor was found."
-    ]
+    measured = any(a["determined"] for a in summary["alignment"])
+    shift = "and no sensor is shifted" if measured else "but whether sensors lie on each other could not be told"
+    lines = list(summary["findings"]) or [f"Nothing: every band lies where land does, {shift}."]
     if summary["accepted"]:
         lines.append(f"Checks overruled when the cube was made: {', '.join(summary['accepted'])}.")
     for name, m in summary["modalities"].items():
@@ -92,6 +92,8 @@ def _facts(m: dict[str, Any]) -> dict[str, object]:
     }
     if m["pixels"]:
         facts["pixel-dates"] = pixel_words(m["pixels"])
+    if m["checks"]:
+        facts["checked when made"] = "; ".join(m["checks"])
     if m["clouds"]:
         facts["clouds"] = f"{m['clouds'].get('method', 'classes')}, removed " + ", ".join(
             f"{k.replace('_', ' ')} {v:.1%}" for k, v in m["clouds"].get("removed_fraction", {}).items()

@@ -20,8 +20,9 @@ def format_check(summary: dict[str, Any]) -> str:
             lines.append(f"  {b['band']:22}{numbers}  {wanted}{'   <-- ' + b['finding'] if b['finding'] else ''}")
         if m["pixels"]:
             lines.append(f"  pixel-dates: {pixel_words(m['pixels'])}")
+        lines += [f"  when made: {check}" for check in m["checks"]]
         if m["suspicious"]:
-            lines.append(f"  {len(m['suspicious'])} dates to look at:")
+            lines.append(f"  dates to look at ({len(m['suspicious'])}):")
             lines += [f"    {s['date']}: {'; '.join(s['reasons'])}" for s in m["suspicious"]]
     for a in summary["alignment"]:
         lines += ["", f"alignment of {alignment_words(a)}"]

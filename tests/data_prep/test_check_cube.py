@@ -40,8 +40,9 @@ def make(path, *, change=None, radar_shift=(0, 0), simulated=False, factor=1.0):
         power = 0.05 * np.roll(land, radar_shift, (0, 1))[..., None] ** 3 * np.array([1.0, 0.2])
         return np.rint(1000 * np.log10(power * rng.gamma(8, 1 / 8, (SIZE, SIZE, 2)))).astype(np.int16), full
 
+    acquisitions, checks = [Acquisition(day=d) for d in DAYS], {"checks": ["offset: dark pixels agree"]}
     groups = [
-        GroupSource(modality=SENTINEL2, grid=GRID, acquisitions=[Acquisition(day=d) for d in DAYS], read=optical),
+        GroupSource(modality=SENTINEL2, grid=GRID, acquisitions=acquisitions, read=optical, attributes=checks),
         GroupSource(
             modality=SENTINEL1, grid=GRID, acquisitions=[Acquisition(day=d + 2, orbit="A088") for d in DAYS], read=radar
         ),
@@ -121,6 +122,7 @@ def test_the_command_prints_a_table_writes_a_page_and_says_by_its_status_what_it
     assert "alignment of s2 B11 and s1" in capsys.readouterr().out
     text = page.read_text()
     assert text.count("data:image/png;base64,") == 5 and "SIMULATED" in text and "Checks overruled" in text
+    assert "Nothing: every band lies where land does, and no sensor is shifted." in text and "dark pixels agree" in text
     assert "http" not in text.replace("http-equiv", "") and list(tmp_path.glob("*.partial")) == []
     assert main(["prepare", "check", str(bad), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["findings"]
