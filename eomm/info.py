@@ -15,7 +15,7 @@ import zarr
 from safetensors import SafetensorError, safe_open
 
 from eomm.coverage import describe_coverage
-from eomm.cube import CubeGroup, Grid, open_cube, to_date
+from eomm.cube import Acquisition, CubeGroup, Grid, open_cube, to_date
 from eomm.errors import ContractError, DataError
 from eomm.modalities import Modality
 from eomm.storage import read_json
@@ -99,10 +99,15 @@ def _group(group: CubeGroup) -> Description:
         "usable": int(group.usable.sum()),
         "valid_fraction": round(float(valid.mean()), 4),
         "platforms": sorted({a.platform or "unknown" for a in group.acquisitions}),
-        "orbits": sorted({f"{a.orbit or 'unknown'} {a.direction or ''}".strip() for a in group.acquisitions}),
+        "orbits": sorted({_orbit(a) for a in group.acquisitions}),
         "months": months,
         "attributes": {k: v for k, v in group.attributes.items() if not k.startswith("proj:")},
     }
+
+
+def _orbit(a: Acquisition) -> str:
+    label = a.orbit or "unknown"
+    return label if not a.direction or a.direction in label else f"{label} {a.direction}"
 
 
 def _unfinished_group(path: Path) -> Description:
