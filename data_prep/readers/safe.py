@@ -33,6 +33,8 @@ MAX_XML_BYTES = 64 * 2**20  # the largest MTD_TL.xml has 1 MB
 MAX_IMAGE_BYTES = 2 * 2**30  # the largest band has 150 MB
 MAX_RATIO = 100  # JPEG 2000 does not shrink further, XML 20 times
 MAX_SIDE_PX = 10_980  # a tile at 10 m
+BAND_IDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
+"""Names of bands in the order of ESA's numbers."""
 
 
 @dataclass(frozen=True)
@@ -142,15 +144,16 @@ def _check_member(file: Path, member: zipfile.ZipInfo) -> None:
 def _scene(product: Product, root: Any, granule: str, mapping: Mapping, window: Grid | None) -> Scene:
     file, folder = product.file, f"GRANULE/{granule}/"
     tile = product.xml(f"{folder}MTD_TL.xml")
+    ids = {variable: _band_id(variable, mapping) for variable in mapping.bands.values()}
     images = {layer: _image(product, folder, variable) for layer, variable in mapping.layers.items()}
     crops = {layer: crop_to(_grid(product, name), window) for layer, name in images.items()}
     quantification = _number(root, ("BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE"), file)
     offsets = _offsets(root, file)
-    special = [int(_text(v, "SPECIAL_VALUE_INDEX", file)) for v in _every(root, "Special_Values")]
+    special = [_integer(v, "SPECIAL_VALUE_INDEX", file) for v in _every(root, "Special_Values")]
     zenith, azimuth = _view(tile)
 
     def offset_of(variable: str) -> float | None:
-        return offsets.get(_band_id(variable), 0.0) / quantification if offsets else None
+        return offsets.get(ids[variable], 0.0) / quantification if offsets else None
 
     def read(layer: str) -> np.ndarray:
         raw = _read(product, images[layer], crops[layer])
@@ -158,7 +161,6 @@ def _scene(product: Product, root: Any, granule: str, mapping: Mapping, window: 
             return raw
         return decode(raw, mapping, offset=offset_of(mapping.layers[layer]), missing=special)
 
-    orbit = _first(root, "SENSING_ORBIT_NUMBER")
     sun = _first(tile, "Mean_Sun_Angle")
     angles = {
         "sun_zenith": None if sun is None else _degrees(sun, "ZENITH_ANGLE"),
@@ -173,7 +175,7 @@ def _scene(product: Product, root: Any, granule: str, mapping: Mapping, window: 
         grids={layer: crop.grid for layer, crop in crops.items()},
         read=read,
         platform=_text(root, "SPACECRAFT_NAME", file).replace("Sentinel-", "S"),
-        orbit=None if orbit is None else f"R{int(orbit.text):03d}",
+        orbit=f"R{_integer(root, 'SENSING_ORBIT_NUMBER', file):03d}",
         direction=(_text(root, "SENSING_ORBIT_DIRECTION", file)).lower(),
         incidence_deg=zenith,
         angles={k: v for k, v in angles.items() if v is not None},
@@ -230,10 +232,14 @@ def _offsets(root: Any, file: Path) -> dict[int, float]:
         raise DataError(f"{file}: a BOA_ADD_OFFSET has no band_id or number ({e}); the metadata are damaged") from e
 
 
-def _band_id(variable: str) -> int:
-    """ESA's index of a band named such as "B8A_20m"."""
-    names = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
-    return names.index(variable.partition("_")[0])
+def _band_id(variable: str, mapping: Mapping) -> int:
+    """ESA's number of a band named such as "B8A_20m"."""
+    name = variable.partition("_")[0]
+    if name not in BAND_IDS:
+        raise ContractError(
+            f"mapping {mapping.name!r}: {variable!r} is no band of a SAFE product; expected such as B8A_20m"
+        )
+    return BAND_IDS.index(name)
 
 
 def _view(tile: Any) -> tuple[float | None, float | None]:
@@ -272,6 +278,13 @@ def _text(root: Any, name: str, file: Path) -> str:
     if found is None or not (found.text or "").strip():
         raise DataError(f"{file}: its metadata lack {name}; the product is damaged or of another format")
     return str(found.text).strip()
+
+
+def _integer(root: Any, name: str, file: Path) -> int:
+    text = _text(root, name, file)
+    if not text.isdecimal():
+        raise DataError(f"{file}: {name} is {text!r}, expected a whole number; the metadata are damaged")
+    return int(text)
 
 
 def _number(root: Any, names: tuple[str, ...], file: Path) -> float:

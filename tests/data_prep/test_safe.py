@@ -1,3 +1,4 @@
+import dataclasses
 import zipfile
 from contextlib import ExitStack
 from datetime import timedelta
@@ -111,6 +112,11 @@ def test_tiles_of_a_datatake_are_merged_and_the_later_baseline_wins(tmp_path):
         ({"kind": "S2MSI1C"}, ContractError, r"is of type S2MSI1C.*expected S2MSI2A \(L2A\)"),
         ({"xml": lambda t: t[:900]}, DataError, "MTD_MSIL2A.xml is not well-formed XML"),
         ({"xml": lambda t: t.replace("SPACECRAFT", "CRAFT")}, DataError, "its metadata lack SPACECRAFT_NAME"),
+        (
+            {"xml": lambda t: t.replace("ORBIT_NUMBER>51", "ORBIT_NUMBER>R051")},
+            DataError,
+            "SENSING_ORBIT_NUMBER is 'R051'",
+        ),
         ({"quantification": "x"}, DataError, "BOA_QUANTIFICATION_VALUE is 'x', expected a number"),
         (
             {"xml": lambda t: t.replace("<n1:", '<!DOCTYPE b [<!ENTITY a "aaaa"><!ENTITY c "&a;&a;">]><n1:', 1)},
@@ -123,6 +129,13 @@ def test_metadata_that_do_not_say_what_they_must_are_refused(tmp_path, change, e
     write_safe(tmp_path, START, **change)
     with pytest.raises(error, match=rf"S2A_MSIL2A.*SAFE: .*{message}"):
         scenes(tmp_path)
+
+
+def test_a_mapping_that_takes_something_else_for_a_band_is_refused(tmp_path):
+    write_safe(tmp_path, START)
+    mapping = dataclasses.replace(MAPPING, bands={**MAPPING.bands, "B02": "WVP_10m"})
+    with ExitStack() as stack, pytest.raises(ContractError, match="'WVP_10m' is no band of a SAFE product"):
+        open_scenes(source_files(tmp_path, MAPPING), mapping, stack)
 
 
 def test_missing_and_truncated_images_are_named(tmp_path):
