@@ -33,6 +33,7 @@ class Parts:
     model_path: Path | None
     evaluations: tuple[Evaluation, ...]
     runs: tuple[Path, ...]
+    unread: tuple[Path, ...] = ()
 
     @property
     def modality(self) -> str:
@@ -137,6 +138,7 @@ def collect(
         model_path=None if isinstance(model, Model) or model is None else Path(model),
         evaluations=tuple(read),
         runs=tuple(dict.fromkeys([*map(Path, runs), *found.runs])),
+        unread=tuple(found.unread),
     )
     if not (parts.evaluations or parts.embedding or parts.runs):
         raise DataError("nothing to report: no evaluation, embedding or run was named or found")
@@ -267,6 +269,8 @@ def data_card(parts: Parts) -> dict[str, object]:
                 facts[f"{at}: unseen block"] = f"columns {e.result['columns'][0]} to {e.result['columns'][1] - 1}"
             facts[f"{at}: pixels scored"] = f"blocks of {e.result['pixels_read']:,} of {e.result['pixels_of_site']:,}"
         facts[f"{at}: data"] = data + (f", from {e.source.name}" if e.source else "")
+    if parts.unread:
+        facts["not read, for they are no JSON"] = ", ".join(p.name for p in parts.unread)
     return facts
 
 

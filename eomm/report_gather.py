@@ -54,13 +54,19 @@ class Evaluation:
 
 @dataclass
 class Found:
-    """Paths below the folders, by what they are."""
+    """Paths below the folders, by what they are; `unread` are called .json and are none."""
 
     cubes: list[Path] = field(default_factory=list)
     embeddings: list[Path] = field(default_factory=list)
     models: list[Path] = field(default_factory=list)
     runs: list[Path] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
+    unread: list[Path] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """How many there are, but for files that are no JSON."""
+        return sum(map(len, vars(self).values())) - len(self.unread)
 
 
 def read_evaluation(path: Path | str) -> Evaluation:
@@ -139,10 +145,10 @@ def gather(folders: Sequence[Path | str]) -> Found:
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise DataError(f"{folder}: is not a directory; expected a run, a store, or a folder of them")
-        count = sum(map(len, vars(found).values()))
+        count = found.count
         for path in _directories(folder):
             _sort(path, found)
-        if count == sum(map(len, vars(found).values())):
+        if count == found.count:
             raise DataError(
                 f"{folder}: holds no run, model, cube, embedding or evaluation of eomm; choose another folder"
             )
@@ -181,7 +187,12 @@ def _sort(path: Path, found: Found) -> None:
         found.runs.append(path)
     elif not (path / "manifest.json").is_file():
         for file in sorted(path.glob("*.json")):
-            if file.is_file() and is_evaluation(read_json(file)):
+            try:
+                ours = file.is_file() and is_evaluation(read_json(file))
+            except DataError:  # of another program, or half written: said on the page
+                found.unread.append(file)
+                continue
+            if ours:
                 found.evaluations.append(read_evaluation(file))
 
 

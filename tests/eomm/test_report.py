@@ -200,6 +200,17 @@ def test_damaged_evaluations_are_named(tmp_path):
     assert not (tmp_path / "p.html").exists() and not (tmp_path / "p_figures").exists()
 
 
+def test_a_broken_file_below_a_folder_does_not_stop_the_page(tmp_path):
+    write_evaluation(tmp_path / "a")
+    (tmp_path / "a" / "half.json").write_text('{"kind": ')
+    text = report.build(tmp_path / "p.html", folders=[tmp_path / "a"]).read_text()
+    assert "gpp beats nothing" in text and "half.json" in text and "not read" in text
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "half.json").write_text("")
+    with pytest.raises(DataError, match="holds no run"):
+        report.build(tmp_path / "q.html", folders=[tmp_path / "b"])
+
+
 @pytest.mark.parametrize(
     "changes, error",
     [
