@@ -111,19 +111,17 @@ def conclude(result: Mapping[str, Any]) -> list[str]:
         f"{first['pixels']} pixels in {first['groups']} {result['groups']} of {', '.join(facts['sites'])}, held out "
         f"whole in {first['folds']} folds, no training pixel within {result['buffer_px']:g} px of a test pixel."
     ]
-    lines.append(_labels_drawn(result))
     for mode, own in facts["modes"].items():
-        for kind in result["probes"]:
-            lines.append(_scores_of(result, mode, kind, metric))
         if result["main"] and "linear" not in result["probes"]:
             lines.append(
                 f"Whether the score of {result['main']} counts is judged by the linear probe, which was not run."
             )
         elif verdict := (result["verdict"] or {}).get(mode):
             lines += [_verdict_of(result, mode, verdict), *_with_few_labels(result, mode, metric)]
+        lines += [_scores_of(result, mode, kind, metric) for kind in result["probes"]]
         if own["untrained"]:
             lines.append(f"Classes that a fold could not learn, scored as wrong: {', '.join(own['untrained'])}.")
-    lines.append(seen_words(result["seen_in_pretraining"]))
+    lines += [seen_words(result["seen_in_pretraining"]), _labels_drawn(result)]
     fewest = min(first["classes"].items(), key=lambda c: c[1]["groups"], default=None)
     if fewest and fewest[1]["groups"] < FEWEST_GROUPS:
         lines.append(
