@@ -132,7 +132,12 @@ def choose(
 
 
 def on_climatology(model: Callable[[Sequence[str]], Model], names: Sequence[str]) -> Model:
-    """A site's mean season plus what a model adds to it from features and the day of year."""
+    """A site's mean season plus what a model adds to it from features and the day of year.
+
+    The season holds the training rows themselves, so that with few days in few years little is left to learn. (Seasons
+    of other years alone gained with good features, 0.72 to 0.94 of the variance with three years of 15 days in a made
+    world, but lost as much with none, 0.65 to 0.13: with two years each is far from the mean of both.)
+    """
 
     def predict(table: Table, fold: Fold) -> Float[np.ndarray, " m"]:
         curve = fit_climatology(table.site[fold.train], table.day[fold.train], table.gpp[fold.train])
