@@ -145,8 +145,11 @@ def connect(workers: int, scheduler: str | None, memory_gib: float | None = None
         memory_gib: that a local worker may take before it is stopped; its share of the machine when None.
 
     Raises:
-        UsageError: Dask is not installed, or the scheduler cannot be reached.
+        UsageError: no worker is asked for, Dask is not installed, or the scheduler cannot be reached.
     """
+    if not scheduler and (workers < 1 or (memory_gib is not None and memory_gib <= 0)):  # Dask would wait for ever
+        given = f"{workers} workers" + (f" of {memory_gib:g} GiB" if memory_gib is not None else "")
+        raise UsageError(f"{given}: expected one or more, each with memory")
     try:
         import dask
         from distributed import Client, LocalCluster
@@ -168,7 +171,13 @@ def connect(workers: int, scheduler: str | None, memory_gib: float | None = None
     limit = "auto" if memory_gib is None else int(memory_gib * 2**30)
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": DEATHS}),
-        LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=limit, dashboard_address=None) as cluster,
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            memory_limit=limit,
+            dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # None alone takes, or warns of, 8787
+        ) as cluster,
         Client(cluster) as client,
     ):
         yield client

@@ -83,3 +83,15 @@ def test_a_scheduler_that_is_not_there_or_has_no_workers_is_named(monkeypatch, t
         pytest.raises(UsageError, match="has no workers"),
     ):
         list(run_units(halve, [1], scheduler=empty.scheduler_address))
+
+
+def test_workers_that_can_never_come_are_refused_instead_of_waited_for():
+    for workers, memory in ((-1, None), (0, None), (2, 0.0)):
+        with pytest.raises(UsageError, match="expected one or more"), cluster.connect(workers, None, memory):
+            pass
+
+
+def test_a_local_cluster_takes_no_port_that_others_use():
+    with cluster.connect(1, None, 1) as one, cluster.connect(1, None, 1) as other:
+        ports = [c.scheduler_info()["services"].get("dashboard") for c in (one, other)]
+    assert 8787 not in ports and len(set(ports)) == 2
