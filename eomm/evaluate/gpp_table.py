@@ -17,6 +17,7 @@ from eomm.evaluate.flux_files import MISSING, UNIT, gpp_factor
 
 OPERATORS = {"<=": operator.le, ">=": operator.ge, "==": operator.eq, "!=": operator.ne, "<": operator.lt}
 OPERATORS[">"] = operator.gt
+REPEATED_DAYS = 10  # with one value to the last digit
 WEATHER = "weather"  # the name of the features that are weather
 
 
@@ -91,6 +92,7 @@ def make_table(
         raise DataError(f"{row['site']} has two rows on {np.datetime64(int(row['day']), 'D')}; expected one per day")
     more = [f"{left} tower-days were left out because a feature is missing"] if left else []
     site = frame["site"].to_numpy(str)
+    more += repeated(frame)
     return Table(
         site=site,
         day=frame["day"].to_numpy(np.int32),
@@ -101,6 +103,16 @@ def make_table(
         simulated=simulated,
         lines=(*lines, *more),
     )
+
+
+def repeated(frame: pd.DataFrame) -> list[str]:
+    """Sentences on sites where one flux other than 0 stands on many days: filled by a constant, not measured."""
+    counts = frame[frame["gpp"] != 0].groupby("site")["gpp"].value_counts()
+    many = counts[counts >= REPEATED_DAYS]
+    return [
+        f"{site} has the same flux, {value:.4g} {UNIT}, on {days} days: is that measured?"
+        for (site, value), days in many.items()
+    ]
 
 
 def read_table(

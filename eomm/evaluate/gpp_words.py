@@ -28,7 +28,7 @@ def conclude(result: Mapping[str, Any], *, has_embedding: bool) -> list[str]:
     lines += _about(result, main, result["folds"]["about"], result["unit"])
     for cell, part in result.get("final", {}).items():
         lines += _about(part, main, f"final test, {ASIDE[cell]}; used once, for no choice", result["unit"])
-    return lines
+    return lines + ["Data: " + "; ".join(result["sources"]) + "."] * bool(result["sources"])
 
 
 def _about(part: Mapping[str, Any], main: str, where: str, unit: str) -> list[str]:

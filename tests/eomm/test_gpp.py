@@ -283,6 +283,10 @@ def test_what_is_wrong_with_a_table_is_named(tmp_path):
     table = read_table(path, **options)
     assert len(table) == 2 and table.scored.tolist() == [True, False]
     assert "1 tower-days were left out" in table.lines[-1]
+    days = "".join(f"a,2020-02-{d:02d},{1.25 if d < 11 else 0},2.0,0\n" for d in range(1, 29))
+    (tmp_path / "r.csv").write_text("site,date,gpp,x,q\nb,2020-01-01,1.25,2.0,0\n" + days)
+    lines = read_table(tmp_path / "r.csv", **options).lines
+    assert "a has the same flux, 1.25 g C m-2 d-1, on 10 days" in lines[-1] and len(lines) == 2
     with pytest.raises(DataError, match="no column gpp_x; there are site, date"):
         read_table(path, **{**options, "target": "gpp_x"})
     with pytest.raises(ContractError, match="'gC m-2 y-1'"):
