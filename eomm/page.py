@@ -29,7 +29,7 @@ section.sim{border-left:5px solid #E69F00;padding-left:.9rem}
 .verdict ul{margin:.3rem 0;padding-left:1.2rem}
 .scroll{overflow-x:auto;-webkit-overflow-scrolling:touch}
 figure{margin:1rem 0}
-figure img{display:block;width:100%;height:auto}
+figure img{display:block;max-width:100%;height:auto}
 figcaption{margin-top:.3rem;max-width:85ch}
 table{border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-nums}
 th,td{padding:.28rem .6rem;text-align:right;border-bottom:1px solid var(--line);vertical-align:top}
