@@ -26,6 +26,7 @@ th{white-space:normal;min-width:5.5rem}
 .verdict h3{font-size:1rem;margin:.2rem 0}
 .tag{background:#E69F00;color:#000;font-size:.72rem;font-weight:700;padding:.1rem .4rem;vertical-align:middle}
 section.sim{border-left:5px solid #E69F00;padding-left:.9rem}
+.verdict summary{cursor:pointer;color:var(--blue)}
 .verdict ul{margin:.3rem 0;padding-left:1.2rem}
 .scroll{overflow-x:auto;-webkit-overflow-scrolling:touch}
 figure{margin:1rem 0}
@@ -53,6 +54,7 @@ table.card td:first-child{position:static;white-space:normal}
 """
 YES_NO = {"True": "yes", "False": "no"}
 MARK = ' class="sim"'
+OPEN = 3  # conclusions of an evaluation that are not folded away
 TAG = ' <span class="tag">SIMULATED DATA</span>'
 
 
@@ -102,9 +104,16 @@ def paragraph(words: str, *, kind: str = "") -> str:
 
 
 def conclusions(lines: Sequence[str], *, head: str = "", simulated: bool = False) -> str:
-    """What comes first: findings of one evaluation."""
+    """What comes first: findings of one evaluation, the first few open and the rest to unfold."""
     name = f"<h3>{text(head)}{TAG if simulated else ''}</h3>" if head else ""
-    return f'<div class="verdict">{name}<ul>{"".join(f"<li>{text(x)}</li>" for x in lines)}</ul></div>'
+    first = lines if len(lines) <= OPEN + 1 else lines[:OPEN]
+    rest = lines[len(first) :]
+    more = f"<details><summary>{len(rest)} more findings</summary>{_list(rest)}</details>" if rest else ""
+    return f'<div class="verdict">{name}{_list(first)}{more}</div>'
+
+
+def _list(lines: Sequence[str]) -> str:
+    return f"<ul>{''.join(f'<li>{text(x)}</li>' for x in lines)}</ul>"
 
 
 def page(*, title: str, subtitle: str, simulated: bool, sections: Sequence[Section]) -> str:

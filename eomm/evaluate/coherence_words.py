@@ -1,18 +1,25 @@
 """What coherence came to, in sentences and tables; every figure beside its baselines. Computes nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eomm.evaluate.coherence_space import MEASURES
 from eomm.evaluate.intervals import words
 
-OURS, RANDOM, MORAN = "embedding", "random encoder", "Moran's I"
+OURS, RAW, RANDOM, MORAN = "embedding", "raw bands", "random encoder", "Moran's I"
+KINDS = ("better than", "worse than", "not told apart from")
 
 
 def conclude(result: Mapping[str, Any]) -> list[str]:
     """The findings, each beside raw bands, what blur alone does, and the random encoder."""
     fields, space, time, events = (result[k] for k in ("fields", "space", "time", "events"))
+    aspects = {
+        "telling fields apart": (space["measures"]["told apart"], +1),
+        "repeating after 2 to 3 days": (time["near / far"], -1),
+        **({"responding to sudden drops of NDVI": (events["response / noise"], +1)} if events["events"] else {}),
+    }
     lines = [
+        f"The embedding is {_verdict(aspects, RAW)}; it is {_verdict(aspects, RANDOM)}.",
         f"Fields ({fields['count']}, from {fields['from']}; {space['dates']} dates): two pixels of neighbouring fields "
         "are farther apart than two of one field, equally far apart on the ground, with probability "
         f"{_beside(space['measures']['told apart'])}; 0.5 is chance. {_compare(space['measures']['told apart'], +1)}",
@@ -104,15 +111,10 @@ def _beside(estimates: Mapping[str, Any], *only: str) -> str:
 
 def _compare(estimates: Mapping[str, Any], better: int) -> str:
     """Against every representation: better, worse or not told apart; `better` is the sign of a better difference."""
-    groups: dict[str, list[str]] = {"better than": [], "worse than": [], "not told apart from": []}
+    groups: dict[str, list[str]] = {kind: [] for kind in KINDS}
     for label, estimate in estimates.items():
-        if label == OURS:
-            continue
-        against = estimate["against"]
-        if against is None or against["value"] is None or not against["resolved"]:
-            groups["not told apart from"].append(label)
-        else:
-            groups["better than" if against["value"] * better > 0 else "worse than"].append(label)
+        if label != OURS:
+            groups[_kind(estimate, better)].append(label)
     parts = []
     for kind, names in groups.items():
         plain = [n for n in names if n != RANDOM]
@@ -120,6 +122,28 @@ def _compare(estimates: Mapping[str, Any], better: int) -> str:
             names = ["raw bands, blurred or not", *(n for n in names if n == RANDOM)]
         parts += [f"{kind} {' and '.join(names) if len(names) < 3 else ', '.join(names)}"] if names else []
     return f"The embedding is {'; '.join(parts)}."
+
+
+def _verdict(aspects: Mapping[str, tuple[Mapping[str, Any], int]], other: str) -> str:
+    """Against one representation, in every aspect."""
+    groups: dict[str, list[str]] = {kind: [] for kind in KINDS}
+    for aspect, (estimates, better) in aspects.items():
+        groups[_kind(estimates[other], better)].append(aspect)
+    return ", ".join(
+        f"{kind} {'the ' * (other == RANDOM)}{other} in {_and(names)}" for kind, names in groups.items() if names
+    )
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def _kind(estimate: Mapping[str, Any], better: int) -> str:
+    """How the embedding stands to another; `better` is the sign of a better difference."""
+    against = estimate["against"]
+    if against is None or against["value"] is None or not against["resolved"]:
+        return KINDS[2]
+    return KINDS[0] if against["value"] * better > 0 else KINDS[1]
 
 
 def _value(estimate: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import pytest
 from eomm.cube import open_cube
 from eomm.embedding import embed
 from eomm.errors import DataError, UsageError
-from eomm.evaluate import representations
+from eomm.evaluate import coherence_words, representations
 from eomm.evaluate.coherence import evaluate_coherence, space
 from eomm.evaluate.coherence_figures import write_figures
 from eomm.evaluate.coherence_space import measure_space, moran
@@ -195,6 +195,23 @@ def test_figures_are_drawn_beside_the_result(made, tmp_path):
     assert [f["png"] for f in figures] == [f"c_figures/{n}.png" for n in ("maps", "measures", "seams")]
     assert all((tmp_path / f["png"]).stat().st_size > 5_000 and f["caption"] for f in figures)
     assert matplotlib.rcParams["axes.grid"] is False  # no style is left behind
+
+
+def test_the_first_sentence_says_in_what_it_is_better_and_worse():
+    def against(raw, random):
+        found = {"embedding": {}, "raw bands": raw, "random encoder": random}
+        return {k: {"against": v and {"value": v, "resolved": abs(v) > 1}} for k, v in found.items() if v != {}}
+
+    aspects = {
+        "a": (against(-2, 2), +1),
+        "b": (against(-2, 2), -1),
+        "c": (against(0.5, None), +1),
+        "d": (against(3, 3), 1),
+    }
+    said = coherence_words._verdict(aspects, "raw bands")
+    assert said == "better than raw bands in b and d, worse than raw bands in a, not told apart from raw bands in c"
+    said = coherence_words._verdict(aspects, "random encoder")
+    assert said.startswith("better than the random encoder in a and d, worse than the random encoder in b,")
 
 
 def test_bad_requests_are_named(made):

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from eomm import report
+from eomm import page, report
 from eomm.embedding import embed
 from eomm.errors import DataError, UsageError
 from eomm.evaluate.reconstruction import evaluate
@@ -99,6 +99,13 @@ def test_conclusions_name_baselines_and_do_not_claim_what_does_not_count(made):
     lines = " ".join(conclude(evaluation))
     assert "do not count as skill" in lines and "linear in time" in lines and "Compression, not skill" in lines
     assert f"{evaluation['hidden']['all']['20']['methods']['fused']['mean']:.4f}" in lines
+
+
+def test_of_many_findings_the_first_few_stand_open():
+    few, many = (page.conclusions([f"finding {i}" for i in range(n)]) for n in (page.OPEN + 1, page.OPEN + 2))
+    assert "<details>" not in few and few.count("<li>") == page.OPEN + 1
+    shown, folded = many.split("<details><summary>2 more findings</summary>")
+    assert shown.count("<li>") == page.OPEN and folded.count("<li>") == 2
 
 
 def test_a_page_without_runs_examples_or_commands(made, tmp_path):
