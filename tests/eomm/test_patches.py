@@ -75,7 +75,7 @@ def test_opening_checks_contract_split_and_size(records, tmp_path):
         open_records(path, expect={"s1": SENTINEL1_SIGMA0})
     with pytest.raises(DataError, match="no split 'validation'"):
         opened.files("validation")
-    with pytest.raises(DataError, match="without a finished store.*expected a record set"):
+    with pytest.raises(DataError, match=r"without a finished store.*expected a record set"):
         open_records(tmp_path)
 
 
