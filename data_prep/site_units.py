@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from eomm.errors import DataError, UsageError
-from eomm.storage import read_json, write_json
+from eomm.storage import check_store, read_json, write_json
 
 KIND = "sites"
 Request = dict[str, Any]  # of what one cube is made, JSON types
@@ -49,6 +49,7 @@ class SiteFolder:
     @property
     def sites(self) -> list[dict[str, Any]]:
         """The list that was last asked for. Raises DataError where none was."""
+        check_store(self.path, "sites.json", "a folder of `eomm prepare sites`")
         content = read_json(self.path / "sites.json")
         if not isinstance(content, dict) or content.get("eomm:kind") != KIND:
             raise DataError(f"{self.path / 'sites.json'}: not written by eomm prepare sites; choose another folder")

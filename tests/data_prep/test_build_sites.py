@@ -121,7 +121,7 @@ def test_another_request_is_refused_unless_it_may_replace(scenes, built, tmp_pat
         build_sites(tmp_path / "mine", sites=moved, sources=sources(scenes))
     with pytest.raises(UsageError, match=r"lacks \{site\}"):
         build_sites(tmp_path / "n", sites=moved, sources=[("simulated_s2", str(scenes))])
-    with pytest.raises(DataError, match="missing"):
+    with pytest.raises(DataError, match=r"n: does not exist; expected a folder of"):
         status(tmp_path / "n")
 
 
