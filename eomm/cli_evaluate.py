@@ -24,10 +24,10 @@ def evaluate_reconstruction(a: argparse.Namespace, _: list[str]) -> dict[str, An
     beside = {name: load_model(path, code=a.code) for name, path in name_models(a.beside).items()}
     if a.labels:
         from eomm.cube import open_cube
+        from eomm.evaluate.features_model import finest
         from eomm.evaluate.labels import read_labels
 
-        grid = max((g.grid for g in open_cube(a.cube).groups.values()), key=lambda g: g.height * g.width)
-        labels = read_labels(a.labels, grid, column=a.label_column, ignore=a.ignore)
+        labels = read_labels(a.labels, finest(open_cube(a.cube)), column=a.label_column, ignore=a.ignore)
         options["classes"] = {
             name: labels.known & (labels.values == number) for number, name in enumerate(labels.classes)
         }
