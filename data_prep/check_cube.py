@@ -11,7 +11,7 @@ from data_prep import expected
 from data_prep.alignment import Shift, compare
 from data_prep.check_dates import suspicious_dates
 from data_prep.check_sample import MIN_SIDE_PX, Sample, take_sample
-from eomm.cube import Cube, open_cube, to_date
+from eomm.cube import open_cube, to_date
 
 CLEAREST = 12  # optical dates that alignment is measured with
 QUANTILES = (0.01, 0.05, 0.5, 0.95, 0.99)
@@ -60,7 +60,7 @@ def check_cube(path: Path | str, progress: Progress | None = None) -> Checked:
             "site": cube.site,
             "simulated": bool(cube.provenance.get("simulated")),
             "accepted": list(cube.provenance.get("accepted", [])),
-            "crs": _grid_text(cube),
+            "crs": cube.grid.text,
             "modalities": modalities,
             "alignment": alignment,
             "findings": findings,
@@ -72,10 +72,6 @@ def check_cube(path: Path | str, progress: Progress | None = None) -> Checked:
 def nothing_found(summary: dict[str, Any]) -> bool:
     """Whether there is no finding; suspicious dates are none."""
     return not summary["findings"]
-
-
-def _grid_text(cube: Cube) -> str:
-    return max((g.grid for g in cube.groups.values()), key=lambda g: g.height * g.width).text
 
 
 def _modality(sample: Sample) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from data_prep.check_cube import QUANTILES, Checked
 from data_prep.check_words import alignment_words, pixel_words
 from eomm.page import Section, card, conclusions, image, page, paragraph, table
-from eomm.storage import check_free_file
+from eomm.storage import check_free_file, write_text
 
 
 def write_page(checked: Checked, out: Path | str, *, overwrite: bool = False) -> Path:
@@ -55,9 +55,7 @@ def write_page(checked: Checked, out: Path | str, *, overwrite: bool = False) ->
         simulated=summary["simulated"],
         sections=sections,
     )
-    unfinished = out.with_name(out.name + ".partial")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(out)
+    write_text(out, text)
     return out
 
 

@@ -24,10 +24,9 @@ def evaluate_reconstruction(a: argparse.Namespace, _: list[str]) -> dict[str, An
     beside = {name: load_model(path, code=a.code) for name, path in name_models(a.beside).items()}
     if a.labels:
         from eomm.cube import open_cube
-        from eomm.evaluate.features_model import finest
         from eomm.evaluate.labels import read_labels
 
-        labels = read_labels(a.labels, finest(open_cube(a.cube)), column=a.label_column, ignore=a.ignore)
+        labels = read_labels(a.labels, open_cube(a.cube).grid, column=a.label_column, ignore=a.ignore)
         options["classes"] = {
             name: labels.known & (labels.values == number) for number, name in enumerate(labels.classes)
         }
@@ -100,8 +99,7 @@ def evaluate_coherence(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
         from eomm.evaluate.fields import MIN_PX
         from eomm.evaluate.labels import read_labels
 
-        grid = max((g.grid for g in cube.groups.values()), key=lambda g: g.height * g.width)
-        labels = read_labels(a.labels, grid, column=a.label_column, ignore=a.ignore, min_pixels=MIN_PX)
+        labels = read_labels(a.labels, cube.grid, column=a.label_column, ignore=a.ignore, min_pixels=MIN_PX)
         what = f"{a.labels.name}{f', {a.label_column}' if a.label_column else ''}"
         fields = {"fields": labels.group, "fields_from": f"labels of {what}"}
     found = measure(model, cube, a.embedding, seed=a.seed, **fields)

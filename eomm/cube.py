@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import itertools
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -166,12 +166,15 @@ def write_cube(
     with new_directory(path, overwrite=overwrite) as partial:
         root = zarr.open_group(partial, mode="w", zarr_format=3)
         root.attrs.update({"eomm:kind": "cube", "eomm:version": VERSION, "eomm:complete": False, "site": site})
-        finest = max((g.grid for g in groups), key=lambda g: g.height * g.width)
-        root.attrs.update({"provenance": dict(provenance), **finest.attributes()})
+        root.attrs.update({"provenance": dict(provenance), **_finest(groups).attributes()})
         for source in groups:
             _write_group(root, source, partial)
         root.attrs["eomm:complete"] = True
     return path
+
+
+def _finest(groups: "Iterable[GroupSource | CubeGroup]") -> Grid:
+    return max((g.grid for g in groups), key=lambda g: g.height * g.width)
 
 
 def _write_group(root: zarr.Group, source: GroupSource, scratch: Path) -> None:
@@ -364,6 +367,11 @@ class Cube:
     site: str
     groups: Mapping[str, CubeGroup]
     provenance: Mapping[str, Any]
+
+    @property
+    def grid(self) -> Grid:
+        """The finest of its groups' grids, on which embeddings lie."""
+        return _finest(self.groups.values())
 
     def __getitem__(self, modality: str) -> CubeGroup:
         if modality not in self.groups:

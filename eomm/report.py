@@ -20,7 +20,7 @@ from eomm.page import Section, card, conclusions, image, page, text
 from eomm.report_data import Views, run_simulated, training_panels
 from eomm.report_evaluations import evaluation_sections
 from eomm.report_gather import Evaluation, Found, gather, in_shared_form, one, read_evaluation
-from eomm.storage import check_free, check_free_file, new_directory, read_json
+from eomm.storage import check_free, check_free_file, new_directory, read_json, write_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,9 +94,7 @@ def build(
         simulated=everything,
         sections=sections,
     )
-    temporary = out.with_name(out.name + ".partial")
-    temporary.write_text(html, encoding="utf-8")
-    temporary.replace(out)
+    write_text(out, html)
     return out
 
 

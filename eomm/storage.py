@@ -153,8 +153,13 @@ def disk_full_at(partial: Path) -> UsageError:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically: readers see the old file or the new one."""
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(json.dumps(content, indent=1, sort_keys=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(content, indent=1, sort_keys=False, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write text in UTF-8 atomically, as `write_json`."""
+    temporary = partial_of(path)
+    temporary.write_text(content, encoding="utf-8")
     os.replace(temporary, path)
 
 

@@ -24,7 +24,7 @@ from rasterio.warp import Resampling, reproject, transform_bounds
 from eomm.cube import EPOCH, Cube, Grid
 from eomm.errors import ContractError, DataError, EommError, UsageError
 from eomm.evaluate.features import Dates, Features, Provider
-from eomm.evaluate.features_model import embedded, finest, stored
+from eomm.evaluate.features_model import embedded, stored
 from eomm.model import load_model
 
 MAX_BYTES = 2 * 2**30  # of a file as it is in memory
@@ -92,7 +92,7 @@ def _call(name: str, function: Callable[[Cube], Any], cube: Cube, dates: Dates) 
         if not isinstance(made, tuple) or len(made) != 3:
             raise UsageError(f"features {name!r}: the function returned a {type(made).__name__}; expected Features")
         made = Features(np.asarray(made[0], np.float32), np.asarray(made[1], bool), made[2])
-    grid = finest(cube)
+    grid = cube.grid
     finite = np.isfinite(made.values).all(axis=-1) & made.valid
     made = Features(np.where(finite[..., None], made.values, 0).astype(np.float32), finite, made.day)
     return within(made.check(grid, name), dates)
@@ -110,7 +110,7 @@ def within(features: Features, dates: Dates) -> Features:
 def _read(name: str, form: str, path: Path, cube: Cube, dates: Dates) -> Features:
     if form == "zarr":
         return stored(path, cube, dates, name=name)
-    grid = finest(cube)
+    grid = cube.grid
     try:
         if form in ("tiff", "alphaearth"):
             features, own = read_tiff(path, grid, alphaearth=form == "alphaearth")

@@ -28,16 +28,15 @@ from eomm.evaluate.coherence_time import (
     responses,
 )
 from eomm.evaluate.coherence_words import conclude, tables
-from eomm.evaluate.examples import green
+from eomm.evaluate.examples import greenness
 from eomm.evaluate.features import Features
 from eomm.evaluate.features_model import embedded, randomised, stored
 from eomm.evaluate.features_raw import bands
 from eomm.evaluate.fields import fields_of_series
 from eomm.evaluate.intervals import Resampling, mean_of
-from eomm.evaluate.representations import blurred, common, scaled
+from eomm.evaluate.representations import OURS, RANDOM, blurred, common, scaled
 from eomm.model import Model
 
-OURS, RANDOM = "embedding", "random encoder"
 CLEAR = 0.5  # of the site's pixels, for a date to be measured in space
 SEAM_DATES = 3
 SEAM_BLOCK_PX = 16
@@ -238,10 +237,7 @@ def _index(group: CubeGroup, at: Features) -> Float32[np.ndarray, "t y x"]:
     """NDVI (of other sensors the first band) at the features' dates."""
     usable = np.flatnonzero(group.usable)
     position = usable[np.searchsorted(group.day[usable], _days(at))]
-    stored_values, _ = group.read(position)
-    if {"B04", "B08"} <= set(group.modality.band_names):
-        return green(group, stored_values)
-    return np.asarray(group.modality.decode(stored_values)[..., 0], np.float32)
+    return greenness(group, group.read(position)[0])
 
 
 def _at(features: Features, keep: np.ndarray) -> Features:

@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 
 from eomm.cube import to_date
 from eomm.evaluate.baselines import fit_pca
-from eomm.evaluate.coherence import OURS, RANDOM, Coherence
+from eomm.evaluate.coherence import Coherence
 from eomm.evaluate.coherence_space import MEASURES
 from eomm.evaluate.features import Features
 from eomm.evaluate.fields import borders
-from eomm.evaluate.representations import BOTH, BOX, RAW, TIME
+from eomm.evaluate.representations import BOTH, BOX, OURS, RANDOM, RAW, TIME
 from eomm.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, STYLE, new_figure, scale_bar, stretch
 from eomm.storage import new_directory
 

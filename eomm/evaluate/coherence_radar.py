@@ -11,7 +11,7 @@ from eomm.evaluate.coherence_time import FAR_DAYS, FAR_PAIRS, distances, pairs_a
 from eomm.evaluate.features import Features
 from eomm.evaluate.features_model import randomised
 from eomm.evaluate.predict import Predictor, read_batch
-from eomm.evaluate.representations import BOX_PX, scaled, smooth_box, smooth_time
+from eomm.evaluate.representations import BOX_PX, OURS, RANDOM, scaled, smooth_box, smooth_time
 from eomm.model import Model
 
 BLOCK_PX = 32
@@ -71,7 +71,7 @@ def radar_features(model: Model, cube: Cube, name: str, *, pixels: int, seed: in
     order = np.random.default_rng(seed).permutation(len(corners))
     parts: dict[str, list[np.ndarray]] = {}
     masks: list[Bool[np.ndarray, "t y x"]] = []
-    predictors = {"embedding": Predictor(model, name), "random encoder": Predictor(randomised(model, seed), name)}
+    predictors = {OURS: Predictor(model, name), RANDOM: Predictor(randomised(model, seed), name)}
     day = np.zeros(0, np.int32)
     for i in order[: max(1, pixels // BLOCK_PX**2)]:
         halo = model.encoders[name].halo

@@ -5,8 +5,10 @@ from typing import Any
 
 from eomm.evaluate.coherence_space import MEASURES
 from eomm.evaluate.intervals import words
+from eomm.evaluate.representations import OURS, RANDOM, RAW
+from eomm.evaluate.text_tables import text_table
 
-OURS, RAW, RANDOM, MORAN = "embedding", "raw bands", "random encoder", "Moran's I"
+MORAN = "Moran's I"
 KINDS = ("better than", "worse than", "not told apart from")
 
 
@@ -97,9 +99,8 @@ def format_coherence(result: Mapping[str, Any]) -> str:
     """The result as text for people."""
     lines = [f"{'SIMULATED. ' if result['simulated'] else ''}{result['site']}, {result['modality']}: coherence"]
     for table in result["tables"]:
-        lines += ["", table["title"]]
-        for row in zip(*([table["columns"], *table["rows"]]), strict=True):
-            lines.append("  ".join(f"{cell:<28}" for cell in row).rstrip())
+        columns, *rows = zip(table["columns"], *table["rows"], strict=True)  # representations as rows: they are many
+        lines += text_table({"title": table["title"], "columns": columns, "rows": rows})
     return "\n".join([*lines, "", *(f"- {line}" for line in result["conclusions"])])
 
 

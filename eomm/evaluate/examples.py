@@ -67,8 +67,7 @@ def choose_pixels(
     found: list[tuple[float, float, int, int]] = []
     for row, col in corners[:limit]:
         values, valid = group.read(usable, slice(row, row + size), slice(col, col + size))
-        index = green(group, values) if label == "NDVI" else group.modality.decode(values)[..., 0]
-        index = np.where(valid, index, np.nan)
+        index = np.where(valid, greenness(group, values), np.nan)
         for r, c in np.argwhere(valid.mean(0) >= NEEDED):
             series = index[:, r, c]
             found.append((float(np.nanmean(series)), float(np.nanstd(series)), row + int(r), col + int(c)))
@@ -88,6 +87,13 @@ def choose_pixels(
         about = f"{kind} {label}: {mean[i]:.2f} ± {spread[i]:.2f}"
         chosen.setdefault(where, Example(*where, about))
     return list(chosen.values())
+
+
+def greenness(group: CubeGroup, stored: np.ndarray) -> Float32[np.ndarray, "*n"]:
+    """NDVI of stored values, as `green`; of a sensor without its bands the first band, physical units."""
+    if {"B04", "B08"} <= set(group.modality.band_names):
+        return green(group, stored)
+    return np.asarray(group.modality.decode(stored)[..., 0], np.float32)
 
 
 def green(group: CubeGroup, stored: np.ndarray) -> Float32[np.ndarray, "*n"]:

@@ -29,7 +29,7 @@ def embedded(
         work: keep the store there and use it again; a temporary place when None.
         name: for messages.
     """
-    check_size(finest(cube), 1, length or model.dim, name)
+    check_size(cube.grid, 1, length or model.dim, name)
     when = "all" if dates is None else f"{dates[0]}_{dates[1]}"
     with tempfile.TemporaryDirectory() as temporary:
         folder = work or Path(temporary)
@@ -63,7 +63,7 @@ def stored(path: Path, cube: Cube, dates: Dates, *, name: str) -> Features:
     about = found.attrs
     simulated = bool(about.get("provenance", {}).get("simulated", False))
     grid = Grid.from_attributes(about)
-    here = finest(cube)
+    here = cube.grid
     differs = {
         "site": (about.get("site"), cube.site),
         "grid": (grid.text, here.text),
@@ -86,8 +86,3 @@ def stored(path: Path, cube: Cube, dates: Dates, *, name: str) -> Features:
     valid = np.asarray(part["valid"].values, bool)
     values = np.where(valid[..., None], part["embedding"].values, 0).astype(np.float32)
     return Features(values, valid, day[chosen])
-
-
-def finest(cube: Cube) -> Grid:
-    """The grid on which embeddings lie."""
-    return max((g.grid for g in cube.groups.values()), key=lambda g: g.height * g.width)

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from eomm.cube import CubeGroup
 from eomm.errors import DataError
-from eomm.evaluate.examples import green
+from eomm.evaluate.examples import greenness
 
 MIN_PX = 20  # 0.2 ha
 GROW_PX = 2.0  # segments take in the edge pixels between them
@@ -34,8 +34,7 @@ def _quarters(group: CubeGroup) -> list[Float32[np.ndarray, "y x"]]:
     """Mean NDVI (or first band) of each quarter that every pixel has been seen in."""
     usable = np.flatnonzero(group.usable)
     values, valid = group.read(usable)
-    names = group.modality.band_names
-    index = green(group, values) if {"B04", "B08"} <= set(names) else group.modality.decode(values)[..., 0]
+    index = greenness(group, values)
     valid = valid & np.isfinite(index)
     month = (group.day[usable].astype("datetime64[D]").astype("datetime64[M]").astype(int) % 12) + 1
     parts = []

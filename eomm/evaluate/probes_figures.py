@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from eomm.evaluate.features import MODES
-from eomm.evaluate.features_model import finest
 from eomm.evaluate.probes import Outcome
 from eomm.evaluate.probes_plan import Site
 from eomm.evaluate.probes_words import MAIN_METRICS, TITLES
@@ -148,7 +147,7 @@ def map_figure(result: Mapping[str, Any], outcome: Outcome, site: Site, mode: st
                 figure.colorbar(shown, ax=ax, shrink=0.8)
         for ax in axes[len(panels) :]:
             ax.set_visible(False)
-        scale_bar(axes[0], shape[1], abs(finest(site.cube).transform[0]))
+        scale_bar(axes[0], shape[1], abs(site.cube.grid.transform[0]))
         if classes:
             cmap = colours_of(len(classes))
             handles = [Patch(color=cmap(i), label=c) for i, c in enumerate(classes)]

@@ -12,7 +12,7 @@ from eomm.errors import ContractError, UsageError
 from eomm.evaluate import features_raw
 from eomm.evaluate.adapters import provider
 from eomm.evaluate.features import Dates, Features, Provider
-from eomm.evaluate.features_model import embedded, finest, randomised, stored
+from eomm.evaluate.features_model import embedded, randomised, stored
 from eomm.evaluate.intervals import RESAMPLES
 from eomm.evaluate.labels import read_labels
 from eomm.evaluate.probes import probe
@@ -21,7 +21,7 @@ from eomm.evaluate.probes_plan import Method, Plan, Site
 from eomm.evaluate.probes_words import leaderboard, to_result
 from eomm.model import Model
 from eomm.patches import open_records
-from eomm.storage import check_free_file, write_json
+from eomm.storage import check_free_file, write_json, write_text
 
 FRAMES = (8, 8)  # of the raw window where no model says
 MAIN = "model"
@@ -99,7 +99,7 @@ def evaluate_probes(
         cube = open_cube(path)
         found = read_labels(
             file,
-            finest(cube),
+            cube.grid,
             column=column,
             regression=regression,
             ignore=ignore,
@@ -136,7 +136,7 @@ def evaluate_probes(
     if out:
         write_json(out, result)
     if board:
-        board.write_text(leaderboard(result, RESAMPLES))
+        write_text(board, leaderboard(result, RESAMPLES))
     return result
 
 

@@ -15,6 +15,7 @@ from eomm.evaluate.features import Features
 
 BOX_PX = 5
 SIGMA_DAYS = 12.0
+OURS, RANDOM = "embedding", "random encoder"
 RAW, BOX = "raw bands", f"box mean ({BOX_PX} px)"
 TIME, BOTH = f"time mean ({SIGMA_DAYS:g} days)", "box and time mean"
 
