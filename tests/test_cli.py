@@ -93,7 +93,7 @@ def test_a_user_error_is_one_line_with_status_2(tmp_path, capsys):
 
 def test_a_path_that_cannot_be_written_is_one_line_with_status_2(monkeypatch, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("eomm.info.describe", lambda path: (path / "store").mkdir(parents=True))
+    monkeypatch.setattr("eomm.cli.info.describe", lambda path: (path / "store").mkdir(parents=True))
     assert main(["info", str(tmp_path / "file")]) == 2
     err = capsys.readouterr().err
     assert "a file lies where a folder is expected" in err and str(tmp_path / "file") in err and "Traceback" not in err
@@ -103,7 +103,7 @@ def test_an_interrupted_command_says_so(monkeypatch, tmp_path, capsys):
     def interrupt(path):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("eomm.info.describe", interrupt)
+    monkeypatch.setattr("eomm.cli.info.describe", interrupt)
     assert main(["info", str(tmp_path)]) == 130
     assert "run the same command again" in capsys.readouterr().err
 
