@@ -24,9 +24,10 @@ from matplotlib.figure import Figure
 from data_prep.cubes.build import Source, build_cube
 from data_prep.cubes.haze import WINDOW_DAYS
 from data_prep.mappings.mapping import Mapping, load_mapping
-from eomm.data.cube import CubeGroup, open_cube, to_date
+from eomm.data.cube import CubeGroup, open_cube
+from eomm.data.grid import to_date
 from eomm.errors import UsageError
-from eomm.report.figures import BLUE, ORANGE, RED, STYLE, new_figure, stretch, time_axis
+from eomm.page.style import BLUE, ORANGE, RED, STYLE, new_figure, stretch, time_axis
 from eomm.store.progress import progress_bar
 
 OFF = 0.03

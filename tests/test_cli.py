@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from eomm.cli import build_parser, main
+from eomm.cli import main
+from eomm.cli.parser import build_parser
 
 TINY = ["--config.steps=2", "--config.optimiser.warmup_steps=1", "--config.log_every=1", "--config.save_every=2"]
 TINY.append("--config.calibrate_records=3")

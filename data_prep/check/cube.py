@@ -1,6 +1,5 @@
 """What a finished cube looks like, in numbers: bands, dates, alignment, and what is suspicious. Draws nothing."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,14 @@ from data_prep.check import expected
 from data_prep.check.alignment import Shift, compare
 from data_prep.check.dates import suspicious_dates
 from data_prep.check.sample import MIN_SIDE_PX, Sample, take_sample
-from eomm.data.cube import open_cube, to_date
+from eomm.data.cube import open_cube
+from eomm.data.grid import to_date
+from eomm.store.progress import NamedProgress
 
 CLEAREST = 12  # optical dates that alignment is measured with
 QUANTILES = (0.01, 0.05, 0.5, 0.95, 0.99)
 MOVED_METRES = 20.0
 """Between sensors: a shift that is determined and longer than this is a finding."""
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +33,7 @@ class Checked:
     samples: dict[str, Sample] = field(repr=False)
 
 
-def check_cube(path: Path | str, progress: Progress | None = None) -> Checked:
+def check_cube(path: Path | str, progress: NamedProgress | None = None) -> Checked:
     """Measure a cube and list what is suspicious.
 
     `summary["findings"]` are what is likely wrong (a band outside what land looks like, a determined shift between the

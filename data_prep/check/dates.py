@@ -8,7 +8,7 @@ import numpy as np
 from data_prep.check import expected
 from data_prep.check.alignment import shift_between
 from data_prep.check.sample import MIN_SIDE_PX, Sample
-from eomm.data.cube import to_date
+from eomm.data.grid import to_date
 
 NEIGHBOURS = 3
 """Usable acquisitions before and after that an acquisition is compared with; of radar those of its own orbit."""

@@ -8,8 +8,8 @@ from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 
 from data_prep.check.sample import Sample
-from eomm.data.cube import to_date
-from eomm.report.figures import BLUE, ORANGE, RED, new_figure, scale_bar, stretch, time_axis
+from eomm.data.grid import to_date
+from eomm.page.style import BLUE, ORANGE, RED, new_figure, scale_bar, stretch, time_axis
 
 QUICKLOOKS = 6
 COLOURS = (("B04", "B03", "B02"), ("B11", "B08", "B04"))

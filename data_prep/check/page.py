@@ -21,7 +21,7 @@ def write_page(checked: Checked, out: Path | str, *, overwrite: bool = False) ->
     import matplotlib
 
     from data_prep.check import figures
-    from eomm.report.figures import STYLE
+    from eomm.page.style import STYLE
 
     out = Path(out)
     check_free_file(out, overwrite=overwrite)

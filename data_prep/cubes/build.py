@@ -14,13 +14,15 @@ import rasterio
 
 from data_prep.cubes import checks, grid, offset
 from data_prep.cubes.passes import bounds
-from data_prep.cubes.series import SPECKLE, Progress, Series
+from data_prep.cubes.series import SPECKLE, Series
 from data_prep.mappings.mapping import Mapping as SourceMapping
 from data_prep.mappings.mapping import load_mapping
 from data_prep.readers import Scene, open_scenes, source_files
-from eomm.data.cube import Grid, write_cube
+from eomm.data.cube import write_cube
+from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.store.folders import disk_full
+from eomm.store.progress import NamedProgress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +53,7 @@ def build_cube(
     speckle: str = "none",
     window: Grid | None = None,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: NamedProgress | None = None,
 ) -> Path:
     """Build a site's cube. Sources of one modality are joined; the optical one's finest grid is the cube's.
 
@@ -66,10 +68,10 @@ def build_cube(
         sources: what to read.
         accept: checks to overrule, names of `data_prep.cubes.checks.CHECKS`; recorded in the cube.
         resampling: one of `data_prep.cubes.grid.METHODS`.
-        speckle: one of `data_prep.cubes.series.SPECKLE`, for radar; a part of the contract, so a model trained without it
-            refuses the cube.
-        window: the cube's grid (`data_prep.fetch.place.site_grid`), of scenes that are larger than the site; of sources in
-            tiles only what lies there is read. None for all the ground that the scenes cover.
+        speckle: one of `data_prep.cubes.series.SPECKLE`, for radar; a part of the contract, so a model trained without
+            it refuses the cube.
+        window: the cube's grid (`data_prep.fetch.place.site_grid`), of scenes that are larger than the site; of sources
+            in tiles only what lies there is read. None for all the ground that the scenes cover.
         overwrite: replace an existing cube once the new one is complete.
         progress: told how far each step is.
 

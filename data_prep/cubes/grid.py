@@ -9,7 +9,7 @@ from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
 from data_prep.cubes.passes import bounds
-from eomm.data.cube import Grid
+from eomm.data.grid import Grid
 from eomm.errors import ContractError, UsageError
 
 METHODS = ("nearest", "bilinear", "cubic", "average")

@@ -9,7 +9,8 @@ import numpy as np
 
 from data_prep.mappings.mapping import ANGLES
 from data_prep.readers.scene import Scene
-from eomm.data.cube import EPOCH, Acquisition, Grid
+from eomm.data.cube import Acquisition
+from eomm.data.grid import EPOCH, Grid
 from eomm.errors import DataError
 
 SAME_PASS = timedelta(minutes=10)

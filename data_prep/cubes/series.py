@@ -2,7 +2,7 @@
 
 import dataclasses
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ from data_prep.cubes.passes import Overpass, Product, find_overpasses
 from data_prep.mappings.mapping import Mapping as SourceMapping
 from data_prep.mappings.mapping import Mask
 from data_prep.readers import Scene
-from eomm.data.cube import Acquired, Grid, GroupSource
+from eomm.data.cube import Acquired, GroupSource
+from eomm.data.grid import Grid
 from eomm.data.modality import SENTINEL2, Modality
 from eomm.errors import UsageError
+from eomm.store.progress import NamedProgress
 
 SAMPLED = 16
 """Acquisitions whose spectra are checked before anything is written."""
@@ -28,7 +30,6 @@ SPECKLE = {"none": (0,), "rolling3": (-1, 0, 1), "causal3": (-2, -1, 0)}
 into an acquisition, and a hidden target into its neighbours. "causal3" knows the past alone, but a hidden target still
 reaches the two that follow."""
 
-Progress = Callable[[str, int, int], None]
 """Called with (what is done, how many are done, how many there are)."""
 
 
@@ -61,7 +62,7 @@ class Series:
         target: Grid,
         method: str,
         accept: Sequence[str],
-        report: Progress,
+        report: NamedProgress,
         speckle: str = "none",
     ):
         self.target, self.method, self.accept, self.report = target, method, accept, report

@@ -16,13 +16,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from data_prep.mappings.mapping import RTC_SOURCES
 from eomm.errors import ContractError, DataError, UsageError
 
-RTC_SOURCES = (
-    "radiometrically terrain-corrected gamma0 is had as collection sentinel-1-rtc of the Planetary Computer "
-    "(--from planetary-computer-s1-rtc), from ASF HyP3, or from openEO's sar_backscatter with "
-    "coefficient gamma0-terrain"
-)
 FILES: dict[str, dict[str, tuple[int, tuple[str, ...]]]] = {
     "s2": {
         "_10m": (10, ("B02", "B03", "B04", "B08")),

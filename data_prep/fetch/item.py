@@ -16,7 +16,7 @@ import rasterio
 from data_prep.fetch import catalogues, items
 from data_prep.fetch.catalogues import FILES, Catalogue
 from data_prep.fetch.items import check_href, short
-from eomm.data.cube import Grid
+from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.store.folders import partial_of, sha256
 

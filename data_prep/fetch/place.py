@@ -5,7 +5,7 @@ import re
 
 import pyproj
 
-from eomm.data.cube import Grid
+from eomm.data.grid import Grid
 from eomm.errors import UsageError
 
 ALIGN_M = 20

@@ -6,7 +6,7 @@ fetched. Bands keep their own resolution: the cube resamples them, whatever the 
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -20,11 +20,10 @@ from data_prep.fetch.catalogues import Catalogue
 from data_prep.fetch.item import fetch_item, file_safe, gdal_settings
 from data_prep.fetch.items import find_items, is_remote, wait
 from data_prep.fetch.place import Bbox
-from eomm.data.cube import Grid
+from eomm.data.grid import Grid
 from eomm.errors import DataError, UsageError
 from eomm.store.folders import locked, read_json, sha256, write_json
-
-Progress = Callable[[str, int, int], None]
+from eomm.store.progress import NamedProgress
 
 
 def choose_catalogue(source: str, *, collection: str | None = None, like: str | None = None) -> Catalogue | str:
@@ -60,7 +59,7 @@ def fetch_scenes(
     parallel: int = 8,
     tries: int = 4,
     timeout_s: float = 60,
-    progress: Progress | None = None,
+    progress: NamedProgress | None = None,
 ) -> dict[str, Any]:
     """Fetch a site's scenes; what is complete already is not fetched again.
 

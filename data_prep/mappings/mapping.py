@@ -31,7 +31,12 @@ IN_NAME = {
 }
 """Groups of `Mapping.in_name` -> the tag for which each stands."""
 
-SHIPPED = Path(__file__).parent / "mappings"
+SHIPPED = Path(__file__).parent
+RTC_SOURCES = (
+    "radiometrically terrain-corrected gamma0 is had as collection sentinel-1-rtc of the Planetary Computer "
+    "(--from planetary-computer-s1-rtc), from ASF HyP3, or from openEO's sar_backscatter with "
+    "coefficient gamma0-terrain"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

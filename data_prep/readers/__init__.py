@@ -6,7 +6,7 @@ from pathlib import Path
 from data_prep.mappings.mapping import Mapping
 from data_prep.readers import geotiff, hdf5, netcdf, safe, zarr_store
 from data_prep.readers.scene import Scene as Scene
-from eomm.data.cube import Grid
+from eomm.data.grid import Grid
 from eomm.errors import DataError
 
 STORES = (".SAFE", ".zarr")

@@ -9,7 +9,7 @@ import numpy as np
 from data_prep.mappings.mapping import Mapping
 from data_prep.readers.esa_names import ProductName, parse
 from data_prep.readers.scene import Scene, decode
-from eomm.data.cube import Grid
+from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from data_prep.mappings.mapping import Mapping as SourceMapping
-from eomm.data.cube import Grid
+from eomm.data.grid import Grid
 
 
 @dataclass(frozen=True, kw_only=True)

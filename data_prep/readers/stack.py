@@ -16,7 +16,7 @@ import xarray as xr
 
 from data_prep.mappings.mapping import MASK, Mapping
 from data_prep.readers.scene import Scene, decode
-from eomm.data.cube import Grid
+from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError
 
 LABELLED = re.compile(r"(\w+)\[(\w+)\]")

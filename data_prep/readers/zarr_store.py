@@ -17,7 +17,7 @@ from data_prep.mappings.mapping import Mapping
 from data_prep.readers.crop import MARGIN_M
 from data_prep.readers.scene import Scene
 from data_prep.readers.stack import bands_apart, block_steps, scenes_of
-from eomm.data.cube import Grid
+from eomm.data.grid import Grid
 from eomm.errors import DataError
 
 

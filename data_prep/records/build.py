@@ -15,10 +15,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data_prep.cubes.series import Progress
-from data_prep.records.balance import describe_balance
 from data_prep.records.cut import CropConfig, largest, shapes_of, sizes_of
-from data_prep.records.manifest import content_of, describe_crops, describe_source, describe_split, is_simulated
+from data_prep.records.manifest import (
+    content_of,
+    describe_balance,
+    describe_crops,
+    describe_source,
+    describe_split,
+    is_simulated,
+)
 from data_prep.records.shards import FOLDER, Recipe, Shard, Statistics, write_shard, written
 from data_prep.records.split import SplitConfig, assign_sites, parts
 from data_prep.records.takes import check_held_out, check_not_empty, list_shards, list_takes, open_cubes
@@ -35,6 +40,7 @@ from eomm.store.folders import (
     recover,
     write_json,
 )
+from eomm.store.progress import NamedProgress
 from eomm.store.workers import run_units
 
 Figures = dict[int, dict[str, Any]]  # by shard, what `write_shard` tells
@@ -62,7 +68,7 @@ def build_patches(
     scheduler: str | None = None,
     memory_gib: float | None = None,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: NamedProgress | None = None,
 ) -> Path:
     """Cut the records of a training set from finished cubes; the order of `cubes` does not matter.
 
@@ -190,7 +196,7 @@ def unfinished(out: Path, request: str) -> Iterator[Path]:
 
 
 def _write(
-    folder: Path, recipe: Recipe, shards: Sequence[Shard], pool: Mapping[str, Any], progress: Progress | None
+    folder: Path, recipe: Recipe, shards: Sequence[Shard], pool: Mapping[str, Any], progress: NamedProgress | None
 ) -> Figures:
     """Write all shards, here or by workers; the first error ends it."""
     total, done = sum(s.crops for s in shards), 0

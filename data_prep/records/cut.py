@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from data_prep.records.split import Part
-from eomm.data.cube import Cube, Grid
+from eomm.data.cube import Cube
+from eomm.data.grid import Grid
 from eomm.data.records import Patch, PatchShape
 from eomm.errors import ContractError, DataError, UsageError
 

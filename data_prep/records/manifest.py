@@ -3,12 +3,14 @@
 import dataclasses
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data_prep.records.cut import CropConfig
 from data_prep.records.split import SPLITS, Part, SplitConfig, extents, least_distance
-from eomm.data.cube import Cube, to_date
+from eomm.data.cube import Cube
+from eomm.data.grid import to_date
 
 LEAKY = (
     "crops of the same sites were drawn at random for every split, so that they overlap: scores on these splits tell "
@@ -93,3 +95,29 @@ def describe_source(cube: Cube, names: Sequence[str], reference: str) -> dict[st
     }
     head = {"name": cube.path.name, "site": cube.site, "content": content_of(cube), "simulated": is_simulated(cube)}
     return {**head, "place": place, "modalities": groups}
+
+
+def describe_balance(files: Sequence[Mapping[str, Any]], strata: Mapping[str, str]) -> dict[str, Any]:
+    """{"site" and, where there are strata, "stratum": {split: {group: {"records", "weight"}}}}.
+
+    Drawn by its weight (the mean number of records of a group over its own), a record of a rare group is drawn more
+    often, and every group as often as any other. Sites without a stratum are the stratum "".
+
+    Args:
+        files: the shards, each with its split and "sites" {site: records}.
+        strata: site -> stratum.
+    """
+    found: dict[str, Any] = {}
+    for by in ("site", "stratum") if strata else ("site",):
+        counts: dict[str, Counter[str]] = {}
+        for file in files:
+            for site, records in file["sites"].items():
+                group = site if by == "site" else strata.get(site, "")
+                counts.setdefault(file["split"], Counter())[group] += records
+        found[by] = {split: _weights(counts[split]) for split in sorted(counts)}
+    return found
+
+
+def _weights(counts: Mapping[str, int]) -> dict[str, Any]:
+    mean = sum(counts.values()) / len(counts)
+    return {group: {"records": n, "weight": round(mean / n, 6)} for group, n in sorted(counts.items())}

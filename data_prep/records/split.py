@@ -12,7 +12,8 @@ import numpy as np
 import pyproj
 from scipy.spatial import cKDTree
 
-from eomm.data.cube import EPOCH, Cube, CubeGroup
+from eomm.data.cube import Cube, CubeGroup
+from eomm.data.grid import EPOCH
 from eomm.errors import DataError, UsageError
 
 SPLITS = ("train", "validation", "test")  # a later one keeps its block whole, an earlier one gives way

@@ -10,7 +10,8 @@ from data_prep.records.cut import CropConfig, Window, corners_of, series_of
 from data_prep.records.manifest import is_simulated
 from data_prep.records.shards import Piece, Shard
 from data_prep.records.split import Part, SplitConfig, draw_crops
-from eomm.data.cube import Cube, open_cube, to_date
+from eomm.data.cube import Cube, open_cube
+from eomm.data.grid import to_date
 from eomm.data.modality import check_contract
 from eomm.errors import ContractError, DataError, UsageError
 

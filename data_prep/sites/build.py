@@ -1,6 +1,6 @@
 """Many sites to cubes, each a unit of its own: on one process or many, resumed where it stopped. Records come after.
 
-Finished sites are kept; what failed is noted and tried again by the next run (site_units.py).
+Finished sites are kept; what failed is noted and tried again by the next run (units.py).
 """
 
 import dataclasses
@@ -26,7 +26,8 @@ from data_prep.records.manifest import content_of
 from data_prep.records.split import SplitConfig
 from data_prep.sites.table import Site
 from data_prep.sites.units import Request, SiteFolder, status
-from eomm.data.cube import Cube, Grid, open_cube
+from eomm.data.cube import Cube, open_cube
+from eomm.data.grid import Grid
 from eomm.errors import DataError, EommError, UsageError
 from eomm.store.folders import is_disk_full
 from eomm.store.workers import run_units
@@ -58,8 +59,8 @@ def build_sites(
         out: the folder; what of it is finished and of the same request is kept.
         sites: what to build.
         sources: pairs of a mapping and a path in which "{site}" stands for the site's name.
-        catalogues: from which scenes are fetched first, to `out`/scenes/SITE: see `data_prep.fetch.run`, or the address of
-            a catalogue of Sentinel-2, with "#" and a collection behind it where it has several.
+        catalogues: from which scenes are fetched first, to `out`/scenes/SITE: see `data_prep.fetch.run`, or the address
+            of a catalogue of Sentinel-2, with "#" and a collection behind it where it has several.
         dates: first and last to fetch.
         size_m: side of the square around a site to fetch, and to cut out of its sources, where the list does not say
             one. When None, SIZE_M is fetched, and sources are not cut: a cube has all the ground that they cover.

@@ -1,4 +1,4 @@
-"""Where the cubes of many sites lie, and which are done or failed. Not how one is made (build_sites.py).
+"""Where the cubes of many sites lie, and which are done or failed. Not how one is made (build.py).
 
 DIR/sites.json          the list that was last asked for
 DIR/scenes/SITE         what was fetched for it, where scenes come from catalogues

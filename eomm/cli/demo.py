@@ -65,7 +65,7 @@ def run_demo(out: Path | str, *, seed: int = 0, overwrite: bool = False) -> dict
         evaluation = evaluate_records(model, cubes[HELD_OUT], work / "records", gaps=GAPS, progress=True)
         write_json(work / "evaluation.json", evaluation)
     with timer.step("report"):
-        from eomm.report.report import build
+        from eomm.report.build import build
 
         runs = [work / "runs" / name for name in STEPS]
         report = build(

@@ -1,4 +1,4 @@
-"""The commands `eomm evaluate …`. See cli.py."""
+"""The commands `eomm evaluate …`. See parser.py."""
 
 import argparse
 from collections.abc import Callable
@@ -134,7 +134,7 @@ def format_fusion(result: dict[str, Any]) -> str:
 def add_commands(
     commands: Any, command: Callable[..., argparse.ArgumentParser], add_model: Callable[[argparse.ArgumentParser], None]
 ) -> None:
-    """Add them to the parser's commands; `command` and `add_model` are cli.py's."""
+    """Add them to the parser's commands; `command` and `add_model` are parser.py's."""
     evaluate = commands.add_parser("evaluate", help="scores beside baselines")
     kinds = evaluate.add_subparsers(dest="kind", required=True, metavar="KIND")
     example = "eomm evaluate reconstruction --model runs/fusion/model --cube c.zarr --records records --out eval.json"

@@ -1,4 +1,4 @@
-"""The commands of `eomm` that give embeddings and models away: export, export-model, verify. See cli.py."""
+"""The commands of `eomm` that give embeddings and models away: export, export-model, verify. See parser.py."""
 
 import argparse
 from collections.abc import Callable
@@ -67,7 +67,7 @@ def format_verdict(result: dict[str, Any]) -> str:
 
 
 def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add them to the parser's commands; `command` is cli.py's."""
+    """Add them to the parser's commands; `command` is parser.py's."""
     example = "eomm export e.zarr --to cog --out maps"
     c = command(commands, "export", export, "an embedding cube as GeoTIFFs or GeoParquet, or its means", example)
     c.add_argument("embedding", type=Path, help="an embedding cube")

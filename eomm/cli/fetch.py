@@ -1,4 +1,4 @@
-"""The command `eomm prepare fetch`. See cli.py."""
+"""The command `eomm prepare fetch`. See parser.py."""
 
 import argparse
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The command `eomm evaluate gpp`. See cli.py."""
+"""The command `eomm evaluate gpp`. See parser.py."""
 
 import argparse
 from collections.abc import Callable
@@ -91,7 +91,7 @@ def format_gpp(result: dict[str, Any]) -> str:
 
 
 def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add it to the parser's kinds of evaluation; `command` is cli.py's."""
+    """Add it to the parser's kinds of evaluation; `command` is parser.py's."""
     example = """eomm evaluate gpp --flux towers/*_FLUXNET_DD_*.csv --site-info towers/*_SITEINFO_*.csv \\
       --cube 'cubes/{site}.zarr' --embedding eomm='embeddings/{site}.zarr' --embedding random='random/{site}.zarr' \\
       --tested eomm --folds both --out gpp.json

@@ -15,7 +15,8 @@ import zarr
 from safetensors import SafetensorError, safe_open
 
 from eomm.data.coverage import describe_coverage
-from eomm.data.cube import Acquisition, CubeGroup, Grid, open_cube, to_date
+from eomm.data.cube import Acquisition, CubeGroup, open_cube
+from eomm.data.grid import Grid, to_date
 from eomm.data.modality import Modality
 from eomm.errors import ContractError, DataError
 from eomm.store.folders import read_json

@@ -1,4 +1,4 @@
-"""The commands `eomm prepare …`. See cli.py."""
+"""The commands `eomm prepare …`. See parser.py."""
 
 import argparse
 import sys
@@ -153,7 +153,7 @@ def format_info(result: dict[str, Any]) -> str:
 
 
 def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add them to the parser's commands; `command` is cli.py's."""
+    """Add them to the parser's commands; `command` is parser.py's."""
     prepare = commands.add_parser("prepare", help="scenes from catalogues, scenes to cubes, cubes to records")
     steps = prepare.add_subparsers(dest="step", required=True, metavar="STEP")
     example = "eomm prepare cube --site a --source simulated_s2=a/s2 --source simulated_s1=a/s1 --out a.zarr"

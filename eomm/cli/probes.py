@@ -1,4 +1,4 @@
-"""The command `eomm evaluate probes`. See cli.py."""
+"""The command `eomm evaluate probes`. See parser.py."""
 
 import argparse
 from collections.abc import Callable
@@ -71,7 +71,7 @@ def format_probes(result: dict[str, Any]) -> str:
 
 
 def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add it to `eomm evaluate`; `command` is cli.py's."""
+    """Add it to `eomm evaluate`; `command` is parser.py's."""
     example = (
         "eomm evaluate probes --cube c.zarr --labels crops.tif --model runs/fusion/model --records records "
         "--date 2018-07-05 --out probes.json --figures figures"

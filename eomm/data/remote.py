@@ -94,3 +94,21 @@ def copy(files: Any, path: str, target: Path, url: str) -> None:
         files.get_file(path, str(target))
     except FileNotFoundError as e:
         raise DataError(f"{url}: lacks {target.name}, which its manifest lists; upload the records again") from e
+
+
+def local_path(path: Path | str, why: str) -> Path:
+    """A path of a file system, as a Path.
+
+    Args:
+        path: as the user gave it.
+        why: a file system is needed.
+
+    Raises:
+        UsageError: it is in a bucket or elsewhere on the net: gs://, s3://, https://.
+    """
+    if is_url(path):
+        raise UsageError(
+            f"{path}: is no path of a file system, and {why}. Mount the bucket (gcsfuse, mountpoint-s3, rclone mount) "
+            "and give the path there, or copy it"
+        )
+    return Path(path)

@@ -1,4 +1,4 @@
-"""Continuing an embedding cube with a newer cube of its site: which dates are kept, and how. See embedding.py."""
+"""Continuing an embedding cube with a newer cube of its site: which dates are kept, and how. See run.py."""
 
 import os
 import shutil
@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from eomm.data.cube import open_attributes, to_date
+from eomm.data.cube import open_attributes
+from eomm.data.grid import to_date
 from eomm.embedding.plan import Plan, check_same_site, digest
 from eomm.embedding.store import KIND, SHARD_DATES, open_array
 from eomm.embedding.units import Unit

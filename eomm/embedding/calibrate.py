@@ -17,15 +17,14 @@ from jaxtyping import Array, Bool, Float, Int
 
 from eomm.data.batches import batches
 from eomm.data.cube import Cube
+from eomm.data.held_out import days_to_hide, held_out
 from eomm.data.modality import check_contract
 from eomm.data.records import RecordSet
 from eomm.embedding.dense import around
 from eomm.embedding.expected_error import check_error, expected_error, fit_error
 from eomm.errors import ContractError, UsageError
-from eomm.evaluation.hidden.reconstruction import days_to_hide, reference_of
-from eomm.evaluation.hidden.task import held_out
 from eomm.models import interface
-from eomm.models.directory import Model
+from eomm.models.directory import Model, reference_of
 from eomm.models.predict import Predictor, Seen, read_batch
 
 COUNT = 32  # records, or blocks of a cube

@@ -1,4 +1,4 @@
-"""One embedding by many workers: each does shards of its units (embed_units.py). Not the workers (cluster.py)."""
+"""One embedding by many workers: each does shards of its units (units.py). Not the workers (store/workers.py)."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,7 +1,7 @@
 """One modality over one block of a cube, in time order: features once per acquisition, then chosen targets.
 
 Shapes are fixed, so that a handful of compilations serves any cube: features in chunks of CHUNK acquisitions, and
-targets in groups that share one stretch of keys. Which modalities meet, and what is written, is embedding.py.
+targets in groups that share one stretch of keys. Which modalities meet, and what is written, is run.py.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What an embedding cube says of itself: contracts, provenance, what quantisation cost. See embed_store.py."""
+"""What an embedding cube says of itself: contracts, provenance, what quantisation cost. See store.py."""
 
 import importlib.metadata
 from collections.abc import Mapping, Sequence

@@ -14,7 +14,8 @@ import jax
 import numpy as np
 from jaxtyping import Float32, Int
 
-from eomm.data.cube import EPOCH, Cube, to_date
+from eomm.data.cube import Cube
+from eomm.data.grid import EPOCH, to_date
 from eomm.data.modality import check_contract
 from eomm.embedding.dense import CHUNK, Schedule, features_of, schedule
 from eomm.embedding.store import DTYPES, SHARD_DATES, TILE, Layout

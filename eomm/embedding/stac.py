@@ -11,7 +11,7 @@ import numpy as np
 import pyproj
 import zarr
 
-from eomm.data.cube import EPOCH, Grid
+from eomm.data.grid import EPOCH, Grid
 from eomm.store.folders import write_json
 
 PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"

@@ -1,4 +1,4 @@
-"""The embedding cube on disk: its layout, writing, opening. How the vectors are made is embedding.py.
+"""The embedding cube on disk: its layout, writing, opening. How the vectors are made is run.py.
 
 One Zarr v3 store: `embedding` [time, y, x, embedding], with `embedding_scale` [embedding] where it is int8, and beside
 it [time, y, x] `valid`, `flags`, `expected_error`, `observations_<modality>` and `<modality>_offset_days`;
@@ -19,7 +19,8 @@ from jaxtyping import Float32, Int
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from eomm.data.cube import Grid, open_attributes
+from eomm.data.cube import open_attributes
+from eomm.data.grid import Grid
 from eomm.store.folders import disk_full_at
 
 VERSION = 2

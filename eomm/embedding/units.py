@@ -1,4 +1,4 @@
-"""The units of an embedding: which there are, who does which, what is done. Not what a unit computes (embedding.py).
+"""The units of an embedding: which there are, who does which, what is done. Not what a unit computes (run.py).
 
 A unit is a block of pixels at up to SHARD_DATES dates, which is one file of every array. While a store is made, it
 lies in `<out>.partial` with a folder `.units`: `request.json` says what is made, and `<number>.json` that a unit is

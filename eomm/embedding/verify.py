@@ -20,11 +20,12 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float32
 
-from eomm.data.cube import Acquisition, Grid, GroupSource, to_date, write_cube
+from eomm.data.cube import Acquisition, GroupSource, write_cube
+from eomm.data.grid import Grid, to_date
 from eomm.data.modality import Modality
+from eomm.embedding.blocks import TOGETHER, blocks, days_of
 from eomm.embedding.run import embed, open_embedding
 from eomm.errors import DataError, UsageError
-from eomm.export.frames import TOGETHER, blocks, days_of
 from eomm.models.directory import Model, build_fusion, build_parts, load_model
 
 STEP = 2  # of the golden cube every other row and column is expected, which keeps the package small

@@ -21,7 +21,8 @@ from rasterio.errors import CRSError, RasterioError
 from rasterio.transform import array_bounds
 from rasterio.warp import Resampling, reproject, transform_bounds
 
-from eomm.data.cube import EPOCH, Cube, Grid
+from eomm.data.cube import Cube
+from eomm.data.grid import EPOCH, Grid
 from eomm.errors import ContractError, DataError, EommError, UsageError
 from eomm.evaluation.features import Dates, Features, Provider
 from eomm.evaluation.features_model import embedded, stored

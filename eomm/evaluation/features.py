@@ -1,7 +1,7 @@
 """What a probe is given of every pixel: one form for raw bands, embeddings and peers, and how its dates become a row.
 
 A provider is a function from a cube (and the dates wanted) to `Features` on the cube's grid: features_raw.py,
-features_model.py, adapters.py. How rows are scored is probes.py.
+features_model.py, adapters.py. How rows are scored is evaluation/probes/tables.py.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,8 @@ from datetime import date
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
 
-from eomm.data.cube import EPOCH, Cube, CubeGroup, Grid, to_date
+from eomm.data.cube import Cube, CubeGroup
+from eomm.data.grid import EPOCH, Grid, to_date
 from eomm.errors import UsageError
 
 MODES = {

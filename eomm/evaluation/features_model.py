@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from eomm.data.cube import EPOCH, Cube, Grid
+from eomm.data.cube import Cube
+from eomm.data.grid import EPOCH, Grid
 from eomm.embedding.run import embed
 from eomm.embedding.store import KIND, open_embedding
 from eomm.errors import ContractError, UsageError

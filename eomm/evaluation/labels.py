@@ -16,11 +16,11 @@ from jaxtyping import Float32, Int32
 from rasterio.errors import CRSError, RasterioError
 from scipy import ndimage
 
-from eomm.data.cube import Grid
+from eomm.data.grid import Grid
+from eomm.embedding.blocks import blocks
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.evaluation.adapters import grid_of, part_of, warp
 from eomm.export.features import Feature, read_features
-from eomm.export.frames import blocks
 from eomm.export.parquet import place
 
 NONE = -1

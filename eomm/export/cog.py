@@ -20,9 +20,10 @@ from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from eomm.data.cube import to_date
+from eomm.data.grid import to_date
+from eomm.embedding.blocks import TILE, blocks
 from eomm.errors import UsageError
-from eomm.export.frames import COUNT, TILE, Block, Frame, Frames, blocks, parts_of
+from eomm.export.frames import COUNT, Block, Frame, Frames, parts_of
 from eomm.store.folders import disk_full
 
 COMPRESSIONS = ("deflate", "zstd")

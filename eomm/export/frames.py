@@ -3,7 +3,7 @@
 Every form (COG, GeoParquet, Zarr) asks for blocks of frames from here; nothing larger than a block is held.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -13,14 +13,13 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float32
 
-from eomm.data.cube import EPOCH, Grid, to_date
+from eomm.data.grid import EPOCH, Grid, to_date
+from eomm.embedding.blocks import TOGETHER, days_of
 from eomm.embedding.run import open_embedding
 from eomm.errors import DataError, UsageError
 
 COMPOSITES = ("month", "season", "year")
 SEASONS = ("DJF", "MAM", "JJA", "SON")
-TOGETHER = 8  # frames; the inner chunks of a store hold so many dates, each decoded whole
-TILE = 256  # px on a side of the blocks that exports go through
 COUNT = "dates"  # the layer of a composite that says over how many dates a pixel's mean is
 
 
@@ -152,11 +151,6 @@ def layers_of(ds: xr.Dataset) -> list[str]:
     return [str(n) for n, v in ds.data_vars.items() if v.dims == ("time", "y", "x") and n != "valid"]
 
 
-def days_of(ds: xr.Dataset) -> np.ndarray:
-    """Days since 1970-01-01 of every date."""
-    return ds["time"].values.astype("datetime64[D]").astype(np.int64)
-
-
 def singles(day: np.ndarray, chosen: np.ndarray) -> list[Frame]:
     """A frame per date; of two on a day the second is "2018-05-06-2"."""
     frames: list[Frame] = []
@@ -192,20 +186,6 @@ def period_of(day: date, composite: str) -> tuple[str, int, int]:
     after = start.month - 1 + months
     end = date(start.year + after // 12, after % 12 + 1, 1)
     return name, (start - EPOCH).days, (end - EPOCH).days - 1
-
-
-def blocks(grid: Grid) -> list[tuple[slice, slice]]:
-    """(rows, columns) of the blocks that cover a grid."""
-    rows, cols = ([slice(i, min(i + TILE, size)) for i in range(0, size, TILE)] for size in (grid.height, grid.width))
-    return [(y, x) for y in rows for x in cols]
-
-
-def touched(grid: Grid, rows: tuple[int, int], cols: tuple[int, int]) -> Iterator[int]:
-    """Places in `blocks` of those with a pixel of some rows and columns, first and last, both included."""
-    across = -(-grid.width // TILE)
-    for i in range(max(rows[0], 0) // TILE, min(rows[1], grid.height - 1) // TILE + 1):
-        for j in range(max(cols[0], 0) // TILE, min(cols[1], grid.width - 1) // TILE + 1):
-            yield i * across + j
 
 
 def parts_of(frames: Sequence[Frame]) -> list[slice]:

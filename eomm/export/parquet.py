@@ -7,7 +7,7 @@ GeoParquet 1.1: https://geoparquet.org/releases/v1.1.0.
 import errno
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +19,15 @@ import rasterio.features
 from jaxtyping import Bool, Float64, Int
 from rasterio import Affine
 
-from eomm.data.cube import Grid, to_date
+from eomm.data.grid import Grid, to_date
+from eomm.embedding.blocks import blocks, touched
 from eomm.errors import UsageError
 from eomm.export.features import Feature, shapely
-from eomm.export.frames import COUNT, Block, Frame, Frames, blocks, parts_of, touched
+from eomm.export.frames import COUNT, Block, Frame, Frames, parts_of
 from eomm.store.folders import disk_full
+from eomm.store.progress import Progress
 
 ROWS = 50_000  # of a row group, about
-Progress = Callable[[int, int], None] | None
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Piece:
 
 
 def write_features(
-    frames: Frames, path: Path, features: Sequence[Feature], about: Mapping[str, Any], progress: Progress = None
+    frames: Frames, path: Path, features: Sequence[Feature], about: Mapping[str, Any], progress: Progress | None = None
 ) -> dict[str, Any]:
     """Write a row per feature and frame, with means over the feature's pixels that have a vector.
 
@@ -97,7 +98,7 @@ def write_features(
 
 
 def write_pixels(
-    frames: Frames, path: Path, stride: int, about: Mapping[str, Any], progress: Progress = None
+    frames: Frames, path: Path, stride: int, about: Mapping[str, Any], progress: Progress | None = None
 ) -> dict[str, Any]:
     """Write a row per frame and pixel that has a vector, of every `stride`th row and column.
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import zarr
 
+from eomm.embedding.blocks import TILE, TOGETHER, blocks
 from eomm.export.cog import quantise
-from eomm.export.frames import COUNT, TILE, TOGETHER, Frames, blocks, parts_of
+from eomm.export.frames import COUNT, Frames, parts_of
 
 CF_TIME = {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian"}
 CHUNK = (4, 16, 16)  # time, y, x: what one read decompresses

@@ -21,9 +21,8 @@ from safetensors.numpy import load_file, save_file
 
 from eomm.data.modality import Modality
 from eomm.errors import DataError, UsageError
-from eomm.models.interface import Encoder, FusionHead
+from eomm.models.interface import Encoder, FusionHead, path_name
 from eomm.store.folders import check_store, new_directory, read_json, write_json
-from eomm.training.mesh import path_name
 
 VERSION = 1
 DEFAULT_CODE = {"encoder": "eomm.models.context", "decoder": "eomm.models.decoder", "fusion": "eomm.models.fusion"}
@@ -230,3 +229,8 @@ def plain(tree: Any) -> Any:
     if isinstance(tree, list | tuple | set):
         return [plain(v) for v in tree]
     return tree.item() if isinstance(tree, np.generic) else tree
+
+
+def reference_of(model: Model, asked: str | None) -> str:
+    """The modality that is hidden: the one asked for, else s2, else the model's first."""
+    return asked or ("s2" if "s2" in model.decoders else next(iter(model.decoders)))

@@ -14,8 +14,8 @@ from eomm.data.cube import Cube
 from eomm.models import interface
 from eomm.models.decoder import Decoder
 from eomm.models.directory import Model
+from eomm.models.fusion import nearest_acquisition
 from eomm.models.interface import META, FusionHead
-from eomm.training.objective import nearest_acquisition
 
 Batch = dict[str, np.ndarray]  # the fields of a record with a batch axis of one; all usable acquisitions
 

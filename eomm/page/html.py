@@ -1,4 +1,4 @@
-"""HTML of a report: one self-contained page from sections. No figures, no scores: report.py has them.
+"""HTML of a report: one self-contained page from sections. No figures, no scores: report/report.py has them.
 
 Everything that comes from data passes through `text`; images are data URIs; nothing is fetched.
 """

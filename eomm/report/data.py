@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from eomm.data.cube import Cube, CubeGroup, to_date
+from eomm.data.cube import Cube, CubeGroup
+from eomm.data.grid import to_date
 from eomm.data.modality import KNOWN, Modality
 from eomm.errors import DataError
 from eomm.evaluation.baselines import Pca, fit_pca
 from eomm.evaluation.examples import green
-from eomm.report.figures import Maps, PixelSeries, stretch
+from eomm.page.style import stretch
+from eomm.report.figures import Maps, PixelSeries
 from eomm.store.folders import read_json
 
 MAP_DATES = 5

@@ -9,42 +9,27 @@ from datetime import date
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
-from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+from jaxtyping import Float, Float32
+from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from eomm.data.cube import to_date
+from eomm.data.grid import to_date
 from eomm.evaluation.hidden.methods import LABELS
-
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
-    "#000000",
-    "#E69F00",
-    "#56B4E9",
-    "#009E73",
-    "#F0E442",
-    "#0072B2",
-    "#D55E00",
-    "#CC79A7",
+from eomm.page.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    interval_line,
+    new_figure,
+    scale_bar,
+    time_axis,
 )
-MASKED = 0.78  # grey of what is not valid
-STYLE: Any = {
-    "text.parse_math": False,  # names from data may hold dollar signs
-    "font.size": 9.0,
-    "axes.titlesize": 9.5,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.7,
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-}
+
 LINES: dict[str, dict[str, Any]] = {
     "encoder": {"color": BLUE, "marker": "o", "linewidth": 2.2, "zorder": 5},
     "fused": {"color": BLUE, "marker": "o", "linewidth": 2.2, "zorder": 5},
@@ -56,11 +41,6 @@ LINES: dict[str, dict[str, Any]] = {
     "harmonic": {"color": BLACK, "marker": "X", "linestyle": (0, (5, 1)), "linewidth": 1.3},
     "ridge_pca": {"color": PURPLE, "marker": "P", "linestyle": (0, (1, 1)), "linewidth": 1.3},
 }
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """A figure in inches that lays itself out; no global state, no window."""
-    return Figure(figsize=(width, height), layout="constrained", dpi=130)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,14 +64,6 @@ class Maps:
     pixel_m: float
 
 
-def stretch(
-    values: Float[np.ndarray, "*n c"], valid: Bool[np.ndarray, "*n"], low: Any, high: Any
-) -> Float32[np.ndarray, "*n c"]:
-    """Values between `low` and `high` to 0..1, cut off beyond, grey where not valid."""
-    scaled = np.clip((values - low) / np.maximum(np.asarray(high) - low, 1e-9), 0, 1)
-    return np.where(valid[..., None], scaled, MASKED).astype(np.float32)
-
-
 def map_figure(maps: Maps) -> Figure:
     """True colour above, embedding below, one column per date."""
     count = len(maps.dates)
@@ -113,17 +85,6 @@ def map_figure(maps: Maps) -> Figure:
     text = f"{maps.stretch}. Embedding: one PCA for all maps; red, green, blue hold {shares} of its variance."
     figure.supxlabel(text + " Grey: masked.", fontsize=8, x=0.01, ha="left")
     return figure
-
-
-def scale_bar(ax: Axes, width_px: int, pixel_m: float) -> None:
-    """A bar of a round length below the first map."""
-    wanted = width_px * pixel_m / 3
-    power = 10.0 ** np.floor(np.log10(wanted))
-    length = max(m * power for m in (1, 2, 5) if m * power <= wanted)
-    share = length / (width_px * pixel_m)
-    ax.plot([0.02, 0.02 + share], [-0.045, -0.045], transform=ax.transAxes, color="black", linewidth=2, clip_on=False)
-    label = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
-    ax.text(0.04 + share, -0.045, label, transform=ax.transAxes, va="center", fontsize=8)
 
 
 def skill_figure(evaluation: Mapping[str, Any]) -> Figure:
@@ -156,15 +117,6 @@ def skill_figure(evaluation: Mapping[str, Any]) -> Figure:
             ax.grid(False, axis="x")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
-
-
-def interval_line(ax: Axes, shift: float, estimates: Sequence[Mapping[str, Any]], **style: Any) -> None:
-    """Means joined by a line, with 95 % intervals where there are any."""
-    x = np.arange(len(estimates)) + shift
-    y = np.array([e["mean"] for e in estimates], float)
-    ends = [e["interval"] or (m, m) for e, m in zip(estimates, y, strict=True)]
-    below_above = np.abs(np.array(ends, float).T - y)
-    ax.errorbar(x, y, yerr=below_above, markersize=4.5, elinewidth=0.9, capsize=0, **style)
 
 
 def band_figure(evaluation: Mapping[str, Any], gap: int) -> Figure:
@@ -359,13 +311,6 @@ def layer_figure(error: Float[np.ndarray, "y x"] | None, unit: str, flags: Mappi
         figure.colorbar(drawn, ax=ax, orientation="horizontal", shrink=0.9, pad=0.09).locator = MaxNLocator(4)
         scale_bar(ax, values.shape[1], pixel_m)
     return figure
-
-
-def time_axis(ax: Axes) -> None:
-    """Short dates."""
-    locator = AutoDateLocator(minticks=3, maxticks=7)
-    ax.xaxis.set_major_locator(locator)
-    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 
 def _robust_top(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> float | None:

@@ -1,10 +1,15 @@
 """Progress bars on standard error, with rate and time left, for functions that report how far they are."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tqdm import tqdm
+
+Progress = Callable[[int, int], None]
+"""Told (done, total)."""
+NamedProgress = Callable[[str, int, int], None]
+"""Told (what, done, total)."""
 
 
 class Report:

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from eomm.models.interface import Tree
 from eomm.training.accelerators import find_accelerator
 
 if TYPE_CHECKING:
     from eomm.training.stage import Stage
-
-Tree = Any
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,10 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from eomm.data.batches import batch_records, batches
-from eomm.data.paths import local_path
 from eomm.data.records import RecordSet
+from eomm.data.remote import local_path
 from eomm.errors import DataError, EommError, UsageError
+from eomm.models.interface import Tree
 from eomm.training import hosts
 from eomm.training import mesh as meshes
 from eomm.training.best import make_best, metric_of
@@ -38,8 +39,6 @@ from eomm.training.step import make_step, make_validation, means
 
 if TYPE_CHECKING:
     from eomm.training.stage import Stage
-
-Tree = Any
 
 
 @dataclass(frozen=True)

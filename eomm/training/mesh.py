@@ -1,4 +1,4 @@
-"""Devices to a mesh, and which array lies where. Not the training step (train.py).
+"""Devices to a mesh, and which array lies where. Not the training step (loop.py).
 
 Two axes: `data` splits the batch only, `fsdp` splits the batch and the state. State is placed by ordered (regex, rule)
 pairs over parameter paths; what no pair matches is replicated.
@@ -15,6 +15,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from eomm.errors import UsageError
+from eomm.models.interface import path_name
 
 AXES = ("data", "fsdp")
 
@@ -78,11 +79,6 @@ def state_sharding(abstract: Any, mesh: Mesh, rules: Sequence[tuple[str, Rule]] 
         return NamedSharding(mesh, _spec(rule, leaf.shape, mesh, name))
 
     return jax.tree_util.tree_map_with_path(place, abstract)
-
-
-def path_name(path: tuple[Any, ...]) -> str:
-    """A leaf's path as rules see it, such as "params/block_0/kernel"."""
-    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def to_global(batch: Any, sharding: NamedSharding, batch_size: int) -> Any:

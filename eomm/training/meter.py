@@ -46,7 +46,7 @@ class Meter:
     def rates(self, targets_per_step: float | None) -> dict[str, float]:
         """Per second, the seconds waited for data, and memory; starts the next window.
 
-        `teraflops_per_second` are those of the model's matrix products (flops.py), `flop_utilisation` their share of
+        `teraflops_per_second` are those of the model's matrix products (cost.py), `flop_utilisation` their share of
         what all devices could do, `peak_memory_gb` of the fullest device of this host or, where devices do not tell,
         of this process.
         """

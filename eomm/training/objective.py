@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int16, Int32, Shaped
 
 from eomm.data.modality import Modality
+from eomm.models.fusion import nearest_acquisition
 from eomm.models.losses import SumCount, mean_absolute_error, ratio, spectral_angle
 
 
@@ -151,15 +152,6 @@ def cut_edges(rng: Array, valid: Shaped[Array, "b t y x"], halo: int, share: flo
     rows = (row >= strip[0]) & (row < len(row) - strip[1])
     cols = (col >= strip[2]) & (col < len(col) - strip[3])
     return valid.astype(bool) & rows[:, None, :, None] & cols[:, None, None, :]
-
-
-def nearest_acquisition(
-    target_day: Int32[Array, "b n"], day: Int32[Array, "b t"], present: Shaped[Array, "b t"]
-) -> Int32[Array, "b n"]:
-    """Index of the acquisition nearest in time to each target; of two equally near, the earlier."""
-    apart = jnp.abs(day[:, None] - target_day[..., None])
-    far = jnp.iinfo(jnp.int32).max
-    return jnp.argmin(jnp.where(present.astype(bool)[:, None], apart, far), axis=-1).astype(jnp.int32)
 
 
 def draw_targets(rng: Array, valid: Shaped[Array, "b t y x"], count: int) -> Int32[Array, "b n"]:

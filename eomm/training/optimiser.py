@@ -11,7 +11,7 @@ import optax
 from ml_collections import ConfigDict
 
 from eomm.errors import UsageError
-from eomm.training.mesh import path_name
+from eomm.models.interface import path_name
 
 DECAY = r"kernel$|depthwise_\d+$"  # weights of layers; not biases, norms or learned tokens
 

@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from eomm.data.modality import SENTINEL1, SENTINEL2
 from eomm.data.records import PatchShape, RecordSet, open_records
 from eomm.errors import UsageError
+from eomm.models.interface import Tree
 from eomm.training import mesh as meshes
 from eomm.training.accelerators import ACCELERATORS, Accelerator, find_accelerator
 from eomm.training.cost import training_flops
@@ -29,7 +30,6 @@ from eomm.training.step import make_step
 if TYPE_CHECKING:
     from eomm.training.stage import Stage
 
-Tree = Any
 UTILISATION = 0.4
 PASSES = 20
 READ_GB = 0.5  # per second and device; two cores decode 0.3 from their page cache (benchmarks/README.md)

@@ -16,13 +16,14 @@ from jaxtyping import Array, Bool, Float, Int32
 from eomm.data.records import PatchShape, RecordSet
 from eomm.errors import ContractError, UsageError
 from eomm.models.directory import Model, build_fusion, build_parts
+from eomm.models.fusion import nearest_acquisition
+from eomm.models.interface import Tree
 from eomm.models.losses import SumCount
 from eomm.models.published import PublishedDecoder, PublishedEncoder, fill
 from eomm.models.published.fusion import PublishedFusion
 from eomm.models.published.layers import PLACES, SIDE
 from eomm.models.published.loss import MIXTURES, published_loss
-from eomm.training.objective import nearest_acquisition
-from eomm.training.stage import Batch, Stage, Tree, load_encoders, rematerialised
+from eomm.training.stage import Batch, Stage, load_encoders, rematerialised
 
 CENTRE, HALO = PLACES // 2, SIDE // 2
 

@@ -28,9 +28,9 @@ from ml_collections import ConfigDict
 
 from eomm.data.records import RecordSet
 from eomm.errors import UsageError
+from eomm.models.interface import path_name
 from eomm.store.folders import read_json, write_json
 from eomm.training.config import flatten
-from eomm.training.mesh import path_name
 
 MAY_CHANGE = (
     r"^(log_every|save_every|validate_every|validate_batches|keep_checkpoints|max_bad_steps|calibrate_records|mesh\..*"

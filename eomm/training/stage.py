@@ -1,4 +1,4 @@
-"""What a stage of training is, and what stages share. Which there are: stages.py and published_stages.py."""
+"""What a stage of training is, and what stages share. Which there are: stages.py and published.py."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,10 +11,9 @@ from eomm.data.modality import check_contract
 from eomm.data.records import RecordSet
 from eomm.errors import ContractError
 from eomm.models.directory import Model, load_model
-from eomm.models.interface import Encoder
+from eomm.models.interface import Encoder, Tree
 from eomm.models.losses import SumCount
 
-Tree = Any
 Batch = Mapping[str, Mapping[str, Array]]
 
 

@@ -1,6 +1,6 @@
 """What is trained: `pretrain` one modality's encoder, then `fuse` frozen encoders. Each is a few pure functions.
 
-The training loop (train.py) knows a stage only by `Stage` (stage.py).
+The training loop (loop.py) knows a stage only by `Stage` (stage.py).
 """
 
 import dataclasses
@@ -15,7 +15,8 @@ from eomm.data.records import RecordSet
 from eomm.errors import ContractError, UsageError
 from eomm.models import interface
 from eomm.models.directory import Model, build_parts
-from eomm.models.fusion import Fusion
+from eomm.models.fusion import Fusion, nearest_acquisition
+from eomm.models.interface import Tree
 from eomm.models.losses import SumCount
 from eomm.training import published
 from eomm.training.objective import (
@@ -28,13 +29,12 @@ from eomm.training.objective import (
     draw_series,
     draw_targets,
     hide,
-    nearest_acquisition,
     observed,
     score,
     series_around,
     turn,
 )
-from eomm.training.stage import Batch, Stage, Tree, load_encoders, rematerialised
+from eomm.training.stage import Batch, Stage, load_encoders, rematerialised
 
 
 def build_stage(config: Any, records: RecordSet) -> Stage:

@@ -1,4 +1,4 @@
-"""What is compiled: the pure training step of a stage, and its validation. Not the loop (train.py)."""
+"""What is compiled: the pure training step of a stage, and its validation. Not the loop (loop.py)."""
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -13,13 +13,13 @@ from ml_collections import ConfigDict
 from eomm.data.batches import Skip, batches, count_batches
 from eomm.data.records import RecordSet
 from eomm.errors import UsageError
+from eomm.models.interface import Tree
 from eomm.training.mesh import batch_sharding, replicated, to_global
 from eomm.training.optimiser import make_optimiser, make_plateau, make_schedule
 
 if TYPE_CHECKING:
     from eomm.training.stage import Stage
 
-Tree = Any
 Validate = Callable[[Tree, Tree, jax.Array], dict[str, float]]
 Differentiate = Callable[[Tree, Tree, Tree, jax.Array], tuple[tuple[jax.Array, Tree], Tree]]
 NORMS = ("gradient_norm", "parameter_norm", "update_norm")

@@ -3,7 +3,8 @@
 import jax
 import numpy as np
 
-from eomm.data.cube import Acquisition, Grid, GroupSource, open_cube, write_cube
+from eomm.data.cube import Acquisition, GroupSource, open_cube, write_cube
+from eomm.data.grid import Grid
 from eomm.data.modality import SENTINEL1, SENTINEL2
 from eomm.models.directory import Model, build_parts
 from eomm.models.fusion import Fusion

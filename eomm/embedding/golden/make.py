@@ -1,4 +1,4 @@
-"""Make the golden data anew: `python -m eomm.embedding.golden.make`. Only when the model's architecture or a contract changes.
+"""Make the golden data anew: `python -m eomm.embedding.golden.make`. Only when an architecture or contract changes.
 
 What it writes beside itself: `model/` (random parameters, all of them away from zero so that each of them counts),
 `cube.npz` (fields that drift and wave, noise, clouds; SIMULATED) and `expected.npz`, embedded on this machine.
@@ -13,7 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from eomm.data.cube import Acquisition, Grid
+from eomm.data.cube import Acquisition
+from eomm.data.grid import Grid
 from eomm.data.modality import SENTINEL1, SENTINEL2, Modality
 from eomm.embedding.run import embed, open_embedding
 from eomm.embedding.verify import STEP, golden_cube, versions

@@ -8,14 +8,14 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from eomm.data.cube import to_date
+from eomm.data.grid import to_date
 from eomm.evaluation.baselines import fit_pca
 from eomm.evaluation.coherence.run import Coherence
 from eomm.evaluation.coherence.space import MEASURES
 from eomm.evaluation.features import Features
 from eomm.evaluation.fields import borders
 from eomm.evaluation.representations import BOTH, BOX, OURS, RANDOM, RAW, TIME
-from eomm.report.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, STYLE, new_figure, scale_bar, stretch
+from eomm.page.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, STYLE, new_figure, scale_bar, stretch
 from eomm.store.folders import new_directory
 
 COLOURS = {OURS: BLUE, RAW: BLACK, BOX: GREEN, TIME: RED, BOTH: PURPLE, RANDOM: ORANGE}

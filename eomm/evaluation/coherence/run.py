@@ -1,7 +1,7 @@
 """Coherence of an embedding in space and time, each measure beside raw bands, blurred raw bands and a random encoder.
 
 A measure that blur alone improves proves nothing, so that no figure stands alone. Nothing here is skill: a map may be
-coherent and wrong (reconstruction.py and probes.py ask whether it is right).
+coherent and wrong (evaluation/hidden/reconstruction.py and evaluation/probes/tables.py ask whether it is right).
 """
 
 import tempfile
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32, Int32
 
-from eomm.data.cube import Cube, CubeGroup, to_date
+from eomm.data.cube import Cube, CubeGroup
+from eomm.data.grid import to_date
 from eomm.embedding.run import embed
 from eomm.errors import UsageError
 from eomm.evaluation.bootstrap import Resampling, mean_of

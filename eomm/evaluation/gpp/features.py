@@ -9,7 +9,8 @@ import pandas as pd
 import rasterio
 from jaxtyping import Float
 
-from eomm.data.cube import Grid, open_cube
+from eomm.data.cube import open_cube
+from eomm.data.grid import Grid
 from eomm.embedding.store import open_embedding
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.evaluation.features import Features

@@ -8,11 +8,11 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from eomm.data.cube import to_date
+from eomm.data.grid import to_date
 from eomm.evaluation.bootstrap import words
 from eomm.evaluation.gpp.climatology import year_of
 from eomm.evaluation.gpp.tables import Predictions
-from eomm.report.figures import BLACK, BLUE, GREEN, ORANGE, RED, STYLE, new_figure, time_axis
+from eomm.page.style import BLACK, BLUE, GREEN, ORANGE, RED, STYLE, new_figure, time_axis
 
 COLOURS = (BLUE, RED, GREEN, ORANGE)
 DASHES = ("-", "--", "-.", ":")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pyproj
 
-from eomm.data.cube import Grid
+from eomm.data.grid import Grid
 from eomm.errors import DataError, UsageError
 from eomm.evaluation.gpp.flux_files import read_groups
 

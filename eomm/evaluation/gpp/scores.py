@@ -1,7 +1,7 @@
 """Scores of predicted against measured fluxes: of all rows, of anomalies, of the growing season, of the tails.
 
-Every score is a function of sums over rows (intervals.py resamples sites), so that subsets and anomalies are the same
-few numbers under a mask or minus a reference.
+Every score is a function of sums over rows (evaluation/bootstrap.py resamples sites), so that subsets and
+anomalies are the same few numbers under a mask or minus a reference.
 """
 
 from collections.abc import Mapping

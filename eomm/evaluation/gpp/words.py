@@ -1,4 +1,4 @@
-"""What `evaluate gpp` says: conclusions as sentences, tables of text. Numbers come from gpp.py."""
+"""What `evaluate gpp` says: conclusions as sentences, tables of text. Numbers come from tables.py."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from eomm.data.cube import Cube
+from eomm.data.held_out import dates_unseen
 from eomm.data.modality import check_contract
 from eomm.errors import UsageError
 from eomm.evaluation.baselines import SIMPLE
 from eomm.evaluation.hidden.scoring import Site
 from eomm.evaluation.hidden.tally import Tally
-from eomm.evaluation.hidden.task import Task, dates_unseen
+from eomm.evaluation.hidden.task import Task
 from eomm.models.directory import Model
 from eomm.models.predict import Predictor
 

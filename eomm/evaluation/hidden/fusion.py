@@ -11,16 +11,18 @@ from typing import Any
 
 from tqdm import tqdm
 
-from eomm.data.cube import Cube, open_cube, to_date
+from eomm.data.cube import Cube, open_cube
+from eomm.data.grid import to_date
+from eomm.data.held_out import dates_unseen, days_to_hide, held_out
 from eomm.data.modality import check_contract
 from eomm.data.records import open_records
 from eomm.errors import DataError, UsageError
 from eomm.evaluation.hidden.fusion_scoring import Case, Scored
 from eomm.evaluation.hidden.fusion_words import AXES, with_words
-from eomm.evaluation.hidden.reconstruction import GAPS, days_to_hide, reference_of
+from eomm.evaluation.hidden.reconstruction import GAPS
 from eomm.evaluation.hidden.scoring import Site
-from eomm.evaluation.hidden.task import dates_unseen, held_out, make_task
-from eomm.models.directory import Model, load_model
+from eomm.evaluation.hidden.task import make_task
+from eomm.models.directory import Model, load_model, reference_of
 from eomm.models.predict import Predictor
 
 GAP, SHARES, AGES = 30, (0.0, 0.25, 0.5, 0.75, 1.0), (0, 3, 6, 12, 24)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from eomm.errors import UsageError
 from eomm.evaluation.hidden.fusion_words import AXES
-from eomm.report.figures import BLUE, GREEN, ORANGE, PURPLE, RED, STYLE, interval_line, new_figure
+from eomm.page.style import BLUE, GREEN, ORANGE, PURPLE, RED, STYLE, interval_line, new_figure
 
 ENDINGS = (".png", ".pdf", ".svg")
 COLOURS = (BLUE, RED, GREEN, PURPLE, ORANGE)

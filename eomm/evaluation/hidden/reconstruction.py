@@ -12,7 +12,9 @@ import numpy as np
 from jaxtyping import Bool
 from tqdm import tqdm
 
-from eomm.data.cube import Cube, CubeGroup, open_cube, to_date
+from eomm.data.cube import Cube, open_cube
+from eomm.data.grid import to_date
+from eomm.data.held_out import dates_unseen, days_to_hide, held_out
 from eomm.data.modality import check_contract
 from eomm.data.records import open_records
 from eomm.errors import DataError, UsageError
@@ -23,15 +25,13 @@ from eomm.evaluation.hidden.methods import METHODS
 from eomm.evaluation.hidden.reconstruction_words import with_words
 from eomm.evaluation.hidden.ridges import INPUTS
 from eomm.evaluation.hidden.scoring import Fitted, Site
-from eomm.evaluation.hidden.seasons import by_season
-from eomm.evaluation.hidden.tally import Tally
-from eomm.evaluation.hidden.task import dates_unseen, held_out, make_task
+from eomm.evaluation.hidden.tally import Tally, by_season
+from eomm.evaluation.hidden.task import make_task
 from eomm.evaluation.hidden.verdict import judge
-from eomm.models.directory import Model, load_model
+from eomm.models.directory import Model, load_model, reference_of
 from eomm.models.predict import Predictor
 
 GAPS = (0, 10, 30, 45, 60)
-CLEAR = 0.9  # of the site, for a date to be a test date where the records name none
 
 
 def evaluate(
@@ -147,35 +147,6 @@ def evaluate_records(
     return evaluate(model, cube, manifest=manifest, **options)
 
 
-def days_to_hide(
-    cube: Cube, reference: str, manifest: Mapping[str, Any] | None, records: Path | str | None
-) -> list[int]:
-    """Days that records held out of a cube, or every third clear one where they trained nothing or there are none.
-
-    Raises:
-        UsageError: the site was trained on and no day was held out.
-    """
-    group = cube[reference]
-    # days are held out of the whole set; a site has only some of them
-    days = [d for d in held_out(manifest or {}, cube.site, reference)[0] if d in group.day[group.usable]]
-    if not days and dates_unseen(manifest, cube.site, (-1,), reference) is False:
-        raise UsageError(
-            f"{records}: held out no day of {cube.site}, which was trained on; a score there would prove nothing. Cut "
-            "records that hold out days, or evaluate a site that was not trained on"
-        )
-    return days or third_of_clear_days(group)
-
-
-def third_of_clear_days(group: CubeGroup) -> list[int]:
-    """Every third day of those at least 90 % clear, from the second on; the clearest three where these are few."""
-    fraction = np.where(group.usable, group.valid_fraction(), 0)
-    clear = np.unique(group.day[fraction >= CLEAR])
-    if len(clear) < 9:
-        clearest = np.argsort(-fraction, kind="stable")[:3]
-        return sorted({int(d) for d in group.day[clearest[fraction[clearest] > 0]]})
-    return [int(d) for d in clear[1::3]]
-
-
 def format_evaluation(result: Mapping[str, Any]) -> str:
     """The result as text for people."""
     head = f"{result['site']}, {result['modality']}: mean absolute error ({result['unit']}) of hidden targets"
@@ -220,11 +191,6 @@ def _parts(result: Mapping[str, Any]) -> list[str]:
             both = (f"{part['methods'][m]['mean']:.4f}" for m in (main, best))
             lines.append(f"  {name:<14} {part['dates']:>3} dates" + " " * 8 + " ".join(f"{x:>8}" for x in both))
     return lines if len(lines) > 1 else []
-
-
-def reference_of(model: Model, asked: str | None) -> str:
-    """The modality that is hidden: the one asked for, else s2, else the model's first."""
-    return asked or ("s2" if "s2" in model.decoders else next(iter(model.decoders)))
 
 
 def _result(

@@ -1,14 +1,14 @@
 """Which acquisitions are targets, what each may see, and which blocks of the site are scored. Scores nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int, Int32
 
-from eomm.data.cube import EPOCH, CubeGroup, to_date
+from eomm.data.cube import CubeGroup
+from eomm.data.grid import EPOCH, to_date
 from eomm.errors import UsageError
 
 BUFFER_PX = 9  # half a window and the reach of resampling: nearer pixels are not unseen
@@ -130,27 +130,3 @@ def _to_day(d: int | str | date) -> int:
         except ValueError as e:
             raise UsageError(f"{d!r} is not a date such as 2018-07-01") from e
     return (d - EPOCH).days if isinstance(d, date) else int(d)
-
-
-def held_out(
-    manifest: Mapping[str, Any], site: str, reference: str = "s2"
-) -> tuple[tuple[int, ...], tuple[int, int] | None]:
-    """Days and columns that a record set kept from training at a site; empty and None where it kept none.
-
-    Of the modality `reference`: on a held-out day only the acquisitions of the records' own reference were kept.
-    """
-    split = manifest.get("split", {})
-    columns = split.get("blocks", {}).get(site, {}).get("test", {}).get("columns", [])
-    days = split.get("hold_out_days", ()) if manifest.get("crop", {}).get("reference", "s2") == reference else ()
-    return tuple(days), (int(columns[0][0]), int(columns[0][1])) if columns else None
-
-
-def dates_unseen(
-    manifest: Mapping[str, Any] | None, site: str, days: Sequence[int], reference: str = "s2"
-) -> bool | None:
-    """Whether training saw no acquisition of `reference` on these days at this site; None where no manifest tells."""
-    if manifest is None:
-        return None
-    split = manifest.get("split", {})
-    trained = any(site in split.get("sites", {}).get(s, ()) for s in ("train", "validation"))
-    return not trained or set(days) <= set(held_out(manifest, site, reference)[0])

@@ -16,7 +16,7 @@ from eomm.evaluation.features import MODES
 from eomm.evaluation.probes.plan import Site
 from eomm.evaluation.probes.tables import Outcome
 from eomm.evaluation.probes.words import MAIN_METRICS, TITLES
-from eomm.report.figures import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, STYLE, YELLOW, new_figure, scale_bar
+from eomm.page.style import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, STYLE, YELLOW, new_figure, scale_bar
 from eomm.store.folders import check_free_file
 
 PALETTE = (GREEN, ORANGE, SKY, RED, PURPLE, YELLOW, BLUE)

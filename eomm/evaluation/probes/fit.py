@@ -1,4 +1,4 @@
-"""The probes themselves: k nearest neighbours, a linear model, a small convolutional head. Folds are probes.py.
+"""The probes themselves: k nearest neighbours, a linear model, a small convolutional head. Folds are tables.py.
 
 Each chooses its one number (k, a penalty) on groups left out of the training rows; test rows are not given here.
 """

@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eomm.data.cube import EPOCH, Cube, open_cube
+from eomm.data.cube import Cube, open_cube
+from eomm.data.grid import EPOCH
 from eomm.data.records import open_records
 from eomm.embedding.store import open_embedding
 from eomm.errors import ContractError, UsageError

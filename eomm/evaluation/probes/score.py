@@ -1,4 +1,4 @@
-"""Scores of predictions from sums over groups, so that intervals cost nothing: see intervals.py."""
+"""Scores of predictions from sums over groups, so that intervals cost nothing: see evaluation/bootstrap.py."""
 
 from collections.abc import Callable, Mapping
 

@@ -1,8 +1,7 @@
 """Probes of features on labels, with whole fields, blocks or sites held out; every method on the same pixels and folds.
 
-What features are is features.py, what labels are labels.py; what is asked probes_plan.py, pixels and folds
-probes_rows.py, how a probe is fitted probes_fit.py. The numbers go into words, tables and files in probes_words.py and
-probes_figures.py.
+What features are is evaluation/features.py, what labels are evaluation/labels.py; what is asked plan.py, pixels and
+folds rows.py, how a probe is fitted fit.py. The numbers go into words, tables and files in words.py and figures.py.
 """
 
 import itertools
@@ -15,7 +14,7 @@ from jaxtyping import Int
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from eomm.data.cube import to_date
+from eomm.data.grid import to_date
 from eomm.errors import ContractError, UsageError
 from eomm.evaluation.bootstrap import Resampling
 from eomm.evaluation.features import Dates, Map, Provider, chosen_dates, rows_of

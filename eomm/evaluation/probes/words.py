@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eomm.data.cube import to_date
+from eomm.data.grid import to_date
 from eomm.evaluation.bootstrap import FEWEST_GROUPS, words
 from eomm.evaluation.features import MODES
 from eomm.evaluation.probes.fit import PROBES

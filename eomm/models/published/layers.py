@@ -1,4 +1,4 @@
-"""The layers of the published model (arXiv 2511.11706) in Linen, channel-last. Which layers make what is published.py.
+"""The layers of the published model (arXiv 2511.11706) in Linen, channel-last. Which layers make what is model.py.
 
 Written from a description of the released networks' behaviour. Kernels start as uniform values of variance
 1 / (3 fan-in), biases at 0; the description does not say how the release starts.

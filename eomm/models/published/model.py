@@ -2,8 +2,8 @@
 
 The baseline that others are compared with. A window is 11 acquisitions of 15 x 15 pixels round the target; every
 acquisition becomes 256 numbers, a transformer mixes them over time, and two small layers give the embedding. The
-decoder goes the same way back through the same transformer. Layers are in published_layers.py, losses in
-published_loss.py, the fusion model in published_fusion.py, how a cube is embedded in published_dense.py.
+decoder goes the same way back through the same transformer. Layers are in layers.py, losses in
+loss.py, the fusion model in fusion.py, how a cube is embedded in dense.py.
 
 What the release leaves open, or solves by inventing dates, is defined so: in the first and last five dates of a
 series the places beyond its end lack every value, at the day of the nearest acquisition; where a window spans more
@@ -32,7 +32,6 @@ from eomm.models.published.dense import (
     window_places,
     window_vectors,
 )
-from eomm.models.published.fusion import build_fusion
 from eomm.models.published.layers import (
     CHANNELS,
     PLACES,
@@ -44,8 +43,6 @@ from eomm.models.published.layers import (
     SeriesTransformer,
     Squeeze,
 )
-
-__all__ = ["PublishedDecoder", "PublishedEncoder", "build_decoder", "build_encoder", "build_fusion"]
 
 SIZES: dict[str, dict[str, int]] = {"s1": {"latent": 2, "tokens": 7}, "s2": {"latent": 9, "tokens": 6}}
 TARGETS_AT_ONCE = 64  # in decoding

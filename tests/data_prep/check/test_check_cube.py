@@ -10,7 +10,8 @@ from data_prep.check.cube import check_cube, nothing_found
 from data_prep.check.page import write_page
 from data_prep.check.words import format_check
 from eomm.cli import main
-from eomm.data.cube import Acquisition, Grid, GroupSource, open_cube, to_date, write_cube
+from eomm.data.cube import Acquisition, GroupSource, open_cube, write_cube
+from eomm.data.grid import Grid, to_date
 from eomm.data.modality import SENTINEL1, SENTINEL2
 from eomm.errors import UsageError
 

@@ -14,7 +14,8 @@ import zarr
 
 from data_prep.cubes.build import Source, build_cube
 from data_prep.mappings.mapping import Mask, load_mapping
-from eomm.data.cube import Grid, open_cube
+from eomm.data.cube import open_cube
+from eomm.data.grid import Grid
 from eomm.data.modality import SENTINEL1, SENTINEL2
 from eomm.errors import ContractError, DataError, UsageError
 from tests.data_prep.tiny_scenes import (

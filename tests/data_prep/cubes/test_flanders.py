@@ -9,7 +9,8 @@ import xarray as xr
 
 from data_prep.check.cube import check_cube
 from data_prep.cubes.build import Source, build_cube
-from eomm.data.cube import EPOCH, open_cube
+from eomm.data.cube import open_cube
+from eomm.data.grid import EPOCH
 from eomm.data.modality import SENTINEL1_SIGMA0, SENTINEL2
 
 

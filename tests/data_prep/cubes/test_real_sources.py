@@ -11,7 +11,8 @@ from data_prep.cubes.build import Source, build_cube
 from data_prep.readers.esa_names import parse
 from data_prep.records.build import build_patches
 from data_prep.records.split import SplitConfig
-from eomm.data.cube import open_cube, to_date
+from eomm.data.cube import open_cube
+from eomm.data.grid import to_date
 from eomm.data.modality import SENTINEL1_SIGMA0, SENTINEL2
 from eomm.embedding.run import embed, open_embedding
 from eomm.embedding.store import FLAGS

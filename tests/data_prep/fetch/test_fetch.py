@@ -18,7 +18,7 @@ from data_prep.fetch.run import fetch_scenes
 from data_prep.mappings.mapping import load_mapping
 from data_prep.simulate import simulate_site
 from eomm.cli import main
-from eomm.data.cube import Grid
+from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError, UsageError
 from tests.data_prep.stac_server import publish, serve
 

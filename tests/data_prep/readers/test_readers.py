@@ -12,7 +12,7 @@ import xarray as xr
 from data_prep.cubes.passes import find_overpasses, label_orbits
 from data_prep.mappings.mapping import Mapping, load_mapping
 from data_prep.readers import Scene, open_scenes, source_files
-from eomm.data.cube import Grid
+from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError, UsageError
 from tests.data_prep.tiny_scenes import (
     NAMES,

@@ -10,7 +10,7 @@ import zarr
 from data_prep.cubes.build import Source, build_cube
 from data_prep.mappings.mapping import load_mapping
 from data_prep.readers import open_scenes, source_files
-from eomm.data.cube import Grid
+from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError
 from tests.data_prep.tiny_safe import START, numbers, write_safe
 from tests.data_prep.tiny_scenes import NORTH, SIZE, WEST

@@ -13,7 +13,7 @@ from pyproj import CRS
 from data_prep.cubes.build import Source, build_cube
 from data_prep.mappings.mapping import load_mapping
 from data_prep.readers import open_scenes, source_files
-from eomm.data.cube import Grid
+from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError
 from tests.data_prep.tiny_scenes import NAMES, NORTH, SIZE, WEST, reflectance
 

@@ -13,7 +13,8 @@ from array_record.python.array_record_module import ArrayRecordReader
 from data_prep.records import shards
 from data_prep.records.build import build_patches
 from data_prep.records.split import SplitConfig, clear_days
-from eomm.data.cube import Acquisition, Grid, GroupSource, open_cube, to_date, write_cube
+from eomm.data.cube import Acquisition, GroupSource, open_cube, write_cube
+from eomm.data.grid import Grid, to_date
 from eomm.data.modality import SENTINEL1, SENTINEL1_SIGMA0, SENTINEL2, Band, Modality
 from eomm.data.records import open_records
 from eomm.errors import ContractError, DataError, UsageError
@@ -123,7 +124,8 @@ def test_the_same_shards_in_any_order_and_in_another_process(cubes, tmp_path):
     split = SplitConfig(fractions={"test": 0.3})
     build_patches(tmp_path / "r", cubes=cubes, split=split, seed=3, **SMALL)
     code = (
-        "import json, sys; from data_prep.records.build import build_patches; from data_prep.records.split import SplitConfig;"
+        "import json, sys; from data_prep.records.build import build_patches\n"
+        "from data_prep.records.split import SplitConfig\n"
         "out, cubes, small = json.loads(sys.argv[1]); build_patches(out, cubes=cubes, "
         "split=SplitConfig(fractions={'test': 0.3}), seed=3, **small)"
     )

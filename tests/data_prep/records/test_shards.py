@@ -8,10 +8,10 @@ import pytest
 from data_prep.records import build as module
 from data_prep.records.build import build_patches
 from data_prep.records.split import Extent, SplitConfig, least_distance, near_sites
+from eomm.data.held_out import dates_unseen
 from eomm.data.records import open_records
 from eomm.errors import DataError, UsageError
-from eomm.evaluation.hidden.task import dates_unseen
-from tests.data_prep.test_build_patches import SMALL, grid, patches, write
+from tests.data_prep.records.test_build_patches import SMALL, grid, patches, write
 
 
 @pytest.fixture(scope="module")

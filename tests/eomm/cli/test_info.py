@@ -11,7 +11,8 @@ from eomm.cli import main
 from eomm.cli.info import describe
 from eomm.cli.info_words import format_info
 from eomm.data.coverage import describe_coverage, draw_coverage
-from eomm.data.cube import Acquisition, Grid, GroupSource, write_cube
+from eomm.data.cube import Acquisition, GroupSource, write_cube
+from eomm.data.grid import Grid
 from eomm.data.modality import SENTINEL1, SENTINEL2
 from eomm.data.records import Codec, PatchShape, finish_records, shard_name
 from eomm.errors import DataError, UsageError

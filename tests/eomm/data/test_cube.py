@@ -7,7 +7,8 @@ import pytest
 import xarray as xr
 
 from eomm.data import cube as cube_module
-from eomm.data.cube import Acquisition, Grid, GroupSource, open_cube, write_cube
+from eomm.data.cube import Acquisition, GroupSource, open_cube, write_cube
+from eomm.data.grid import Grid
 from eomm.data.modality import SENTINEL1, SENTINEL1_SIGMA0, SENTINEL2
 from eomm.errors import ContractError, DataError, UsageError
 

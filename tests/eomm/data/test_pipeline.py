@@ -5,7 +5,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from data_prep.records.balance import describe_balance
+from data_prep.records.manifest import describe_balance
 from eomm.data.batches import RecordSource, batch_records, batches, count_batches
 from eomm.data.records import open_records
 from eomm.errors import DataError, UsageError

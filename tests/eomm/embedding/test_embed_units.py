@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from eomm.data.cube import to_date
+from eomm.data.grid import to_date
 from eomm.data.modality import SENTINEL1, SENTINEL2
 from eomm.embedding import run as embedding
 from eomm.embedding.plan import make_plan
@@ -21,7 +21,7 @@ from eomm.embedding.store import FLAGS, open_embedding
 from eomm.embedding.units import by_block, list_units, share, status
 from eomm.errors import DataError, UsageError
 from eomm.models.directory import save_model
-from tests.eomm.test_embedding import GRID, make_group, make_model, write
+from tests.eomm.embedding.test_embedding import GRID, make_group, make_model, write
 
 ROOT = Path(__file__).parents[3]
 COUNT = 40  # dates: three shards, the last not full

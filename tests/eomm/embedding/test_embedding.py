@@ -11,7 +11,8 @@ import pytest
 import xarray as xr
 
 import eomm
-from eomm.data.cube import Acquisition, Grid, GroupSource, open_cube, to_date, write_cube
+from eomm.data.cube import Acquisition, GroupSource, open_cube, write_cube
+from eomm.data.grid import Grid, to_date
 from eomm.data.modality import SENTINEL1, SENTINEL1_SIGMA0, SENTINEL2
 from eomm.embedding import run as embedding
 from eomm.embedding.dense import schedule

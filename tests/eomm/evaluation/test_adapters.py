@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from eomm.data.cube import Grid, to_date
+from eomm.data.grid import Grid, to_date
 from eomm.embedding.run import embed
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.evaluation import adapters, features_raw

@@ -5,13 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from eomm.data.held_out import dates_unseen, held_out, third_of_clear_days
 from eomm.errors import ContractError, UsageError
 from eomm.evaluation import baselines
 from eomm.evaluation.baselines import INTERPOLATIONS, SIMPLE, Series, fit_pca, fit_ridge, window_features
 from eomm.evaluation.hidden import reconstruction
-from eomm.evaluation.hidden.reconstruction import evaluate, evaluate_records, format_evaluation, third_of_clear_days
+from eomm.evaluation.hidden.reconstruction import evaluate, evaluate_records, format_evaluation
 from eomm.evaluation.hidden.tally import Tally
-from eomm.evaluation.hidden.task import dates_unseen, held_out, make_task
+from eomm.evaluation.hidden.task import make_task
 from eomm.models.predict import Predictor, read_batch
 from tests.eomm.site import DAYS, SIZE, TEST_DAYS, make_cube, make_model, truth
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eomm.data.cube import Grid
+from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.evaluation.gpp.flux_files import read_flux
 from eomm.evaluation.gpp.flux_sites import Tower, read_towers

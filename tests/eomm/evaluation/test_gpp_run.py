@@ -8,7 +8,7 @@ import pytest
 import rasterio
 
 from eomm.cli import main
-from eomm.data.cube import Grid
+from eomm.data.grid import Grid
 from eomm.embedding.store import open_embedding
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.evaluation.features import Features

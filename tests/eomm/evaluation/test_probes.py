@@ -8,7 +8,7 @@ import rasterio
 import xarray as xr
 from rasterio.warp import transform
 
-from eomm.data.cube import Grid
+from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.evaluation.features import Features
 from eomm.evaluation.folds import Fold

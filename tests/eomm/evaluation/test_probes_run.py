@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eomm.cli import main
-from eomm.data.cube import to_date
+from eomm.data.grid import to_date
 from eomm.embedding.run import embed
 from eomm.evaluation.features_model import randomised
 from eomm.evaluation.probes import words as probes_words
@@ -17,8 +17,8 @@ from eomm.evaluation.probes.run import seen_by
 from eomm.evaluation.probes.tables import Outcome
 from eomm.evaluation.probes.words import COLUMNS, judge
 from eomm.models.directory import save_model
+from tests.eomm.evaluation.test_probes import GRID, field_map, write_labels
 from tests.eomm.site import DAYS, SIZE, make_cube, make_model
-from tests.eomm.test_probes import GRID, field_map, write_labels
 
 DATE = str(to_date(DAYS[10]))
 KINDS = np.array([0, 1200, 9120], np.uint16)  # none, and two classes

@@ -14,7 +14,7 @@ from shapely.geometry import Polygon
 
 from eomm.cli import main
 from eomm.cli.info import describe
-from eomm.data.cube import Grid, to_date
+from eomm.data.grid import Grid, to_date
 from eomm.embedding.run import embed, open_embedding
 from eomm.errors import DataError, UsageError
 from eomm.export import frames as export_frames

@@ -10,7 +10,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from eomm.cli import main
-from eomm.data.cube import Acquisition, Grid, GroupSource, open_cube, write_cube
+from eomm.data.cube import Acquisition, GroupSource, open_cube, write_cube
+from eomm.data.grid import Grid
 from eomm.data.modality import SENTINEL1, SENTINEL1_SIGMA0, SENTINEL2
 from eomm.embedding.run import embed, open_embedding
 from eomm.errors import ContractError, DataError, UsageError

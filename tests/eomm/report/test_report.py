@@ -12,7 +12,7 @@ from eomm.evaluation.hidden.reconstruction import evaluate
 from eomm.evaluation.hidden.reconstruction_words import conclude
 from eomm.models.directory import save_model
 from eomm.page import html as page
-from eomm.report import report
+from eomm.report import build as report
 from eomm.report.data import read_metrics
 from tests.eomm.site import TEST_DAYS, make_cube, make_model
 

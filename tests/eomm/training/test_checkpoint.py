@@ -88,7 +88,7 @@ def damage_a_checkpoint(directory):
 
 
 def run_here(function, directory, before=()):
-    command = [*before, sys.executable, "-m", "tests.eomm.test_checkpoint", function, str(directory)]
+    command = [*before, sys.executable, "-m", "tests.eomm.training.test_checkpoint", function, str(directory)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 

@@ -12,7 +12,7 @@ from eomm.training.accelerators import ACCELERATORS, find_accelerator
 from eomm.training.cost import count_flops, peak_flops, training_flops
 from eomm.training.stages import build_stage
 from tests.eomm.helpers import random_batch
-from tests.eomm.test_stages import fuse_config, pretrain_config, records
+from tests.eomm.training.test_stages import fuse_config, pretrain_config, records
 
 X = jax.ShapeDtypeStruct((5, 7), jnp.float32)
 

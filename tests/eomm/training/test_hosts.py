@@ -15,8 +15,8 @@ import pytest
 
 from eomm.errors import UsageError
 from eomm.training.hosts import join, launched_together
-from tests.eomm.test_train import ROOT, assert_same, metrics, run
 from tests.eomm.tiny import make_records
+from tests.eomm.training.test_train import ROOT, assert_same, metrics, run
 
 
 def run_hosts(*arguments, count=2, devices=1, each=((), ())):

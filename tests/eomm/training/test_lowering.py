@@ -12,8 +12,8 @@ from eomm.models.fusion import Fusion
 from eomm.training.stages import build_stage
 from eomm.training.step import make_step
 from tests.eomm.helpers import random_batch
-from tests.eomm.test_stages import pretrain_config, records
 from tests.eomm.tiny import make_config
+from tests.eomm.training.test_stages import pretrain_config, records
 
 PLATFORMS = ("tpu", "cuda")
 

@@ -56,7 +56,7 @@ def test_a_mesh_uses_every_device_or_is_refused():
 
 def test_jit_on_a_mesh_equals_pmap_and_one_device():
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-W", "error", "-m", "tests.eomm.test_mesh"]
+    command = [sys.executable, "-W", "error", "-m", "tests.eomm.training.test_mesh"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["8x1", "4x2", "1x8", "pmap"]

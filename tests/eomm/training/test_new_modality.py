@@ -20,7 +20,7 @@ from eomm.models.directory import load_model, save_model
 from eomm.training.stages import build_stage
 from tests.data_prep.tiny_scenes import START, write_netcdf, write_s2
 from tests.eomm.helpers import random_batch, random_group
-from tests.eomm.test_stages import gradients, pretrain_config, records
+from tests.eomm.training.test_stages import gradients, pretrain_config, records
 
 MAPPING = """
 reader = "netcdf"

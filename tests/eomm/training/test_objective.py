@@ -3,7 +3,8 @@
 import jax
 import numpy as np
 
-from eomm.training.objective import cut_edges, nearest_acquisition, series_around, turn
+from eomm.models.fusion import nearest_acquisition
+from eomm.training.objective import cut_edges, series_around, turn
 
 
 def test_a_turned_crop_is_one_of_eight_positions_and_its_mask_turns_with_it():

@@ -13,7 +13,7 @@ from eomm.models.published.loss import MIXTURES, published_loss
 from eomm.training.published import Places, Sampling, count_metrics, cut_windows, draw_places, pair
 from eomm.training.stages import build_stage
 from tests.eomm.helpers import MODALITIES, random_batch, random_group
-from tests.eomm.test_stages import records
+from tests.eomm.training.test_stages import records
 
 CODE = "eomm.models.published"
 SAMPLING = Sampling(samples=40, tries=16)

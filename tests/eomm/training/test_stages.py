@@ -10,8 +10,9 @@ from ml_collections import ConfigDict
 from eomm.data.modality import SENTINEL1_SIGMA0
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.models.directory import load_model, save_model
+from eomm.models.fusion import nearest_acquisition
 from eomm.models.losses import mean_absolute_error, spectral_angle
-from eomm.training.objective import Objective, draw_crop, draw_series, draw_targets, hide, nearest_acquisition
+from eomm.training.objective import Objective, draw_crop, draw_series, draw_targets, hide
 from eomm.training.stages import build_stage
 from eomm.training.step import make_step
 from tests.eomm.helpers import random_batch, shapes_of

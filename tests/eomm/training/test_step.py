@@ -11,8 +11,8 @@ from eomm.training.stage import rematerialised
 from eomm.training.stages import build_stage
 from eomm.training.step import accumulated, make_step
 from tests.eomm.helpers import random_batch
-from tests.eomm.test_stages import pretrain_config, records
 from tests.eomm.tiny import TinyStage, make_batch, make_config, make_stage
+from tests.eomm.training.test_stages import pretrain_config, records
 
 KEY = jax.random.key(5)
 

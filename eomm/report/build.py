@@ -1,7 +1,7 @@
 """One self-contained HTML page, and its figures as PNG: what a model learned, made and scored.
 
-Gathers training, cube, embedding and evaluations, draws (figures.py) and writes (page.py). Computes no score. Simulated
-and real results may stand on one page, never in one table or figure.
+Gathers training, cube, embedding and evaluations, draws (figures.py) and writes (page/html.py). Computes no score.
+Simulated and real results may stand on one page, never in one table or figure.
 """
 
 import shlex
@@ -12,10 +12,12 @@ from typing import Any
 
 import matplotlib
 
-from eomm.data.cube import Cube, open_cube, to_date
+from eomm.data.cube import Cube, open_cube
+from eomm.data.grid import to_date
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.models.directory import Model, load_model
 from eomm.page.html import Section, card, conclusions, image, page, text
+from eomm.page.style import STYLE
 from eomm.report import figures
 from eomm.report.data import Views, run_simulated, training_panels
 from eomm.report.evaluations import evaluation_sections
@@ -84,7 +86,7 @@ def build(
     flags = [e.simulated for e in parts.evaluations]
     flags += [bool(parts.cube.provenance.get("simulated"))] if parts.cube else []
     everything = all(flags) and bool(flags)
-    with new_directory(folder, overwrite=overwrite) as partial, matplotlib.rc_context(figures.STYLE):
+    with new_directory(folder, overwrite=overwrite) as partial, matplotlib.rc_context(STYLE):
         sections = compose(parts, partial, tag=any(flags) and not everything)
         sections.append(Section(title="To repeat this", body=repeat([*(commands or guess_commands(parts, out))])))
     site = parts.cube.site if parts.cube else None
