@@ -45,6 +45,16 @@ def objective() -> ConfigDict:
             "prefixes": (7, 16, 32),
             "turns": True,
             "crop_px": 0,
+            "only_hidden": False,
+            "hidden_others": (0.0, 0.0),
+            "patterns": ("scattered",),
+            "hidings": 1,
+            "near_days": 0.0,
+            "hidden_bands": 0.0,
+            "agreement": 0.0,
+            "agreement_from": (0.4, 0.6),
+            "agreement_guard": 1.0,
+            "decorrelation": 0.0,
         }
     )
 
@@ -64,10 +74,12 @@ def pretrain(modality: str) -> ConfigDict:
     config = base()
     config.stage = "pretrain"
     config.modality = modality
+    config.init = ""  # a model directory with this encoder and decoder, whose parameters training starts from
     config.encoder = ConfigDict(
         {"code": "eomm.models.context", "size": "base", "frames": (8, 8), "use_orbit": False, "dtype": "float32"}
     )
     config.encoder.dim = 0  # length of the embedding; 0: as the size has it
-    config.decoder = ConfigDict({"width": 128, "dtype": "float32"})
+    config.encoder.band_flags = False  # true: bands may be missing (objective.hidden_bands)
+    config.decoder = ConfigDict({"width": 128, "leading": 0, "geometry": False, "dtype": "float32"})
     config.objective = objective()
     return config
