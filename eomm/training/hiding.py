@@ -45,7 +45,7 @@ def hide_others(
     }
     assert set(lost) == set(PATTERNS)
     chosen = jax.random.randint(which, draw, 0, len(o.patterns))
-    drawn = jnp.select([chosen == i for i in range(len(o.patterns))], [lost[name] for name in o.patterns])
+    drawn = jnp.select([chosen == i for i in range(len(o.patterns))], [lost[name] for name in o.patterns], False)
     return hidden | (drawn & (index != targets[..., None]))
 
 
