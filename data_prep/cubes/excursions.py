@@ -21,6 +21,7 @@ LEAST = 0.02  # reflectance
 SHARE = 0.15  # of the neighbours' mean
 BACK = 0.5  # the neighbours differ by less than this share of the excursion
 MISSING = -32768
+ROWS_TOGETHER = 4_000_000  # values in memory at once
 
 NOTHING, DARKER, BRIGHTER, PROVISIONAL = range(4)
 MEANINGS = "nothing darker brighter provisional"
@@ -106,7 +107,7 @@ class ExcursionScreen:
         self._series.flush()
         count, (height, width) = len(self._days), self.shape
         day = np.array(self._days, np.int32)
-        rows = max(1, 4_000_000 // max(1, count * self.bands * width))
+        rows = max(1, ROWS_TOGETHER // max(1, count * self.bands * width))
         series = np.memmap(self._series, np.int16, mode="r", shape=(count, self.bands, height, width))
         for start in range(0, height, rows):
             stop = min(start + rows, height)
