@@ -1,10 +1,11 @@
 """Made the stores in `v1/`, on 28 November 2026, with eomm at commit 5754800. Not to be run again: they must stay old.
 
-`git checkout 5754800 && python tests/compatibility/make.py FOLDER`, with this file copied there: it calls the command
-line of that commit, and makes everything of simulated scenes (SIMULATED). Two sites give the records; of a third comes
-the cube that is embedded, once without its last clear Sentinel-2 acquisition and once with it. Networks are of the
-smallest size and trained a few steps, so that all their parameters have moved. The published model has one size, of
-31 MB: its parameters are a pattern, which a zip holds in a thousandth, and it is there to be loaded.
+`XLA_FLAGS=--xla_backend_optimization_level=0 python tests/compatibility/make.py FOLDER`, with that commit checked out
+and installed and this file copied there; on CPU, the versions are in the stores. It calls that commit's commands,
+and makes everything of simulated scenes (SIMULATED). Two sites give the records; of a third comes the cube that is
+embedded, once without its last clear Sentinel-2 acquisition and once with it. Networks are of the smallest size and
+trained a few steps, so that all their parameters have moved. The published model has one size, of 31 MB: its parameters
+are a pattern, which packs into 80 kB, and it is there to be loaded.
 """
 
 import shutil
