@@ -19,8 +19,8 @@ from eomm.data.modality import check_contract
 from eomm.data.records import open_records
 from eomm.errors import DataError, UsageError
 from eomm.evaluation.baselines import SIMPLE
-from eomm.evaluation.examples import Example, choose_pixels
 from eomm.evaluation.hidden.beside import BLOCK_PX, PIXELS, check_beside, score_beside
+from eomm.evaluation.hidden.examples import Example, choose_pixels
 from eomm.evaluation.hidden.methods import METHODS
 from eomm.evaluation.hidden.reconstruction_words import with_words
 from eomm.evaluation.hidden.ridges import INPUTS

@@ -12,7 +12,7 @@ from eomm.data.cube import Cube, CubeGroup
 from eomm.data.modality import Modality
 from eomm.errors import DataError
 from eomm.evaluation.baselines import SIMPLE, Pca, Series, fit_pca, window_features
-from eomm.evaluation.examples import Example
+from eomm.evaluation.hidden.examples import Example
 from eomm.evaluation.hidden.ridges import Ridges, Sample, draw_rows
 from eomm.evaluation.hidden.tally import Tally
 from eomm.evaluation.hidden.task import Task
