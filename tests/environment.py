@@ -10,6 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import filelock  # noqa: F401  # without it JAX only warns, and shares nothing: say so here
+
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 OWN_LEVEL = "--xla_backend_optimization_level=3 --xla_llvm_disable_expensive_passes=false"  # XLA's own defaults
 COMMON = "EOMM_TESTS_FOLDER"  # names the folder that the processes of one session share
