@@ -59,6 +59,27 @@ def objective() -> ConfigDict:
     )
 
 
+def hidden_objective() -> ConfigDict:
+    """For an optical modality: nothing visible is decoded, a share of the window is hidden besides the gap.
+
+    With `config.decoder.leading` where the encoder's first numbers are a state of the bands.
+    """
+    options = objective()
+    options.update(
+        {
+            "hidden": 0.6,
+            "hidden_neighbours": 0.75,
+            "gap_days": (5, 75),
+            "only_hidden": True,
+            "hidden_others": (0.15, 0.6),
+            "near_days": 12.0,
+            "target_weight": 0.0,  # the target is drawn like any other hidden date, only more often
+            "sam": 0.0,
+        }
+    )
+    return options
+
+
 def radar_objective() -> ConfigDict:
     """The same for radar: no spectral angle, and a visible target decodes the next pass of its orbit."""
     options = objective()
