@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int16, Int32, Shaped
 
 from eomm.data.modality import Modality
 from eomm.errors import UsageError
+from eomm.models.decoder import nearest_seen
 from eomm.models.fusion import nearest_acquisition
 from eomm.models.interface import GEOMETRY
 from eomm.models.losses import SumCount, mean_absolute_error, ratio, spectral_angle
@@ -62,6 +63,8 @@ class Objective:
         agreement_guard: difference, in deviations of the bands, between what the halves saw around the target at
             which a pixel counts half: what really changed need not agree.
         decorrelation: weight of the squared correlations between the learned numbers of the embedding.
+        cuts: weight of telling simulated cuts from the embedding (cuts.py); for optical modalities.
+        cut_share: share of samples that are cut; nothing of these is decoded.
 
     Raises:
         UsageError: an unknown pattern, a share outside [0, 1], or wishes that exclude each other.
@@ -93,6 +96,8 @@ class Objective:
     agreement_from: tuple[float, float] = (0.4, 0.6)
     agreement_guard: float = 1.0
     decorrelation: float = 0.0
+    cuts: float = 0.0
+    cut_share: float = 0.33
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.patterns) - set(PATTERNS))
@@ -248,7 +253,8 @@ def draw_queries(
         exists = exists.at[..., 0].set(~seen | later.any(-1))
     index = index.at[..., 0].set(first)
     offset = lambda key: jax.random.randint(key, shape, -o.reach_px, o.reach_px + 1).at[..., 0].set(0)  # noqa: E731
-    return index, make_queries(batch, targets, index, offset(dy_rng), offset(dx_rng)), exists
+    queries = make_queries(batch, targets, index, offset(dy_rng), offset(dx_rng))
+    return index, queries | nearest_seen(day, targets, hidden | ~present[:, None]), exists
 
 
 def make_queries(

@@ -17,9 +17,10 @@ from eomm.models import interface
 from eomm.models.directory import Model, build_parts
 from eomm.models.fusion import Fusion, nearest_acquisition
 from eomm.models.interface import Tree
-from eomm.models.losses import SumCount
+from eomm.models.losses import SumCount, ratio
 from eomm.training import published
 from eomm.training.agreement import Window, embedding_terms, split_window
+from eomm.training.cuts import check_cuts, init_head, simulate_cuts, tell_cuts
 from eomm.training.hiding import draw_hidden_queries, hide_bands, hide_others
 from eomm.training.objective import (
     Objective,
@@ -79,15 +80,18 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
     objective = make_objective(config.objective)
     check_crop(encoder, shape, objective, str(records.path))
     check_bands(encoder, objective, name)
+    if objective.cuts:
+        check_cuts(shape.modality)
     deviation = jnp.asarray(records.manifest["statistics"][name]["std"], jnp.float32)
     start = load_start(config, shape.modality, encoder, decoder) if config.get("init") else None
     prefixes = interface.prefixes_of(encoder) if objective.prefixes else ()
 
     def init(rng: Array) -> Tree:
+        head = {"cuts": init_head(jax.random.fold_in(rng, 1), encoder.dim)} if objective.cuts else {}
         if start:
-            return jax.tree.map(jnp.array, start.params[name])  # a copy: the step gives its state away
+            return jax.tree.map(jnp.array, start.params[name]) | head  # a copy: the step gives its state away
         first, second = jax.random.split(rng)
-        return {"encoder": encoder.init(first), "decoder": decoder.init(second)}
+        return {"encoder": encoder.init(first), "decoder": decoder.init(second), **head}
 
     def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> tuple[Array, dict[str, SumCount]]:
         clouds, where, what, which, prefix, when, how, sides = jax.random.split(rng, 8)
@@ -98,6 +102,10 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
         seen = cut_edges(sides, seen, encoder.halo, objective.edges)
         inside = interface.crop(seen, encoder.halo)
         meta = {k: data[k] for k in interface.META}
+        cuts = None
+        if objective.cuts:
+            cuts = simulate_cuts(jax.random.fold_in(rng, 11), data, shape.modality, objective.cut_share)
+            data = {**data, "values": cuts.values}
         shown = data["values"]
         if objective.hidden_bands:
             shown = hide_bands(jax.random.fold_in(rng, 8), shown, objective.hidden_bands)
@@ -114,36 +122,34 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
         embedding = cut_prefix(prefix, whole, prefixes or objective.prefixes)
         draw = draw_hidden_queries if objective.only_hidden else draw_queries
         index, queries, exists = draw(which, data, targets, hidden, objective)
+        if cuts is not None:
+            exists &= ~cuts.made[:, None, None]
         predicted = decoder.decode(params["decoder"], embedding, queries)
         values, mask = observed(data["values"], data["valid"], index, queries, encoder.halo)
         weight = (mask & exists[..., None, None]).astype(jnp.float32)
         target_hidden = jnp.take_along_axis(hidden, targets[..., None], axis=-1)[..., 0]
         total, metrics = score(shape.modality, objective, deviation, predicted, values, weight, target_hidden)
-        if not (objective.agreement or objective.decorrelation):
-            return total, metrics
-        scaled = modality_physical(shape.modality, interface.crop(data["values"], encoder.halo)) / deviation
-        window = Window(values=scaled, valid=inside.astype(bool), day=data["day"], targets=targets)
-        halves = split_window(jax.random.fold_in(rng, 10), gap)
-        more, found = embedding_terms(
-            objective,
-            window,
-            whole,
-            hidden,
-            halves,
-            embed,
-            interface.learned_part(encoder),
-            frozen.get("progress", 1.0),
-        )
-        total += more
+        if cuts is not None:
+            cuts = dataclasses.replace(cuts, seen=interface.crop(cuts.seen[:, None], encoder.halo)[:, 0])
+            target_day = jnp.take_along_axis(data["day"], targets, axis=1)
+            metrics["cuts"] = tell_cuts(params["cuts"], whole, target_day, cuts)
+            total += objective.cuts * ratio(metrics["cuts"])
+        if objective.agreement or objective.decorrelation:
+            scaled = modality_physical(shape.modality, interface.crop(data["values"], encoder.halo)) / deviation
+            window = Window(values=scaled, valid=inside.astype(bool), day=data["day"], targets=targets)
+            halves = split_window(jax.random.fold_in(rng, 10), gap)
+            learned, progress = interface.learned_part(encoder), frozen.get("progress", 1.0)
+            more, found = embedding_terms(objective, window, whole, hidden, halves, embed, learned, progress)
+            total, metrics = total + more, metrics | found
         metrics["loss"] = (total * metrics["loss"][1], metrics["loss"][1])
-        return total, metrics | found
+        return total, metrics
 
     def model(params: Tree) -> Model:
         return Model(
             encoders={name: encoder},
             decoders={name: decoder},
             fusion=None,
-            params={name: params},
+            params={name: {kind: params[kind] for kind in ("encoder", "decoder")}},
             parts={name: {"encoder": dict(config.encoder), "decoder": dict(config.decoder)}},
             info={"objectives": {name: dict(config.objective)}, **({"init": started_from(start)} if start else {})},
         )
