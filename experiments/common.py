@@ -57,6 +57,8 @@ def objective() -> ConfigDict:
             "decorrelation": 0.0,
             "cuts": 0.0,
             "cut_share": 0.33,
+            "labels": 0.0,
+            "classes": 0,
         }
     )
 

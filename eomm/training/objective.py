@@ -65,6 +65,8 @@ class Objective:
         decorrelation: weight of the squared correlations between the learned numbers of the embedding.
         cuts: weight of telling simulated cuts from the embedding (cuts.py); for optical modalities.
         cut_share: share of samples that are cut; nothing of these is decoded.
+        labels: weight of telling a record's label from the embedding (labels.py), where records carry one.
+        classes: how many labels there are, from 0 on.
 
     Raises:
         UsageError: an unknown pattern, a share outside [0, 1], or wishes that exclude each other.
@@ -98,6 +100,8 @@ class Objective:
     decorrelation: float = 0.0
     cuts: float = 0.0
     cut_share: float = 0.33
+    labels: float = 0.0
+    classes: int = 0
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.patterns) - set(PATTERNS))
@@ -110,6 +114,8 @@ class Objective:
             raise UsageError(f"config.objective.hidings is {self.hidings}; expected 1 or more")
         if self.agreement and self.agreement_guard <= 0:
             raise UsageError(f"config.objective.agreement_guard is {self.agreement_guard}; expected more than 0")
+        if self.labels and self.classes < 2:
+            raise UsageError(f"config.objective.labels is on, but classes is {self.classes}; expected 2 or more")
         if self.only_hidden and self.next_same_orbit:
             raise UsageError(
                 "config.objective: only_hidden decodes no visible target, for which next_same_orbit says what to "
