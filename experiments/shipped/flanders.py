@@ -122,7 +122,14 @@ def seen_by_landsat(data: Path, series: list[Series]) -> tuple[Seen, Seen, dict[
         "nearest": np.array([s.day[i] for s, i in zip(own, at, strict=True)]),
     }
     everything = np.ones(len(own), bool)
-    shared = {"series": own, "at": np.array(at), "group": about["cell"], "fold": days[scene], "tested": everything}
+    shared = {
+        "series": own,
+        "at": np.array(at),
+        "group": about["cell"],
+        "fold": days[scene],
+        "tested": everything,
+        "learned": everything,
+    }
     reflectance = Seen(values=bands[scene, rows, columns].astype(np.float64), **shared)
     return reflectance, Seen(values=kelvin[scene, rows, columns, None].astype(np.float64), **shared), about
 

@@ -30,5 +30,7 @@ def read_korea(data: Path) -> list[Series]:
             "role": halves[parcel] if region == "us" else WHOLE[f"korea {region}"],
         }
         values, day = (raw - 1000) * 1e-4, to_days(one.date.to_numpy())
-        out.append(make_series("korea", region, parcel, values, (raw > 0).all(1) & np.isfinite(raw).all(1), day, labels))
+        out.append(
+            make_series("korea", region, parcel, values, (raw > 0).all(1) & np.isfinite(raw).all(1), day, labels)
+        )
     return flat(out)

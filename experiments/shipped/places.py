@@ -63,7 +63,7 @@ def farm_of(field: str) -> str:
 
 
 def bavarian_role(field: str) -> str:
-    """"report" for the seven fields of the farms that report, else "train"."""
+    """Report for the seven fields of the farms that report, else train."""
     return "report" if farm_of(field) in REPORTED_FARMS else "train"
 
 
@@ -82,7 +82,7 @@ def korean_roles(crops: Mapping[str, int]) -> dict[str, str]:
 
 
 def mowing_role(locality: str) -> str:
-    """"choose" for half of the localities of the mowing polygons, else "report"."""
+    """Choose for half of the localities of the mowing polygons, else report."""
     return "choose" if locality in CHOSEN_LOCALITIES else "report"
 
 

@@ -30,7 +30,11 @@ def nearest(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n c
 def gaussian(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n c"]:
     """Mean of the valid dates, weighted by exp(-(days / 12)^2 / 2)."""
     own, day = _visible(series)
-    return _weigh(-0.5 * ((day[None] - series.day[at][:, None]) / SIGMA_DAYS) ** 2) @ own if len(own) else _nothing(at, series)
+    return (
+        _weigh(-0.5 * ((day[None] - series.day[at][:, None]) / SIGMA_DAYS) ** 2) @ own
+        if len(own)
+        else _nothing(at, series)
+    )
 
 
 def linear(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n c"]:

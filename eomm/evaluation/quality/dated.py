@@ -1,7 +1,7 @@
 """Tasks with a label per date: whether an event lies just behind it, and what another sensor saw at that date."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
@@ -60,7 +60,7 @@ def events_of(series: Sequence[Series], label: str, *, unsure: str) -> Events:
         doy = day_of_year(s.day)
         use = s.valid & (doy >= FIRST_DOY) & (doy <= LAST_DOY)
         if unsure == "clear":
-            doubtful = np.isin(days, s.day[s.valid])
+            doubtful: np.ndarray = np.isin(days, s.day[s.valid])
             use &= ~((since >= -UNSURE_DAYS) & (since <= SINCE_DAYS + UNSURE_DAYS) & doubtful[None]).any(1)
         elif unsure == "near":
             use &= ~(np.abs(since) <= UNSURE_DAYS).any(1)
@@ -101,8 +101,9 @@ class Seen:
         at: one date each; a series may occur several times.
         values: [n, k] what was seen.
         group: what is resampled.
-        fold: dates of one fold are predicted by a fit on the others.
+        fold: rows of one fold are predicted by a fit on the others.
         tested: which rows are scored.
+        learned: which rows may be fitted on.
     """
 
     series: Sequence[Series]
@@ -111,6 +112,28 @@ class Seen:
     group: Shaped[np.ndarray, " n"]
     fold: Shaped[np.ndarray, " n"]
     tested: Bool[np.ndarray, " n"]
+    learned: Bool[np.ndarray, " n"]
+
+
+def only(
+    seen: Seen,
+    rows: Bool[np.ndarray, " n"],
+    *,
+    tested: Bool[np.ndarray, " n"],
+    learned: Bool[np.ndarray, " n"],
+    fold: Shaped[np.ndarray, " n"] | None = None,
+) -> Seen:
+    """Some rows, with other choices of what is scored, fitted on and held out together."""
+    return replace(
+        seen,
+        series=[seen.series[i] for i in np.flatnonzero(rows)],
+        at=seen.at[rows],
+        values=seen.values[rows],
+        group=seen.group[rows],
+        fold=(seen.fold if fold is None else fold)[rows],
+        tested=tested[rows],
+        learned=learned[rows],
+    )
 
 
 def seen_by_another(vectors: Vectors, seen: Seen) -> Outcome:
@@ -118,7 +141,9 @@ def seen_by_another(vectors: Vectors, seen: Seen) -> Outcome:
     return _predicted(_rows(vectors, seen), seen.values, seen)
 
 
-def anomalies_seen(vectors: Vectors, seen: Seen, *, cell: Shaped[np.ndarray, " n"], date: Shaped[np.ndarray, " n"]) -> Outcome:
+def anomalies_seen(
+    vectors: Vectors, seen: Seen, *, cell: Shaped[np.ndarray, " n"], date: Shaped[np.ndarray, " n"]
+) -> Outcome:
     """The same of anomalies of coarser cells: means over a cell's pixels, less the date's and less the cell's mean.
 
     Args:
@@ -132,12 +157,13 @@ def anomalies_seen(vectors: Vectors, seen: Seen, *, cell: Shaped[np.ndarray, " n
     index = index.reshape(-1)
     x, y = (_without_means(_averaged(rows, index), pairs) for rows in (_rows(vectors, seen), seen.values))
     short = Seen(
-        series=[seen.series[i] for i in first],
+        series=[seen.series[int(i)] for i in first],
         at=seen.at[first],
         values=y,
         group=seen.group[first],
         fold=seen.fold[first],
         tested=seen.tested[first],
+        learned=seen.learned[first],
     )
     return _predicted(x, y, short)
 
@@ -153,6 +179,7 @@ def _predicted(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "n k"], seen: S
     for train, test in left_out(seen.fold):
         if not seen.tested[test].any():
             continue
+        train = train[seen.learned[train]]
         mean, scale = y[train].mean(0), y[train].std(0) + 1e-9
         guess = ridge(x[train], (y[train] - mean) / scale)(x[test]).reshape(len(test), -1)
         truth = (y[test] - mean) / scale

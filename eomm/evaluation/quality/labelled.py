@@ -62,7 +62,9 @@ def few_labels(vectors: Vectors, series: Sequence[Series], label: str) -> tuple[
     x, y, group = seasons(vectors, series), labels_of(series, label), groups_of(series)
     names, counts = np.unique(y, return_counts=True)
     if (counts <= FEW).any() or len(names) < 2:
-        raise UsageError(f"{label}: {dict(zip(names.tolist(), counts.tolist(), strict=True))}; every class needs {FEW + 1}")
+        raise UsageError(
+            f"{label}: {dict(zip(names.tolist(), counts.tolist(), strict=True))}; every class needs {FEW + 1}"
+        )
     guesses = np.empty((2, DRAWS, len(y)), y.dtype)
     scored = np.zeros((DRAWS, len(y)), bool)
     for seed in range(DRAWS):

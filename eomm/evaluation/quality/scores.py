@@ -55,7 +55,9 @@ def mean_of(group: Shaped[np.ndarray, " n"], top: Float[np.ndarray, "*s n"], bot
     return Outcome(groups=names, score=score, rows=tops.shape[1])
 
 
-def skill(group: Shaped[np.ndarray, " n"], error: Float[np.ndarray, "*s n"], spread: Float[np.ndarray, " n"]) -> Outcome:
+def skill(
+    group: Shaped[np.ndarray, " n"], error: Float[np.ndarray, "*s n"], spread: Float[np.ndarray, " n"]
+) -> Outcome:
     """1 - sum of squared errors / sum of squared deviations."""
     lost = mean_of(group, error, spread)
     return Outcome(groups=lost.groups, score=lambda w: 1 - lost.score(w), rows=lost.rows)
@@ -72,8 +74,8 @@ def balanced_accuracy(
     Args:
         group: of every row.
         truth: class of every row.
-        guess: by seed; anything where not scored.
-        scored: by seed; all when None.
+        guess: by draw of labels; anything where not scored. A row's draws are averaged before classes are.
+        scored: by draw; all when None.
     """
     names, index = np.unique(np.asarray(group, str), return_inverse=True)
     which = np.ones(guess.shape, bool) if scored is None else scored
@@ -82,10 +84,12 @@ def balanced_accuracy(
         mine = (truth == c)[None] & which
         counts.append(_sums(index, mine.astype(float), len(names)))
         hits.append(_sums(index, (mine & (guess == c)).astype(float), len(names)))
+    hit, count = np.sum(hits, axis=1), np.sum(counts, axis=1)  # [class, group]
 
     def score(weights: Weights) -> Float[np.ndarray, " r"]:
-        shares = [_divide(weights @ h.T, weights @ n.T) for h, n in zip(hits, counts, strict=True)]
-        return np.mean(shares, axis=(0, 2))  # a class that was not drawn makes it NaN: no score of fewer classes
+        return np.asarray(
+            _divide(weights @ hit.T, weights @ count.T).mean(1)
+        )  # a class that was not drawn makes it NaN: no score of fewer classes
 
     return Outcome(groups=names, score=score, rows=int(which.any(0).sum()))
 
@@ -114,7 +118,9 @@ def auc(
             np.add.at(pairs[:, h], index[mine], float(len(other)))
 
     def score(weights: Weights) -> Float[np.ndarray, " r"]:
-        return _divide(np.einsum("rg,gh,rh->r", weights, wins, weights), np.einsum("rg,gh,rh->r", weights, pairs, weights))
+        return _divide(
+            np.einsum("rg,gh,rh->r", weights, wins, weights), np.einsum("rg,gh,rh->r", weights, pairs, weights)
+        )
 
     return Outcome(groups=names, score=score, rows=len(truth))
 

@@ -15,7 +15,7 @@ from eomm.evaluation.quality.vectors import One, Vectors
 GAPS = (0, 10, 30, 60)  # days hidden on both sides of a target
 FEWEST_LEFT = 4  # visible dates when the widest gap is hidden
 NEAR_DAYS, FAR_DAYS = (1, 5), (60, 199)
-MEANS_OF, WITHIN_DAYS, LAST_DAYS = 4, 60, 15  # a step: dates on each side, how far they reach, how near the first ones
+MEANS_OF, WITHIN_DAYS, LAST_DAYS = 4, 60, 15  # a step: dates on each side, how far they reach, half of the gap between
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -133,14 +133,23 @@ def steps_at(series: Sequence[Series], label: str) -> list[Step]:
 
 
 def step_of(series: Series, day: int) -> Step | None:
-    """The four valid dates on each side of a day, if they reach no farther than 60 days and the nearest 15."""
+    """The four valid dates on each side of a day without one, see `step_between`."""
+    return step_between(series, int((series.day[series.valid] < day).sum()))
+
+
+def step_between(series: Series, count: int) -> Step | None:
+    """The last four of the first `count` valid dates, and the next four; None where they are too far apart.
+
+    The nearest two may be 30 days apart, and four may reach 60 days from there.
+    """
     where = np.flatnonzero(series.valid)
-    before, after = where[series.day[where] < day][::-1][:MEANS_OF], where[series.day[where] > day][:MEANS_OF]
+    before, after = where[max(0, count - MEANS_OF) : count][::-1], where[count : count + MEANS_OF]
     if len(before) < MEANS_OF or len(after) < MEANS_OF:
         return None
-    gaps = [day - series.day[before[0]], series.day[after[0]] - day]
-    ends = [day - series.day[before[-1]], series.day[after[-1]] - day]
-    return Step(series=series, before=before, after=after) if max(gaps) <= LAST_DAYS and max(ends) <= WITHIN_DAYS else None
+    day = series.day
+    reach = max(day[before[0]] - day[before[-1]], day[after[-1]] - day[after[0]])
+    near = day[after[0]] - day[before[0]] <= 2 * LAST_DAYS
+    return Step(series=series, before=before, after=after) if near and reach <= WITHIN_DAYS else None
 
 
 def step_at_once(vectors: Vectors, steps: Sequence[Step]) -> Outcome:
@@ -164,9 +173,7 @@ def interpolators(forms: Mapping[str, One], tests: Mapping[str, Hidden]) -> dict
     return {name: {task: interpolated_error(one, test) for task, test in tests.items()} for name, one in forms.items()}
 
 
-def hidden_scores(
-    learn: Mapping[str, Hidden], tests: Mapping[str, Hidden]
-) -> Callable[[Vectors], dict[str, Outcome]]:
+def hidden_scores(learn: Mapping[str, Hidden], tests: Mapping[str, Hidden]) -> Callable[[Vectors], dict[str, Outcome]]:
     """Vectors to errors by task; learned from and tested at the same gap."""
     return lambda vectors: {task: hidden_error(vectors, learn[task], test) for task, test in tests.items()}
 

@@ -54,13 +54,13 @@ class Vectors:
         return made
 
 
-def per_series(name: str, length: int, one: One, **about: int) -> Vectors:
+def per_series(name: str, length: int, one: One, *, state: int = 0) -> Vectors:
     """Vectors of a function of one series and positions in it."""
 
     def make(series: Sequence[Series], at: Sequence[np.ndarray]) -> Made:
         return [np.asarray(one(s, where), np.float32) for s, where in zip(series, at, strict=True)]
 
-    return Vectors(name=name, length=length, make=make, **about)
+    return Vectors(name=name, length=length, make=make, state=state)
 
 
 def remembered(vectors: Vectors) -> Vectors:
@@ -132,7 +132,9 @@ def leading(name: str, vectors: Vectors, length: int) -> Vectors:
         return [v[:, :length] for v in vectors.make(series, at)]
 
     state = min(vectors.state, length)
-    return Vectors(name=name, length=length, make=make, state=state, learned_from=vectors.learned_from, seed=vectors.seed)
+    return Vectors(
+        name=name, length=length, make=make, state=state, learned_from=vectors.learned_from, seed=vectors.seed
+    )
 
 
 def valid_rows(vectors: Vectors, sample: Sequence[Series], *, most: int = 20_000) -> Float[np.ndarray, "n d"]:
