@@ -1,4 +1,4 @@
-"""Bavarian fields of wheat and barley, 2018: pixels as series, with the yield that combine harvesters measured there."""
+"""Bavarian fields of wheat and barley, 2018: pixels as series, with the yield that harvesters measured there."""
 
 from pathlib import Path
 

@@ -12,6 +12,7 @@ from eomm.evaluation.quality.scores import Outcome, averaged
 from eomm.evaluation.quality.tasks import Trial
 from eomm.evaluation.quality.vectors import Vectors, beside, leading, remembered, scaled
 from eomm.evaluation.quality.verdicts import judge_hidden, judge_learned, judge_steadiness, judge_vector
+from eomm.evaluation.quality.words import plan_rows as rows_of
 from eomm.evaluation.quality.words import result
 from eomm.model import load_model
 from experiments.shipped.looks import LOG, log_look
@@ -20,6 +21,11 @@ from experiments.shipped.plan import NEAR, STEP, TASKS, sample_of, trials
 
 MODEL = "model"  # the name of what is judged
 STATE = "state block"
+
+
+def plan_rows() -> list[dict[str, Any]]:
+    """What is measured how, as JSON."""
+    return rows_of(TASKS)
 
 
 def run(

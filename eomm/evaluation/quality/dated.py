@@ -157,7 +157,7 @@ def anomalies_seen(
     index = index.reshape(-1)
     x, y = (_without_means(_averaged(rows, index), pairs) for rows in (_rows(vectors, seen), seen.values))
     short = Seen(
-        series=[seen.series[int(i)] for i in first],
+        series=[seen.series[i] for i in first.tolist()],
         at=seen.at[first],
         values=y,
         group=seen.group[first],

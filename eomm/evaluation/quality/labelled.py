@@ -20,7 +20,7 @@ Labels = Shaped[np.ndarray, " n"]
 
 
 def seasons(vectors: Vectors, series: Sequence[Series]) -> Float[np.ndarray, "n f"]:
-    """Mean vectors of the valid dates in four parts of the year, one after the other; of all dates where one has none."""
+    """Mean vectors of the valid dates in four parts of the year, side by side; of all dates where one has none."""
     at = [np.flatnonzero(s.valid) for s in series]
     out = []
     for s, where, z in zip(series, at, vectors(series), strict=True):

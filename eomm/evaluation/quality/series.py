@@ -1,4 +1,4 @@
-"""Series: what one pixel or one parcel's mean was at the dates of one sensor, and how dates are hidden from a method."""
+"""Series: what one pixel or one parcel's mean was at the dates of one sensor, and how dates are hidden."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -56,8 +56,3 @@ class Trial:
     score: Callable[[Vectors], Mapping[str, Outcome]]
     extra: Sequence[Vectors] = ()
     given: Mapping[str, Mapping[str, Outcome]] | None = None
-
-
-def text_of(tasks: Sequence[Task]) -> list[list[str]]:
-    """Rows of a table: task, metric, probe, labels, what is resampled, primary."""
-    return [[t.name, t.metric, t.probe, t.labels, t.group, "primary" if t.primary else "beside"] for t in tasks]

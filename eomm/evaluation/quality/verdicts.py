@@ -64,7 +64,7 @@ def judge_vector(outcomes: Outcomes, tasks: Sequence[Task], method: str) -> dict
 
 
 def judge_learned(outcomes: Outcomes, tasks: Sequence[Task], method: str) -> dict[str, Any]:
-    """Better than [thirty, random] and than the thirty numbers alone on one task, and on hidden targets of long gaps."""
+    """Better than [thirty, random] and than the thirty numbers on one task, and on hidden targets of long gaps."""
     labelled = against(outcomes, [t for t in tasks if t.primary and t.margin is not None], method, CLOSED)
     hidden = against(outcomes, [t for t in tasks if t.name in LONG_GAPS], method, CLOSED)
     better = [r["task"] for r in labelled if r["better"]]
@@ -113,6 +113,6 @@ def table(outcomes: Outcomes) -> dict[str, dict[str, Any]]:
 
 
 def _ratio(found: Mapping[str, Outcome], top: str | None, bottom: str) -> float | None:
-    if top not in found or bottom not in found or len(found[bottom].groups) < FEWEST:
+    if top is None or top not in found or bottom not in found or len(found[bottom].groups) < FEWEST:
         return None
     return found[top].value / found[bottom].value

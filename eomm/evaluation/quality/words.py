@@ -11,7 +11,12 @@ def result(
     tasks: Sequence[Task], outcomes: Outcomes, verdicts: Mapping[str, Any], about: Mapping[str, Any]
 ) -> dict[str, Any]:
     """JSON of a run: what was asked, the plan as it stood before, scores, verdicts."""
-    plan = [
+    return {**about, "plan": plan_rows(tasks), "scores": table(outcomes), "verdicts": dict(verdicts)}
+
+
+def plan_rows(tasks: Sequence[Task]) -> list[dict[str, Any]]:
+    """What is fixed of each task, as JSON."""
+    return [
         {
             "task": t.name,
             "metric": t.metric,
@@ -24,7 +29,13 @@ def result(
         }
         for t in tasks
     ]
-    return {**about, "plan": plan, "scores": table(outcomes), "verdicts": dict(verdicts)}
+
+
+def format_plan(plan: Sequence[Mapping[str, Any]]) -> str:
+    """For people: a Markdown table of what is measured how."""
+    columns = ("task", "metric", "probe", "labels", "group", "better", "primary", "margin")
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    return "\n".join([*lines, *("| " + " | ".join(str(row[c]) for c in columns) + " |" for row in plan)])
 
 
 def format_quality(found: Mapping[str, Any]) -> str:
