@@ -21,13 +21,14 @@ import numpy as np
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 
-from data_prep.build_cube import Source, build_cube
-from data_prep.haze import WINDOW_DAYS
-from data_prep.mapping import Mapping, load_mapping
-from eomm.cube import CubeGroup, open_cube, to_date
+from data_prep.cubes.build import Source, build_cube
+from data_prep.cubes.haze import WINDOW_DAYS
+from data_prep.mappings.mapping import Mapping, load_mapping
+from eomm.data.cube import CubeGroup, open_cube
+from eomm.data.grid import to_date
 from eomm.errors import UsageError
-from eomm.figures import BLUE, ORANGE, RED, STYLE, new_figure, stretch, time_axis
-from eomm.progress import progress_bar
+from eomm.page.style import BLUE, ORANGE, RED, STYLE, new_figure, stretch, time_axis
+from eomm.store.progress import progress_bar
 
 OFF = 0.03
 MAPS = 4

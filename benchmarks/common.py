@@ -14,14 +14,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from data_prep.build_cube import Source, build_cube
-from data_prep.build_patches import build_patches
+from data_prep.cubes.build import Source, build_cube
+from data_prep.records.build import build_patches
+from data_prep.records.split import SplitConfig
 from data_prep.simulate import simulate_site
-from data_prep.split import SplitConfig
-from eomm.config import load_config
-from eomm.modalities import SENTINEL1, SENTINEL2
-from eomm.model import Model, build_parts
+from eomm.data.modality import SENTINEL1, SENTINEL2
+from eomm.models.directory import Model, build_parts
 from eomm.models.fusion import Fusion
+from eomm.training.config import load_config
 
 Result = dict[str, Any]
 # Made up, as the parameters are; what it takes to write int8 and expected errors does not depend on it.

@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import Result, machine
-from eomm.allocator import keep_freed_memory
-from eomm.config import load_config
-from eomm.cube import open_cube
+from eomm.data.cube import open_cube
 from eomm.errors import UsageError
-from eomm.evaluate.reconstruction import evaluate_records
-from eomm.experiment import run_experiment
-from eomm.model import load_model
-from eomm.storage import read_json, write_json
+from eomm.evaluation.hidden.reconstruction import evaluate_records
+from eomm.models.directory import load_model
+from eomm.store.folders import read_json, write_json
+from eomm.training.allocator import keep_freed_memory
+from eomm.training.config import load_config
+from eomm.training.experiment import run_experiment
 
 TABLES: dict[str, dict[str, tuple[str, ...]]] = {
     "hidden": {f"hidden {share}": (f"objective.hidden={share}",) for share in (0.0, 0.25, 0.5, 0.75)},

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.common import Result, default_model, describe_model, machine, make_cube, print_result
-from eomm.cube import open_cube
-from eomm.embedding import BLOCK, embed, open_embedding
+from eomm.data.cube import open_cube
+from eomm.embedding.run import BLOCK, embed, open_embedding
 
 SIZE_PX = 128
 

@@ -18,10 +18,10 @@ from ml_collections import ConfigDict
 from benchmarks import train
 from benchmarks.common import Result, best_seconds, make_cube, make_records, print_result
 from benchmarks.published import PLACES, SIDE, SPAN_DAYS, places
-from eomm.config import load_config
-from eomm.cube import CubeGroup, open_cube
-from eomm.model import build_part
-from eomm.patches import RecordSet, open_records
+from eomm.data.cube import CubeGroup, open_cube
+from eomm.data.records import RecordSet, open_records
+from eomm.models.directory import build_part
+from eomm.training.config import load_config
 
 SIZE_PX = 96
 STEPS = 5

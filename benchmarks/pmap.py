@@ -1,31 +1,32 @@
-"""Data parallelism by `jax.pmap`: the baseline that training on a mesh (eomm/mesh.py) is compared with.
+"""Data parallelism by `jax.pmap`: the baseline that training on a mesh (eomm/training/mesh.py) is compared with.
 
 pmap is in maintenance mode, and cannot spread parameters over devices. tests/eomm/test_mesh.py holds that both give
 the same; nothing else uses this.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from eomm.stage import Stage
-from eomm.step import make_step, whole_step
+from eomm.models.interface import Tree
+from eomm.training.stage import Stage
+from eomm.training.step import make_step, whole_step
 
 AXIS = "devices"
-Tree = Any
 
 
 def make_pmap_step(
     stage: Stage, config: ConfigDict, abstract_batch: Tree
 ) -> tuple[Callable[..., tuple[Tree, Tree]], Callable[[jax.Array], Tree]]:
-    """As `eomm.step.make_step`, compiled for all local devices: `step(state, root, frozen, batch)`, `init(rng)`.
+    """As `eomm.training.step.make_step`, compiled for all devices of this process.
+
+    The two are `step(state, root, frozen, batch)` and `init(rng)`.
 
     State and report have a leading axis of devices, all the same; a batch is cut by `cut`. Loss and gradient are the
-    means over devices, weighted by the count of the metric "loss", as in `eomm.step.accumulated`; each device draws
-    from `fold_in(rng, device)`, so that a stage that draws differs from one on a mesh.
+    means over devices, weighted by the count of the metric "loss", as in `eomm.training.step.accumulated`; each device
+    draws from `fold_in(rng, device)`, so that a stage that draws differs from one on a mesh.
     """
 
     def differentiate(params: Tree, frozen: Tree, batch: Tree, rng: jax.Array) -> tuple[tuple[jax.Array, Tree], Tree]:

@@ -19,10 +19,10 @@ from benchmarks.common import YEAR, Result, machine, print_result
 from benchmarks.loader import targets_per_record
 from benchmarks.prepare_steps import SITE
 from data_prep.simulate import simulate_site
-from eomm.config import load_config
-from eomm.cube import open_cube
-from eomm.model import build_part
-from eomm.patches import open_records
+from eomm.data.cube import open_cube
+from eomm.data.records import open_records
+from eomm.models.directory import build_part
+from eomm.training.config import load_config
 
 SIZE_PX = 96
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.published import cut_samples
-from data_prep.build_cube import Source, build_cube
-from data_prep.build_patches import build_patches
-from data_prep.split import SplitConfig
-from eomm.patches import open_records
+from data_prep.cubes.build import Source, build_cube
+from data_prep.records.build import build_patches
+from data_prep.records.split import SplitConfig
+from eomm.data.records import open_records
 
 SITE = "bench"
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import Result, default_model, machine, make_cube, print_result
-from eomm.embed_store import CHUNK_DATES, SHARD_DATES, TILE
-from eomm.embedding import embed, open_embedding
+from eomm.embedding.run import embed, open_embedding
+from eomm.embedding.store import CHUNK_DATES, SHARD_DATES, TILE
 
 SIZE_PX = 128
 

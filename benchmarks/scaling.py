@@ -67,12 +67,12 @@ def compile_all(arguments: str) -> None:
         import jax
 
         from benchmarks.common import machine
-        from eomm import mesh as meshes
-        from eomm.config import load_config
-        from eomm.flops import training_flops
-        from eomm.plan import abstract_batch, assumed_records, tree_bytes
-        from eomm.stages import build_stage
-        from eomm.step import make_step
+        from eomm.training import mesh as meshes
+        from eomm.training.config import load_config
+        from eomm.training.cost import training_flops
+        from eomm.training.plan import abstract_batch, assumed_records, tree_bytes
+        from eomm.training.stages import build_stage
+        from eomm.training.step import make_step
 
         options = json.loads(arguments)
         rows: list[Result] = []
@@ -90,7 +90,7 @@ def compile_all(arguments: str) -> None:
                 rng = jax.random.key(0)
                 state = jax.eval_shape(init, rng)
                 places, whole = meshes.state_sharding(state, mesh), meshes.replicated(mesh)
-                # As the training loop compiles it (eomm/train.py).
+                # As the training loop compiles it (eomm/training/loop.py).
                 lowered = jax.jit(
                     step,
                     donate_argnums=0,

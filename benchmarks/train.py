@@ -24,12 +24,12 @@ from benchmarks.common import (
     matmul_flops,
     print_result,
 )
-from eomm.config import load_config
-from eomm.flops import peak_flops, training_flops
-from eomm.patches import RecordSet, open_records
-from eomm.pipeline import batches
-from eomm.stages import build_stage
-from eomm.step import make_step
+from eomm.data.batches import batches
+from eomm.data.records import RecordSet, open_records
+from eomm.training.config import load_config
+from eomm.training.cost import peak_flops, training_flops
+from eomm.training.stages import build_stage
+from eomm.training.step import make_step
 
 SIZE_PX = 64
 STEPS = 10

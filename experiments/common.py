@@ -26,7 +26,7 @@ def base() -> ConfigDict:
 
 
 def objective() -> ConfigDict:
-    """The objective for an optical modality; see `eomm.objective.Objective`."""
+    """The objective for an optical modality; see `eomm.training.objective.Objective`."""
     return ConfigDict(
         {
             "targets": 8,

@@ -34,7 +34,7 @@ SEED = 40
 
 def simulate(work: Path, *, stress: bool = True, sites: tuple[str, ...] = SITES) -> Path:
     """Scenes, then cubes, of the sites that are not there yet."""
-    from data_prep.build_cube import Source, build_cube
+    from data_prep.cubes.build import Source, build_cube
     from data_prep.simulate import Revisit, simulate_site
 
     for i, site in enumerate(sites):
@@ -54,9 +54,9 @@ def simulate(work: Path, *, stress: bool = True, sites: tuple[str, ...] = SITES)
 
 def embed(work: Path, model: Path, *, sites: tuple[str, ...] = SITES) -> None:
     """Embeddings by the model, and by the same with random parameters, of the sites that have none."""
-    from eomm.embedding import embed as embed_cube
-    from eomm.evaluate.features_model import randomised
-    from eomm.model import load_model, save_model
+    from eomm.embedding.run import embed as embed_cube
+    from eomm.evaluation.features_model import randomised
+    from eomm.models.directory import load_model, save_model
 
     random = work / "random-model"
     if not random.exists():
@@ -73,11 +73,11 @@ def evaluate(
     work: Path, *, out: Path, models: list[str], commands: list[str], sites: tuple[str, ...] = SITES
 ) -> dict[str, Any]:
     """The chain's end: what `eomm evaluate gpp` does, with the drought year and the unseen sites set aside."""
-    from eomm.evaluate.flux_files import read_flux
-    from eomm.evaluate.flux_sites import read_towers
-    from eomm.evaluate.gpp import Final
-    from eomm.evaluate.gpp_features import Inputs, sites_table
-    from eomm.evaluate.gpp_run import run
+    from eomm.evaluation.gpp.features import Inputs, sites_table
+    from eomm.evaluation.gpp.flux_files import read_flux
+    from eomm.evaluation.gpp.flux_sites import read_towers
+    from eomm.evaluation.gpp.run import run
+    from eomm.evaluation.gpp.tables import Final
 
     fluxes = [read_flux(next((work / "scenes" / s / "flux").glob("*_FULLSET_DD_*.csv"))) for s in sites]
     towers = read_towers([work / "scenes" / s / "site.json" for s in sites])

@@ -3,8 +3,8 @@
 eomm evaluate probes --cube c.zarr --labels fields.tif --features mine=function:experiments.greenness:greenness
 """
 
-from eomm.cube import Cube
-from eomm.evaluate.features import Features
+from eomm.data.cube import Cube
+from eomm.evaluation.features import Features
 
 
 def greenness(cube: Cube) -> Features:

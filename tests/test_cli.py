@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from eomm.cli import build_parser, main
+from eomm.cli import main
+from eomm.cli.parser import build_parser
 
 TINY = ["--config.steps=2", "--config.optimiser.warmup_steps=1", "--config.log_every=1", "--config.save_every=2"]
 TINY.append("--config.calibrate_records=3")
@@ -93,7 +94,7 @@ def test_a_user_error_is_one_line_with_status_2(tmp_path, capsys):
 
 def test_a_path_that_cannot_be_written_is_one_line_with_status_2(monkeypatch, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("eomm.info.describe", lambda path: (path / "store").mkdir(parents=True))
+    monkeypatch.setattr("eomm.cli.info.describe", lambda path: (path / "store").mkdir(parents=True))
     assert main(["info", str(tmp_path / "file")]) == 2
     err = capsys.readouterr().err
     assert "a file lies where a folder is expected" in err and str(tmp_path / "file") in err and "Traceback" not in err
@@ -103,7 +104,7 @@ def test_an_interrupted_command_says_so(monkeypatch, tmp_path, capsys):
     def interrupt(path):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("eomm.info.describe", interrupt)
+    monkeypatch.setattr("eomm.cli.info.describe", interrupt)
     assert main(["info", str(tmp_path)]) == 130
     assert "run the same command again" in capsys.readouterr().err
 

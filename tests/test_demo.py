@@ -5,7 +5,7 @@ from datetime import date
 
 import pytest
 
-from eomm import demo
+from eomm.cli import demo
 from eomm.errors import UsageError
 
 

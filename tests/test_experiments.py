@@ -4,11 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from eomm.config import load_config
-from eomm.model import save_model
-from eomm.stages import build_stage
+from eomm.models.directory import save_model
+from eomm.training.config import load_config
+from eomm.training.stages import build_stage
 from tests.eomm.helpers import MODALITIES, random_batch, random_group
-from tests.eomm.test_stages import records
+from tests.eomm.training.test_stages import records
 
 PUBLISHED = ("published_s2", "published_s1")
 

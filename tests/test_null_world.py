@@ -6,19 +6,19 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 
-from data_prep.build_cube import Source, build_cube
+from data_prep.cubes.build import Source, build_cube
 from data_prep.simulate import Revisit, simulate_site
-from eomm.cube import open_cube
-from eomm.evaluate.fusion import evaluate_fusion
-from eomm.evaluate.predict import read_batch
-from eomm.evaluate.reconstruction import third_of_clear_days
-from eomm.model import save_model
-from eomm.patches import PatchShape
-from eomm.stages import build_stage
-from eomm.step import make_step
+from eomm.data.cube import open_cube
+from eomm.data.held_out import third_of_clear_days
+from eomm.data.records import PatchShape
+from eomm.evaluation.hidden.fusion import evaluate_fusion
+from eomm.models.directory import save_model
+from eomm.models.predict import read_batch
+from eomm.training.stages import build_stage
+from eomm.training.step import make_step
 from tests.eomm.site import make_model
-from tests.eomm.test_stages import fuse_config
 from tests.eomm.tiny import make_config
+from tests.eomm.training.test_stages import fuse_config
 
 STEPS = 60
 

@@ -3,10 +3,10 @@
 from contextlib import ExitStack
 from pathlib import Path
 
-from data_prep.mapping import Mapping
+from data_prep.mappings.mapping import Mapping
 from data_prep.readers import geotiff, hdf5, netcdf, safe, zarr_store
 from data_prep.readers.scene import Scene as Scene
-from eomm.cube import Grid
+from eomm.data.grid import Grid
 from eomm.errors import DataError
 
 STORES = (".SAFE", ".zarr")

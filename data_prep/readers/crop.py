@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rasterio.windows import Window
 
-from eomm.cube import Grid
+from eomm.data.grid import Grid
 
 MARGIN_M = 80
 """Kept around the site: four pixels of 20 m, more than any resampling reaches."""

@@ -10,11 +10,10 @@ import numpy as np
 import rasterio
 from rasterio.errors import RasterioError
 
-from data_prep.catalogues import RTC_SOURCES
-from data_prep.mapping import ANGLES, IN_NAME, Mapping
+from data_prep.mappings.mapping import ANGLES, IN_NAME, RTC_SOURCES, Mapping
 from data_prep.readers.crop import crop_to
 from data_prep.readers.scene import Scene, decode
-from eomm.cube import Grid
+from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError
 
 EXPECTED_TAGS = "PLATFORM, DATETIME, RELATIVE_ORBIT, ORBIT_DIRECTION, INCIDENCE_DEG or VIEW_ZENITH"

@@ -6,10 +6,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from data_prep.mapping import Mapping
+from data_prep.mappings.mapping import Mapping
 from data_prep.readers.esa_names import ProductName, parse
 from data_prep.readers.scene import Scene, decode
-from eomm.cube import Grid
+from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from data_prep.mapping import Mapping
+from data_prep.mappings.mapping import Mapping
 from data_prep.readers.scene import Scene
 from data_prep.readers.stack import bands_apart, scenes_of
 from eomm.errors import DataError

@@ -21,12 +21,11 @@ import numpy as np
 import rasterio
 from rasterio.errors import RasterioError
 
-from data_prep.catalogues import RTC_SOURCES
-from data_prep.mapping import Mapping
+from data_prep.mappings.mapping import RTC_SOURCES, Mapping
 from data_prep.readers.crop import Crop, crop_to
 from data_prep.readers.geotiff import grid_of
 from data_prep.readers.scene import Scene, decode
-from eomm.cube import Grid
+from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError
 
 MAX_XML_BYTES = 64 * 2**20  # the largest MTD_TL.xml has 1 MB

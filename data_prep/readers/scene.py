@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from data_prep.mapping import Mapping as SourceMapping
-from eomm.cube import Grid
+from data_prep.mappings.mapping import Mapping as SourceMapping
+from eomm.data.grid import Grid
 
 
 @dataclass(frozen=True, kw_only=True)

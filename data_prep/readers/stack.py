@@ -14,9 +14,9 @@ import pandas as pd
 import pyproj
 import xarray as xr
 
-from data_prep.mapping import MASK, Mapping
+from data_prep.mappings.mapping import MASK, Mapping
 from data_prep.readers.scene import Scene, decode
-from eomm.cube import Grid
+from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError
 
 LABELLED = re.compile(r"(\w+)\[(\w+)\]")

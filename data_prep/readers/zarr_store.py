@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from data_prep.mapping import Mapping
+from data_prep.mappings.mapping import Mapping
 from data_prep.readers.crop import MARGIN_M
 from data_prep.readers.scene import Scene
 from data_prep.readers.stack import bands_apart, block_steps, scenes_of
-from eomm.cube import Grid
+from eomm.data.grid import Grid
 from eomm.errors import DataError
 
 

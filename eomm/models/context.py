@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Int32, Shaped
 
+from eomm.data.modality import Modality
 from eomm.errors import UsageError
-from eomm.modalities import Modality
 from eomm.models.interface import Meta, Params, no_hidden, window_mask
 
 DILATIONS = (1, 2, 4)

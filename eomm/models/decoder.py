@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int32
 
+from eomm.data.modality import Modality
 from eomm.errors import UsageError
-from eomm.modalities import Modality
 from eomm.models.interface import META, Meta, Params
 
 Queries = Mapping[str, Array]  # each [b, n, j]

@@ -8,7 +8,7 @@ from typing import Any, cast
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int32, Shaped
 
 from eomm.errors import UsageError
 from eomm.models.context import mlp, norm
@@ -156,3 +156,12 @@ class FusionBody(nn.Module):
             x = x + mlp(norm(x, f"norm_mlp_{i}", s.dtype), s.width, s.width, s.dtype, f"mlp_{i}")
         pooled = norm(x.mean(-2), "norm_out", s.dtype)
         return nn.Dense(s.dim, dtype=s.dtype, name="fused")(pooled).astype(jnp.float32)
+
+
+def nearest_acquisition(
+    target_day: Int32[Array, "b n"], day: Int32[Array, "b t"], present: Shaped[Array, "b t"]
+) -> Int32[Array, "b n"]:
+    """Index of the acquisition nearest in time to each target; of two equally near, the earlier."""
+    apart = jnp.abs(day[:, None] - target_day[..., None])
+    far = jnp.iinfo(jnp.int32).max
+    return jnp.argmin(jnp.where(present.astype(bool)[:, None], apart, far), axis=-1).astype(jnp.int32)

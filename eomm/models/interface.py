@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Int32, Shaped
 
-Params = Any  # a tree of arrays
+Tree = Any  # of arrays
+Params = Tree
 Features = Any  # a tree of arrays, see Encoder.features
 META = ("orbit", "direction", "incidence")  # what encoders may know of an acquisition besides its values
 Meta = Mapping[str, Shaped[Array, "b t"]]  # orbit, direction, incidence: see CubeGroup.meta
@@ -147,3 +148,8 @@ def crop(array: Array, halo: int) -> Array:
     return jax.lax.slice_in_dim(
         jax.lax.slice_in_dim(array, halo, array.shape[2] - halo, axis=2), halo, array.shape[3] - halo, axis=3
     )
+
+
+def path_name(path: tuple[Any, ...]) -> str:
+    """A leaf's path as rules see it, such as "params/block_0/kernel"."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import clouds
-from data_prep.mapping import load_mapping
+from data_prep.mappings.mapping import load_mapping
 from eomm.errors import UsageError
 
 

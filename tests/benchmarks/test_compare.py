@@ -6,9 +6,9 @@ import pytest
 
 from benchmarks import compare
 from benchmarks.common import make_cube
-from data_prep.build_patches import build_patches
-from data_prep.split import SplitConfig, clear_days
-from eomm.cube import open_cube
+from data_prep.records.build import build_patches
+from data_prep.records.split import SplitConfig, clear_days
+from eomm.data.cube import open_cube
 from eomm.errors import UsageError
 
 TINY = "encoder.size=tiny, decoder.width=16, objective.targets=2, objective.queries=2, optimiser.warmup_steps=1"

@@ -4,9 +4,9 @@ import numpy as np
 from benchmarks import loader
 from benchmarks.common import make_cube as simulated_cube
 from benchmarks.common import make_records
-from eomm.config import load_config
-from eomm.cube import open_cube
-from eomm.patches import open_records
+from eomm.data.cube import open_cube
+from eomm.data.records import open_records
+from eomm.training.config import load_config
 from tests.eomm.site import DAYS, make_cube
 
 

@@ -4,12 +4,12 @@ import os
 import time
 from pathlib import Path
 
-from data_prep import build_sites
-from data_prep.build_patches import build_patches
-from data_prep.build_sites import build_site
-from data_prep.site_units import SiteFolder
-from data_prep.sites import Site
-from data_prep.split import SplitConfig
+from data_prep.records.build import build_patches
+from data_prep.records.split import SplitConfig
+from data_prep.sites import build as build_sites
+from data_prep.sites.build import build_site
+from data_prep.sites.table import Site
+from data_prep.sites.units import SiteFolder
 
 
 def slow_site(out, request):

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 
 import numpy as np
 import rasterio
-from tiny_scenes import NAMES, NORTH, SIZE, TEN, WEST, reflectance
+
+from tests.data_prep.tiny_scenes import NAMES, NORTH, SIZE, TEN, WEST, reflectance
 
 IDS = {"B02": 1, "B03": 2, "B04": 3, "B05": 4, "B06": 5, "B07": 6, "B08": 7, "B8A": 8, "B11": 11, "B12": 12}
 PRODUCT = """<?xml version="1.0" encoding="UTF-8"?>

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from eomm.evaluate.gpp_table import Table
+from eomm.evaluation.gpp.rows import Table
 
 KINDS = ("ENF", "GRA", "CRO")
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from data_prep.mapping import load_mapping
-from eomm.modalities import SENTINEL1, SENTINEL2
-from eomm.patches import PatchShape
+from data_prep.mappings.mapping import load_mapping
+from eomm.data.modality import SENTINEL1, SENTINEL2
+from eomm.data.records import PatchShape
 
 MODALITIES = {"s2": SENTINEL2, "s1": SENTINEL1, "weather": load_mapping("worldcereal_agera5").contract}
 

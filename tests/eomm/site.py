@@ -3,9 +3,10 @@
 import jax
 import numpy as np
 
-from eomm.cube import Acquisition, Grid, GroupSource, open_cube, write_cube
-from eomm.modalities import SENTINEL1, SENTINEL2
-from eomm.model import Model, build_parts
+from eomm.data.cube import Acquisition, GroupSource, open_cube, write_cube
+from eomm.data.grid import Grid
+from eomm.data.modality import SENTINEL1, SENTINEL2
+from eomm.models.directory import Model, build_parts
 from eomm.models.fusion import Fusion
 
 SIZE, FIRST, STEP, COUNT = 24, 17600, 8, 20

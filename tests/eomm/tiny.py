@@ -15,9 +15,9 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 from ml_collections import ConfigDict
 
-from eomm.modalities import SENTINEL1, SENTINEL2
-from eomm.patches import Codec, PatchShape, finish_records, open_records, shard_name
-from eomm.storage import sha256
+from eomm.data.modality import SENTINEL1, SENTINEL2
+from eomm.data.records import Codec, PatchShape, finish_records, open_records, shard_name
+from eomm.store.folders import sha256
 
 SHAPES = {
     "s2": PatchShape(modality=SENTINEL2, acquisitions=3, height=4, width=4),
@@ -109,7 +109,7 @@ def make_config(**changes):
 
 def die_at_batch(number, how):
     """Send this process a signal when batch `number` is asked for."""
-    from eomm import mesh
+    from eomm.training import mesh
 
     to_global, calls = mesh.to_global, iter(range(10**9))
 
@@ -130,8 +130,8 @@ PLATEAU = {  # the number of targets never falls: the second and every later val
 
 def main(argv=None):
     """Train in a process of its own, which may be killed, be one of several, and change the configuration."""
-    from eomm.hosts import EndTogether, join
-    from eomm.train import train
+    from eomm.training.hosts import EndTogether, join
+    from eomm.training.loop import train
 
     parser = argparse.ArgumentParser()
     parser.add_argument("records", type=Path)

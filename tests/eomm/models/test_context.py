@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from eomm.data.modality import SENTINEL1, SENTINEL2
 from eomm.errors import UsageError
-from eomm.modalities import SENTINEL1, SENTINEL2
 from eomm.models.context import SIZES, build_encoder, depthwise
 from eomm.models.interface import crop, window_mask
 from tests.eomm.helpers import random_group

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from eomm.models.fourier import convolve
+from eomm.models.published.fourier import convolve
 
 SIZES = (3, 7, 1)
 

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from eomm.data.modality import SENTINEL1, SENTINEL2
 from eomm.errors import UsageError
-from eomm.modalities import SENTINEL1, SENTINEL2
 from eomm.models.interface import Encoder, crop, window_mask
 from eomm.models.published import build_decoder, build_encoder, fill
-from eomm.models.published_dense import window_places
+from eomm.models.published.dense import window_places
 
 TIME, HEIGHT, WIDTH = 9, 15, 16  # two pixels; windows of 11 reach past both ends
 ENCODER = build_encoder(SENTINEL1, {})

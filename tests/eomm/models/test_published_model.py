@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from eomm.data.modality import SENTINEL1, SENTINEL2
 from eomm.errors import UsageError
-from eomm.import_published import import_params
-from eomm.modalities import SENTINEL1, SENTINEL2
 from eomm.models.published import build_decoder, build_encoder, build_fusion, fill
-from eomm.models.published_loss import MIXTURES, centre_weights, published_loss
+from eomm.models.published.loss import MIXTURES, centre_weights, published_loss
+from eomm.models.published.release import import_params
 
 MODALITIES = {"s1": SENTINEL1, "s2": SENTINEL2}
 WAYS = {"time_attention": "time", "batch_attention": "batch", "alone": "batch"}

@@ -1,0 +1,1 @@
+"""Scenes to a cube: overpasses, one grid, masks, offsets, checks."""

@@ -1,0 +1,224 @@
+"""Scenes to one finished cube: joined, on one grid, checked, masked. Streams over time: memory holds a few dates."""
+
+import errno
+import hashlib
+import platform
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import rasterio
+
+from data_prep.cubes import checks, grid, offset
+from data_prep.cubes.passes import bounds
+from data_prep.cubes.series import SPECKLE, SourceSeries
+from data_prep.mappings.mapping import Mapping as SourceMapping
+from data_prep.mappings.mapping import load_mapping
+from data_prep.readers import Scene, open_scenes, source_files
+from eomm.data.cube import write_cube
+from eomm.data.grid import Grid
+from eomm.errors import ContractError, DataError, UsageError
+from eomm.store.folders import disk_full
+from eomm.store.progress import NamedProgress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One input of a cube.
+
+    Attributes:
+        path: a file, or a folder searched for the mapping's file pattern.
+        mapping: a mapping, a shipped one's name, or the path of a TOML file.
+    """
+
+    path: Path | str
+    mapping: SourceMapping | str | Path
+
+    def resolve(self) -> "tuple[Path, SourceMapping]":
+        """The path and the loaded mapping."""
+        mapping = self.mapping if isinstance(self.mapping, SourceMapping) else load_mapping(self.mapping)
+        return Path(self.path), mapping
+
+
+def build_cube(
+    out: Path | str,
+    *,
+    site: str,
+    sources: Sequence[Source],
+    accept: Sequence[str] = (),
+    resampling: str = "bilinear",
+    speckle: str = "none",
+    window: Grid | None = None,
+    overwrite: bool = False,
+    progress: NamedProgress | None = None,
+) -> Path:
+    """Build a site's cube. Sources of one modality are joined; the optical one's finest grid is the cube's.
+
+    A modality of a single pixel, such as weather, keeps its own grid.
+
+    Scenes of one overpass become one acquisition; where products overlap, the one whose file name sorts last wins,
+    spectrum by spectrum. 20 m bands and coarser radar are resampled by `resampling` (radar in linear power).
+
+    Args:
+        out: where the cube is written; on any error nothing is left there.
+        site: the site's name.
+        sources: what to read.
+        accept: checks to overrule, names of `data_prep.cubes.checks.CHECKS`; recorded in the cube.
+        resampling: one of `data_prep.cubes.grid.METHODS`.
+        speckle: one of `data_prep.cubes.series.SPECKLE`, for radar; a part of the contract, so a model trained without
+            it refuses the cube.
+        window: the cube's grid (`data_prep.fetch.place.site_grid`), of scenes that are larger than the site; of sources
+            in tiles only what lies there is read. None for all the ground that the scenes cover.
+        overwrite: replace an existing cube once the new one is complete.
+        progress: told how far each step is.
+
+    Returns:
+        The path of the cube.
+
+    Raises:
+        ContractError: the data are not what the mapping says, or lie on grids that cannot be joined.
+        DataError: files are missing, damaged or incomplete, or nothing overlaps in space or time.
+        UsageError: `out` exists, an option is unknown, or the disk is full.
+    """
+    out = Path(out)
+    check_options(accept, resampling, speckle)
+    if not sources:
+        raise UsageError(f"{out}: no source given; name at least one folder and its mapping")
+    if out.exists() and not overwrite:  # write_cube says so too, but only after the work
+        raise UsageError(f"{out}: already exists; choose another path, or say --overwrite to replace it")
+    report = progress or (lambda what, done, total: None)
+    with ExitStack() as keep_open, rasterio.Env():  # or each of thousands of reads and warps makes one, 1 ms
+        resolved = [s.resolve() for s in sources]
+        files = [source_files(path, mapping) for path, mapping in resolved]
+        by_modality: dict[str, list[Scene]] = {}
+        for (_, mapping), found in zip(resolved, files, strict=True):
+            by_modality.setdefault(mapping.contract.name, []).extend(open_scenes(found, mapping, keep_open, window))
+        _check_joinable(by_modality, accept)
+        everything = [s for scenes in by_modality.values() for s in scenes]
+        _check_local(everything)
+        target = window or _target([s for v in by_modality.values() if not _site_wide(v) for s in v] or everything)
+        for scene in everything:
+            for g in scene.grids.values():
+                grid.check_crs(g, target, label=scene.label)
+        groups = [
+            SourceSeries(
+                _inside(scenes, target),
+                target=_site_wide(scenes) or target,
+                method=resampling,
+                accept=accept,
+                report=report,
+                speckle=speckle,
+            )
+            for scenes in by_modality.values()
+        ]
+        provenance = _provenance(resolved, files, accept, everything)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            prepared = [g.prepare(out.parent) for g in groups]
+            return write_cube(out, site=site, groups=prepared, provenance=provenance, overwrite=overwrite)
+        except OSError as e:
+            if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise disk_full(out) from e
+            raise
+
+
+def check_options(accept: Sequence[str], resampling: str, speckle: str) -> None:
+    """Raise UsageError where an option of `build_cube` is unknown."""
+    checks.check_accept(accept)
+    if resampling not in grid.METHODS:
+        raise UsageError(f"resampling {resampling!r} is unknown; choose one of {', '.join(grid.METHODS)}")
+    if speckle not in SPECKLE:
+        raise UsageError(f"speckle filter {speckle!r} is unknown; choose one of {', '.join(SPECKLE)}")
+
+
+def _check_joinable(by_modality: Mapping[str, list[Scene]], accept: Sequence[str]) -> None:
+    """Metadata, one contract and one mask per modality, and overlap in time between modalities."""
+    spans = {}
+    for name, scenes in by_modality.items():
+        if not scenes:
+            raise DataError(f"modality {name!r}: the sources hold no time step; expected at least one acquisition")
+        for scene in scenes:
+            checks.check_metadata(scene, accept)
+            offset.check_statement(scene, accept)
+        for what in ("modality", "unit", "mask"):
+            values = {repr(getattr(s.mapping, what)) for s in scenes if what != "mask" or s.mapping.mask}
+            if len(values) > 1:
+                raise UsageError(
+                    f"modality {name!r}: its sources' mappings differ in {what}: {', '.join(sorted(values))}; "
+                    "expected one. Build one cube per kind"
+                )
+        spans[name] = (min(scenes, key=lambda s: s.time), max(scenes, key=lambda s: s.time))
+    for a, (a_first, a_last) in spans.items():
+        for b, (b_first, _) in spans.items():
+            if a_last.time < b_first.time:
+                raise DataError(
+                    f"{a_first.file} ({a}) ends on {a_last.time:%Y-%m-%d}, before {b_first.file} ({b}) begins on "
+                    f"{b_first.time:%Y-%m-%d}: no overlap in time; expected one site's series of the same years"
+                )
+
+
+def _check_local(scenes: Sequence[Scene]) -> None:
+    """Files without a position lie nobody knows where to each other: only one may make a cube."""
+    files = sorted({s.file for s in scenes if any(g.crs == "LOCAL" for g in s.grids.values())})
+    if len(files) > 1:
+        raise ContractError(
+            f"{files[0]} and {len(files) - 1} more, such as {files[1]}, have no coordinates (local grid), so nobody "
+            "knows how they lie to each other; expected one file per site: name it instead of its folder"
+        )
+
+
+def _target(scenes: Sequence[Scene]) -> Grid:
+    """The cube's grid: of the optical scenes where there are any."""
+    optical = [s for s in scenes if s.mapping.unit == "reflectance"]
+    return grid.cube_grid((s.label, g) for s in optical or scenes for g in s.grids.values())
+
+
+def _site_wide(scenes: Sequence[Scene]) -> Grid | None:
+    """The one pixel in which all scenes of a modality lie, such as weather; it is kept, not spread over the cube."""
+    grids = {g for s in scenes for g in s.grids.values()}
+    only = next(iter(grids))
+    return only if len(grids) == 1 and only.height == only.width == 1 else None
+
+
+def _inside(scenes: Sequence[Scene], target: Grid) -> list[Scene]:
+    """The scenes that share ground with the site. Raises DataError when none does."""
+    inside = [s for s in scenes if any(grid.overlaps(g, target) for g in s.grids.values())]
+    if not inside:
+        found = next(iter(scenes[0].grids.values()))
+        raise DataError(
+            f"{scenes[0].file}: no overlap in space: its {len(scenes)} scenes lie at (west, south, east, north) "
+            f"{bounds(found)}, expected ground shared with {bounds(target)} in {target.crs}; is it the right folder?"
+        )
+    return inside
+
+
+def _provenance(
+    resolved: Sequence[tuple[Path, SourceMapping]],
+    files: Sequence[Sequence[Path]],
+    accept: Sequence[str],
+    scenes: Sequence[Scene],
+) -> dict[str, Any]:
+    packages = ("eomm", "numpy", "scipy", "rasterio", "xarray", "zarr")
+    return {
+        "made_by": "data_prep.cubes.build",
+        "simulated": any(s.simulated for s in scenes),
+        "accepted": sorted(accept),
+        "sources": [
+            {"mapping": mapping.to_dict(), "files": [_fingerprint(f) for f in found]}
+            for (_, mapping), found in zip(resolved, files, strict=True)
+        ],
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in packages},
+    }
+
+
+def _fingerprint(file: Path) -> dict[str, Any]:
+    if file.is_dir():  # a store: gigabytes, of which a site needs little
+        parts = sorted((p.relative_to(file).as_posix(), p.stat().st_size) for p in file.rglob("*") if p.is_file())
+        digest = hashlib.sha256(repr(parts).encode()).hexdigest()
+        return {"name": file.name, "bytes": sum(size for _, size in parts), "sha256_of_names_and_sizes": digest}
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"name": file.name, "bytes": file.stat().st_size, "sha256": digest}

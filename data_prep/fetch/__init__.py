@@ -1,0 +1,1 @@
+"""Scenes of a site from STAC catalogues."""

@@ -1,0 +1,78 @@
+"""Where a site lies: the grid around a position or in a box. Not how values come onto it (grid)."""
+
+import math
+import re
+
+import pyproj
+
+from eomm.data.grid import Grid
+from eomm.errors import UsageError
+
+ALIGN_M = 20
+"""Corners are multiples of this: every Sentinel-2 tile begins on one, so that 10 m and 20 m bands are copied."""
+
+MOVED_ZONES = (
+    (56, 64, 3, 12, 32),
+    (72, 84, 0, 9, 31),
+    (72, 84, 9, 21, 33),
+    (72, 84, 21, 33, 35),
+    (72, 84, 33, 42, 37),
+)
+"""South, north, west, east of Norway's coast and Svalbard, and the UTM zone that Sentinel-2's tiles have there."""
+
+Bbox = tuple[float, float, float, float]
+"""West, south, east, north in degrees."""
+
+
+def site_grid(
+    *,
+    at: tuple[float, float] | None = None,
+    size_m: float = 1280,
+    bbox: Bbox | None = None,
+    crs: str | None = None,
+) -> Grid:
+    """A site's 10 m grid, aligned to Sentinel-2's.
+
+    Args:
+        at: longitude and latitude of the centre; or else `bbox`.
+        size_m: side of the square around `at`, rounded up to whole 20 m pixels.
+        bbox: west, south, east, north in degrees; the grid covers it.
+        crs: such as "EPSG:32631"; the UTM zone of the centre where None.
+
+    Raises:
+        UsageError: neither or both of `at` and `bbox`, degrees out of range, or a CRS that is not UTM.
+    """
+    if (at is None) == (bbox is None):
+        raise UsageError("a site needs either its centre (--at LON,LAT) or a box (--bbox W S E N)")
+    west, south, east, north = bbox or (*at, *at)  # type: ignore[misc]
+    if not (-180 <= west <= east <= 180 and -80 <= south <= north <= 84):
+        raise UsageError(
+            f"longitudes {west} to {east} and latitudes {south} to {north}: expected west <= east within -180 and 180, "
+            "south <= north within -80 and 84, longitude first"
+        )
+    lon, lat = (west + east) / 2, (south + north) / 2
+    crs = crs or f"EPSG:{(32600 if lat >= 0 else 32700) + utm_zone(lon, lat)}"
+    if not re.fullmatch("EPSG:32[67][0-6][0-9]", crs):
+        raise UsageError(f"CRS {crs}: expected a UTM zone, EPSG:326xx or EPSG:327xx")
+    to_metres = pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True)
+    if at is not None:
+        x, y = to_metres.transform(lon, lat)
+        side = math.ceil(size_m / ALIGN_M) * ALIGN_M
+        left, top = round((x - side / 2) / ALIGN_M) * ALIGN_M, round((y + side / 2) / ALIGN_M) * ALIGN_M
+        right, bottom = left + side, top - side
+    else:
+        edges = to_metres.transform_bounds(west, south, east, north)
+        left, bottom = (math.floor(v / ALIGN_M) * ALIGN_M for v in edges[:2])
+        right, top = (math.ceil(v / ALIGN_M) * ALIGN_M for v in edges[2:])
+    height, width = (top - bottom) // 10, (right - left) // 10
+    if not 2 <= min(height, width) <= max(height, width) <= 10_980:
+        raise UsageError(f"the site has {height} x {width} pixels of 10 m; expected 2 to 10,980 (one tile) a side")
+    return Grid(crs=crs, transform=(10.0, 0.0, float(left), 0.0, -10.0, float(top)), height=height, width=width)
+
+
+def utm_zone(lon: float, lat: float) -> int:
+    """The UTM zone in which Sentinel-2's tiles lie at a position, with the military grid's exceptions."""
+    for south, north, west, east, zone in MOVED_ZONES:
+        if south <= lat < north and west <= lon < east:
+            return zone
+    return min(int((lon + 180) // 6) + 1, 60)

@@ -1,0 +1,289 @@
+"""What a provider's files mean: a small TOML file per source. Not how they are read (readers)."""
+
+import dataclasses
+import re
+import tomllib
+from collections.abc import Mapping as Table
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from eomm.data.modality import KNOWN, Band, Modality
+from eomm.errors import ContractError, DataError, UsageError
+
+READERS = ("netcdf", "geotiff", "hdf5", "safe", "zarr")
+UNITS = {"dB": ("dB", "linear power", "amplitude")}
+"""Units that files may have where a modality's own is not the only one."""
+MASK = "mask"
+"""The layer name of a scene's classes or cloud probability, beside the names of its bands."""
+SNOW = "mask snow"
+"""The layer name of a snow probability."""
+ANGLES = ("sun_zenith", "sun_azimuth", "view_azimuth")
+"""Angles that a scene may state besides its incidence, in degrees."""
+
+IN_NAME = {
+    "band": "",
+    "time": "DATETIME",
+    "platform": "PLATFORM",
+    "orbit": "RELATIVE_ORBIT",
+    "baseline": "PROCESSING_BASELINE",
+    "product": "PRODUCT_ID",
+}
+"""Groups of `Mapping.in_name` -> the tag for which each stands."""
+
+SHIPPED = Path(__file__).parent
+RTC_SOURCES = (
+    "radiometrically terrain-corrected gamma0 is had as collection sentinel-1-rtc of the Planetary Computer "
+    "(--from planetary-computer-s1-rtc), from ASF HyP3, or from openEO's sar_backscatter with "
+    "coefficient gamma0-terrain"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mask:
+    """How clouds are found (`data_prep.cubes.clouds`), and what is done with what was found.
+
+    Attributes:
+        method: a key of `METHODS`; the bands that it computes clouds from, where it does.
+        variable: "classes": the provider's classes, such as "SCL"; "probability": the cloud probability in percent.
+        clear: "classes": those that are kept; all others, and no data, are not clear.
+        cloud: "classes": those that are cloud, shadow or what is mistaken for it; None for all that are not kept.
+            Lone unclassified pixels are dropped, but their neighbours are not: on Flanders that keeps half as much
+            again.
+        snow: "probability": the snow probability in percent, or none.
+        bands: "s2cloudless" (reflectance of L1C) and "omnicloudmask": each band -> the variable that holds it.
+        scale: of `bands`: reflectance = number * scale + offset.
+        offset: see `scale`.
+        weights: "omnicloudmask": the folder of its weights.
+        threshold: "probability" and "s2cloudless": percent from which a pixel is cloud, or snow.
+        fill: numbers of the layers that mean no data; of classes 0 always does.
+        dilation_m: pixels nearer than or at this distance from cloud go too.
+        haze: whether clear pixels are compared with their own series (`haze.HazeScreen`).
+    """
+
+    METHODS: ClassVar[Table[str, tuple[str, ...]]] = {
+        "classes": (),
+        "probability": (),
+        "s2cloudless": ("B01", "B02", "B04", "B05", "B08", "B8A", "B09", "B10", "B11", "B12"),
+        "omnicloudmask": ("B04", "B03", "B8A"),
+    }
+
+    method: str = "classes"
+    variable: str | None = None
+    clear: tuple[int, ...] = ()
+    cloud: tuple[int, ...] | None = None
+    snow: str | None = None
+    bands: Table[str, str] = field(default_factory=dict)
+    scale: float = 1.0
+    offset: float = 0.0
+    weights: str | None = None
+    threshold: float = 40.0
+    fill: tuple[float, ...] = ()
+    dilation_m: float = 40.0
+    haze: bool = True
+
+    def __post_init__(self) -> None:
+        if self.method not in self.METHODS:
+            raise ContractError(f"[mask]: method is {self.method!r}, expected one of {', '.join(self.METHODS)}")
+        if self.method == "classes" and not self.clear:
+            raise ContractError("[mask]: clear is empty, expected the classes that are kept, such as [4, 5, 6] of SCL")
+        needed = self.METHODS[self.method]
+        if not needed and not self.variable:
+            raise ContractError(f"[mask]: variable is missing; method {self.method!r} reads it")
+        if sorted(needed) != sorted(self.bands):
+            found = " ".join(self.bands) or "none"
+            raise ContractError(
+                f"[mask]: bands are {found}, expected {' '.join(needed) or 'none'} for method {self.method!r}"
+            )
+
+    @property
+    def layers(self) -> dict[str, str]:
+        """Layer names, each beginning with MASK, -> the variables or descriptions that hold them."""
+        if not self.variable:
+            return {f"{MASK} {band}": variable for band, variable in self.bands.items()}
+        return {MASK: self.variable} | ({SNOW: self.snow} if self.snow else {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mapping:
+    """What one source's files mean.
+
+    Attributes:
+        name: the shipped mapping's name, or the file's.
+        reader: one of READERS.
+        modality: what the values become: a key of `eomm.data.modality.KNOWN`, or a contract of one's own, in the file a
+            table [modality] with the fields of `Modality` and `bands` with those of `Band`.
+        files: pattern of the file names below the source's folder; several between "|".
+        in_name: GeoTIFF: a regular expression for folder/name of each file, whose groups (IN_NAME) say what tags and
+            descriptions do not: "band" of a file with a single one, "time", "platform", "orbit", …; files that it
+            does not fit are left out.
+        level: the processing level the files claim to have, such as "L2A".
+        calibration: the calibration the files claim to have, such as "sigma0".
+        unit: of the files after `scale` and `offset`: the modality's, or "linear power" or "amplitude" (its square
+            root) for dB.
+        bands: band of the modality -> the variable or band description that holds it; of Zarr arrays with a dimension
+            of bands such as "s2l2a[B02]".
+        scale: physical value = number * scale + offset.
+        offset: see `scale`; a file that states its own (tag BOA_OFFSET) goes before.
+        harmonised: whether the provider has taken the +1000 of Sentinel-2's baseline 04.00 out of the numbers already,
+            whatever baseline its products name.
+        fill: numbers that mean no data, besides what the file declares itself.
+        clipped: numbers that stand for all values at or below 0, where a scene has no offset: no data too.
+        mask: how clouds are found, or none.
+        mask_shift: NetCDF and Zarr: added to the mask's classes, where 0 is one of them and not no data.
+        time: NetCDF: the time dimension and its coordinate, UTC.
+        platform: the platform, where all files have one and do not say it.
+        direction: "ascending" or "descending", where the files do not say it.
+        orbit_cycle_days: where the files name no orbit: acquisitions whose days are equal modulo this number share
+            one (the constellation's repeat: 6 for two Sentinel-1, 5 for two Sentinel-2); 0: leave it unknown.
+        incidence: NetCDF: variable [time] with the view's zenith angle in degrees.
+        angles: NetCDF: "sun_zenith", "sun_azimuth", "view_azimuth" -> variable [time] with it in degrees.
+        gsd_m: NetCDF: the pixel's size, where a file has a single one, which coordinates do not tell. HDF5: the same.
+        corners: Zarr: coordinates are those of pixels' upper-left corners, unless x says otherwise (`coord_save_mode`).
+        local_grid: HDF5: must be true, since the files have no coordinates: pixels lie on a grid of `gsd_m` whose
+            position is unknown. One file is one site.
+        products: HDF5: the data set [time] of ESA product names, from which dates, platforms and orbits are taken.
+
+    With a table [modality], `level`, `calibration` and `unit` are the modality's and `bands` have its names, unless
+    the file says otherwise.
+    """
+
+    name: str
+    reader: str
+    modality: str | Modality
+    files: str
+    level: str
+    calibration: str
+    unit: str
+    bands: Table[str, str]
+    scale: float = 1.0
+    offset: float = 0.0
+    harmonised: bool = False
+    in_name: str | None = None
+    fill: tuple[float, ...] = ()
+    clipped: tuple[float, ...] = ()
+    mask: Mask | None = None
+    mask_shift: int = 0
+    time: str = "time"
+    platform: str | None = None
+    direction: str | None = None
+    orbit_cycle_days: int = 0
+    incidence: str | None = None
+    angles: Table[str, str] = field(default_factory=dict)
+    gsd_m: float | None = None
+    corners: bool = False
+    local_grid: bool = False
+    products: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.reader not in READERS:
+            self._fail("reader", self.reader, "one of " + ", ".join(READERS))
+        if not isinstance(self.modality, Modality) and self.modality not in KNOWN:
+            self._fail("modality", self.modality, f"one of {', '.join(KNOWN)}, or a table [modality]")
+        if self.direction not in (None, "ascending", "descending"):
+            self._fail("direction", self.direction, "ascending or descending")
+        if self.in_name is not None:
+            self._check_in_name(self.in_name)
+        modality = self.contract
+        unknown = [b for b in self.bands if b not in modality.band_names]
+        if unknown or not self.bands:
+            self._fail("bands", " ".join(unknown) or "none", "some of " + " ".join(modality.band_names))
+        units = UNITS.get(modality.unit, (modality.unit,))
+        if self.unit not in units:
+            self._fail("unit", self.unit, "one of " + ", ".join(units))
+        for key in ("level", "calibration"):
+            found, expected = getattr(self, key), getattr(modality, key)
+            if found != expected:
+                self._fail(key, found, f"{expected}, as modality {modality.name} demands")
+        if self.reader == "hdf5" and not (self.local_grid and self.gsd_m and self.products):
+            self._fail(
+                "local_grid, gsd_m or products", "missing", "all three: HDF5 stacks have no coordinates or times"
+            )
+        unknown = [angle for angle in self.angles if angle not in ANGLES]
+        if unknown:
+            self._fail("angles", " ".join(unknown), "some of " + " ".join(ANGLES))
+        if self.mask and self.mask.haze and not {"B02", "B04"} <= set(modality.band_names):
+            self._fail("mask.haze", "true", "false, since the screen needs bands B02 and B04")
+
+    def _check_in_name(self, pattern: str) -> None:
+        try:
+            groups = set(re.compile(pattern).groupindex)
+        except re.error as e:
+            self._fail("in_name", f"no regular expression ({e})", "one with groups such as (?P<band>B..)")
+        if groups - set(IN_NAME) or self.reader != "geotiff":
+            self._fail("in_name", f"{pattern!r} (reader {self.reader})", f"groups of {', '.join(IN_NAME)}, of GeoTIFF")
+
+    @property
+    def contract(self) -> Modality:
+        """The modality's contract."""
+        return self.modality if isinstance(self.modality, Modality) else KNOWN[self.modality]
+
+    @property
+    def layers(self) -> dict[str, str]:
+        """Band names and the mask's layers -> the variables or descriptions that hold them."""
+        return dict(self.bands) | self.mask_layers
+
+    @property
+    def mask_layers(self) -> dict[str, str]:
+        """The mask's layers, which readers give as the file has them."""
+        return self.mask.layers if self.mask else {}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, for provenance."""
+        return dataclasses.asdict(self)
+
+    def _fail(self, field: str, found: object, expected: str) -> None:
+        raise ContractError(f"mapping {self.name!r}: {field} is {found}, expected {expected}; correct the mapping")
+
+
+def load_mapping(name: str | Path) -> Mapping:
+    """A shipped mapping by name (such as "worldcereal_s2"), or a user's own TOML file by path.
+
+    Raises:
+        UsageError: no such mapping.
+        DataError: the file is not TOML.
+        ContractError: a key is unknown or missing, or its value cannot be.
+    """
+    path = SHIPPED / f"{name}.toml"
+    if not path.is_file():
+        path = Path(name)
+    if not path.is_file():
+        shipped = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.toml")))
+        raise UsageError(f"{name}: neither a file nor a shipped mapping; shipped are {shipped}")
+    try:
+        table = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise DataError(f"{path}: not valid TOML ({e}); correct the mapping") from e
+    if "mask" in table:
+        table["mask"] = _construct(Mask, table["mask"], where=f"{path}, [mask]")
+    defaults: dict[str, Any] = {"name": path.stem}
+    if isinstance(table.get("modality"), dict):
+        table["modality"] = own = _own_modality(table["modality"], where=f"{path}, [modality]")
+        defaults |= {"level": own.level, "calibration": own.calibration, "unit": own.unit}
+        defaults["bands"] = {name: name for name in own.band_names}
+    return _construct(Mapping, defaults | table, where=str(path))
+
+
+def _own_modality(table: Table[str, Any], *, where: str) -> Modality:
+    bands = table.get("bands", ())
+    if not isinstance(bands, list) or not all(isinstance(b, dict) for b in bands):
+        raise ContractError(f"{where}: bands is {bands!r}, expected a list of tables, one per band")
+    own = tuple(_construct(Band, b, where=f"{where}, band {i}") for i, b in enumerate(bands, 1))
+    try:
+        modality: Modality = _construct(Modality, {**table, "bands": own}, where=where)
+    except (TypeError, ZeroDivisionError) as e:
+        raise ContractError(f"{where}: a value is of the wrong kind ({e}); see Modality and Band") from e
+    return modality
+
+
+def _construct(kind: Any, table: Table[str, Any], *, where: str) -> Any:
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    unknown = [k for k in table if k not in fields]
+    if unknown:
+        raise ContractError(f"{where}: unknown key {', '.join(unknown)}; expected only {', '.join(fields)}")
+    required = [n for n, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING]
+    missing = [n for n in required if n not in table]
+    if missing:
+        see = f"{kind.__name__} in {kind.__module__}"
+        raise ContractError(f"{where}: key {', '.join(missing)} is missing; add it (see {see})")
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})

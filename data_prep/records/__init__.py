@@ -1,0 +1,1 @@
+"""Cubes to patch records: splits, windows, shards."""

@@ -1,0 +1,269 @@
+"""Cubes to patch records: which crops of which acquisitions, and the record set they make. Splits are in split.py.
+
+Records are cut shard by shard (shards.py), each shard a unit that any process can write: crops follow each other as
+they do in the cubes, and training draws an order over all shards anyway (eomm/data/batches.py). Memory holds one crop.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from data_prep.records.cut import CropConfig, largest, shapes_of, sizes_of
+from data_prep.records.manifest import (
+    content_of,
+    describe_balance,
+    describe_crops,
+    describe_source,
+    describe_split,
+    is_simulated,
+)
+from data_prep.records.shards import FOLDER, Recipe, Shard, Statistics, write_shard, written
+from data_prep.records.split import SplitConfig, assign_sites, parts
+from data_prep.records.takes import check_held_out, check_not_empty, list_shards, list_takes, open_cubes
+from eomm.data.records import VERSION, finish_records, shard_name
+from eomm.errors import DataError
+from eomm.store.folders import (
+    check_free,
+    disk_full,
+    is_disk_full,
+    locked,
+    partial_of,
+    put_in_place,
+    read_json,
+    recover,
+    write_json,
+)
+from eomm.store.progress import NamedProgress
+from eomm.store.workers import run_units
+
+Figures = dict[int, dict[str, Any]]  # by shard, what `write_shard` tells
+
+
+def build_patches(
+    out: Path | str,
+    *,
+    cubes: Sequence[Path | str],
+    split: SplitConfig,
+    crop_px: int = 32,
+    acquisitions: int = 32,
+    stride_px: int | None = None,
+    stride_acquisitions: int | None = None,
+    window: tuple[int, int] = (8, 8),
+    windows: Mapping[str, tuple[int, int]] | None = None,
+    reference: str = "s2",
+    min_clear: int = 4,
+    clear_fraction: float = 0.5,
+    modalities: Sequence[str] | None = None,
+    strata: Mapping[str, str] | None = None,
+    shard_records: int = 256,
+    seed: int = 0,
+    workers: int = 0,
+    scheduler: str | None = None,
+    memory_gib: float | None = None,
+    overwrite: bool = False,
+    progress: NamedProgress | None = None,
+) -> Path:
+    """Cut the records of a training set from finished cubes; the order of `cubes` does not matter.
+
+    The same cubes and options give the same shards, whatever the number of workers. Run again after an interruption
+    it goes on with what is missing; a set that is complete and of the same request is kept.
+
+    Args:
+        out: directory of the record set.
+        cubes: finished cubes under the same contracts.
+        split: who trains and who tests.
+        crop_px: see `CropConfig`, also for the arguments from here to `clear_fraction`.
+        acquisitions: length of a reference series.
+        stride_px: from crop to crop.
+        stride_acquisitions: from series to series.
+        window: acquisitions of other modalities before and after.
+        windows: the same of single modalities, instead.
+        reference: leading modality.
+        min_clear: clear acquisitions that a record needs.
+        clear_fraction: of a crop valid for an acquisition to count as clear.
+        modalities: which to take; all of the cubes when None.
+        strata: site -> stratum, such as its land cover, by which training may balance what it draws.
+        shard_records: at most so many records in a file.
+        seed: of what the split draws.
+        workers: processes of a local cluster; none is started for fewer than two.
+        scheduler: see `eomm.store.workers.connect`; its workers must see the same files.
+        memory_gib: that a local worker may take before it is stopped.
+        overwrite: replace an existing set of another request, or a damaged one.
+        progress: called with ("cutting patches", crops done, crops in all).
+
+    Raises:
+        UsageError: `out` exists and is another set, or another process is writing it; simulated and real cubes mixed; a
+            split that cannot be made or is empty; no worker can be had; the disk is full.
+        ContractError: the cubes follow different contracts or hold different modalities.
+        DataError: a cube is damaged, smaller than a crop, or nothing in it is usable.
+    """
+    out = Path(out).absolute()
+    config = CropConfig(
+        crop_px=crop_px,
+        acquisitions=acquisitions,
+        stride_px=stride_px,
+        stride_acquisitions=stride_acquisitions,
+        window=window,
+        windows=windows or {},
+        reference=reference,
+        min_clear=min_clear,
+        clear_fraction=clear_fraction,
+    )
+    opened = open_cubes(cubes, config, modalities)
+    names = sorted(modalities or opened[0].groups)
+    check_held_out(split, opened, reference)
+    split_of = assign_sites(split, opened, reference=reference, seed=seed)
+    shares = [parts(split, c, split_of[c.site], reference=reference, window=window) for c in opened]
+    crops = describe_crops(config)
+    head = {
+        "simulated": is_simulated(opened[0]),
+        "seed": seed,
+        "split": describe_split(split, opened, split_of, shares, config),
+        "crop": crops,
+        "strata": dict(sorted((strata or {}).items())),
+    }
+    request = _digest([head, names, shard_records, [[c.site, content_of(c)] for c in opened]])
+    recover(out)
+    if _is_whole(out, request):
+        return out
+    check_free(out, overwrite=overwrite)
+
+    takes = list(list_takes(split, opened, shares, names, config, seed))
+    check_not_empty(split, {t.part.split for t in takes}, opened, shares, config)
+    sizes = largest(sizes_of(t.cube, t.corners, t.windows, names, config) for t in takes)
+    recipe = Recipe(
+        shapes=shapes_of(sizes, opened[0], config),
+        config=config,
+        held_out={s: split.held_out_of(s) for s in split.cut},
+    )
+    shards = list(list_shards(takes, split.cut, shard_records))
+    with unfinished(out, request) as folder:
+        pool = {"workers": workers, "scheduler": scheduler, "memory_gib": memory_gib}
+        figures = _write(folder, recipe, shards, pool, progress)
+        counts = {s: Counter(records=0, skipped=0) for s in split.cut}
+        for one in figures.values():
+            counts[one["split"]].update(records=one["records"], skipped=one["skipped"])
+        _check_kept(split, counts, config, folder)
+        statistics = Statistics({n: s.modality for n, s in recipe.shapes.items()})
+        statistics.load([p for s in shards if (p := folder / FOLDER / f"{s.number}.npz").exists()])
+        files = _name(folder, shards, figures)
+        manifest = {
+            **head,
+            "counts": {s: dict(c) for s, c in counts.items()},
+            "balance": describe_balance(files, strata or {}),
+            "statistics": statistics.to_dict(),
+            "sources": [describe_source(c, names, reference) for c in opened],
+            "request": request,
+        }
+        shutil.rmtree(folder / FOLDER)
+        finish_records(folder, shapes=recipe.shapes, files=files, manifest=manifest)
+    return out
+
+
+@contextmanager
+def unfinished(out: Path, request: str) -> Iterator[Path]:
+    """A directory for the shards of a request, which becomes `out`; what is finished of it stays when something fails.
+
+    Raises:
+        UsageError: another process is writing `out`, or the disk is full.
+    """
+    folder = partial_of(out)
+    units = folder / FOLDER
+    with locked(out):
+        if _request_of(units / "request.json") != request:
+            shutil.rmtree(folder, ignore_errors=True)
+            units.mkdir(parents=True)
+            write_json(units / "request.json", {"request": request})
+        for file in folder.iterdir():  # named by a process that was killed before it could finish
+            if file.is_file():
+                file.unlink()
+        try:
+            yield folder
+        except BaseException as e:
+            if not list(units.glob("*.array_record")):
+                shutil.rmtree(folder, ignore_errors=True)
+            if is_disk_full(e):
+                raise disk_full(out) from e
+            raise
+        put_in_place(folder, out)
+
+
+def _write(
+    folder: Path, recipe: Recipe, shards: Sequence[Shard], pool: Mapping[str, Any], progress: NamedProgress | None
+) -> Figures:
+    """Write all shards, here or by workers; the first error ends it."""
+    total, done = sum(s.crops for s in shards), 0
+    figures: Figures = {}
+
+    def tick(crops: int = 1) -> None:
+        nonlocal done
+        done += crops
+        if progress:
+            progress("cutting patches", done, total)
+
+    here = not pool["scheduler"] and (pool["workers"] or 0) <= 1
+    missing = []
+    for shard in shards:
+        if found := written(folder, shard.number):
+            figures[shard.number] = found
+            tick(shard.crops)
+        else:
+            missing.append(shard)
+    write = partial(write_shard, str(folder), recipe, tick=tick if here else None)
+    for shard, found, error in run_units(write, missing, **pool):
+        if error is not None:
+            raise error
+        figures[shard.number] = found
+        if not here:
+            tick(shard.crops)
+    return figures
+
+
+def _name(folder: Path, shards: Sequence[Shard], figures: Figures) -> list[dict[str, Any]]:
+    """Give the shards that hold records their names, and describe them as `finish_records` wants it."""
+    files = []
+    for split in sorted({s.split for s in shards}):
+        kept = [s.number for s in shards if s.split == split and figures[s.number]["records"]]
+        for i, number in enumerate(kept):
+            name = shard_name(split, i, len(kept))
+            os.replace(folder / FOLDER / f"{number}.array_record", folder / name)
+            files.append({"name": name} | {k: v for k, v in figures[number].items() if k != "skipped"})
+    return files
+
+
+def _digest(content: Any) -> str:
+    text = json.dumps([VERSION, content], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _is_whole(out: Path, request: str) -> bool:
+    """Whether a set is there, of this request, with all its files."""
+    if _request_of(out / "manifest.json") != request:
+        return False
+    sizes = {out / f["name"]: f["bytes"] for f in read_json(out / "manifest.json")["files"]}
+    return all(file.exists() and file.stat().st_size == size for file, size in sizes.items())
+
+
+def _request_of(file: Path) -> Any:
+    try:
+        return read_json(file).get("request")
+    except (DataError, AttributeError):
+        return None
+
+
+def _check_kept(split: SplitConfig, counts: Mapping[str, Mapping[str, int]], config: CropConfig, folder: Path) -> None:
+    for name in split.cut:
+        if not counts[name]["records"]:
+            shutil.rmtree(folder)
+            raise DataError(
+                f"split: {name} is empty: all of {counts[name]['skipped']} crops have fewer than {config.min_clear} "
+                f"{config.reference} acquisitions with {config.clear_fraction:.0%} of the crop valid; lower "
+                "min_clear, take longer series, or prepare a clearer site"
+            )

@@ -1,0 +1,295 @@
+"""One location of one cube to patches: which acquisitions, which pixels of which grid, padded. Writes nothing."""
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from data_prep.records.split import Part
+from eomm.data.cube import Cube
+from eomm.data.grid import Grid
+from eomm.data.records import Patch, PatchShape
+from eomm.errors import ContractError, DataError, UsageError
+
+Area = tuple[slice, slice]  # rows, columns
+
+
+@dataclass(frozen=True)
+class Window:
+    """The acquisitions of one record.
+
+    Attributes:
+        indices: modality -> ascending indices into the cube's acquisitions; may be empty but for the reference.
+    """
+
+    indices: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Location:
+    """A crop of a cube and the series to cut there.
+
+    Attributes:
+        cube: where from.
+        split: where to.
+        row: first row, in pixels of the reference.
+        col: first column.
+        windows: one per record.
+        areas: modality -> the pixels of its own grid that cover the crop.
+    """
+
+    cube: Cube
+    split: str
+    row: int
+    col: int
+    windows: Sequence[Window]
+    areas: Mapping[str, Area]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropConfig:
+    """How records are cut.
+
+    Attributes:
+        crop_px: rows and columns of a crop, in pixels of the reference modality.
+        acquisitions: consecutive usable acquisitions of the reference; shorter series are padded.
+        stride_px: from one crop to the next; half a crop when None, since encoders train on a crop's interior.
+        stride_acquisitions: from one series to the next; half a series when None.
+        window: acquisitions of every other modality before the first and after the last reference acquisition.
+        windows: modality -> what it has instead of `window`, such as two months of what comes daily.
+        reference: the modality whose grid and dates lead.
+        min_clear: a record needs this many reference acquisitions with at least `clear_fraction` of the crop valid.
+        clear_fraction: see `min_clear`.
+    """
+
+    crop_px: int = 32
+    acquisitions: int = 32
+    stride_px: int | None = None
+    stride_acquisitions: int | None = None
+    window: tuple[int, int] = (8, 8)
+    windows: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    reference: str = "s2"
+    min_clear: int = 4
+    clear_fraction: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("crop_px", "acquisitions", "stride_px", "stride_acquisitions", "min_clear"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"patches: {name} is {value}, expected at least 1")
+        if self.reference in self.windows or min((n for w in self.windows.values() for n in w), default=0) < 0:
+            raise UsageError(
+                f"patches: windows are {dict(self.windows)}; expected numbers from 0 for modalities beside "
+                f"{self.reference!r}"
+            )
+
+    @property
+    def strides(self) -> tuple[int, int]:
+        """(pixels, acquisitions)."""
+        return self.stride_px or max(1, self.crop_px // 2), self.stride_acquisitions or max(1, self.acquisitions // 2)
+
+
+def starts(low: int, high: int, size: int, stride: int) -> list[int]:
+    """Where pieces of `size` begin so that they cover [low, high): every `stride`, and one flush with the end."""
+    last = high - size
+    if last < low:
+        return []
+    return sorted({*range(low, last + 1, stride), last})
+
+
+def series(
+    cube: Cube,
+    times: tuple[int, int],
+    *,
+    reference: str,
+    length: int,
+    stride: int,
+    around: Mapping[str, tuple[int, int]],
+    held_out: Sequence[int] = (),
+) -> list[Window]:
+    """Series of `length` consecutive usable reference acquisitions, and what other modalities saw around them.
+
+    `times` are positions among the usable reference acquisitions. A modality in `around` gives every usable
+    acquisition from so many before the first reference day to so many after the last, but stays within the days of
+    `times` where those end at another split's block. Held-out reference acquisitions are as if they had not been taken.
+    """
+    group = cube[reference]
+    usable = np.flatnonzero(group.usable)
+    begin, end = times
+    low = group.day[usable[begin]] if begin > 0 else -np.inf
+    high = group.day[usable[end - 1]] if end < len(usable) else np.inf
+    taken = usable[begin:end]
+    taken = taken[~np.isin(group.day[taken], np.asarray(held_out, np.int32))]
+    if not len(taken):
+        return []
+    windows = []
+    for start in starts(0, len(taken), min(length, len(taken)), stride):
+        chosen = taken[start : start + length]
+        first, last = group.day[chosen[0]], group.day[chosen[-1]]
+        indices = {reference: chosen}
+        for name, (before, after) in around.items():
+            other = np.flatnonzero(cube[name].usable)
+            day = cube[name].day[other]
+            a = max(0, int(np.searchsorted(day, first, side="left")) - before)
+            b = int(np.searchsorted(day, last, side="right")) + after
+            inside = (day[a:b] >= low) & (day[a:b] <= high)
+            indices[name] = other[a:b][inside]
+        windows.append(Window(indices))
+    return windows
+
+
+def covering(cube: Cube, name: str, reference: str, *, row: int, col: int, size: int) -> Area:
+    """Pixels of a modality's own grid that cover a crop of the reference grid; all of a 1 x 1 grid.
+
+    Raises:
+        ContractError: the two grids cannot be compared: they are in different CRS.
+    """
+    own, lead = cube[name].grid, cube[reference].grid
+    if own == lead:
+        return slice(row, row + size), slice(col, col + size)
+    if own.height == own.width == 1:
+        return slice(0, 1), slice(0, 1)
+    if own.crs != lead.crs:
+        raise ContractError(
+            f"{cube.path}: {name} is in {own.crs}, {reference} in {lead.crs}; bring both to one CRS when preparing"
+        )
+    return (
+        _cover(_edges(lead, 1, row, row + size), own.transform[5], own.transform[4]),
+        _cover(_edges(lead, 0, col, col + size), own.transform[2], own.transform[0]),
+    )
+
+
+def _edges(grid: Grid, axis: int, start: int, stop: int) -> tuple[float, float]:
+    origin, step = (grid.transform[2], grid.transform[0]) if axis == 0 else (grid.transform[5], grid.transform[4])
+    return origin + step * start, origin + step * stop
+
+
+def _cover(edges: tuple[float, float], origin: float, step: float) -> slice:
+    first, last = ((edge - origin) / step for edge in edges)
+    return slice(math.floor(first + 1e-6), math.ceil(last - 1e-6))
+
+
+def series_of(
+    cube: Cube, part: Part, names: Sequence[str], *, held_out: Sequence[int], config: CropConfig
+) -> list[Window]:
+    """The series that every crop of `part` has."""
+    return [
+        window
+        for times in part.times
+        for window in series(
+            cube,
+            times,
+            reference=config.reference,
+            length=config.acquisitions,
+            stride=config.strides[1],
+            around={n: config.windows.get(n, config.window) for n in names if n != config.reference},
+            held_out=held_out,
+        )
+    ]
+
+
+def corners_of(cube: Cube, part: Part, config: CropConfig) -> np.ndarray:
+    """(row, col) of every crop that fits into `part`, int32 [crops, 2]."""
+    rows = starts(0, cube[config.reference].grid.height, config.crop_px, config.strides[0])
+    cols = [c for low, high in part.columns for c in starts(low, high, config.crop_px, config.strides[0])]
+    return np.array(list(itertools.product(rows, cols)), np.int32).reshape(-1, 2)
+
+
+def locate(
+    cube: Cube,
+    split: str,
+    corners: Iterable[Sequence[int]],
+    windows: Sequence[Window],
+    names: Sequence[str],
+    config: CropConfig,
+) -> Iterator[Location]:
+    """The crops at `corners` with the series to cut there."""
+    for row, col in corners:
+        areas = {
+            name: covering(cube, name, config.reference, row=int(row), col=int(col), size=config.crop_px)
+            for name in names
+        }
+        yield Location(cube=cube, split=split, row=int(row), col=int(col), windows=windows, areas=areas)
+
+
+def largest(sizes: Iterable[Mapping[str, tuple[int, int, int]]]) -> dict[str, tuple[int, int, int]]:
+    """The least (acquisitions, rows, columns) of each modality that all of `sizes` fit."""
+    found: dict[str, tuple[int, int, int]] = {}
+    for one in sizes:
+        for name, (t, y, x) in one.items():
+            a, b, c = found.get(name, (0, 0, 0))
+            found[name] = (max(a, t), max(b, y), max(c, x))
+    return found
+
+
+def sizes_of(
+    cube: Cube, corners: np.ndarray, windows: Sequence[Window], names: Sequence[str], config: CropConfig
+) -> dict[str, tuple[int, int, int]]:
+    """(acquisitions, rows, columns) of each modality that every record cut at `corners` fits."""
+    rows, cols = (np.unique(c) for c in corners.T)
+    places = [(row, cols[0]) for row in rows] + [(rows[0], col) for col in cols]
+    sizes = {}
+    for name in names:
+        reach = [
+            covering(cube, name, config.reference, row=int(row), col=int(col), size=config.crop_px)
+            for row, col in places
+        ]
+        longest = max(len(w.indices[name]) for w in windows)
+        sizes[name] = (longest, *(max(area[i].stop - area[i].start for area in reach) for i in (0, 1)))
+    return sizes
+
+
+def shapes_of(sizes: Mapping[str, tuple[int, int, int]], cube: Cube, config: CropConfig) -> dict[str, PatchShape]:
+    """The shape of each modality in all records. Raises DataError where one has no acquisition."""
+    for name, (acquisitions, _, _) in sizes.items():
+        if not acquisitions:
+            around = config.windows.get(name, config.window)
+            raise DataError(
+                f"modality {name!r}: no usable acquisition within {around} of any {config.reference} series; "
+                "the modalities do not overlap in time"
+            )
+    return {
+        name: PatchShape(modality=cube[name].modality, acquisitions=t, height=y, width=x)
+        for name, (t, y, x) in sizes.items()
+    }
+
+
+def cut(place: Location, shapes: Mapping[str, PatchShape]) -> Iterator[Patch]:
+    """The patches of a location; each modality's pixels are read once for all of them."""
+    read = {}
+    for name, shape in shapes.items():
+        used = np.unique(np.concatenate([w.indices[name] for w in place.windows]))
+        y, x = (
+            slice(s.start, s.start + n) for s, n in zip(place.areas[name], (shape.height, shape.width), strict=True)
+        )
+        first, stop = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 0)
+        read[name] = (first, *place.cube[name].read(slice(first, stop), y, x), place.cube[name].meta())
+    lead = next(iter(place.windows[0].indices))
+    for window in place.windows:
+        fallback = int(place.cube[lead].day[window.indices[lead][-1]])
+        patch: Patch = {"site": place.cube.site, "row": place.row, "col": place.col}
+        for name, shape in shapes.items():
+            first, values, valid, meta = read[name]
+            at = window.indices[name]
+            day = place.cube[name].day[at]
+            filled = {
+                "values": values[at - first],
+                "valid": valid[at - first],
+                "day": day,
+                "present": np.ones(len(at), np.uint8),
+                **{field: array[at] for field, array in meta.items()},
+            }
+            last = int(day[-1]) if len(day) else fallback
+            patch[name] = {
+                field: _pad(filled[field], dims, dtype, last if field == "day" else 0)
+                for field, (dims, dtype) in shape.fields().items()
+            }
+        yield patch
+
+
+def _pad(array: np.ndarray, dims: tuple[int, ...], dtype: type, fill: int) -> np.ndarray:
+    padded: np.ndarray = np.full(dims, fill, dtype)
+    padded[: len(array)] = array
+    return padded

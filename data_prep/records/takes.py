@@ -1,0 +1,148 @@
+"""Which crops of which cubes a record set takes, checked against each other, and the shards they fill. Cuts nothing."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.records.cut import CropConfig, Window, corners_of, series_of
+from data_prep.records.manifest import is_simulated
+from data_prep.records.shards import Piece, Shard
+from data_prep.records.split import Part, SplitConfig, draw_crops
+from eomm.data.cube import Cube, open_cube
+from eomm.data.grid import to_date
+from eomm.data.modality import check_contract
+from eomm.errors import ContractError, DataError, UsageError
+
+
+@dataclass(frozen=True)
+class Take:
+    """What one split takes of one cube.
+
+    Attributes:
+        cube: the cube.
+        part: of it.
+        corners: (row, col) of the crops, [crops, 2].
+        windows: the series at every crop.
+    """
+
+    cube: Cube
+    part: Part
+    corners: np.ndarray
+    windows: Sequence[Window]
+
+
+def open_cubes(paths: Sequence[Path | str], config: CropConfig, modalities: Sequence[str] | None) -> list[Cube]:
+    """The cubes in an order of their own, checked against each other."""
+    if not paths:
+        raise UsageError("patches: no cube given; name at least one")
+    distinct = {Path(p).resolve() for p in paths}
+    if len(distinct) < len(paths):
+        raise UsageError("patches: a cube is given twice; name each once")
+    cubes = [open_cube(p) for p in paths]
+    cubes.sort(key=lambda c: (c.site, c.path.name, c[config.reference].day.tolist()))
+    first = cubes[0]
+    for cube in cubes:
+        if modalities is None and set(cube) != set(first):
+            raise ContractError(
+                f"{cube.path} holds {', '.join(cube)}, {first.path} holds {', '.join(first)}; name the modalities "
+                "to take, or prepare the cubes alike"
+            )
+        for name in modalities or first:
+            check_contract(
+                cube[name].modality, first[name].modality, found_in=str(cube.path), expected_by=str(first.path)
+            )
+        if is_simulated(cube) != is_simulated(first):
+            real, simulated = sorted((cube, first), key=is_simulated)
+            raise UsageError(
+                f"{simulated.path} is simulated and {real.path} is real; a record set holds one kind: cut two sets"
+            )
+        grid, group = cube[config.reference].grid, cube[config.reference]
+        if min(grid.height, grid.width) < config.crop_px:
+            raise DataError(
+                f"{cube.path}: {grid.height} x {grid.width} px is smaller than a crop of {config.crop_px} px; choose "
+                "smaller crops or a larger site"
+            )
+        if not group.usable.any():
+            raise DataError(f"{cube.path}: no usable {config.reference} acquisition; leave this cube out")
+    unknown = set(config.windows) - set(modalities or cubes[0])
+    if unknown:
+        raise UsageError(f"patches: windows name {', '.join(unknown)}; taken are {', '.join(modalities or cubes[0])}")
+    if modalities is not None and config.reference not in modalities:
+        raise UsageError(f"patches: modalities {', '.join(modalities)} lack the reference {config.reference!r}; add it")
+    return cubes
+
+
+def check_held_out(split: SplitConfig, cubes: Sequence[Cube], reference: str) -> None:
+    """Raise UsageError where a day to hold out is none of any cube."""
+    days = {int(d) for c in cubes for d in c[reference].day}
+    unknown = [str(to_date(d)) for d in split.hold_out_days if d not in days]
+    if unknown:
+        raise UsageError(f"split: held-out days without a {reference} acquisition in any cube: {', '.join(unknown)}")
+
+
+def check_not_empty(
+    split: SplitConfig, found: set[str], cubes: Sequence[Cube], shares: Sequence[Sequence[Part]], config: CropConfig
+) -> None:
+    """Raise UsageError where a split has no crop, saying what was left for it."""
+    for name in split.cut:
+        if name not in found:
+            left = "; ".join(
+                f"{c.site}: columns {list(p.columns)}, usable acquisitions {list(p.times)}"
+                for c, share in zip(cubes, shares, strict=True)
+                for p in share
+                if p.split == name
+            )
+            raise UsageError(
+                f"split: {name} is empty: no crop of {config.crop_px} px fits beside the buffers of "
+                f"{split.space_buffer_px} px and {max(config.window)} acquisitions (left: {left or 'no site'}); "
+                "choose smaller crops, larger blocks, or more sites"
+            )
+
+
+def list_takes(
+    split: SplitConfig,
+    cubes: Sequence[Cube],
+    shares: Sequence[Sequence[Part]],
+    names: Sequence[str],
+    config: CropConfig,
+    seed: int,
+) -> Iterator[Take]:
+    """What the splits that are cut take of each cube, in the order of `cubes`."""
+    for number, (cube, share) in enumerate(zip(cubes, shares, strict=True)):
+        for part in share:
+            if part.split not in split.cut:
+                continue
+            windows = series_of(cube, part, names, held_out=split.held_out_of(part.split), config=config)
+            corners = corners_of(cube, part, config)
+            if split.leaky:
+                corners = corners[draw_crops(split, len(corners), seed=seed, number=number) == part.split]
+            if windows and len(corners):
+                yield Take(cube, part, corners, windows)
+
+
+def list_shards(takes: Sequence[Take], splits: Sequence[str], shard_records: int) -> Iterator[Shard]:
+    """Shards of at most `shard_records` records, from the crops in their order; small cubes share one."""
+    number = 0
+    for split in splits:
+        pieces: list[Piece] = []
+        room = shard_records
+        for take in (t for t in takes if t.part.split == split):
+            count = len(take.windows)
+            runs = [(a, min(a + shard_records, count)) for a in range(0, count, shard_records)]
+            for run in runs:
+                each, done = run[1] - run[0], 0
+                while done < len(take.corners):
+                    if each > room:
+                        yield Shard(number=number, split=split, pieces=tuple(pieces))
+                        number, pieces, room = number + 1, [], shard_records
+                    chosen = take.corners[done : done + room // each]
+                    corners = tuple((int(row), int(col)) for row, col in chosen)
+                    pieces.append(
+                        Piece(cube=str(take.cube.path.absolute()), part=take.part, corners=corners, series=run)
+                    )
+                    done, room = done + len(chosen), room - len(chosen) * each
+        if pieces:
+            yield Shard(number=number, split=split, pieces=tuple(pieces))
+            number += 1

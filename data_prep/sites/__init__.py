@@ -1,0 +1,1 @@
+"""Many sites, each a unit of its own."""

@@ -1,0 +1,241 @@
+"""Many sites to cubes, each a unit of its own: on one process or many, resumed where it stopped. Records come after.
+
+Finished sites are kept; what failed is noted and tried again by the next run (units.py).
+"""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyproj
+
+from data_prep.cubes.build import Source, build_cube, check_options
+from data_prep.fetch.place import site_grid
+from data_prep.fetch.run import fetch_scenes
+from data_prep.mappings.mapping import load_mapping
+from data_prep.records.build import build_patches
+from data_prep.records.manifest import content_of
+from data_prep.records.split import SplitConfig
+from data_prep.sites.table import Site
+from data_prep.sites.units import Request, SiteFolder, status
+from eomm.data.cube import Cube, open_cube
+from eomm.data.grid import Grid
+from eomm.errors import DataError, EommError, UsageError
+from eomm.store.folders import is_disk_full
+from eomm.store.workers import run_units
+
+PLACE = "{site}"
+SIZE_M = 1280
+
+
+def build_sites(
+    out: Path | str,
+    *,
+    sites: Sequence[Site],
+    sources: Sequence[tuple[str, str]] = (),
+    catalogues: Sequence[str] = (),
+    dates: tuple[date, date] | None = None,
+    size_m: float | None = None,
+    accept: Sequence[str] = (),
+    resampling: str = "bilinear",
+    speckle: str = "none",
+    workers: int = 0,
+    scheduler: str | None = None,
+    memory_gib: float | None = None,
+    overwrite: bool = False,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Build the cubes of many sites, and say how far they are; a site that fails stops no other.
+
+    Args:
+        out: the folder; what of it is finished and of the same request is kept.
+        sites: what to build.
+        sources: pairs of a mapping and a path in which "{site}" stands for the site's name.
+        catalogues: from which scenes are fetched first, to `out`/scenes/SITE: see `data_prep.fetch.run`, or the address
+            of a catalogue of Sentinel-2, with "#" and a collection behind it where it has several.
+        dates: first and last to fetch.
+        size_m: side of the square around a site to fetch, and to cut out of its sources, where the list does not say
+            one. When None, SIZE_M is fetched, and sources are not cut: a cube has all the ground that they cover.
+        accept: checks to overrule in every cube.
+        resampling: see `build_cube`.
+        speckle: see `build_cube`.
+        workers: processes of a local cluster; none is started for fewer than two.
+        scheduler: see `eomm.store.workers.connect`; its workers must see the same files.
+        memory_gib: that a local worker may take before it is stopped.
+        overwrite: build again what was made of something else.
+        progress: called with ("sites", finished or failed, in all).
+
+    Returns:
+        `site_units.status`.
+
+    Raises:
+        UsageError: `out` holds something else; a finished cube was made of something else; no worker can be had; the
+            disk is full.
+        ContractError: a mapping cannot be.
+        DataError: a mapping cannot be read.
+    """
+    if not (sources or catalogues):
+        raise UsageError("sites: no source given; name at least one folder and its mapping, or a catalogue")
+    if catalogues and not dates:
+        raise UsageError("sites: scenes can only be fetched of given dates; name the first and the last")
+    check_options(accept, resampling, speckle)
+    folder = SiteFolder(Path(out).absolute())
+    digests = [_digest(mapping) for mapping, _ in sources]
+    options = {"accept": sorted(accept), "resampling": resampling, "speckle": speckle}
+    if catalogues and dates:
+        options |= {"catalogues": list(catalogues), "dates": [str(d) for d in dates]}
+        size_m = size_m or SIZE_M
+    requests = [_request(site, sources, digests, site.size_m or size_m) | options for site in sites]
+    found = {r["site"]: folder.made(r["site"]) for r in requests}
+    other = [r["site"] for r in requests if (made := found[r["site"]]) and made["request"] != r]
+    if other and not overwrite:
+        some = ", ".join(other[:5]) + (" …" if len(other) > 5 else "")
+        raise UsageError(
+            f"{folder.path}: {some} ({len(other)} of {len(sites)} sites) were made of other sources, mappings or "
+            "options; ask for the same, say --overwrite to build them again, or choose another folder"
+        )
+    folder.begin([dataclasses.asdict(s) for s in sites])
+    missing = [r for r in requests if not found[r["site"]] or r["site"] in other]
+    finished = len(requests) - len(missing)
+    for request, _, error in run_units(
+        partial(build_site, str(folder.path)), missing, workers=workers, scheduler=scheduler, memory_gib=memory_gib
+    ):
+        if error is not None:
+            folder.failed(request["site"], _reason(error))
+            if is_disk_full(error.__cause__ or error):
+                raise error
+        finished += 1
+        if progress:
+            progress("sites", finished, len(requests))
+    return status(folder.path)
+
+
+def build_site(out: str, request: Request) -> None:
+    """One unit: the cube of one site, and the note that it is done. Raises what `build_cube` raises."""
+    folder, name, begun = SiteFolder(out), request["site"], time.monotonic()
+    folder.forget(name)
+    sources = [Source(mapping=mapping, path=path) for mapping, path in request["sources"]]
+    sources += [_fetch(folder.path / "scenes" / name, request, one) for one in request.get("catalogues", ())]
+    options = {option: request[option] for option in ("accept", "resampling", "speckle")}
+    path = build_cube(folder.cube(name), site=name, sources=sources, window=_window(request), overwrite=True, **options)
+    cube = open_cube(path)
+    try:
+        check_place(cube, request["lon"], request["lat"])
+    except DataError:
+        shutil.rmtree(path)
+        raise
+    seconds = round(time.monotonic() - begun, 1)
+    folder.done(name, {"request": request, "content": content_of(cube), "seconds": seconds})
+
+
+def build_site_records(
+    out: Path | str,
+    *,
+    sites: Sequence[Site],
+    by: str | None = None,
+    fractions: Mapping[str, float] | None = None,
+    leaky: bool = False,
+    **options: Any,
+) -> Path:
+    """Cut the records of all finished sites to `out`/records; sites that failed are left out.
+
+    Records that are there and of the same cubes and options are kept, others are replaced.
+
+    Args:
+        out: the folder of `build_sites`.
+        sites: the list; where it has a column `split`, every site goes where it says.
+        by: column whose value is a site's stratum, by which training may balance what it draws.
+        fractions: split other than train -> share of the sites, drawn by the seed.
+        leaky: see `SplitConfig`.
+        options: of `build_patches`.
+
+    Raises:
+        UsageError: no site is finished, some sites have a split and others not, and as `build_patches`.
+        ContractError: see `build_patches`.
+        DataError: see `build_patches`.
+    """
+    folder = SiteFolder(Path(out).absolute())
+    done = [s for s in sites if folder.made(s.name)]
+    if not done:
+        raise UsageError(f"{folder.path}: none of {len(sites)} sites is finished; see eomm prepare status")
+    named: dict[str, list[str]] = {}
+    for site in (s for s in done if s.split and not leaky):
+        named.setdefault(str(site.split), []).append(site.name)
+    split = SplitConfig(sites=named, fractions=fractions or {}, leaky=leaky)
+    strata = {s.name: s.value(by) for s in done} if by else {}
+    cubes = [folder.cube(s.name) for s in done]
+    return build_patches(folder.records, cubes=cubes, split=split, strata=strata, overwrite=True, **options)
+
+
+def check_place(cube: Cube, lon: float, lat: float) -> None:
+    """Whether a site lies in its cube: a folder under another site's name is found out. Raises DataError."""
+    for group in cube.groups.values():
+        if group.grid.crs == "LOCAL" or group.grid.height * group.grid.width == 1:
+            continue
+        x, y = pyproj.Transformer.from_crs("EPSG:4326", group.grid.crs, always_xy=True).transform(lon, lat)
+        a, _, west, _, e, north = group.grid.transform
+        if not (0 <= (x - west) / a <= group.grid.width and 0 <= (y - north) / e <= group.grid.height):
+            centre = (float(group.grid.x.mean()), float(group.grid.y.mean()))
+            there = pyproj.Transformer.from_crs(group.grid.crs, "EPSG:4326", always_xy=True).transform(*centre)
+            raise DataError(
+                f"{cube.site}: its scenes lie around {there[0]:.4f}, {there[1]:.4f}, the list has it at {lon:.4f}, "
+                f"{lat:.4f} (longitude, latitude), outside of them; mend the list, or the folder's name"
+            )
+
+
+def _request(site: Site, sources: Sequence[tuple[str, str]], digests: Sequence[str], size_m: float | None) -> Request:
+    """What a site's cube is made of; a mapping of one's own by its absolute path, every mapping by its content too."""
+    named = [
+        [str(Path(mapping).absolute()) if Path(mapping).is_file() else mapping, str(Path(_fill(path, site)).absolute())]
+        for mapping, path in sources
+    ]
+    place = {"lon": site.lon, "lat": site.lat, "size_m": size_m}
+    return {"site": site.name, **place, "sources": named, "mappings": list(digests)}
+
+
+def _window(request: Request) -> Grid | None:
+    """The site's grid, where its size is known."""
+    size_m = request["size_m"]
+    return site_grid(at=(request["lon"], request["lat"]), size_m=size_m) if size_m else None
+
+
+def _fetch(scenes: Path, request: Request, catalogue: str) -> Source:
+    """Fetch what is missing of a site's scenes. Raises DataError while some cannot be had."""
+    grid = _window(request)
+    assert grid is not None  # where something is fetched, a size is known
+    first, last = (date.fromisoformat(d) for d in request["dates"])
+    address, _, collection = catalogue.partition("#")
+    found = fetch_scenes(
+        scenes, site=request["site"], source=address, collection=collection or None, grid=grid, dates=(first, last)
+    )
+    if missing := found["missing"]:
+        raise DataError(
+            f"{scenes}: {len(missing)} of {found['found']} items of {catalogue} are missing, such as "
+            f"{missing[0]['item']}: {missing[0]['reason']}; run again to fetch them"
+        )
+    return Source(path=scenes, mapping=f"fetched_{found['modality']}")
+
+
+def _fill(path: str, site: Site) -> str:
+    if PLACE not in path:
+        raise UsageError(f"source {path}: lacks {PLACE}, which stands for a site's name, as in data/{PLACE}/s2")
+    return path.replace(PLACE, site.name)
+
+
+def _digest(mapping: str) -> str:
+    return hashlib.sha256(json.dumps(load_mapping(mapping).to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _reason(error: BaseException) -> str:
+    """Of an error that eomm raised its message; of any other where it was raised, too."""
+    if isinstance(error, EommError):
+        return f"{type(error).__name__}: {error}"
+    return "".join(traceback.format_exception(error)).strip()

@@ -1,0 +1,115 @@
+"""Where the cubes of many sites lie, and which are done or failed. Not how one is made (build.py).
+
+DIR/sites.json          the list that was last asked for
+DIR/scenes/SITE         what was fetched for it, where scenes come from catalogues
+DIR/cubes/SITE.zarr     a cube; finished or absent
+DIR/units/SITE.json     of what the cube was made; written last, so that a site with it is done
+DIR/units/SITE.failed   why the last attempt failed
+DIR/records             the record set, where one is asked for
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eomm.errors import DataError, UsageError
+from eomm.store.folders import check_store, read_json, write_json
+
+KIND = "sites"
+Request = dict[str, Any]  # of what one cube is made, JSON types
+
+
+class SiteFolder:
+    """The folder of many sites.
+
+    Attributes:
+        path: the folder.
+        cubes: where its cubes lie.
+        records: where its record set lies.
+    """
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self.cubes, self.records = self.path / "cubes", self.path / "records"
+        self._units = self.path / "units"
+
+    def begin(self, sites: Sequence[Mapping[str, Any]]) -> None:
+        """Note which sites are asked for. Raises UsageError where the folder holds something else."""
+        if self.path.exists() and not self.exists and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise UsageError(f"{self.path}: holds something else than prepared sites; choose another folder")
+        self.cubes.mkdir(parents=True, exist_ok=True)
+        self._units.mkdir(exist_ok=True)
+        write_json(self.path / "sites.json", {"eomm:kind": KIND, "sites": list(sites)})
+
+    @property
+    def exists(self) -> bool:
+        """Whether sites were prepared here."""
+        return (self.path / "sites.json").is_file()
+
+    @property
+    def sites(self) -> list[dict[str, Any]]:
+        """The list that was last asked for. Raises DataError where none was."""
+        check_store(self.path, "sites.json", "a folder of `eomm prepare sites`")
+        content = read_json(self.path / "sites.json")
+        if not isinstance(content, dict) or content.get("eomm:kind") != KIND:
+            raise DataError(f"{self.path / 'sites.json'}: not written by eomm prepare sites; choose another folder")
+        return list(content["sites"])
+
+    def cube(self, name: str) -> Path:
+        """Where a site's cube lies."""
+        return self.cubes / f"{name}.zarr"
+
+    def made(self, name: str) -> dict[str, Any] | None:
+        """What was noted of a finished site, or None."""
+        file = self._units / f"{name}.json"
+        return dict(read_json(file)) if file.is_file() and self.cube(name).is_dir() else None
+
+    def done(self, name: str, figures: Mapping[str, Any]) -> None:
+        """Note that a site is finished; the last thing to write of it."""
+        write_json(self._units / f"{name}.json", dict(figures))
+        (self._units / f"{name}.failed").unlink(missing_ok=True)
+
+    def forget(self, name: str) -> None:
+        """A site is about to be made anew."""
+        (self._units / f"{name}.json").unlink(missing_ok=True)
+
+    def failed(self, name: str, reason: str) -> None:
+        """Note why a site failed; the next run tries it again."""
+        write_json(self._units / f"{name}.failed", {"reason": reason})
+
+    def failure(self, name: str) -> str | None:
+        """Why a site failed, or None."""
+        file = self._units / f"{name}.failed"
+        return str(read_json(file)["reason"]) if file.is_file() else None
+
+
+def status(path: Path | str) -> dict[str, Any]:
+    """How far a folder of sites is: counts, and the reasons of those that failed.
+
+    Raises:
+        DataError: there is none.
+    """
+    folder = SiteFolder(path)
+    names = [str(site["name"]) for site in folder.sites]
+    done = {name for name in names if folder.made(name)}
+    reasons = {name: reason for name in names if name not in done and (reason := folder.failure(name))}
+    return {
+        "sites": len(names),
+        "done": len(done),
+        "failed": len(reasons),
+        "waiting": len(names) - len(done) - len(reasons),
+        "records": (folder.records / "manifest.json").is_file(),
+        "failures": reasons,
+    }
+
+
+def succeeded(found: Mapping[str, Any]) -> bool:
+    """Whether no site of a `status` failed."""
+    return not found["failed"]
+
+
+def format_status(found: Mapping[str, Any]) -> str:
+    """A `status` for people."""
+    head = ", ".join(f"{found[k]} {k}" for k in ("done", "failed", "waiting"))
+    lines = [f"{found['sites']} sites: {head}; records {'made' if found['records'] else 'not made'}"]
+    return "\n".join(lines + [f"  {name}: {reason}" for name, reason in found["failures"].items()])

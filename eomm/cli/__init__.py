@@ -1,0 +1,3 @@
+"""The command `eomm`, a file per family of commands; `main` is the entry point."""
+
+from eomm.cli.entry import main as main

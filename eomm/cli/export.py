@@ -1,0 +1,109 @@
+"""The commands of `eomm` that give embeddings and models away: export, export-model, verify. See parser.py."""
+
+import argparse
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from eomm.errors import UsageError
+from eomm.store.progress import progress_bar
+
+
+def export(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """An embedding cube to what other programs read."""
+    from eomm.export.run import export as export_cube
+
+    with progress_bar("export") as report:
+        return export_cube(
+            a.embedding,
+            a.out,
+            to=a.to,
+            composite=a.composite,
+            dates=tuple(a.dates) if a.dates else None,
+            length=a.length,
+            dtype=a.dtype,
+            cloudy=a.cloudy,
+            compress=a.compress,
+            points=a.points,
+            polygons=a.polygons,
+            stride=a.stride,
+            overwrite=a.overwrite,
+            progress=report.counted,
+        )
+
+
+def export_model(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """A model to one file that JAX alone runs."""
+    from eomm.export.portable import export_model as write
+
+    sizes = {}
+    for text in a.size:
+        name, _, number = text.partition("=")
+        if not number.isdigit():
+            raise UsageError(f"--size {text}: expected NAME=NUMBER, such as y=64")
+        sizes[name] = int(number)
+    return write(a.model, a.out, sizes=sizes, site_wide=a.site_wide, overwrite=a.overwrite, code=a.code)
+
+
+def verify(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """Whether this machine gives the published numbers."""
+    from eomm.embedding.verify import verify as verify_golden
+    from eomm.embedding.verify import verify_store
+
+    given = (a.model, a.cube, a.expected)
+    if not any(given):
+        return verify_golden(dtype=a.dtype)
+    if not all(given):
+        raise UsageError("--model, --cube and --expected go together; without them the golden vectors are compared")
+    return verify_store(*given, dtype=a.dtype, code=a.code)
+
+
+def format_verdict(result: dict[str, Any]) -> str:
+    """For people."""
+    from eomm.embedding.verify import format_verdict as format_
+
+    return format_(result)
+
+
+def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add them to the parser's commands; `command` is parser.py's."""
+    example = "eomm export e.zarr --to cog --out maps"
+    c = command(commands, "export", export, "an embedding cube as GeoTIFFs or GeoParquet, or its means", example)
+    c.add_argument("embedding", type=Path, help="an embedding cube")
+    to_help = "a Cloud-Optimised GeoTIFF per date, one GeoParquet file, or (composites) an embedding cube"
+    c.add_argument("--to", choices=["cog", "parquet", "zarr"], required=True, help=to_help)
+    c.add_argument("--out", type=Path, required=True, help="folder to make; for parquet the file")
+    c.add_argument("--composite", choices=["month", "season", "year"], help="means over each, in the place of dates")
+    c.add_argument("--points", type=Path, help="parquet: GeoJSON, or CSV with lon, lat, id: a row per point and date")
+    c.add_argument("--polygons", type=Path, help="parquet: GeoJSON: a row per polygon and date, means over its pixels")
+    c.add_argument("--stride", type=int, default=1, metavar="N", help="parquet: every Nth row and column of all pixels")
+    c.add_argument(
+        "--dates", type=date.fromisoformat, nargs=2, metavar=("FIRST", "LAST"), help="both included (default: all)"
+    )
+    c.add_argument("--length", type=int, metavar="K", help="keep the first K numbers of each vector (default: all)")
+    c.add_argument("--dtype", choices=["float32", "int8"], help="int8 where the cube holds int8 (default: the cube's)")
+    c.add_argument("--cloudy", action="store_true", help="also vectors of clouded pixels, where the cube has them")
+    c.add_argument("--compress", choices=["deflate", "zstd"], default="deflate", help="of GeoTIFFs")
+    c.add_argument("--overwrite", action="store_true")
+
+    summary = "a model to one self-contained StableHLO file that needs jax alone"
+    c = command(commands, "export-model", export_model, summary, "eomm export-model runs/fusion/model --out portable")
+    c.set_defaults(formatter=lambda r: f"{r['out']}: model {r['model']}; its README.md says how to call it")
+    c.add_argument("model", type=Path, help="a model directory")
+    c.add_argument("--out", type=Path, required=True, help="folder to make")
+    size_help = "fix a size (y, x, n, s2_t, …) for networks that need it; repeat"
+    c.add_argument("--size", action="append", default=[], metavar="NAME=NUMBER", help=size_help)
+    site_help = "a modality of a single pixel, such as weather; repeat"
+    c.add_argument("--site-wide", action="append", default=[], metavar="MODALITY", help=site_help)
+    c.add_argument("--code", action="append", default=[], metavar="MODULE", help="trust encoders in this module")
+    c.add_argument("--overwrite", action="store_true")
+
+    summary = "whether this machine and these versions give the published numbers; exit status 1 if not"
+    c = command(commands, "verify", verify, summary, "eomm verify --json")
+    c.set_defaults(formatter=format_verdict, succeeded=lambda result: result["equal"])
+    c.add_argument("--dtype", choices=["float32", "bfloat16"], help="that networks compute in")
+    c.add_argument("--model", type=Path, help="compare embeddings of your own: a model directory,")
+    c.add_argument("--cube", type=Path, help="a cube,")
+    c.add_argument("--expected", type=Path, help="and an earlier embedding of it")
+    c.add_argument("--code", action="append", default=[], metavar="MODULE", help="trust encoders in this module")

@@ -1,0 +1,151 @@
+"""The command `eomm evaluate gpp`. See parser.py."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from eomm.errors import UsageError
+
+
+def evaluate_gpp(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """Fluxes of towers, from embeddings or any table."""
+    from eomm.evaluation.gpp.run import run
+    from eomm.evaluation.gpp.tables import Final
+
+    if bool(a.table) == bool(a.flux):
+        raise UsageError(
+            "give either --table (features and fluxes in one file) or --flux (files as networks ship them)"
+        )
+    table = _table(a) if a.table else _sites(a)
+    tested = a.tested or [name for name, _ in map(pair, a.embedding)]
+    if lost := sorted({*tested, *a.check} - set(table.features)):
+        raise UsageError(f"features {', '.join(lost)}: there are none; there are {', '.join(table.features)}")
+    return run(
+        table,
+        tested=tested,
+        checks=a.check,
+        main=a.main,
+        models=a.model or ["ridge", "boosting"],
+        folds=a.folds,
+        count=a.fold_count,
+        final=Final(sites=a.test_site, years=a.test_year) if a.test_site or a.test_year else None,
+        buffer_days=a.buffer_days,
+        seed=a.seed,
+        commands=[a.typed],
+        dataset=a.dataset or (a.table.stem if a.table else None),
+        out=a.out,
+        overwrite=a.overwrite,
+    )
+
+
+def _table(a: argparse.Namespace) -> Any:
+    from eomm.evaluation.gpp.rows import read_table
+
+    if lost := [n for n in ("site", "date", "target", "unit", "features") if not getattr(a, n)]:
+        raise UsageError(f"--table needs --{', --'.join(lost)}")
+    groups = {s: "+".join(g.split(",")) for g in a.together for s in g.split(",")}
+    return read_table(
+        a.table,
+        site=a.site,
+        date=a.date,
+        target=a.target,
+        unit=a.unit,
+        features={name: columns.split(",") for name, columns in map(pair, a.features)},
+        kind=a.type,
+        keep=a.keep,
+        groups=groups,
+        simulated=a.simulated,
+    )
+
+
+def _sites(a: argparse.Namespace) -> Any:
+    from eomm.evaluation.gpp.features import Inputs, sites_table
+    from eomm.evaluation.gpp.flux_files import TARGETS, read_flux
+    from eomm.evaluation.gpp.flux_sites import read_towers
+
+    extra = {}
+    for name, text in map(pair, a.extra):
+        path, _, columns = text.rpartition(":")
+        extra[name] = (path, columns.split(","))
+    inputs = Inputs(
+        embeddings=dict(map(pair, a.embedding)), cube=a.cube, extra=extra, extract=a.extract, quality=a.quality
+    )
+    fluxes = [read_flux(p, target=a.target or TARGETS[0], unit=a.unit) for p in a.flux]
+    return sites_table(fluxes, read_towers(a.site_info), inputs)
+
+
+def pair(text: str) -> tuple[str, str]:
+    """`NAME=VALUE` as two. Raises UsageError."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise UsageError(f"{text}: expected NAME=VALUE")
+    return name, value
+
+
+def format_gpp(result: dict[str, Any]) -> str:
+    """For people."""
+    from eomm.evaluation.gpp.words import format_gpp as format_
+
+    return format_(result)
+
+
+def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add it to the parser's kinds of evaluation; `command` is parser.py's."""
+    example = """eomm evaluate gpp --flux towers/*_FLUXNET_DD_*.csv --site-info towers/*_SITEINFO_*.csv \\
+      --cube 'cubes/{site}.zarr' --embedding eomm='embeddings/{site}.zarr' --embedding random='random/{site}.zarr' \\
+      --tested eomm --folds both --out gpp.json
+  eomm evaluate gpp --table towers.csv --site SITE_ID --date date --target GPP --unit 'gC m-2 d-1' --type PFT \\
+      --features bands=b2,b3,b4,b5,b6,b7 --features NIRv=NIRv --together US-CS1,US-CS2 --out gpp.json"""
+    c = command(kinds, "gpp", evaluate_gpp, "fluxes of towers (GPP) from embeddings, beside their baselines", example)
+    c.set_defaults(formatter=format_gpp)
+    g = c.add_argument_group("towers' files")
+    g.add_argument(
+        "--flux", type=Path, nargs="+", default=[], help="daily files: FLUXNET2015, ICOS, FLUXNET; one per site"
+    )
+    g.add_argument(
+        "--site-info", type=Path, nargs="+", default=[], help="SITEINFO, BADM, a list of sites, or site.json"
+    )
+    g.add_argument("--embedding", action="append", default=[], metavar="NAME=PATH", help="{site} stands for the site")
+    g.add_argument("--cube", metavar="PATH", help="adds bands and indices as baselines; {site} stands for the site")
+    g.add_argument(
+        "--extra", action="append", default=[], metavar="NAME=PATH:COLUMNS", help="any daily table's columns"
+    )
+    extract_help = "pixel, window:N, footprint:METRES, or weights.tif (default: %(default)s)"
+    g.add_argument("--extract", default="window:3", metavar="HOW", help=extract_help)
+    g.add_argument("--quality", type=float, default=0.7, metavar="SHARE", help="least NEE_VUT_REF_QC (default: 0.7)")
+    g = c.add_argument_group("a table")
+    g.add_argument("--table", type=Path, help="CSV or Parquet")
+    g.add_argument("--site", metavar="COLUMN")
+    g.add_argument("--date", metavar="COLUMN")
+    g.add_argument("--type", metavar="COLUMN", help="plant functional type")
+    features_help = "repeat; those called weather also join each of the others"
+    g.add_argument("--features", action="append", default=[], metavar="NAME=COLUMNS", help=features_help)
+    g.add_argument("--keep", action="append", default=[], metavar="CONDITION", help="such as 'nee_qc<=1'; repeat")
+    together_help = "sites that folds must not divide; towers closer than 20 km belong together"
+    g.add_argument("--together", action="append", default=[], metavar="SITES", help=together_help)
+    g.add_argument("--simulated", action="store_true", help="the table is a simulator's")
+    g = c.add_argument_group("both")
+    tested_help = "features under test, all others are baselines; repeat (default: every --embedding)"
+    g.add_argument("--tested", action="append", default=[], metavar="NAME", help=tested_help)
+    g.add_argument("--target", help="the flux's column (default with --flux: GPP_NT_VUT_REF)")
+    g.add_argument("--unit", help="of the flux, such as 'gC m-2 d-1' (default with --flux: as its VARINFO file says)")
+    g.add_argument("--folds", choices=["site", "year", "both", "last-year"], default="site")
+    g.add_argument("--fold-count", type=int, metavar="N", help="folds of sites (default: one per group of sites)")
+    g.add_argument("--test-site", action="append", default=[], metavar="SITE", help="set aside for the end; repeat")
+    g.add_argument("--test-year", type=int, action="append", default=[], metavar="YEAR", help="the same; repeat")
+    buffer_help = "between training and test days of a site (default: %(default)s)"
+    g.add_argument("--buffer-days", type=float, default=90, metavar="DAYS", help=buffer_help)
+    model_help = "repeat; published is the published transformer (default: ridge and boosting)"
+    g.add_argument(
+        "--model", action="append", choices=["ridge", "boosting", "transformer", "published"], help=model_help
+    )
+    check_help = "features that hold the truth (a simulator's): the most that anything can score, no baseline; repeat"
+    g.add_argument("--check", action="append", default=[], metavar="NAME", help=check_help)
+    g.add_argument("--main", metavar="METHOD", help="compared with each other (default: the first features', ridge)")
+    g.add_argument("--seed", type=int, default=0)
+    g.add_argument(
+        "--dataset", metavar="NAME", help="what the fluxes are called in results (default: the table's file)"
+    )
+    g.add_argument("--out", type=Path, help="also write the result there (JSON), figures beside it")
+    g.add_argument("--overwrite", action="store_true")

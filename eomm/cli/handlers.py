@@ -1,0 +1,204 @@
+"""What the commands of parser.py do that have no file of their own: call one function, return what it found.
+
+Imports stand inside, so that `eomm --help` is quick and preparation needs no JAX.
+"""
+
+import argparse
+import os
+from typing import Any
+
+from eomm.errors import UsageError
+from eomm.store.progress import progress_bar
+
+
+def simulate(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """Write a simulated site."""
+    from data_prep.simulate import simulate_site
+
+    path = simulate_site(
+        a.out,
+        site=a.site or a.out.name,
+        seed=a.seed,
+        size_px=a.size_px,
+        start=a.start,
+        end=a.end,
+        held_out=a.held_out,
+        drought_year=a.drought_year,
+        radar_sees_vegetation=not a.null_radar,
+        stress=not a.null_stress,
+    )
+    return {"scenes": str(path), "simulated": True}
+
+
+def train(a: argparse.Namespace, rest: list[str]) -> dict[str, Any] | None:
+    """One stage, from a configuration to a model directory."""
+    import jax
+
+    from eomm.training.config import load_config
+    from eomm.training.experiment import run_experiment
+    from eomm.training.hosts import EndTogether, join
+
+    config = load_config(a.config, overrides(rest))
+    join(a.coordinator, a.processes, a.process)
+    with EndTogether():
+        model = run_experiment(config, a.workdir, profile=a.profile)
+    return {"model": str(model)} if jax.process_index() == 0 else None
+
+
+def plan_train(a: argparse.Namespace, rest: list[str]) -> dict[str, Any]:
+    """What a training takes on machines one does not have."""
+    os.environ["JAX_PLATFORMS"] = "cpu"  # nothing is run, and a device may be in use
+    from eomm.training.config import load_config
+    from eomm.training.plan import plan_training
+
+    return plan_training(
+        load_config(a.config, overrides(rest)),
+        devices=a.devices,
+        device=a.device,
+        batch_per_device=a.batch_per_device,
+        utilisation=a.utilisation,
+        read_gb=a.read_gb,
+        passes=a.passes,
+    )
+
+
+def embed(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """A model and a cube to an embedding cube, or how far that is."""
+    from eomm.cli.info import describe
+    from eomm.embedding.cluster import embed_on_workers
+    from eomm.embedding.units import status
+
+    if a.status:
+        return status(a.out)
+    if not a.model or not a.cube:
+        raise UsageError("--model and --cube are needed to embed; with --status alone --out says how far it is")
+    options = {
+        "block": a.block,
+        "memory_bytes": int(a.memory * 2**30) if a.memory else None,
+        "modalities": a.modality,
+        "dates": tuple(a.dates) if a.dates else None,
+        "length": a.length,
+        "dtype": a.dtype,
+        "clear_only": not a.cloudy,
+        "check": a.check,
+        "append": a.append,
+        "overwrite": a.overwrite,
+    }
+    with progress_bar("embed") as report:
+        if a.workers or a.scheduler:
+            if a.untrained is not None:
+                raise UsageError("--untrained embeds in this process; leave --workers and --scheduler out")
+            cluster = {"workers": a.workers, "scheduler": a.scheduler, "code": tuple(a.code)}
+            path = embed_on_workers(a.model, a.cube, a.out, progress=report.counted, **cluster, **options)
+        else:
+            from eomm.embedding.run import embed as embed_cube
+            from eomm.models.directory import load_model
+
+            model = load_model(a.model, code=a.code)
+            if a.untrained is not None:
+                from eomm.evaluation.features_model import randomised
+
+                model = randomised(model, a.untrained)
+            path = embed_cube(model, a.cube, a.out, shard=a.shard, progress=report.counted, **options)
+    return describe(path) if path.exists() and status(path)["complete"] else status(path)
+
+
+def calibrate(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """Scales and expected errors into a model directory."""
+    from eomm.cli.info import describe
+    from eomm.data.cube import open_cube
+    from eomm.data.records import open_records
+    from eomm.embedding.calibrate import calibrate as measure
+    from eomm.models.directory import load_model, save_model
+
+    cube = open_cube(a.cube) if a.cube else None
+    records = open_records(a.records)
+    model = measure(load_model(a.model, code=a.code), records, cube=cube, count=a.count, seed=a.seed)
+    return describe(save_model(model, a.model, overwrite=True))
+
+
+def import_published(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """A released checkpoint of the published model to a model directory."""
+    from eomm.cli.info import describe
+    from eomm.data.modality import KNOWN
+    from eomm.models.published.release import import_published as convert
+
+    unknown = set(a.contract) - set(KNOWN)
+    if unknown:
+        raise UsageError(f"--contract {', '.join(sorted(unknown))}: known are {', '.join(KNOWN)}")
+    contracts = [KNOWN[c] for c in a.contract]
+    modalities = a.modality or ("s1", "s2")
+    return describe(convert(a.checkpoint, a.out, modalities=modalities, contracts=contracts, overwrite=a.overwrite))
+
+
+def report(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """One HTML page."""
+    from eomm.report.build import build
+
+    named = {"cube": a.cube, "embedding": a.embedding, "model": a.model, "runs": a.run, "evaluations": a.evaluation}
+    path = build(a.out, folders=a.folders, **named, code=a.code, title=a.title, overwrite=a.overwrite)
+    return {"report": str(path)}
+
+
+def info(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """What a store is."""
+    from eomm.cli.info import describe
+
+    found = describe(a.path)
+    if a.figure:
+        from eomm.data.coverage import draw_coverage
+
+        if found["kind"] != "records":
+            raise UsageError(f"--figure: {a.path} is a {found['kind']}; only records have a map of their sites")
+        draw_coverage(found, a.figure)
+    return found
+
+
+def bench(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """Throughput of this machine."""
+    import importlib
+
+    run = importlib.import_module(f"benchmarks.{a.what}").run
+    result: dict[str, Any] = run()
+    return result
+
+
+def demo(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """The whole path on simulated sites."""
+    from eomm.cli.demo import run_demo
+
+    return run_demo(a.out, seed=a.seed, overwrite=a.overwrite)
+
+
+def overrides(rest: list[str]) -> list[str]:
+    """The arguments that override a configuration's values. Raises UsageError for any other."""
+    unknown = [r for r in rest if not r.startswith("--config.")]
+    if unknown:
+        raise UsageError(f"unknown arguments: {' '.join(unknown)}; values are overridden by --config.KEY=VALUE")
+    return rest
+
+
+def format_info(result: dict[str, Any]) -> str:
+    """For people."""
+    from eomm.cli.info_words import format_info as format_
+
+    return format_(result)
+
+
+def format_embed(result: dict[str, Any]) -> str:
+    """For people: a finished store, or how far one is."""
+    return format_info(result) if "kind" in result else "\n".join(f"{k}: {v}" for k, v in result.items())
+
+
+def format_plan(result: dict[str, Any]) -> str:
+    """For people."""
+    from eomm.training.plan import format_plan as format_
+
+    return format_(result)
+
+
+def format_demo(result: dict[str, Any]) -> str:
+    """For people."""
+    from eomm.cli.demo import format_demo as format_
+
+    return format_(result)

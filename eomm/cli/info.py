@@ -1,0 +1,256 @@
+"""What lies at a path: a cube, record set, model, embedding cube or run, finished or not. Reads, never changes.
+
+Unfinished stores are described as far as they go, and say that they are unfinished. No JAX in here; the text for
+people is in info_words.py.
+"""
+
+import itertools
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from safetensors import SafetensorError, safe_open
+
+from eomm.data.coverage import describe_coverage
+from eomm.data.cube import Acquisition, CubeGroup, open_cube
+from eomm.data.grid import Grid, to_date
+from eomm.data.modality import Modality
+from eomm.errors import ContractError, DataError
+from eomm.store.folders import read_json
+
+Description = dict[str, Any]
+
+ROOT_KEYS = ("eomm:kind", "eomm:version", "eomm:complete", "site", "provenance")
+PUBLISHED_MACS = 6_900_000_000  # per pixel-date, both encoders
+
+
+def describe(path: Path | str) -> Description:
+    """A store as JSON types: kind, complete, simulated, contracts, shapes, dates, coverage, provenance.
+
+    Raises:
+        DataError: nothing there, none of our stores, or damaged beyond description.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DataError(f"{path}: does not exist; expected a cube, record set, model, embedding cube or run")
+    describers: dict[str, Callable[[Path], Description]] = {
+        "zarr.json": _zarr_store,
+        "manifest.json": _records,
+        "model.json": _model,
+        "metrics.jsonl": _run,
+        "config.json": _run,
+    }
+    for file, describer in describers.items():
+        if (path / file).is_file():
+            found = describer(path)
+            return {"path": str(path), "bytes": _size(path), **found}
+    if any(path.glob("*.array_record*")) or (path / ".spool").is_dir():
+        shards = sorted(f.name for f in path.glob("*.array_record*"))
+        return {"path": str(path), "bytes": _size(path), "kind": "records", "complete": False, "files": shards}
+    raise DataError(f"{path}: none of eomm's stores; expected a cube, record set, model, embedding cube or run")
+
+
+def _zarr_store(path: Path) -> Description:
+    attributes = _attributes(path)
+    kind = attributes.get("eomm:kind")
+    if kind not in ("cube", "embedding"):
+        raise DataError(f"{path}: a Zarr store, but eomm:kind is {kind!r}; expected a cube or an embedding cube")
+    complete = bool(attributes.get("eomm:complete"))
+    provenance = attributes.get("provenance") or {}
+    info: Description = {"kind": kind, "complete": complete, "site": attributes.get("site")}
+    info["simulated"] = _flag(attributes.get("simulated", provenance.get("simulated")))
+    if kind == "cube":
+        info["modalities"] = _modalities(path, complete=complete)
+    else:
+        hidden = (*ROOT_KEYS, "eomm:windows", "zarr_conventions")
+        info |= {k.removeprefix("eomm:"): v for k, v in attributes.items() if k not in hidden}
+        info |= _embedding(path)
+    return info | {"provenance": provenance}
+
+
+def _modalities(path: Path, *, complete: bool) -> Description:
+    if complete:
+        try:
+            return {name: _group(group) for name, group in open_cube(path).groups.items()}
+        except KeyError as e:
+            raise DataError(f"{path}: {e} is missing; the store is damaged, make it again") from e
+    return {f.parent.name: _unfinished_group(f.parent) for f in sorted(path.glob("*/zarr.json"))}
+
+
+def _group(group: CubeGroup) -> Description:
+    valid = group.valid_fraction()
+    months: Description = {}
+    keyed = itertools.groupby(range(len(group)), key=lambda i: str(to_date(int(group.day[i])))[:7])
+    for month, members in keyed:
+        at = list(members)
+        months[month] = {
+            "acquisitions": len(at),
+            "usable": int(group.usable[at].sum()),
+            "valid_fraction": round(float(valid[at].mean()), 3),
+        }
+    return {
+        "contract": _contract(group.modality.to_dict()),
+        "shape": f"{len(group)} time, {group.grid.height} y, {group.grid.width} x, {len(group.modality.bands)} band",
+        "grid": _grid(group.grid),
+        "dates": [str(to_date(group.day[0])), str(to_date(group.day[-1]))],
+        "acquisitions": len(group),
+        "usable": int(group.usable.sum()),
+        "valid_fraction": round(float(valid.mean()), 4),
+        "platforms": sorted({a.platform or "unknown" for a in group.acquisitions}),
+        "orbits": sorted({_orbit(a) for a in group.acquisitions}),
+        "months": months,
+        "attributes": {k: v for k, v in group.attributes.items() if not k.startswith("proj:")},
+    }
+
+
+def _orbit(a: Acquisition) -> str:
+    label = a.orbit or "unknown"
+    return label if not a.direction or a.direction in label else f"{label} {a.direction}"
+
+
+def _unfinished_group(path: Path) -> Description:
+    """Only what the writer stated at the start; the arrays may hold anything."""
+    attributes = _attributes(path)
+    days = [a["day"] for a in attributes.get("acquisitions", [])]
+    found: Description = {"acquisitions": len(days)}
+    if days:
+        found["dates"] = [str(to_date(days[0])), str(to_date(days[-1]))]
+    if "eomm:contract" in attributes:
+        found["contract"] = _contract(attributes["eomm:contract"])
+    return found
+
+
+def _embedding(path: Path) -> Description:
+    """Arrays, dates and validity, whatever else the writer keeps beside them."""
+    info: Description = {"arrays": {}}
+    arrays: dict[str, zarr.Array] = {}
+    for file in sorted(path.glob("*/zarr.json")):
+        if read_json(file).get("node_type") == "array":
+            name = file.parent.name
+            arrays[name] = array = zarr.open_array(file.parent, mode="r")
+            dims = array.metadata.dimension_names or [""] * array.ndim  # type: ignore[union-attr]
+            shape = ", ".join(f"{n} {d or ''}".strip() for n, d in zip(array.shape, dims, strict=True))
+            info["arrays"][name] = f"{array.dtype} [{shape}]"
+    days = np.asarray(arrays["time"][:]) if "time" in arrays else np.zeros(0)
+    if days.size:
+        info["dates"] = [str(to_date(int(days.min()))), str(to_date(int(days.max())))]
+    if "valid" in arrays and arrays["valid"].ndim == 3 and arrays["valid"].size:
+        valid = arrays["valid"]
+        step = valid.chunks[0]
+        total = sum(int(np.count_nonzero(np.asarray(valid[t : t + step]))) for t in range(0, valid.shape[0], step))
+        info["valid_fraction"] = round(total / valid.size, 4)
+    return info
+
+
+def _records(path: Path) -> Description:
+    manifest = read_json(path / "manifest.json")
+    if manifest.get("eomm:kind") != "records":
+        raise DataError(f"{path / 'manifest.json'}: eomm:kind is {manifest.get('eomm:kind')!r}, expected 'records'")
+    shapes = {
+        name: {
+            "contract": _contract(s["modality"]),
+            "shape": f"{s['acquisitions']} time, {s['height']} y, {s['width']} x, {len(s['modality']['bands'])} band",
+        }
+        for name, s in manifest.get("shapes", {}).items()
+    }
+    files = manifest.get("files", [])
+    counts = {s: sum(f["records"] for f in files if f["split"] == s) for s in sorted({f["split"] for f in files})}
+    wrong = [f["name"] for f in files if _bytes(path / f["name"]) != f["bytes"]]
+    described = ("eomm:kind", "eomm:complete", "shapes", "files", "simulated", "version")
+    return {
+        "kind": "records",
+        "complete": bool(manifest.get("eomm:complete")),
+        "simulated": _flag(manifest.get("simulated")),
+        **({"damaged": wrong} if wrong else {}),
+        "records": counts,
+        "shards": len(files),
+        "coverage": describe_coverage(manifest),
+        "modalities": shapes,
+        **{k: v for k, v in manifest.items() if k not in described},
+    }
+
+
+def _model(path: Path) -> Description:
+    head = read_json(path / "model.json")
+    if head.get("eomm:kind") != "model":
+        raise DataError(f"{path / 'model.json'}: eomm:kind is {head.get('eomm:kind')!r}, expected 'model'")
+    info = head.get("info") or {}
+    described: Description = {"kind": "model", "complete": False, "simulated": _flag(info.get("simulated"))}
+    try:
+        with safe_open(path / "params.safetensors", framework="numpy") as file:
+            shapes = [file.get_slice(name).get_shape() for name in file.keys()]
+        described |= {"complete": True, "parameters": int(sum(np.prod(s, dtype=np.int64) for s in shapes))}
+    except (FileNotFoundError, SafetensorError) as e:
+        described["damaged"] = f"params.safetensors: {e}"
+    return {
+        **described,
+        "hash": head.get("hash"),
+        "multiply_adds_per_pixel_date": _multiply_adds(head.get("macs") or {}),
+        "modalities": {n: {"contract": _contract(c)} for n, c in head.get("contracts", {}).items()},
+        "parts": head.get("parts", {}),
+        "info": info,
+    }
+
+
+def _multiply_adds(macs: Mapping[str, int]) -> Description:
+    """In dense embedding, by part, beside the published model (arXiv 2511.11706: both encoders, one by one)."""
+    total = sum(macs.values())
+    if not total:
+        return {}
+    return {**macs, "total": total, "published_model": PUBLISHED_MACS, "share": float(f"{total / PUBLISHED_MACS:.1g}")}
+
+
+def _run(path: Path) -> Description:
+    """A training run: how far it got, by its own metrics."""
+    config = read_json(path / "config.json") if (path / "config.json").exists() else {}
+    lines = (path / "metrics.jsonl").read_text().splitlines() if (path / "metrics.jsonl").exists() else []
+    latest: Description = {}
+    for line in lines:
+        try:
+            latest |= json.loads(line)
+        except ValueError:  # a killed run may leave half a line, the last
+            continue
+    numbers = [int(d.name) for d in (path / "checkpoints").glob("*") if d.name.isdigit()]
+    saved = max(numbers, default=0)
+    wanted, step = config.get("steps"), max(latest.get("step", 0), saved)  # a step saved need not be one logged
+    complete = wanted is not None and saved >= wanted
+    state = {"step": step, "steps": wanted, "checkpoints": sorted(numbers)}
+    return {"kind": "run", "complete": complete, **state, "latest": latest, "config": config}
+
+
+def _contract(fields: Mapping[str, Any]) -> Description:
+    try:
+        modality = Modality.from_dict(fields)
+    except ContractError as e:
+        return {"damaged": str(e)}
+    named = {k: getattr(modality, k) for k in ("unit", "level", "calibration", "speckle_filter")}
+    units = {} if len(set(modality.units.values())) == 1 else {"units": modality.units}
+    return {"hash": modality.contract_hash, "bands": " ".join(modality.band_names), **named, **units}
+
+
+def _grid(grid: Grid) -> Description:
+    a, _, x, _, e, y = grid.transform
+    bounds = [x, y + e * grid.height, x + a * grid.width, y]
+    return {"crs": grid.crs, "gsd_m": a, "west_south_east_north": bounds}
+
+
+def _attributes(path: Path) -> Description:
+    try:
+        return dict(zarr.open_group(path, mode="r").attrs)
+    except (ValueError, KeyError, FileNotFoundError) as e:
+        raise DataError(f"{path}: the Zarr group cannot be read ({e}); the store is damaged, make it again") from e
+
+
+def _flag(value: Any) -> bool | None:
+    return None if value is None else bool(value)
+
+
+def _bytes(file: Path) -> int | None:
+    return file.stat().st_size if file.exists() else None
+
+
+def _size(path: Path) -> int:
+    return sum(f.stat().st_size for f in path.rglob("*") if f.is_file())

@@ -1,0 +1,77 @@
+"""What `eomm.cli.info.describe` found, as text for people. Not the finding: that is info.py."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+MAX_ITEMS = 6  # of a list of many records
+WIDTH = 160  # characters up to which a small mapping stays on one line
+DETAILS = ("contracts", "request", "model_info", "objectives", "statistics", "hold_out_days", "sha256")
+CONVENTIONS = ("proj:", "geoemb:")  # for other programs; what they say stands elsewhere in the text
+
+
+def format_info(info: Mapping[str, Any]) -> str:
+    """A description as text: long lists are cut, what only programs ask for is left out; the JSON has everything."""
+    finished = "finished" if info.get("complete") else "NOT FINISHED"
+    sort = {True: ", simulated", False: ", real data", None: ""}[info.get("simulated")]
+    head = f"{info['path']}: {info['kind']}, {finished}{sort}, {info['bytes'] / 1e6:,.1f} MB"
+    rest = {k: v for k, v in info.items() if k not in ("path", "kind", "complete", "simulated", "bytes")}
+    drawn: list[str] = []
+    if "map" in (coverage := rest.get("coverage", {})):
+        drawn = [f"  {line}" for line in coverage["map"]] if coverage.get("sites") != 1 else []
+        rest["coverage"] = {k: v for k, v in coverage.items() if k != "map"}
+    end = [] if (short := _without_details(rest)) == rest else [f"  in full: eomm info {info['path']} --json"]
+    return "\n".join([head, *_lines(short, indent=2), *drawn, *end])
+
+
+def _without_details(value: Any, *, top: bool = True) -> Any:
+    if isinstance(value, Mapping):
+        value = {**value, "mapping": value["mapping"]["name"]} if "mapping" in value else value
+        return {k: _without_details(v, top=False) for k, v in value.items() if not _is_detail(k, v, top)}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_without_details(v, top=False) for v in value]
+    return value
+
+
+def _is_detail(key: str, value: Any, top: bool) -> bool:
+    """Whether only a program asks for it; a cube's provenance is one where it stands within an embedding's."""
+    listed = key == "acquisitions" and isinstance(value, list)
+    return listed or key in DETAILS or key.startswith(CONVENTIONS) or (key == "provenance" and not top)
+
+
+def _lines(value: Any, *, indent: int) -> list[str]:
+    pad, lines = " " * indent, []
+    items = value.items() if isinstance(value, Mapping) else ((f"{i}", v) for i, v in enumerate(value))
+    for number, (key, item) in enumerate(items):
+        if number == MAX_ITEMS and not isinstance(value, Mapping):
+            lines.append(f"{pad}… and {len(value) - MAX_ITEMS} more")
+            break
+        flat = _flat(item)
+        if flat is not None and indent + len(key) + len(flat) < WIDTH:
+            lines.append(f"{pad}{key}: {flat}")
+        elif isinstance(item, str):
+            lines.append(f"{pad}{key}: {item}")
+        else:
+            lines += [f"{pad}{key}:", *_lines(item, indent=indent + 2)]
+    return lines
+
+
+def _flat(value: Any) -> str | None:
+    """On one line, where it fits: scalars, short lists of scalars, small mappings of scalars; else None."""
+    if isinstance(value, Mapping):
+        parts = [(k, _flat(v)) for k, v in value.items() if not isinstance(v, Mapping)]
+        if not value:
+            return "none"
+        if len(parts) < len(value) or len(value) > 8 or any(p is None for _, p in parts):
+            return None
+        return ", ".join(f"{k} {p}" for k, p in parts)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        if any(isinstance(v, Mapping) or (isinstance(v, list | tuple) and len(v) > 2) for v in value):
+            return None
+        shown = [_flat(v) or "" for v in value[:12]]
+        more = f" … {len(value)} in all" if len(value) > 12 else ""
+        return f"[{', '.join(shown)}{more}]" if value else "none"
+    if value is None:
+        return "unknown"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) and abs(value) < 1e5 else str(value)

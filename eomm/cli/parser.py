@@ -1,0 +1,190 @@
+"""The arguments of the command `eomm`. What each command does is handlers.py, or the file of its family."""
+
+import argparse
+from collections.abc import Callable
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from eomm.cli import handlers
+from eomm.cli.evaluate import add_commands as add_evaluate
+from eomm.cli.export import add_commands as add_export
+from eomm.cli.prepare import add_commands as add_prepare
+
+Handler = Callable[[argparse.Namespace, list[str]], Any]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands with their arguments, examples and handlers."""
+    parser = argparse.ArgumentParser(
+        prog="eomm", description="Embeddings for every 10 m pixel at every clear Sentinel-2 date."
+    )
+    parser.add_argument("--version", action="version", version=f"eomm {version('eomm')}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    c = command(commands, "demo", handlers.demo, "simulate, prepare, train, embed, report: the whole path", "eomm demo")
+    c.set_defaults(formatter=handlers.format_demo)
+    c.add_argument("--out", type=Path, default=Path("eomm-demo"), help="directory to make (default: %(default)s)")
+    c.add_argument("--seed", type=int, default=0)
+    c.add_argument("--overwrite", action="store_true")
+
+    example = "eomm simulate site-a --seed 1 --start 2020-01-01 --end 2021-12-31"
+    c = command(commands, "simulate", handlers.simulate, "write a simulated site's scenes and fluxes", example)
+    c.add_argument("out", type=Path, help="folder to make")
+    c.add_argument("--site", help="name of the site (default: the folder's)")
+    c.add_argument("--seed", type=int, default=0, help="another seed, another site (default: %(default)s)")
+    c.add_argument("--size-px", type=int, default=96, metavar="N", help="side of the site (default: %(default)s)")
+    day = date.fromisoformat
+    c.add_argument(
+        "--start", type=day, metavar="DATE", default=date(2020, 1, 1), help="first day (default: %(default)s)"
+    )
+    c.add_argument(
+        "--end", type=day, metavar="DATE", default=date(2021, 12, 31), help="last day (default: %(default)s)"
+    )
+    c.add_argument("--held-out", action="store_true", help="draw the site's parameters from other ranges")
+    c.add_argument("--drought-year", type=int, metavar="YEAR", help="a year with a dry, hot summer (default: none)")
+    c.add_argument("--null-radar", action="store_true", help="null world: the radar knows nothing of vegetation")
+    c.add_argument("--null-stress", action="store_true", help="null world: no stress acts on GPP")
+
+    add_prepare(commands, command)
+
+    example = "eomm train --config experiments/s2.py --workdir runs/s2 --config.data.records=records"
+    c = command(commands, "train", handlers.train, "train one stage; run again to resume", example)
+    c.add_argument("--config", required=True, help="an experiment; override its values by --config.KEY=VALUE")
+    workdir_help = "of this run: checkpoints and logs, and in the end the model, in WORKDIR/model"
+    c.add_argument("--workdir", type=Path, required=True, help=workdir_help)
+    c.add_argument("--profile", metavar="FIRST:LAST", help="write a trace of these steps to WORKDIR/profile")
+    hosts_help = "one of several processes: HOST:PORT of process 0; not needed under Slurm and on Cloud TPUs"
+    c.add_argument("--coordinator", metavar="HOST:PORT", help=hosts_help)
+    c.add_argument("--processes", type=int, metavar="N", help="how many there are")
+    c.add_argument("--process", type=int, metavar="I", help="which one this is, from 0")
+
+    plan = commands.add_parser("plan", help="what a run would take elsewhere; computed, nothing is run")
+    plans = plan.add_subparsers(dest="what", required=True, metavar="WHAT")
+    example = "eomm plan train --config experiments/s2.py --devices 64 --device TPU-v5p --batch-per-device 16"
+    c = command(plans, "train", handlers.plan_train, "memory, speed and time of a training on other machines", example)
+    c.set_defaults(formatter=handlers.format_plan)
+    c.add_argument("--config", required=True, help="an experiment; override its values by --config.KEY=VALUE")
+    c.add_argument("--devices", type=int, default=1, metavar="N", help="TPU chips or GPUs (default: %(default)s)")
+    c.add_argument("--device", required=True, help='such as "TPU v5p" or H100; an unknown one lists those known')
+    batch_help = "records on each device (default: config.data.batch_size divided among them)"
+    c.add_argument("--batch-per-device", type=int, metavar="N", help=batch_help)
+    share_help = "of the peak that matrix products reach where nothing else binds (default: 0.4)"
+    c.add_argument("--utilisation", type=float, default=0.4, metavar="SHARE", help=share_help)
+    read_help = "GB of records that a host reads and decodes per second for each of its devices (default: 0.5)"
+    c.add_argument("--read-gb", type=float, default=0.5, metavar="GB", help=read_help)
+    c.add_argument("--passes", type=int, default=20, metavar="N", help="how often every record is seen (default: 20)")
+
+    example = """eomm embed --model runs/fusion/model --cube a.zarr --out e.zarr
+  eomm embed --status --out e.zarr                                            # how far it is
+  eomm embed --model runs/fusion/model --cube a.zarr --out e.zarr --shard 3/8 # one of eight jobs
+  eomm embed --model runs/fusion/model --cube newer.zarr --out e.zarr --append"""
+    c = command(commands, "embed", handlers.embed, "embed a cube; run again to go on where it stopped", example)
+    c.set_defaults(formatter=handlers.format_embed)
+    add_model(c, required=False)
+    c.add_argument("--cube", type=Path, help="of `eomm prepare cube`")
+    c.add_argument("--out", type=Path, required=True, metavar="EMBEDDING.zarr")
+    c.add_argument("--length", type=int, metavar="K", help="keep the first K numbers of each vector (default: all)")
+    dtype_help = "of the vectors; int8 by the scales in the model (default: %(default)s)"
+    c.add_argument("--dtype", choices=["int8", "float32", "float16"], default="int8", help=dtype_help)
+    c.add_argument("--modality", action="append", help="use only this one of the model's; repeat (default: all)")
+    c.add_argument(
+        "--dates", type=date.fromisoformat, nargs=2, metavar=("FIRST", "LAST"), help="both included (default: all)"
+    )
+    cloudy_help = "also vectors of clouded pixels, from their context alone; `valid` is false there"
+    c.add_argument("--cloudy", action="store_true", help=cloudy_help)
+    c.add_argument("--block", type=int, default=64, metavar="N", help="pixels on a side at once (default: %(default)s)")
+    c.add_argument("--memory", type=float, metavar="GIB", help="smaller blocks where more would be needed at once")
+    shard_help = "do part I of N, counted from 0; whichever ends last completes the store"
+    c.add_argument("--shard", type=shard_of, default=(0, 1), metavar="I/N", help=shard_help)
+    c.add_argument("--workers", type=int, default=0, metavar="N", help="by N processes of this machine, on CPUs")
+    c.add_argument("--scheduler", metavar="ADDRESS", help="by a running Dask scheduler's, such as tcp://head:8786")
+    c.add_argument("--status", action="store_true", help="say what is done, missing and failed, and stop")
+    c.add_argument("--check", action="store_true", help="embed a seam of blocks twice and note the difference")
+    append_help = "the cube has new acquisitions since: embed their dates and those whose windows they change"
+    c.add_argument("--append", action="store_true", help=append_help)
+    untrained_help = "by random parameters instead of the trained, as a baseline; not with int8"
+    c.add_argument("--untrained", type=int, metavar="SEED", help=untrained_help)
+    c.add_argument("--overwrite", action="store_true")
+
+    example = "eomm calibrate --model runs/fusion/model --records records --cube flanders.zarr"
+    summary = "int8 scales and expected errors into a model; `eomm train` does it as far as the records allow"
+    c = command(commands, "calibrate", handlers.calibrate, summary, example)
+    c.set_defaults(formatter=handlers.format_info)
+    add_model(c)
+    c.add_argument("--records", type=Path, required=True, help="those that the model was trained on")
+    cube_help = "fit errors to dates or a site that the records held out (default: their split validation or test)"
+    c.add_argument("--cube", type=Path, help=cube_help)
+    c.add_argument("--count", type=int, default=32, help="records, or blocks of 8 x 8 px (default: %(default)s)")
+    c.add_argument("--seed", type=int, default=0)
+
+    add_export(commands, command)
+
+    example = "eomm import-published fused.safetensors --out published"
+    summary = "a released checkpoint of arXiv 2511.11706 to a model that `eomm embed` reads"
+    c = command(commands, "import-published", handlers.import_published, summary, example)
+    c.set_defaults(formatter=handlers.format_info)
+    c.add_argument("checkpoint", type=Path, help="the fused model: .safetensors, or .ckpt (needs eomm[torch])")
+    c.add_argument("--out", type=Path, required=True, help="the model directory")
+    c.add_argument("--modality", action="append", choices=["s1", "s2"], help="one sensor alone, without the fusion")
+    contract_help = "of your cubes where it is not the release's, such as s1_sigma0; recorded in the model; repeat"
+    c.add_argument("--contract", action="append", default=[], metavar="NAME", help=contract_help)
+    c.add_argument("--overwrite", action="store_true")
+
+    add_evaluate(commands, command, add_model)
+
+    example = """eomm report runs/fusion --cube c.zarr --embedding e.zarr --evaluation eval.json --out report.html
+  eomm report eomm-demo --out page.html        # whatever lies below a folder"""
+    summary = "training, embedding and evaluations on one self-contained HTML page"
+    c = command(commands, "report", handlers.report, summary, example)
+    folders_help = "runs, stores, or folders of them: what is not named is looked for there"
+    c.add_argument("folders", type=Path, nargs="*", metavar="RUN_OR_FOLDER", help=folders_help)
+    add_model(c, required=False)
+    c.add_argument("--cube", type=Path)
+    c.add_argument("--embedding", type=Path)
+    evaluation_help = "what eomm evaluate … --out wrote; repeat"
+    c.add_argument("--evaluation", type=Path, action="append", default=[], metavar="FILE", help=evaluation_help)
+    c.add_argument("--run", type=Path, action="append", default=[], help="a training's workdir; repeat")
+    c.add_argument("--title", help="of the page")
+    c.add_argument("--out", type=Path, required=True)
+    c.add_argument("--overwrite", action="store_true", help="replace --out and its figures where they exist")
+
+    c = command(commands, "info", handlers.info, "what a cube, record set, model or embedding is", "eomm info records")
+    c.set_defaults(formatter=handlers.format_info)
+    c.add_argument("path", type=Path)
+    figure_help = "of records: a map of sites, splits and the buffers around them, as PNG, SVG or PDF"
+    c.add_argument("--figure", type=Path, metavar="FILE", help=figure_help)
+
+    c = command(commands, "bench", handlers.bench, "throughput at the default size", "eomm bench embed --json")
+    c.add_argument("what", choices=["embed", "train"])
+    return parser
+
+
+def command(commands: Any, name: str, handler: Handler, summary: str, example: str) -> argparse.ArgumentParser:
+    """A sub-command with `--json` and an example in its help."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(handler=handler)
+    return parser
+
+
+def add_model(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """The arguments that name a model."""
+    parser.add_argument("--model", type=Path, required=required, help="a model directory")
+    parser.add_argument("--code", action="append", default=[], metavar="MODULE", help="trust encoders in this module")
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """`"3/8"` to (3, 8). Raises ArgumentTypeError where it is none."""
+    index, _, count = text.partition("/")
+    if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
+        raise argparse.ArgumentTypeError(f"{text}: expected I/N such as 3/8, I from 0 to N - 1")
+    return int(index), int(count)

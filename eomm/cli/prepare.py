@@ -1,0 +1,318 @@
+"""The commands `eomm prepare …`. See parser.py."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from eomm.cli.fetch import add_fetch, add_place, grid_of
+from eomm.errors import UsageError
+from eomm.store.progress import progress_bar
+
+
+def prepare_cube(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """Scenes to a cube."""
+    from data_prep.cubes.build import Source, build_cube
+    from eomm.cli.info import describe
+
+    pairs = [pair_of(text, "--source", "MAPPING=PATH, such as simulated_s2=site/s2") for text in a.source]
+    sources = [Source(path=Path(path), mapping=mapping) for mapping, path in pairs]
+    with progress_bar("cube") as report:
+        path = build_cube(
+            a.out,
+            site=a.site,
+            sources=sources,
+            window=grid_of(a),
+            overwrite=a.overwrite,
+            progress=report.named,
+            **making_of(a),
+        )
+    return describe(path)
+
+
+def prepare_records(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """Cubes to a record set."""
+    from data_prep.records.build import build_patches
+    from data_prep.records.split import SplitConfig, clear_days
+    from eomm.cli.info import describe
+    from eomm.data.cube import open_cube
+
+    held_out: tuple[int, ...] = ()
+    if a.hold_out_every:
+        days = [clear_days(open_cube(c)["s2"], fraction=0.9, every=a.hold_out_every, offset=1) for c in a.cubes]
+        held_out = tuple(sorted({d for found in days for d in found}))
+    split = SplitConfig(
+        sites=named_lists(a.sites),
+        fractions=fractions_of(a),
+        leaky=a.split == "leaky",
+        columns={"test": tuple(a.test_columns)} if a.test_columns else {},
+        uncut=("test",) if a.test_uncut else (),
+        hold_out_days=held_out,
+    )
+    with progress_bar("records") as report:
+        path = build_patches(
+            a.out,
+            cubes=a.cubes,
+            split=split,
+            overwrite=a.overwrite,
+            progress=report.named,
+            **crops_of(a),
+            **workers_of(a),
+        )
+    return describe(path)
+
+
+def prepare_sites(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """Many sites to cubes."""
+    from data_prep.sites.build import build_site_records, build_sites
+    from data_prep.sites.table import read_sites, sample_sites
+    from data_prep.sites.units import status
+
+    sites = read_sites(a.sites)
+    if a.sample:
+        sites = sample_sites(sites, a.sample, by=a.by, seed=a.seed)
+    with progress_bar("sites") as report:
+        found = build_sites(
+            a.out,
+            sites=sites,
+            sources=[pair_of(text, "--source", "MAPPING=PATH, such as simulated_s2={site}/s2") for text in a.source],
+            catalogues=a.catalogues,
+            dates=tuple(a.dates) if a.dates else None,
+            size_m=a.size_m,
+            overwrite=a.overwrite,
+            progress=report.named,
+            **making_of(a),
+            **workers_of(a),
+        )
+    if a.records and found["done"]:
+        with progress_bar("records") as report:
+            options = {"by": a.by, "fractions": fractions_of(a), "leaky": a.split == "leaky", **crops_of(a)}
+            build_site_records(a.out, sites=sites, progress=report.named, **options, **workers_of(a))
+    return status(a.out)
+
+
+def prepare_status(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """How far many sites are."""
+    from data_prep.sites.units import status
+
+    return status(a.folder)
+
+
+def prepare_check(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """What a cube looks like, and a page of it."""
+    from data_prep.check.cube import check_cube
+    from eomm.store.folders import check_free_file
+
+    if a.out:
+        check_free_file(a.out, overwrite=a.overwrite)  # before the work, not after it
+    with progress_bar("check") as report:
+        checked = check_cube(a.cube, progress=report.named)
+    if a.out:
+        from data_prep.check.page import write_page
+
+        page = write_page(checked, a.out, overwrite=a.overwrite)
+        print(f"page: {page}", file=sys.stderr)
+    return checked.summary
+
+
+def check_succeeded(result: dict[str, Any]) -> bool:
+    """Whether nothing is likely wrong."""
+    from data_prep.check.cube import nothing_found
+
+    return nothing_found(result)
+
+
+def format_check(result: dict[str, Any]) -> str:
+    """For people."""
+    from data_prep.check.words import format_check as format_
+
+    return format_(result)
+
+
+def sites_succeeded(result: dict[str, Any]) -> bool:
+    """Whether no site failed."""
+    from data_prep.sites.units import succeeded
+
+    return succeeded(result)
+
+
+def format_sites(result: dict[str, Any]) -> str:
+    """For people."""
+    from data_prep.sites.units import format_status
+
+    return format_status(result)
+
+
+def format_info(result: dict[str, Any]) -> str:
+    """For people."""
+    from eomm.cli.info_words import format_info as format_
+
+    return format_(result)
+
+
+def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add them to the parser's commands; `command` is parser.py's."""
+    prepare = commands.add_parser("prepare", help="scenes from catalogues, scenes to cubes, cubes to records")
+    steps = prepare.add_subparsers(dest="step", required=True, metavar="STEP")
+    example = "eomm prepare cube --site a --source simulated_s2=a/s2 --source simulated_s1=a/s1 --out a.zarr"
+    c = command(steps, "cube", prepare_cube, "scenes to a cube", example)
+    source_help = (
+        "a folder or file, and the mapping that says which of its files hold which bands: your own TOML file, or the "
+        "name of a shipped one such as fetched_s2, safe_s2, worldcereal_s1 (a name that there is not lists all); repeat"
+    )
+    c.set_defaults(formatter=format_info)
+    c.add_argument("--source", action="append", required=True, metavar="MAPPING=PATH", help=source_help)
+    c.add_argument("--site", required=True, help="its name, which cubes, records and splits keep")
+    c.add_argument("--out", type=Path, required=True, metavar="CUBE.zarr")
+    add_place(c, required=False)  # of scenes larger than the site, such as tiles
+    add_making(c)
+    c.add_argument("--overwrite", action="store_true")
+    example = "eomm prepare records a.zarr b.zarr c.zarr --sites train=a,b --sites test=c --out records"
+    c = command(steps, "records", prepare_records, "cubes to patch records", example)
+    c.set_defaults(formatter=format_info)
+    c.add_argument("cubes", type=Path, nargs="+", help="of `eomm prepare cube`")
+    c.add_argument("--out", type=Path, required=True, metavar="RECORDS", help="folder to make")
+    c.add_argument("--sites", action="append", default=[], metavar="SPLIT=A,B", help="which sites a split has")
+    c.add_argument("--test-columns", type=float, nargs=2, metavar=("FROM", "TO"), help="columns for test, as shares")
+    c.add_argument("--test-uncut", action="store_true", help="keep --test-columns free, but cut no records from them")
+    c.add_argument("--hold-out-every", type=int, metavar="N", help="keep every Nth clear S2 date from training")
+    add_crops(c)
+    c.add_argument("--seed", type=int, default=0, help="of what is drawn")
+    add_workers(c)
+    c.add_argument("--overwrite", action="store_true")
+    add_sites(steps, command)
+    add_check(steps, command)
+    add_fetch(steps, command)
+
+
+def add_check(steps: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    """What a cube looks like."""
+    purpose = "what a cube looks like; exit status 1 where something is likely wrong, 0 where dates are only odd"
+    c = command(steps, "check", prepare_check, purpose, "eomm prepare check a.zarr --out check.html")
+    c.set_defaults(formatter=format_check, succeeded=check_succeeded)
+    c.add_argument("cube", type=Path)
+    c.add_argument("--out", type=Path, metavar="PAGE.html", help="also write a page with figures")
+    c.add_argument("--overwrite", action="store_true")
+
+
+def add_sites(steps: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Many sites, and how far they are."""
+    example = """eomm prepare sites sites.csv --source simulated_s2={site}/s2 --out many --workers 4
+  eomm prepare sites sites.geojson --sample 100 --by land_cover --from planetary-computer-s2 \\
+      --from planetary-computer-s1-rtc --dates 2020-01-01 2020-12-31 --out many --records --test-fraction 0.2"""
+    summary = "a list of sites to cubes; run again to go on and to try again what failed (exit status 1 while some did)"
+    c = command(steps, "sites", prepare_sites, summary, example)
+    c.set_defaults(formatter=format_sites, succeeded=sites_succeeded)
+    c.add_argument("sites", type=Path, help="CSV with columns name, lon, lat (and size_m, split, …), or GeoJSON")
+    source_help = "{site} stands for the site's name; repeat per source"
+    c.add_argument("--source", action="append", default=[], metavar="MAPPING=PATH", help=source_help)
+    from_help = (
+        "fetch scenes first, as `eomm prepare fetch` does (its presets, or ADDRESS#COLLECTION of Sentinel-2); repeat"
+    )
+    c.add_argument("--from", dest="catalogues", action="append", default=[], metavar="CATALOGUE", help=from_help)
+    dates_help = "first and last to fetch"
+    c.add_argument("--dates", type=date.fromisoformat, nargs=2, metavar=("FIRST", "LAST"), help=dates_help)
+    size_help = (
+        "side of the square around each site, where the list has no size_m (default: fetch 1280, and take all that "
+        "sources of your own cover)"
+    )
+    c.add_argument("--size-m", type=float, help=size_help)
+    c.add_argument("--out", type=Path, required=True, help="the folder; cubes go to OUT/cubes/SITE.zarr")
+    c.add_argument("--sample", type=int, metavar="N", help="N of the sites, drawn by the seed (default: all)")
+    c.add_argument("--by", metavar="COLUMN", help="as many of each value of this column, such as land_cover")
+    c.add_argument("--seed", type=int, default=0, help="of what is drawn")
+    add_making(c)
+    add_workers(c)
+    c.add_argument("--overwrite", action="store_true", help="build again cubes that were made of something else")
+    c.add_argument("--records", action="store_true", help="then cut the records of all finished sites to OUT/records")
+    add_crops(c)
+
+    c = command(steps, "status", prepare_status, "how far the sites of a folder are", "eomm prepare status many")
+    c.set_defaults(formatter=format_sites, succeeded=sites_succeeded)
+    c.add_argument("folder", type=Path)
+
+
+def add_making(c: argparse.ArgumentParser) -> None:
+    """The arguments that say how a cube is made."""
+    c.add_argument("--accept", action="append", default=[], metavar="CHECK", help="overrule a failing check; recorded")
+    methods_help = "of bands that are not of the cube's grid (default: bilinear; of radar in linear power)"
+    methods = ("nearest", "bilinear", "cubic", "average")
+    c.add_argument("--resampling", choices=methods, default="bilinear", help=methods_help)
+    speckle_help = "radar averaged over 3 acquisitions, also of hidden dates: another contract (default: none)"
+    c.add_argument("--speckle", choices=("none", "rolling3", "causal3"), default="none", help=speckle_help)
+
+
+def making_of(a: argparse.Namespace) -> dict[str, Any]:
+    """What `add_making` asked."""
+    return {"accept": a.accept, "resampling": a.resampling, "speckle": a.speckle}
+
+
+def add_workers(c: argparse.ArgumentParser) -> None:
+    """The arguments that say who does the work."""
+    c.add_argument("--workers", type=int, default=0, metavar="N", help="by N processes of this machine")
+    scheduler_help = "by a running Dask scheduler's: its address, such as tcp://head:8786, or its JSON file"
+    c.add_argument("--scheduler", metavar="ADDRESS", help=scheduler_help)
+    c.add_argument("--memory", type=float, metavar="GIB", help="that each of the N may take before it is stopped")
+
+
+def workers_of(a: argparse.Namespace) -> dict[str, Any]:
+    """What `add_workers` asked."""
+    return {"workers": a.workers, "scheduler": a.scheduler, "memory_gib": a.memory}
+
+
+def add_crops(c: argparse.ArgumentParser) -> None:
+    """The arguments that say how records are cut, and who tests."""
+    c.add_argument("--test-fraction", type=float, metavar="SHARE", help="of the sites, drawn for test")
+    c.add_argument("--validation-fraction", type=float, metavar="SHARE", help="of the sites, drawn for validation")
+    split_help = "leaky: draw the fractions of every site's crops, as was published; for comparison, never for a score"
+    c.add_argument("--split", choices=["sites", "leaky"], default="sites", help=split_help)
+    c.add_argument("--crop-px", type=int, default=32, metavar="N", help="side of a record (default: %(default)s)")
+    c.add_argument("--acquisitions", type=int, default=32, metavar="N", help="of Sentinel-2 in it (default: 32)")
+    c.add_argument("--stride-px", type=int, metavar="N", help="from a record to the next (default: half of one)")
+    stride_help = "the same in time (default: half of one)"
+    c.add_argument("--stride-acquisitions", type=int, metavar="N", help=stride_help)
+    window_help = "acquisitions of a modality before and after the series (default: 8 and 8), such as weather=60,0"
+    c.add_argument("--window", action="append", default=[], metavar="MODALITY=BEFORE,AFTER", help=window_help)
+
+
+def crops_of(a: argparse.Namespace) -> dict[str, Any]:
+    """What `add_crops` asked, for `build_patches`."""
+    names = ("crop_px", "acquisitions", "stride_px", "stride_acquisitions", "seed")
+    return {name: getattr(a, name) for name in names} | {"windows": windows_of(a.window)}
+
+
+def fractions_of(a: argparse.Namespace) -> dict[str, float]:
+    """Shares by split."""
+    asked = {"validation": a.validation_fraction, "test": a.test_fraction}
+    return {split: share for split, share in asked.items() if share}
+
+
+def pair_of(text: str, option: str, expected: str) -> tuple[str, str]:
+    """`"a=b"` to ("a", "b"). Raises UsageError where there is no "="."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"{option} {text}: expected {expected}")
+    return name, value
+
+
+def windows_of(texts: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """`["weather=60,0"]` to `{"weather": (60, 0)}`. Raises UsageError where a part is missing or no number."""
+    windows = {}
+    for text in texts:
+        name, _, numbers = text.partition("=")
+        before, _, after = numbers.partition(",")
+        if not (before.isdigit() and after.isdigit()):
+            raise UsageError(f"--window {text}: expected MODALITY=BEFORE,AFTER, such as weather=60,0")
+        windows[name] = (int(before), int(after))
+    return windows
+
+
+def named_lists(texts: Sequence[str]) -> dict[str, list[str]]:
+    """["train=a,b"] -> {"train": ["a", "b"]}."""
+    found = {}
+    for text in texts:
+        name, items = pair_of(text, "--sites", "SPLIT=SITE,SITE, such as train=a,b")
+        found[name] = items.split(",")
+    return found

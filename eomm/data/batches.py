@@ -1,0 +1,229 @@
+"""Records to batches of NumPy arrays: order, hosts, threads, exact position. No JAX in here.
+
+The order is drawn over the whole split and cut into global batches before hosts take their rows, so that global
+batch k holds the same records in the same rows on 1, 2 or 4 hosts, and the position is one number: the next batch.
+"""
+
+import bisect
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import grain
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from eomm.data.records import Codec, Patch, PatchShape, RecordSet
+from eomm.errors import DataError, UsageError
+
+Batch = dict[str, dict[str, np.ndarray]]  # {modality: {field: [b, ...]}}
+Skip = Callable[[DataError], None]  # told of a record that cannot be read and is left out
+
+
+class RecordSource:
+    """Random access to the decoded records of one split; only the modalities asked for are decoded.
+
+    Args:
+        records: an opened record set.
+        split: which of its splits.
+        modalities: names; all of the set where None.
+        check_files: whether every shard must be there and whole; otherwise reading its records tells.
+
+    Raises:
+        DataError: the split or a shard is missing; on reading, a record is damaged.
+        UsageError: the set has no such modality.
+    """
+
+    def __init__(
+        self, records: RecordSet, *, split: str, modalities: Sequence[str] | None = None, check_files: bool = True
+    ):
+        self.shapes = _shapes(records, modalities)
+        self._codec = Codec(self.shapes)  # fields of other modalities are skipped while decoding
+        self._files = records.files(split, check=check_files)
+        counts = {records.path / f["name"]: f["records"] for f in records.manifest["files"]}
+        self._ends = list(itertools.accumulate(counts[f] for f in self._files))
+        # With explicit counts no shard is opened before it is read, and a shard whose index is damaged, which
+        # array_record reports as an empty one, fails by name instead of vanishing from the epoch.
+        paths = [f"{f}[0:{counts[f]}]" for f in self._files if counts[f]]
+        self._raw = grain.sources.ArrayRecordDataSource(paths) if paths else []
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> Patch:
+        try:
+            return self._codec.decode(self._raw[index])
+        except (RuntimeError, ValueError, KeyError, OSError, DecodeError) as e:
+            shard, row = self.locate(index)
+            raise DataError(
+                f"{shard}: record {row} cannot be read ({str(e)[:200]}); the shard is damaged or missing, "
+                "copy it again or cut the records again"
+            ) from e
+
+    def locate(self, index: int) -> tuple[Path, int]:
+        """Shard of a record, and its row there."""
+        shard = bisect.bisect_right(self._ends, index)
+        return self._files[shard], index - (self._ends[shard - 1] if shard else 0)
+
+
+def batches(
+    records: RecordSet,
+    *,
+    split: str,
+    batch_size: int,
+    seed: int,
+    modalities: Sequence[str] | None = None,
+    shuffle: bool = True,
+    repeat: bool = True,
+    process_index: int = 0,
+    process_count: int = 1,
+    threads: int = 2,
+    skip: Skip | None = None,
+    balance: str = "",
+) -> grain.DatasetIterator[Batch]:
+    """Iterate over this host's rows of the global batches, `batch_size // process_count` records each.
+
+    Rows [i * local, (i + 1) * local) of every global batch belong to host i. `get_state()` is
+    `{"next_index": k}`, k being the number of batches taken: restoring it, on any number of hosts and threads,
+    continues with the same global batch. Without `repeat` the last batch is filled up with empty records
+    (`present` and `valid` all 0). Close the iterator after use: it holds threads.
+
+    Args:
+        records: an opened record set.
+        split: which of its splits.
+        batch_size: records in a global batch, over all hosts.
+        seed: of the order; every epoch has another one.
+        modalities: names; all of the set where None.
+        shuffle: whether to draw an order at all.
+        repeat: whether to go on for ever.
+        process_index: this host.
+        process_count: number of hosts.
+        threads: that read and decode, each a batch at a time; 0 reads in the caller's thread.
+        skip: where given, a record that cannot be read is replaced by an empty one and `skip` is told why, from any
+            thread and as far ahead as batches are read.
+        balance: "site" or "stratum": draw each as often as the others, by the weights in the manifest; records of rare
+            ones come again before all others were seen.
+
+    Raises:
+        DataError: the split is empty or missing; while iterating without `skip`, a record is damaged.
+        UsageError: the set lacks a modality or what to balance by, or the batch cannot be divided among the hosts.
+    """
+    if batch_size < 1 or batch_size % process_count:
+        raise UsageError(f"batch_size {batch_size} cannot be divided among {process_count} hosts; choose a multiple")
+    source = RecordSource(records, split=split, modalities=modalities, check_files=skip is None)
+    if not len(source):
+        raise DataError(f"{records.path}: split {split!r} has no records; cut more patches or choose another split")
+    local = batch_size // process_count
+    rows = slice(process_index * local, (process_index + 1) * local)
+
+    def one(index: int) -> Patch | None:
+        try:
+            return source[index]
+        except DataError as e:
+            if skip is None:
+                raise
+            skip(e)
+            return None
+
+    def read(indices: np.ndarray) -> Batch:
+        return stack([one(int(i)) for i in indices[rows]], source.shapes, count=local)
+
+    if balance and not (shuffle and repeat):
+        raise UsageError(f"balance {balance!r}: needs records drawn for ever (shuffle and repeat)")
+    order = _balanced(records, split, balance, seed) if balance else _order(len(source), seed, shuffle, repeat)
+    # A prefetched element is a whole batch, so the buffer is kept short: `threads` batches ahead.
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
+    dataset = order.batch(batch_size, drop_remainder=repeat).map(read).to_iter_dataset(options)
+    return dataset.__iter__()
+
+
+def batch_records(
+    records: RecordSet, *, split: str, batch_size: int, seed: int, number: int, balance: str = ""
+) -> list[dict[str, Any]]:
+    """The record in each row of global batch `number` (from 0) of `batches`: shard, record, site, row, col.
+
+    One that cannot be read has an `error` instead of a site.
+    """
+    source = RecordSource(records, split=split, modalities=(), check_files=False)
+    order = _balanced(records, split, balance, seed) if balance else _order(len(source), seed, True, True)
+    found = []
+    for index in order.batch(batch_size, drop_remainder=True)[number]:
+        shard, row = source.locate(int(index))
+        entry: dict[str, Any] = {"shard": shard.name, "record": row}
+        try:
+            entry |= source[int(index)]
+        except DataError as e:
+            entry["error"] = str(e)
+        found.append(entry)
+    return found
+
+
+def _order(count: int, seed: int, shuffle: bool, repeat: bool) -> grain.MapDataset[int]:
+    order = grain.MapDataset.range(count).seed(seed)
+    if shuffle:
+        order = order.shuffle()
+    return order.repeat() if repeat else order  # each epoch is shuffled anew
+
+
+def _balanced(records: RecordSet, split: str, by: str, seed: int) -> grain.MapDataset[int]:
+    """Every group's records in an order of its own, repeated, and groups by turns; as exact a position as `_order`'s.
+
+    The turns cost 5 microseconds per group and record, measured on 1,000 groups.
+    """
+    groups = group_records(records, split, by)
+    weights = records.manifest["balance"][by][split]
+    shares = np.array([weights[name]["records"] * weights[name]["weight"] for name in groups])
+    own = [np.random.default_rng([seed, number]).integers(1 << 31) for number in range(len(groups))]
+    orders = [
+        grain.MapDataset.source(rows).seed(int(one)).shuffle().repeat()
+        for rows, one in zip(groups.values(), own, strict=True)
+    ]
+    return grain.MapDataset.mix(orders, [float(s) for s in np.round(shares / shares.min(), 3)])
+
+
+def group_records(records: RecordSet, split: str, by: str) -> dict[str, np.ndarray]:
+    """Group -> the indices of its records in a split, by "site" or "stratum". Raises UsageError without such groups."""
+    there = records.manifest.get("balance", {})
+    if by not in there:
+        raise UsageError(
+            f"{records.path}: its records cannot be balanced by {by!r}, only by {', '.join(there) or 'nothing'}; cut "
+            "them again, with strata (eomm prepare sites --records --by COLUMN)"
+        )
+    strata, found, start = records.manifest.get("strata", {}), dict[str, list[np.ndarray]](), 0
+    for file in (f for f in records.manifest["files"] if f["split"] == split):
+        for site, count in file["sites"].items():
+            group = site if by == "site" else strata.get(site, "")
+            found.setdefault(group, []).append(np.arange(start, start + count))
+            start += count
+    return {group: np.concatenate(found[group]) for group in sorted(found)}
+
+
+def count_batches(records: RecordSet, *, split: str, batch_size: int) -> int:
+    """How many batches `batches(…, repeat=False)` yields."""
+    return -(-records.count(split) // batch_size)
+
+
+def stack(patches: Sequence[Patch | None], shapes: dict[str, PatchShape], *, count: int) -> Batch:
+    """Patches to a batch of `count` rows; rows beyond the patches, and None, are empty (all fields 0)."""
+
+    def column(name: str, field: str, dims: tuple[int, ...], dtype: type) -> np.ndarray:
+        array: np.ndarray = np.zeros((count, *dims), dtype)
+        for row, patch in enumerate(patches):
+            if patch is not None:
+                array[row] = patch[name][field]
+        return array
+
+    return {
+        name: {field: column(name, field, *spec) for field, spec in shape.fields().items()}
+        for name, shape in shapes.items()
+    }
+
+
+def _shapes(records: RecordSet, modalities: Sequence[str] | None) -> dict[str, PatchShape]:
+    unknown = [m for m in modalities or () if m not in records.shapes]
+    if unknown:
+        raise UsageError(
+            f"{records.path}: has no modality {', '.join(map(repr, unknown))}; it has {', '.join(records.shapes)}"
+        )
+    return {m: records.shapes[m] for m in (records.shapes if modalities is None else modalities)}

@@ -1,0 +1,114 @@
+"""Record sets in buckets: copied to this machine once, whole and checked by the hashes of their manifest.
+
+Training reads records at random for days: from a disk, not over a network. No JAX in here.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import uuid
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tqdm import tqdm
+
+from eomm.errors import DataError, UsageError
+from eomm.store.folders import sha256
+
+MANIFEST = "manifest.json"
+BESIDE = ("dataset_info.json", "features.json")  # by which TensorFlow Datasets opens the set
+
+
+def is_url(path: Path | str) -> bool:
+    """Whether a path is of a bucket or of the net; `Path("gs://bucket")`, which is `gs:/bucket`, is known too."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)) is not None
+
+
+def fetch_records(url: Path | str) -> Path:
+    """The copy of a record set on this machine, made where it is missing: in the user's cache directory.
+
+    Args:
+        url: such as "gs://bucket/records" or "s3://bucket/records"; what fsspec can read.
+
+    Raises:
+        UsageError: fsspec or what it needs for this kind of address is not installed.
+        DataError: no finished record set there, or a file is not what the manifest says.
+    """
+    text = re.sub(r"^([^:]+):/+", r"\1://", str(url))
+    try:
+        import fsspec
+
+        files, root = fsspec.core.url_to_fs(text)
+    except (ImportError, ValueError) as e:
+        raise UsageError(f"{text}: cannot be read ({e}); pip install 'eomm[buckets]', or copy the records") from e
+    raw = read(files, f"{root}/{MANIFEST}", text)
+    try:
+        listed = {str(f["name"]): str(f["sha256"]) for f in json.loads(raw)["files"]}
+    except (ValueError, KeyError, TypeError) as e:
+        raise DataError(f"{text}/{MANIFEST}: is no manifest of records ({e})") from e
+    for name in listed:
+        if PurePosixPath(name).name != name or name in ("", ".", ".."):
+            raise DataError(f"{text}/{MANIFEST}: names a file {name!r}; expected names without a folder")
+    target = cache() / hashlib.sha256(text.encode() + raw).hexdigest()[:16]
+    if target.exists():
+        return target
+    partial = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.partial")
+    partial.mkdir(parents=True)
+    try:
+        for name in tqdm([*listed, *BESIDE], desc=f"fetch {text}", unit="file", file=sys.stderr):
+            if name in BESIDE and not files.exists(f"{root}/{name}"):
+                continue
+            copy(files, f"{root}/{name}", partial / name, text)
+            if name in listed and sha256(partial / name) != listed[name]:
+                raise DataError(f"{text}/{name}: its content differs from the manifest; upload the records again")
+        (partial / MANIFEST).write_bytes(raw)
+        os.rename(partial, target)
+    except OSError:
+        if not target.exists():  # else another process was faster
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def cache() -> Path:
+    """Where copies lie."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "eomm" / "records"
+
+
+def read(files: Any, path: str, url: str) -> bytes:
+    """A small file. Raises DataError where it is missing."""
+    try:
+        content: bytes = files.cat_file(path)
+        return content
+    except FileNotFoundError as e:
+        raise DataError(f"{url}: no {MANIFEST} there; expected a finished record set of `eomm prepare records`") from e
+
+
+def copy(files: Any, path: str, target: Path, url: str) -> None:
+    """One file to this machine. Raises DataError where it is missing."""
+    try:
+        files.get_file(path, str(target))
+    except FileNotFoundError as e:
+        raise DataError(f"{url}: lacks {target.name}, which its manifest lists; upload the records again") from e
+
+
+def local_path(path: Path | str, why: str) -> Path:
+    """A path of a file system, as a Path.
+
+    Args:
+        path: as the user gave it.
+        why: a file system is needed.
+
+    Raises:
+        UsageError: it is in a bucket or elsewhere on the net: gs://, s3://, https://.
+    """
+    if is_url(path):
+        raise UsageError(
+            f"{path}: is no path of a file system, and {why}. Mount the bucket (gcsfuse, mountpoint-s3, rclone mount) "
+            "and give the path there, or copy it"
+        )
+    return Path(path)

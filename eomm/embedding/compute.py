@@ -1,0 +1,156 @@
+"""What a unit computes: the vectors of a block of pixels at some dates, and the flags that go with them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, UInt8
+
+from eomm.embedding.append import Base, fresh_dates
+from eomm.embedding.dense import FAR, Series, fuse_dates, quantise
+from eomm.embedding.expected_error import expected_error
+from eomm.embedding.plan import Plan
+from eomm.embedding.store import (
+    FLAGS,
+    NO_ERROR,
+    NO_OFFSET,
+)
+from eomm.embedding.units import Unit
+from eomm.errors import DataError
+
+SPARSE = 3  # fewer valid acquisitions beside the target are flagged
+
+
+def open_series(plan: Plan, unit: Unit) -> dict[str, Series]:
+    """Every modality over the block of a unit."""
+    found = {}
+    for name in plan.used:
+        y, x = (slice(0, 1), slice(0, 1)) if plan.site_wide[name] else (unit.y, unit.x)
+        params = plan.model.params[name]["encoder"]
+        found[name] = Series(plan.model.encoders[name], params, plan.cube[name], plan.schedule(name), y, x)
+    return found
+
+
+def embed_unit(
+    plan: Plan, series: dict[str, Series], unit: Unit, base: Base | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What is written of a unit, by array name, and what is noted of it."""
+    fresh = fresh_dates(unit, base)
+    layers, figures = embed_dates(plan, series, fresh, unit) if len(fresh) else ({}, {})
+    return (base.fill(layers, fresh, unit, plan) if base else layers), figures
+
+
+@dataclass(frozen=True)
+class Used:
+    """One modality at some dates of a block.
+
+    Attributes:
+        vectors: of each date's acquisition, on the device, [1, 1, d] where it has a single pixel; zero where there
+            is none.
+        valid: where that acquisition is valid.
+        observations: valid acquisitions in its window.
+        days_before: from the last valid acquisition before it in its window, FAR where there is none.
+        days_after: to the next one.
+        offset_days: its day minus the date's; 0 where there is none.
+    """
+
+    vectors: tuple[Float[Array, "_ _ d"], ...]
+    valid: Bool[np.ndarray, "date y x"]
+    observations: UInt8[np.ndarray, "date y x"]
+    days_before: Int[np.ndarray, "date y x"]
+    days_after: Int[np.ndarray, "date y x"]
+    offset_days: Int[np.ndarray, " date"]
+
+
+def embed_dates(
+    plan: Plan, series: dict[str, Series], dates: Int[np.ndarray, " n"], unit: Unit
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Everything that is written of some dates of a block, by array name, and what is noted."""
+    model = plan.model
+    used = {name: gather(plan, name, series[name], dates) for name in plan.used}
+    others = [n for n in plan.used if n != plan.reference]
+    lead = used.get(plan.reference)
+    valid = lead.valid if lead else np.any([u.valid for u in used.values()], axis=0)
+    wanted = valid if plan.clear_only else np.ones_like(valid)
+    layers = {"valid": valid, "flags": flags(plan, used, valid, unit)}
+    for name, u in used.items():
+        layers[f"observations_{name}"] = u.observations
+        if name in others:
+            layers[f"observations_{name}"] = np.where(u.valid, u.observations, 0).astype(np.uint8)
+            days = np.where(u.valid, u.offset_days[:, None, None], NO_OFFSET)
+            layers[f"{name}_offset_days"] = days.astype(np.int16)
+    calibration = model.info.get("calibration", {})
+    if lead and "error" in calibration:
+        seen = lead.observations - lead.valid
+        error = expected_error(calibration["error"], lead.days_before, lead.days_after, seen)
+        steps = np.minimum(np.round(error / calibration["error"]["step"]), NO_ERROR - 1)
+        layers["expected_error"] = np.where(wanted, steps, NO_ERROR).astype(np.uint16)
+    # The reference is present at its own date, clear or not: its encoder knows what it did not see, as in training.
+    present = {n: np.ones_like(valid) if n == plan.reference else u.valid for n, u in used.items()}
+    offset = {n: u.offset_days.astype(np.float32) for n, u in used.items()}
+    vectors = {n: u.vectors for n, u in used.items()}
+    for name, dim in model.fusion.inputs if model.fusion else ():
+        if name not in used:
+            present[name], offset[name] = np.zeros_like(valid), np.zeros(len(valid), np.float32)
+            vectors[name] = (jnp.zeros((1, 1, dim)),) * len(valid)
+    fused = fuse_dates(
+        model.params.get("fusion"), vectors, present, offset, wanted, fusion=model.fusion, length=plan.length
+    )
+    inside = np.zeros_like(wanted)
+    grid = plan.cube[plan.reference].grid
+    inside[:, : grid.height - unit.y.start, : grid.width - unit.x.start] = True
+    figures: dict[str, Any] = {}
+    if plan.scale is None:
+        embedding = np.asarray(fused)
+        finite = bool(np.isfinite(embedding).all())
+        embedding = embedding.astype(plan.dtype)
+    else:
+        stored, found = quantise(fused, plan.scale, wanted & inside)
+        embedding, noted = np.asarray(stored), {k: float(v) for k, v in found.items()}
+        finite = bool(noted.pop("finite"))
+        figures |= noted
+    if not finite:
+        raise DataError(
+            f"model {model.hash}: its vectors on {plan.cube.path} are not finite; the model is damaged or diverged"
+        )
+    return {"embedding": embedding, **layers}, figures
+
+
+def flags(plan: Plan, used: dict[str, Used], valid: np.ndarray, unit: Unit) -> UInt8[np.ndarray, "date y x"]:
+    """What limits each vector, see `embed_store.FLAGS`."""
+    grid, halo = plan.cube[plan.reference].grid, plan.halo
+    rows, cols = (np.arange(s.start, s.stop) for s in (unit.y, unit.x))
+    inside = ((rows >= halo) & (rows < grid.height - halo))[:, None] & ((cols >= halo) & (cols < grid.width - halo))
+    lead = used.get(plan.reference)
+    others = [u.valid for n, u in used.items() if n != plan.reference]
+    true = {
+        "edge": ~inside,
+        "clouded": ~valid,
+        "alone": ~np.any(others, axis=0) if others else True,
+        "sparse": lead.observations - lead.valid < SPARSE if lead else False,
+    }
+    found = np.zeros(valid.shape, np.uint8)
+    for name, where in true.items():
+        found |= np.broadcast_to(where, valid.shape) * np.uint8(FLAGS[name])
+    return found
+
+
+def gather(plan: Plan, name: str, series: Series, dates: Int[np.ndarray, " n"]) -> Used:
+    """One modality at some dates: each acquisition is embedded once, however many dates use it."""
+    at = plan.at[name][dates]
+    there = at >= 0
+    distinct = np.unique(at[there]).tolist()
+    found = dict(zip(distinct, series.take(distinct), strict=True))
+    none = jnp.zeros((*((1, 1) if plan.site_wide[name] else plan.block), plan.model.encoders[name].dim))
+    shape = (len(at), *plan.block)
+    valid, observations = np.zeros(shape, bool), np.zeros(shape, np.uint8)
+    days_before, days_after = np.full(shape, FAR, np.int32), np.full(shape, FAR, np.int32)
+    offset_days = np.zeros(len(at), np.int32)
+    offset_days[there] = plan.cube[name].day[plan.cube[name].usable][at[there]] - plan.day[dates][there]
+    for i in np.flatnonzero(there):
+        e = found[at[i]]
+        valid[i], days_before[i], days_after[i] = e.valid, e.days_before, e.days_after
+        observations[i] = np.minimum(e.observations, 255)
+    vectors = tuple(found[p].vectors if p >= 0 else none for p in at.tolist())
+    return Used(vectors, valid, observations, days_before, days_after, offset_days)

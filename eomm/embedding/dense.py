@@ -1,0 +1,306 @@
+"""One modality over one block of a cube, in time order: features once per acquisition, then chosen targets.
+
+Shapes are fixed, so that a handful of compilations serves any cube: features in chunks of CHUNK acquisitions, and
+targets in groups that share one stretch of keys. Which modalities meet, and what is written, is run.py.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int8, Int32
+
+from eomm.data.cube import CubeGroup
+from eomm.models.interface import Encoder, FusionHead, Params
+
+Read = Callable[[], tuple[np.ndarray, np.ndarray]]  # waits for values and validity
+FAR = 365  # days; where no acquisition is
+CHUNK = 4  # acquisitions whose features are computed together; where a stretch of keys may begin
+TARGETS = 16  # at most so many targets embedded together
+# On a CPU work is cut into pieces that stay in the cache. Base size, 2 cores, pixel-dates per second: features of 8
+# acquisitions at once 200,000, one by one 360,000; 16 targets among 32 keys on 128 x 128 px at once 63,000, 2 rows
+# at a time 236,000, 32 rows 113,000; fusion at once 59,000, 256 pixels at a time 220,000, 2,048 pixels 121,000
+# (jax 0.10).
+CPU_PIXELS = 256  # per target, in embedding
+CPU_TOKENS = 256  # pixel-dates, in fusion
+
+
+@dataclass(frozen=True)
+class Group:
+    """Targets embedded together; all numbers are positions among the usable acquisitions.
+
+    Attributes:
+        first: position of the first key; negative before the series begins.
+        targets: positions, ascending.
+    """
+
+    first: int
+    targets: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """In which groups a series' targets are embedded.
+
+    Attributes:
+        origin: where the first chunk of acquisitions begins.
+        keys: how many acquisitions a group's stretch holds, a multiple of CHUNK.
+        width: targets of the largest group, rounded up to a multiple of four.
+        groups: in order.
+    """
+
+    origin: int
+    keys: int
+    width: int
+    groups: tuple[Group, ...]
+
+
+def schedule(targets: Sequence[int] | np.ndarray, frames: tuple[int, int]) -> Schedule:
+    """Group ascending, distinct targets so that every group's stretch of keys holds all its windows."""
+    before, after = frames
+    keys = math.ceil((TARGETS + before + after) / CHUNK) * CHUNK
+    if not len(targets):
+        return Schedule(0, keys, 0, ())
+    origin = int(targets[0]) - before
+    groups: list[Group] = []
+    waiting = [int(t) for t in targets]
+    while waiting:
+        first = waiting[0] - before
+        first -= (first - origin) % CHUNK
+        taken = [t for t in waiting[:TARGETS] if t + after < first + keys]
+        groups.append(Group(first, tuple(taken)))
+        waiting = waiting[len(taken) :]
+    width = max(len(g.targets) for g in groups)
+    return Schedule(origin, keys, -(-width // 4) * 4, tuple(groups))
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """One target acquisition on one block.
+
+    Attributes:
+        vectors: on the device.
+        valid: where the target is valid.
+        observations: valid acquisitions in its window.
+        days_before: to the last valid acquisition of its window before it, FAR where there is none.
+        days_after: to the next one.
+    """
+
+    vectors: Float[Array, "y x d"]
+    valid: Bool[np.ndarray, "y x"]
+    observations: Int32[np.ndarray, "y x"]
+    days_before: Int32[np.ndarray, "y x"]
+    days_after: Int32[np.ndarray, "y x"]
+
+
+class Series:
+    """Embeds a modality's targets on one block; at any time it holds one group's features and embeddings.
+
+    Args:
+        encoder: of the modality.
+        params: of the encoder.
+        group: the modality's group of the cube.
+        plan: from `schedule`.
+        y: rows of the block; outside the cube nothing is valid.
+        x: columns of the block.
+    """
+
+    def __init__(self, encoder: Encoder, params: Params, group: CubeGroup, plan: Schedule, y: slice, x: slice):
+        self._encoder, self._params, self._group, self._plan = encoder, params, group, plan
+        self._shape = (y.stop - y.start, x.stop - x.start)
+        halo = encoder.halo
+        self._window = slice(y.start - halo, y.stop + halo), slice(x.start - halo, x.stop + halo)
+        self._usable = np.flatnonzero(group.usable)
+        self._meta = {k: v[self._usable] for k, v in group.meta().items()}
+        self._day = group.day[self._usable]
+        self._chunks: dict[int, tuple[Any, np.ndarray]] = {}  # by first position: features, valid
+        self._ready: dict[int, Embedded] = {}
+        self._groups = iter(plan.groups)
+
+    def take(self, targets: Sequence[int]) -> list[Embedded]:
+        """Embeddings of targets, all of them in the plan and ascending from call to call."""
+        if not targets:
+            return []
+        self._ready = {t: e for t, e in self._ready.items() if t >= targets[0]}
+        while targets[-1] not in self._ready:
+            group = next(self._groups)
+            if not set(group.targets).isdisjoint(targets):  # else it is done already, or kept from an earlier store
+                self._ready |= self._embed(group)
+        return [self._ready[t] for t in targets]
+
+    def _embed(self, group: Group) -> dict[int, Embedded]:
+        firsts = range(group.first, group.first + self._plan.keys, CHUNK)
+        # Reading begins for all chunks at once and goes on while the first are computed.
+        reads = {f: self._begin(f) for f in firsts if f not in self._chunks}
+        self._chunks = {f: self._chunks.get(f) or self._chunk(f, reads[f]) for f in firsts}
+        features, valid = zip(*self._chunks.values(), strict=True)
+        seen = np.concatenate(valid)
+        at = np.array(group.targets) - group.first
+        day = self._day[np.clip(np.arange(group.first, group.first + self._plan.keys), 0, len(self._day) - 1)]
+        padded = np.pad(at, (0, self._plan.width - len(at)), mode="edge").astype(np.int32)
+        vectors = embed_group(
+            self._params, features, seen, day, padded, encoder=self._encoder, rows=rows_at_once(self._shape)
+        )
+        frames = self._encoder.frames
+        return {
+            t: Embedded(vectors[i], seen[a], *around(seen, day, a, frames))
+            for i, (t, a) in enumerate(zip(group.targets, at.tolist(), strict=True))
+        }
+
+    def _chunk(self, first: int, read: Read) -> tuple[Any, np.ndarray]:
+        """Features and interior validity of CHUNK acquisitions; those beyond the ends are never valid."""
+        start, stop = self._stretch(first)
+        if start >= stop:
+            return self._empty(), np.zeros((CHUNK, *self._shape), bool)
+        place = slice(start - first, stop - first)
+        read_values, read_valid = read()
+        values = np.zeros((CHUNK, *read_values.shape[1:]), np.int16)
+        valid = np.zeros((CHUNK, *read_valid.shape[1:]), bool)
+        values[place], valid[place] = read_values, read_valid
+        meta = {k: np.zeros(CHUNK, v.dtype) for k, v in self._meta.items()}
+        for name, column in self._meta.items():
+            meta[name][place] = column[start:stop]
+        halo, (height, width) = self._encoder.halo, self._shape
+        interior = valid[:, halo : halo + height, halo : halo + width]
+        return features_of(self._params, values, valid, meta, encoder=self._encoder, one_by_one=on_cpu()), interior
+
+    def _stretch(self, first: int) -> tuple[int, int]:
+        return max(first, 0), min(first + CHUNK, len(self._usable))
+
+    def _begin(self, first: int) -> Read:
+        start, stop = self._stretch(first)
+        return self._group.begin_read(self._usable[start:stop] if stop > start else [], *self._window)
+
+    def _empty(self) -> Any:
+        height, width = (s + 2 * self._encoder.halo for s in self._shape)
+        args = (
+            jax.ShapeDtypeStruct((CHUNK, height, width, len(self._group.modality.bands)), np.int16),
+            jax.ShapeDtypeStruct((CHUNK, height, width), bool),
+            {k: jax.ShapeDtypeStruct((CHUNK,), v.dtype) for k, v in self._meta.items()},
+        )
+        compute = partial(features_of, encoder=self._encoder, one_by_one=False)
+        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(compute, self._params, *args))
+
+
+def around(
+    seen: Bool[np.ndarray, "t y x"], day: Int32[np.ndarray, " t"], at: int, frames: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of the window of a target: its valid acquisitions, and the days to the nearest before and after the target."""
+    window = slice(max(0, at - frames[0]), at + frames[1] + 1)
+    inside, apart = seen[window], np.abs(day[window] - day[at]).astype(np.int32)
+    here = at - window.start
+    days = [
+        np.where(part, apart[where, None, None], FAR).min(axis=0, initial=FAR)
+        for where in (slice(0, here), slice(here + 1, None))
+        for part in (inside[where],)
+    ]
+    return inside.sum(axis=0, dtype=np.int32), days[0], days[1]
+
+
+def on_cpu() -> bool:
+    """Whether the default device is the CPU, which wants small pieces; an accelerator wants large ones."""
+    return jax.default_backend() == "cpu"
+
+
+def rows_at_once(shape: tuple[int, int]) -> int:
+    """Rows of a block that are embedded together; divides the block's height."""
+    height, width = shape
+    return math.gcd(height, 2 ** max(0, int(math.log2(CPU_PIXELS / width)))) if on_cpu() else height
+
+
+@partial(jax.jit, static_argnames=("encoder", "one_by_one"))
+def features_of(
+    params: Params, values: Array, valid: Array, meta: dict[str, Array], *, encoder: Encoder, one_by_one: bool
+) -> Any:
+    """Features [1, t, …] of acquisitions [t, …]."""
+    if not one_by_one:
+        return encoder.features(params, values[None], valid[None], {k: v[None] for k, v in meta.items()})
+
+    def one(acquisition: Any) -> Any:
+        values, valid, meta = jax.tree.map(lambda x: x[None, None], acquisition)
+        return jax.tree.map(lambda x: x[0, 0], encoder.features(params, values, valid, meta))
+
+    return jax.tree.map(lambda x: x[None], jax.lax.map(one, (values, valid, meta)))
+
+
+@partial(jax.jit, static_argnames=("encoder", "rows"))
+def embed_group(
+    params: Params,
+    chunks: Sequence[Any],
+    valid: Bool[Array, "t y x"],
+    day: Int32[Array, " t"],
+    targets: Int32[Array, " n"],
+    *,
+    encoder: Encoder,
+    rows: int,
+) -> Float[Array, "n y x d"]:
+    """Embeddings of the targets among the acquisitions of all chunks, a few rows at a time.
+
+    That is the same as all at once, since the halo was spent on the features: a pixel sees only its own.
+    """
+    height = valid.shape[1]
+
+    def strip(start: Array) -> Array:
+        cut = lambda x: jax.lax.dynamic_slice_in_dim(x, start, rows, axis=2) if x.ndim > 3 else x  # noqa: E731
+        # Joined here, in the cache: joining whole blocks first cost a fifth of the time at 16 targets, more at fewer.
+        features = jax.tree.map(lambda *x: jnp.concatenate([cut(c) for c in x], axis=1), *chunks)
+        return encoder.embed(params, features, cut(valid[None]), day[None], targets[None])[0]
+
+    strips = jax.lax.map(strip, jnp.arange(0, height, rows))
+    return jnp.moveaxis(strips, 0, 1).reshape(len(targets), height, *strips.shape[3:])
+
+
+@partial(jax.jit, static_argnames=("fusion", "length"))
+def fuse_dates(
+    params: Params,
+    vectors: dict[str, tuple[Float[Array, "y x _"], ...]],
+    present: dict[str, Bool[Array, "n y x"]],
+    days: dict[str, Float[Array, " n"]],
+    wanted: Bool[Array, "n y x"],
+    *,
+    fusion: FusionHead | None,
+    length: int,
+) -> Float[Array, "n y x d"]:
+    """Fused embeddings of several dates, zero where not wanted; without a fusion head the one modality's own.
+
+    The vectors of a modality of a single pixel are [1, 1, _].
+    """
+    stacked = {name: jnp.stack(v) for name, v in vectors.items()}
+    stacked = {name: jnp.broadcast_to(v, (*wanted.shape, v.shape[-1])) for name, v in stacked.items()}
+    if fusion is None:
+        (fused,) = stacked.values()
+    else:
+        offset = {name: jnp.broadcast_to(d[:, None, None], wanted.shape) for name, d in days.items()}
+        flat = jax.tree.map(lambda x: x.reshape(wanted.size, *x.shape[3:]), (stacked, present, offset))
+        step = math.gcd(wanted.size, CPU_TOKENS) if on_cpu() else wanted.size
+        pieces = jax.tree.map(lambda x: x.reshape(-1, step, *x.shape[1:]), flat)
+        fused = jax.lax.map(lambda piece: fusion.fuse(params, *piece), pieces).reshape(*wanted.shape, -1)
+    return jnp.where(wanted[..., None], fused[..., :length], 0)
+
+
+@jax.jit
+def quantise(
+    vectors: Float[Array, "n y x d"], scale: Float[Array, " d"], wanted: Bool[Array, "n y x"]
+) -> tuple[Int8[Array, "n y x d"], dict[str, Array]]:
+    """Vectors as int8 multiples of `scale`, -127 to 127, and what that costs where they are wanted.
+
+    The cost: `clipped` values, the sum `cosine_error` and the `max_cosine_error` (1 - cosine) of `counted` vectors;
+    `finite` tells whether all vectors were.
+    """
+    steps = jnp.round(vectors / scale)
+    stored = jnp.clip(steps, -127, 127).astype(jnp.int8)
+    again = stored.astype(jnp.float32) * scale
+    size = jnp.linalg.norm(vectors, axis=-1) * jnp.linalg.norm(again, axis=-1)
+    error = jnp.where(wanted & (size > 0), 1 - jnp.sum(vectors * again, axis=-1) / jnp.maximum(size, 1e-12), 0)
+    return stored, {
+        "finite": jnp.isfinite(vectors).all(),
+        "clipped": jnp.sum((jnp.abs(steps) > 127) & wanted[..., None]),
+        "cosine_error": error.sum(),
+        "max_cosine_error": error.max(),
+        "counted": wanted.sum(),
+    }

@@ -1,0 +1,83 @@
+"""What an embedding cube says of itself: contracts, provenance, what quantisation cost. See store.py."""
+
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from eomm.embedding.append import Base
+from eomm.embedding.plan import Plan, cube_digest
+from eomm.embedding.store import complete
+from eomm.models.directory import plain
+
+
+def describe(plan: Plan, request: Mapping[str, Any], base: Base | None) -> dict[str, Any]:
+    """Contracts and provenance for the store's root attributes."""
+    model, cube = plan.model, plan.cube
+    lead = cube[plan.reference]
+    device = jax.devices()[0]
+    chosen = np.flatnonzero(lead.usable)[np.isin(lead.day[lead.usable], plan.day)]
+    versions = {name: importlib.metadata.version(name) for name in ("eomm", "jax", "flax", "numpy", "zarr")}
+    return {
+        "site": cube.site,
+        "eomm:model": model.hash,
+        "eomm:cube": cube_digest(cube),
+        "eomm:contracts": {n: cube[n].modality.to_dict() for n in plan.used},
+        "eomm:request": dict(request),
+        "eomm:windows": [list(w) for w in plan.windows()],
+        "acquisitions": [asdict(lead.acquisitions[i]) for i in chosen],
+        "provenance": {
+            "simulated": bool(cube.provenance.get("simulated", False)),
+            "model": model.hash,
+            "model_info": plain(model.info),
+            "modalities": list(plan.used),
+            "reference": plan.reference,
+            "cube": {"name": cube.path.name, "site": cube.site, "provenance": dict(cube.provenance)},
+            "usable_acquisitions": {n: int(cube[n].usable.sum()) for n in plan.used},
+            "unusable_acquisitions": int((~lead.usable).sum()),
+            "units": request["units"],
+            "block": list(plan.block),
+            "dtype": plan.dtype,
+            "clear_only": plan.clear_only,
+            "memory_bytes_estimated": plan.memory_bytes(),
+            "device": f"{device.platform}: {device.device_kind}",
+            "versions": versions,
+            **({"continued": base.summary()} if base else {}),
+        },
+    }
+
+
+def close(
+    path: Path,
+    plan: Plan,
+    base: Base | None,
+    figures: Sequence[Mapping[str, Any]],
+    seam: Mapping[str, Any] | None,
+) -> None:
+    """Complete a store: what its units noted and the seam's figure.
+
+    What quantisation cost is of all vectors ever computed for the store, those of the store it continues included.
+    """
+    attributes: dict[str, Any] = {}
+    if plan.scale is not None:
+        total = {k: sum(f.get(k, 0) for f in figures) for k in ("clipped", "cosine_error", "counted")}
+        largest = max((f.get("max_cosine_error", 0.0) for f in figures), default=0.0)
+        if base and (before := base.quantisation):
+            total["clipped"] += before["clipped_values"]
+            total["cosine_error"] += before["mean_cosine_error"] * before["of_vectors"]
+            total["counted"] += before["of_vectors"]
+            largest = max(largest, before["max_cosine_error"])
+        attributes["quantisation"] = {
+            "mean_cosine_error": total["cosine_error"] / max(total["counted"], 1),
+            "max_cosine_error": largest,
+            "clipped_values": int(total["clipped"]),
+            "of_vectors": int(total["counted"]),
+            **plan.model.info["calibration"].get("int8", {}),
+        }
+    if seam:
+        attributes["seam"] = dict(seam)
+    complete(path, attributes)

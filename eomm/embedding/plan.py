@@ -1,0 +1,309 @@
+"""What is embedded, decided and checked before anything is computed: dates, acquisitions, blocks, memory."""
+
+import hashlib
+import importlib.metadata
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float32, Int
+
+from eomm.data.cube import Cube
+from eomm.data.grid import EPOCH, to_date
+from eomm.data.modality import check_contract
+from eomm.embedding.dense import CHUNK, Schedule, features_of, schedule
+from eomm.embedding.store import DTYPES, SHARD_DATES, TILE, Layout
+from eomm.embedding.units import list_units
+from eomm.errors import ContractError, DataError, UsageError
+from eomm.models.directory import Model
+
+# Base size, 2 cores: blocks of 64 px are no slower than 128 (26,300 against 22,200 pixel-dates per second on a busy
+# machine) and peak at 1.3 instead of 3.0 GiB.
+BLOCK = 64  # px on a side
+REFERENCE = "s2"  # the modality whose usable dates are embedded; a model without it uses its first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is embedded, checked; positions count the usable acquisitions of a modality.
+
+    Attributes:
+        model: the model.
+        cube: the cube.
+        reference: the modality whose dates are embedded.
+        used: modalities that enter, the reference first where it is among them.
+        day: of every date.
+        length: of the written vectors.
+        dtype: of the written vectors.
+        clear_only: whether only clear pixels get a vector.
+        block: (rows, columns).
+        at: by modality used, the position of each date's acquisition, -1 where none is near enough.
+        site_wide: by modality used, whether it has a single pixel for all of the reference's.
+    """
+
+    model: Model
+    cube: Cube
+    reference: str
+    used: tuple[str, ...]
+    day: Int[np.ndarray, " date"]
+    length: int
+    dtype: str
+    clear_only: bool
+    block: tuple[int, int]
+    at: dict[str, Int[np.ndarray, " date"]]
+    site_wide: dict[str, bool]
+
+    @property
+    def scale(self) -> Float32[np.ndarray, " d"] | None:
+        """What int8 vectors are multiples of; None for other dtypes."""
+        if self.dtype != "int8":
+            return None
+        return np.asarray(self.model.info["calibration"]["scale"][: self.length], np.float32)
+
+    @property
+    def halo(self) -> int:
+        """Pixels by which a window exceeds its target, over all modalities used."""
+        return max(0 if self.site_wide[n] else self.model.encoders[n].halo for n in self.used)
+
+    def schedule(self, name: str) -> Schedule:
+        """How one modality's acquisitions are embedded: always all, so that a part gives the same to the bit."""
+        at = self.at[name]
+        return schedule(np.unique(at[at >= 0]), self.model.encoders[name].frames)
+
+    def layout(self) -> Layout:
+        """Of the store."""
+        quality = self.model.info.get("calibration", {}).get("error") if self.reference in self.used else None
+        return Layout(
+            grid=self.cube[self.reference].grid,
+            day=self.day,
+            length=self.length,
+            dtype=self.dtype,
+            scale=self.scale,
+            block=self.block,
+            observations=self.used,
+            offsets=tuple(n for n in self.used if n != self.reference),
+            clear_only=self.clear_only,
+            error_unit=(quality["unit"], quality["step"]) if quality else None,
+        )
+
+    def request(self) -> dict[str, Any]:
+        """What two runs must share to make one store together, JSON types."""
+        grid = self.cube[self.reference].grid
+        units = list_units(len(self.day), (grid.height, grid.width), self.block)
+        return {
+            "model": self.model.hash,
+            "calibration": digest(self.model.info.get("calibration")),
+            "cube": cube_digest(self.cube),
+            "modalities": list(self.used),
+            "dates": [str(to_date(self.day[0])), str(to_date(self.day[-1])), len(self.day)],
+            "length": self.length,
+            "dtype": self.dtype,
+            "clear_only": self.clear_only,
+            "block": list(self.block),
+            "units": len(units),
+            "eomm": importlib.metadata.version("eomm"),
+        }
+
+    def windows(self) -> list[tuple[int, str]]:
+        """Every day with a digest of what its vectors depend on besides model and grid: the window's acquisitions.
+
+        The digests are empty where the cube does not note what its acquisitions hold.
+        """
+        content = {}
+        for n in self.used:
+            group = self.cube[n]
+            content[n] = [
+                [d, a.orbit, a.direction, a.incidence_deg]
+                for d, a, usable in zip(group.digests, group.acquisitions, group.usable, strict=False)
+                if usable
+            ]
+        if not all(content.values()):
+            return [(int(day), "") for day in self.day]
+        days = {n: self.cube[n].day[self.cube[n].usable].tolist() for n in self.used}
+        found = []
+        for i, day in enumerate(self.day.tolist()):
+            window: dict[str, Any] = {}
+            for n in self.used:
+                position, (before, after) = int(self.at[n][i]), self.model.encoders[n].frames
+                if position >= 0:
+                    part = slice(max(0, position - before), position + after + 1)
+                    window[n] = [position - part.start, days[n][part], content[n][part]]
+            found.append((day, digest(window)))
+        return found
+
+    def memory_bytes(self) -> int:
+        """An estimate of what embedding a block holds at once, the process itself (0.6 GiB or so) not counted.
+
+        Per modality the features of one stretch of keys, their inputs and one group's vectors; besides, one shard's
+        fused vectors twice (being made, being written) and its layers.
+        """
+        total, pixels = 0, math.prod(self.block)
+        for n in self.used:
+            encoder = self.model.encoders[n]
+            place = self.schedule(n)
+            height, width = (1, 1) if self.site_wide[n] else self.block
+            shape = (CHUNK, height + 2 * encoder.halo, width + 2 * encoder.halo)
+            bands, group = len(self.model.modalities[n].bands), self.cube[n]
+            meta = {k: jax.ShapeDtypeStruct((CHUNK,), v.dtype) for k, v in group.meta().items()}
+            features = jax.eval_shape(
+                partial(features_of, encoder=encoder, one_by_one=False),
+                self.model.params[n]["encoder"],
+                jax.ShapeDtypeStruct((*shape, bands), np.int16),
+                jax.ShapeDtypeStruct(shape, bool),
+                meta,
+            )
+            chunk = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(features))
+            total += chunk * (place.keys // CHUNK + 1) + 4 * math.prod(shape) * (2 * bands + 1)
+            vectors = max(place.width, SHARD_DATES) * encoder.dim * 4
+            total += height * width * vectors * (3 if len(self.used) > 1 else 2)
+        layers = 8 + 4 * len(self.used)
+        return total + pixels * SHARD_DATES * (3 * 4 * self.model.dim + layers)
+
+
+def make_plan(
+    model: Model,
+    cube: Cube,
+    *,
+    block: int = BLOCK,
+    memory_bytes: int | None = None,
+    modalities: Sequence[str] | None = None,
+    dates: tuple[date, date] | None = None,
+    length: int | None = None,
+    dtype: str = "float32",
+    clear_only: bool = True,
+) -> Plan:
+    """Check the request and decide which acquisition serves each date. Arguments and errors as in `embed`."""
+    unknown = [n for n in modalities or () if n not in model.encoders]
+    used = sorted(modalities or model.encoders, key=lambda n: (n != REFERENCE, n))
+    if unknown or not used or len(set(used)) < len(used):
+        raise UsageError(f"modalities {modalities}: the model has {', '.join(model.encoders)}; name each once")
+    if model.fusion is None and len(used) > 1:
+        raise UsageError(f"the model has encoders for {', '.join(used)} and no fusion head; choose one modality")
+    if block < 1:
+        raise UsageError(f"block is {block}; expected at least 1 pixel")
+    model.check_length(length)
+    check_dtype(model, dtype)
+    reference = REFERENCE if model.fusion and REFERENCE in model.encoders else used[0]
+    lead = cube[reference]
+    for name in dict.fromkeys((reference, *used)):
+        check_contract(
+            cube[name].modality, model.modalities[name], found_in=str(cube.path), expected_by=f"model {model.hash}"
+        )
+        check_order(cube, name)
+    site_wide = {name: cube.site_wide(name, reference) for name in used}
+    days = {name: cube[name].day[cube[name].usable] for name in {reference, *used}}
+    day = days[reference]
+    if not len(day):
+        raise DataError(f"{cube.path}: no usable {reference} acquisition, so no date to embed")
+    chosen = np.arange(len(day))
+    if dates is not None:
+        low, high = ((d - EPOCH).days for d in dates)
+        chosen = chosen[(day >= low) & (day <= high)]
+        if not len(chosen):
+            raise UsageError(
+                f"dates {dates[0]} to {dates[1]}: no usable {reference} acquisition there; {cube.path} has "
+                f"{len(day)} from {to_date(day[0])} to {to_date(day[-1])}"
+            )
+    reach = model.fusion.max_offset_days if model.fusion else 0
+
+    def plan(block: int) -> Plan:
+        return Plan(
+            model=model,
+            cube=cube,
+            reference=reference,
+            used=tuple(used),
+            day=day[chosen],
+            length=length or model.dim,
+            dtype=dtype,
+            clear_only=clear_only,
+            block=(even(lead.grid.height, block), even(lead.grid.width, block)),
+            at={n: chosen if n == reference else nearest(day[chosen], days[n], reach) for n in used},
+            site_wide=site_wide,
+        )
+
+    found = plan(block)
+    while memory_bytes is not None and found.memory_bytes() > memory_bytes:
+        if max(found.block) <= TILE:
+            raise UsageError(
+                f"memory: the smallest blocks ({TILE} px) take {found.memory_bytes() / 2**20:.0f} MiB, allowed are "
+                f"{memory_bytes / 2**20:.0f}; allow more or take a smaller model"
+            )
+        found = plan(max(found.block) - TILE)
+    return found
+
+
+def check_dtype(model: Model, dtype: str) -> None:
+    """Raise UsageError unless vectors of the model can be stored so."""
+    if dtype not in DTYPES:
+        raise UsageError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
+    if dtype == "int8" and "calibration" not in model.info:
+        raise UsageError(
+            f"model {model.hash} has no scales for int8: `eomm calibrate --model MODEL --records RECORDS` adds them; "
+            "or choose the dtype float32"
+        )
+
+
+def check_order(cube: Cube, name: str) -> None:
+    """Raise DataError unless acquisitions are distinct and in order; every cube of ours is."""
+    keys = [a.key for a in cube[name].acquisitions]
+    if keys != sorted(set(keys)) or cube[name].day.tolist() != [k[0] for k in keys]:
+        raise DataError(f"{cube.path}: acquisitions of {name} are not distinct and in order of time; prepare it again")
+
+
+def nearest(
+    target_day: Int[np.ndarray, " n"], day: Int[np.ndarray, " t"], max_offset_days: int
+) -> Int[np.ndarray, " n"]:
+    """Position of the nearest day (ties: the earlier), or -1 where all are farther than `max_offset_days`."""
+    if not len(day):
+        return np.full(len(target_day), -1)
+    apart = np.abs(day[None].astype(np.int64) - target_day[:, None])
+    return np.where(apart.min(axis=1) <= max_offset_days, apart.argmin(axis=1), -1)
+
+
+def even(size: int, block: int) -> int:
+    """Side of equal blocks, at most about `block`, that cover `size` pixels; a multiple of TILE."""
+    return math.ceil(size / math.ceil(size / block) / TILE) * TILE
+
+
+def digest(content: Any) -> str:
+    """16 hex digits of JSON types."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def cube_digest(cube: Cube) -> str:
+    """16 hex digits that stand for a cube: its sources (by their hashes), contracts, grids and acquisitions."""
+    groups = {
+        name: [
+            g.modality.to_dict(),
+            g.grid.attributes(),
+            [asdict(a) for a in g.acquisitions],
+            g.usable.tolist(),
+            g.digests,
+        ]
+        for name, g in sorted(cube.groups.items())
+    }
+    return digest([cube.site, dict(cube.provenance), groups])
+
+
+def check_same_site(found: dict[str, Any], plan: Plan, store: str) -> None:
+    """Raise unless a finished store can be continued by a plan: all but dates and acquisitions must be the same."""
+    request = found["eomm:request"]
+    now = plan.request()
+    names = [n for n in ("model", "calibration", "modalities", "length", "dtype", "clear_only") if request[n] != now[n]]
+    if names:
+        changes = ", ".join(f"{n} {request[n]!r} there, {now[n]!r} now" for n in names)
+        raise UsageError(f"{store}: cannot be continued, {changes}; embed anew with --overwrite")
+    grid = plan.cube[plan.reference].grid
+    contracts = {n: plan.cube[n].modality.to_dict() for n in plan.used}
+    here = {"eomm:contracts": contracts, "site": plan.cube.site, **grid.attributes()}
+    if any(found.get(name) != value for name, value in here.items()):
+        raise ContractError(
+            f"{store} and {plan.cube.path}: another site, grid or contract; a store is continued with a newer cube of "
+            "the same site"
+        )

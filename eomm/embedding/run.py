@@ -1,0 +1,275 @@
+"""Model + cube -> embedding cube: every usable date, every pixel, unit by unit. Not the networks (models/).
+
+A block of the cube is read once with its halo and embedded date by date in the order of time; memory depends on
+the block, not on the cube or the length of the series. What is done already is never done again (units.py).
+"""
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from eomm.data.cube import Cube, open_cube
+from eomm.embedding.append import Base, open_base
+from eomm.embedding.compute import embed_unit, open_series
+from eomm.embedding.describe import close, describe
+from eomm.embedding.plan import BLOCK, Plan, even, make_plan, nearest
+from eomm.embedding.stac import write_item
+from eomm.embedding.store import (
+    SHARD_DATES,
+    Writer,
+    create,
+    open_embedding,
+)
+from eomm.embedding.units import Run, Unit, by_block, list_units, requested, share, tidy
+from eomm.errors import DataError, UsageError
+from eomm.models.directory import Model, load_model
+from eomm.store.folders import disk_full_at, is_disk_full, partial_of, recover
+
+__all__ = ["BLOCK", "embed", "even", "nearest", "open_embedding"]
+
+
+def embed(
+    model: Model | Path | str,
+    cube: Cube | Path | str,
+    out: Path | str,
+    *,
+    block: int = BLOCK,
+    memory_bytes: int | None = None,
+    modalities: Sequence[str] | None = None,
+    dates: tuple[date, date] | None = None,
+    length: int | None = None,
+    dtype: str = "int8",
+    clear_only: bool = True,
+    shard: tuple[int, int] = (0, 1),
+    check: bool = False,
+    append: bool = False,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Embed every pixel of a cube at every usable date of the reference modality; `open_embedding` reads the result.
+
+    Of every other modality the nearest usable acquisition is used (ties: the earlier), unless it is farther than
+    the fusion head's `max_offset_days` or invalid at the pixel. A modality of a single pixel serves all pixels. Killed
+    and called again it goes on; called when all is done it does nothing. Several devices share the blocks.
+
+    Args:
+        model: a model or its directory.
+        cube: a cube or its directory.
+        out: the embedding cube, a Zarr store; `out`.partial until it is complete.
+        block: pixels on a side embedded at a time, made even over the cube and rounded up to a multiple of 16.
+        memory_bytes: smaller blocks where these would need more, over all devices, the process itself not counted.
+        modalities: which of the model's to use; the others count as absent. All when None.
+        dates: first and last date, both included; windows reach beyond them. All when None.
+        length: keep so many leading numbers of each vector.
+        dtype: of the vectors, "int8" with the model's own scales, "float32" or "float16".
+        clear_only: vectors only where the date's pixel is clear; else everywhere, those of clouded pixels from their
+            context alone (`valid` is false there).
+        shard: (i, n), do only part i of n, counted from 0; whoever ends last completes the store.
+        check: embed one seam between blocks twice, with blocks of another size, and record the largest difference.
+        append: `out` is a finished store of an earlier state of the cube: compute only dates that are new or whose
+            windows changed, keep the vectors of the others, and drop dates that the cube no longer calls usable.
+        overwrite: replace an existing store.
+        progress: called with (units done, units in all).
+
+    Raises:
+        ContractError: the cube follows another contract than the model, or a modality lies on another grid than the
+            reference with more than a single pixel.
+        DataError: a store is missing, unfinished or damaged; a modality is missing; no date is usable; units failed.
+        UsageError: `out` exists or is made of something else, an option is wrong, or the disk is full.
+    """
+    model = model if isinstance(model, Model) else load_model(model)
+    cube = cube if isinstance(cube, Cube) else open_cube(cube)
+    out = Path(out)
+    if out.resolve() == cube.path.resolve():
+        raise UsageError(f"{out}: is the cube itself; choose another path for its embedding")
+    if not 0 <= shard[0] < shard[1]:
+        raise UsageError(f"shard {shard[0]} of {shard[1]}: expected 0 <= i < n")
+    plan = make_plan(
+        model,
+        cube,
+        block=block,
+        memory_bytes=memory_bytes // len(jax.local_devices()) if memory_bytes else None,
+        modalities=modalities,
+        dates=dates,
+        length=length,
+        dtype=dtype,
+        clear_only=clear_only,
+    )
+    recover(out)
+    base = open_base(out, plan) if append else None
+    if base:
+        plan = dataclasses.replace(plan, block=base.block)
+        if base.kept == {i: i for i in range(len(plan.day))} and not base.dropped:
+            return out  # nothing came
+    request = {**plan.request(), **({"continues": base.request} if base else {})}
+
+    def make(path: Path) -> None:
+        create(path, plan.layout(), describe(plan, request, base))
+
+    try:
+        run = Run.open(out, request, make, overwrite=overwrite or append)
+        if run:
+            carry_out(plan, run, base, shard, check=check, progress=progress)
+        if request == requested(out):  # else other shards are missing
+            tidy(out)
+            write_item(out)
+    except OSError as e:
+        if is_disk_full(e):
+            raise disk_full_at(partial_of(out)) from e
+        raise
+    return out
+
+
+def carry_out(
+    plan: Plan,
+    run: Run,
+    base: Base | None,
+    shard: tuple[int, int],
+    *,
+    check: bool,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Do one shard's missing units, on all devices, and complete the store where none is missing any more.
+
+    Raises:
+        DataError: units of this shard failed.
+    """
+    grid = plan.cube[plan.reference].grid
+    units = list_units(len(plan.day), (grid.height, grid.width), plan.block)
+    mine = share(units, *shard)
+    todo = run.missing(mine)
+    alone = shard == (0, 1)
+    count = UnitCount(progress, done=len(mine) - len(todo), total=len(mine))
+    devices = jax.local_devices()
+    try:
+        if len(devices) == 1:
+            work(plan, run, todo, base, count, alone)
+        else:
+            # A run of blocks per device: no device waits for another, and no halo is exchanged.
+            with ThreadPoolExecutor(len(devices)) as pool:
+                parts = [share(todo, i, len(devices)) for i in range(len(devices))]
+                futures = [
+                    pool.submit(work_on, d, plan, run, p, base, count, alone)
+                    for d, p in zip(devices, parts, strict=True)
+                ]
+                for future in futures:
+                    future.result()
+    except BaseException:
+        if alone:  # else others may be at their first units
+            run.discard()
+        raise
+    numbers = {u.number for u in mine}
+    failures = {n: reason for n, reason in run.failures().items() if n in numbers}
+    if failures:
+        number, reason = min(failures.items())
+        raise DataError(
+            f"{run.partial}: {len(failures)} of {len(mine)} units failed; unit {number}: {reason}. Mend it and run "
+            "again: only what is missing is computed"
+        )
+    if not run.missing(units):
+        seam = check_seam(plan) if check else None
+        run.finish(units, lambda path, figures: close(path, plan, base, figures, seam))
+
+
+class UnitCount:
+    """Counts finished units, from several threads."""
+
+    def __init__(self, report: Callable[[int, int], None] | None, *, done: int, total: int):
+        self._report, self._done, self._total, self._lock = report, done, total, threading.Lock()
+        if report and done:
+            report(done, total)
+
+    def __call__(self) -> None:
+        with self._lock:
+            self._done += 1
+            if self._report:
+                self._report(self._done, self._total)
+
+
+def work_on(device: jax.Device, plan: Plan, *args: Any) -> None:
+    """`work` on one device, with the parameters there."""
+    with jax.default_device(device):
+        params = jax.device_put(plan.model.params, device)
+        work(dataclasses.replace(plan, model=dataclasses.replace(plan.model, params=params)), *args)
+
+
+def work(plan: Plan, run: Run, todo: Sequence[Unit], base: Base | None, count: Callable[[], None], alone: bool) -> None:
+    """Compute units and write them. A unit whose data cannot be read is noted, unless nothing else went well."""
+    with Writer(run.partial) as writer:
+        for units in by_block(todo):
+            series = None
+            for unit in units:
+                if base and base.link(run.partial, unit, plan):
+                    run.done(unit, {})
+                    count()
+                    continue
+                began = time.perf_counter()
+                try:
+                    series = series or open_series(plan, unit)
+                    layers, figures = embed_unit(plan, series, unit, base)
+                except DataError as e:
+                    writer.finish()
+                    if alone and not run.figures():
+                        raise
+                    run.failed(unit, str(e))
+                    series = None
+                    continue
+                figures["seconds"] = time.perf_counter() - began
+
+                def done(unit: Unit = unit, figures: dict[str, Any] = figures) -> None:
+                    run.done(unit, figures)
+                    count()
+
+                writer.write(layers, unit.dates, unit.y, unit.x, done)
+        writer.finish()
+
+
+# --- One unit -------------------------------------------------------------------------------------------------------
+
+
+# --- The seam -------------------------------------------------------------------------------------------------------
+
+
+def check_seam(plan: Plan) -> dict[str, Any]:
+    """Embed pixels round a corner of blocks twice: as planned, and in a block of half the size laid across it.
+
+    A site of a single block has no such corner; there the smaller block lies inside.
+    """
+    count = len(plan.day)
+    first = count // 2 // SHARD_DATES * SHARD_DATES
+    dates = slice(first, min(first + SHARD_DATES, count))
+    plan = dataclasses.replace(plan, dtype="float32", clear_only=False)
+    half = (even(plan.block[0], plan.block[0] // 2), even(plan.block[1], plan.block[1] // 2))
+    other = dataclasses.replace(plan, block=half)
+    size = (plan.cube[plan.reference].grid.height, plan.cube[plan.reference].grid.width)
+    y0, x0 = ((b if n > b else h) - h // 2 for n, b, h in zip(size, plan.block, half, strict=True))
+    across = Unit(number=0, dates=dates, y=slice(y0, y0 + half[0]), x=slice(x0, x0 + half[1]))
+    again = embed_unit(other, open_series(other, across), across)[0]["embedding"]
+    largest, compared = 0.0, 0
+    for unit in list_units(count, size, plan.block):
+        rows, cols = overlap(unit.y, across.y, size[0]), overlap(unit.x, across.x, size[1])
+        if unit.dates != dates or rows.stop <= rows.start or cols.stop <= cols.start:
+            continue
+        ours = embed_unit(plan, open_series(plan, unit), unit)[0]["embedding"]
+        a = ours[:, shift(rows, unit.y), shift(cols, unit.x)]
+        b = again[:, shift(rows, across.y), shift(cols, across.x)]
+        largest, compared = max(largest, float(np.abs(a - b).max())), compared + a[..., 0].size
+    return {"max_difference": largest, "pixel_dates": compared, "blocks": [list(plan.block), list(half)]}
+
+
+def overlap(a: slice, b: slice, size: int) -> slice:
+    """Common part of two slices, inside the grid."""
+    return slice(max(a.start, b.start), min(a.stop, b.stop, size))
+
+
+def shift(part: slice, block: slice) -> slice:
+    """A part of the grid, counted from a block's first pixel."""
+    return slice(part.start - block.start, part.stop - block.start)

@@ -1,0 +1,79 @@
+"""A STAC item beside a finished embedding cube, so that catalogues can list it. https://stacspec.org, version 1.1.
+
+Beside and not inside: zarr warns of every file in a store that is not its own.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyproj
+import zarr
+
+from eomm.data.grid import EPOCH, Grid
+from eomm.store.folders import write_json
+
+PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
+
+
+def item_path(store: Path) -> Path:
+    """Where the item of a store lies."""
+    return store.with_name(f"{store.name}.stac.json")
+
+
+def write_item(store: Path) -> None:
+    """Write the item of a finished embedding cube beside it; its link is relative, so that both move together."""
+    root = zarr.open_group(store, mode="r")
+    day = np.asarray(root["time"][:])  # type: ignore[index]
+    write_json(item_path(store), make_item(dict(root.attrs), day, f"./{store.name}"))
+
+
+def make_item(attributes: dict[str, Any], day: np.ndarray, href: str) -> dict[str, Any]:
+    """The item of a store's root attributes and days; without a geometry where the site has no position."""
+    grid = Grid.from_attributes(attributes)
+    first, last = (f"{EPOCH + timedelta(days=int(d))}T00:00:00Z" for d in (day.min(), day.max()))
+    provenance = attributes["provenance"]
+    item: dict[str, Any] = {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "stac_extensions": [PROJECTION] if grid.crs != "LOCAL" else [],
+        "id": f"{attributes['site']}-{attributes['eomm:model']}",
+        "geometry": None,
+        "properties": {
+            "datetime": None,
+            "start_datetime": first,
+            "end_datetime": last,
+            "gsd": attributes["geoemb:gsd"],
+            **{k: v for k, v in attributes.items() if k.startswith("geoemb:")},
+            "eomm:model": attributes["eomm:model"],
+            "eomm:cube": attributes["eomm:cube"],
+            "eomm:simulated": provenance["simulated"],
+            "eomm:dates": len(day),
+        },
+        "links": [],
+        "assets": {
+            "embedding": {
+                "href": href,
+                "type": "application/vnd.zarr; version=3",
+                "title": "Embedding cube: a vector for every pixel and date",
+                "roles": ["data"],
+            }
+        },
+    }
+    if grid.crs != "LOCAL":
+        item["properties"] |= grid.attributes()
+        ring = corners(grid)
+        lon, lat = zip(*ring, strict=True)
+        item["bbox"] = [min(lon), min(lat), max(lon), max(lat)]
+        item["geometry"] = {"type": "Polygon", "coordinates": [[list(p) for p in ring]]}
+    return item
+
+
+def corners(grid: Grid) -> list[tuple[float, float]]:
+    """The grid's outline in degrees, a closed ring, counter-clockwise from its lower left corner."""
+    a, _, left, _, e, top = grid.transform
+    right, bottom = left + a * grid.width, top + e * grid.height
+    to_degrees = pyproj.Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
+    ring = [(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)]
+    return [(round(float(lon), 7), round(float(lat), 7)) for lon, lat in (to_degrees.transform(x, y) for x, y in ring)]

@@ -1,0 +1,254 @@
+"""The units of an embedding: which there are, who does which, what is done. Not what a unit computes (run.py).
+
+A unit is a block of pixels at up to SHARD_DATES dates, which is one file of every array. While a store is made, it
+lies in `<out>.partial` with a folder `.units`: `request.json` says what is made, and `<number>.json` that a unit is
+finished on disk. Processes that make the same store need not know of each other.
+"""
+
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import groupby, product
+from pathlib import Path
+from typing import Any
+
+from eomm.data.cube import open_attributes
+from eomm.embedding.store import KIND, SHARD_DATES
+from eomm.errors import DataError, UsageError
+from eomm.store.folders import check_free, partial_of, put_in_place, read_json, recover, write_json
+
+FOLDER = ".units"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """A block of pixels at some dates.
+
+    Attributes:
+        number: in the order of all units of a store.
+        dates: positions in its time axis.
+        y: rows.
+        x: columns; both may exceed the grid.
+    """
+
+    number: int
+    dates: slice
+    y: slice
+    x: slice
+
+
+def list_units(count: int, shape: tuple[int, int], block: tuple[int, int]) -> list[Unit]:
+    """All units of `count` dates of a site, those of a block together."""
+    places = product(range(0, shape[0], block[0]), range(0, shape[1], block[1]), range(0, max(count, 1), SHARD_DATES))
+    return [
+        Unit(
+            number=i,
+            dates=slice(first, min(first + SHARD_DATES, count)),
+            y=slice(row, row + block[0]),
+            x=slice(col, col + block[1]),
+        )
+        for i, (row, col, first) in enumerate(places)
+    ]
+
+
+def share(units: Sequence[Unit], index: int, count: int) -> list[Unit]:
+    """Shard `index` of `count`: a run of units, so that those of a block stay together."""
+    return list(units[index * len(units) // count : (index + 1) * len(units) // count])
+
+
+def by_block(units: Sequence[Unit]) -> Iterator[list[Unit]]:
+    """Runs of units of one block, in order of time."""
+    for _, run in groupby(units, key=lambda u: (u.y.start, u.x.start)):
+        yield list(run)
+
+
+class Run:
+    """An embedding being made, by this process and perhaps by others.
+
+    Attributes:
+        partial: the unfinished store.
+        begun_here: whether this process made it.
+    """
+
+    def __init__(self, out: Path, *, begun_here: bool = False):
+        self.out, self.partial, self.begun_here = out, partial_of(out), begun_here
+        self._folder = self.partial / FOLDER
+
+    @classmethod
+    def open(
+        cls, out: Path, request: Mapping[str, Any], make: Callable[[Path], None], *, overwrite: bool
+    ) -> "Run | None":
+        """Begin an embedding or go on with it; None where it is complete already.
+
+        Args:
+            out: the store to be.
+            request: what is made, JSON types; another one is another store.
+            make: writes an unfinished store into an empty directory.
+            overwrite: replace what `out` and `out`.partial hold of another request.
+
+        Raises:
+            UsageError: `out` holds, or is about to hold, something else.
+        """
+        recover(out)
+        run = cls(out)
+        while True:  # of several processes that begin at once one makes the store, the others come round and find it
+            if request == requested(out):
+                return None
+            check_free(out, overwrite=overwrite)
+            if not run.partial.exists():
+                if not run._begin(request, make):
+                    continue
+                run = cls(out, begun_here=True)
+                if request == requested(out):  # another process has completed it since we looked
+                    run.discard()
+                    return None
+                return run
+            found = run._request()
+            if found == request:
+                return run
+            if not overwrite:
+                raise UsageError(
+                    f"{run.partial}: {difference(found, request)}. Ask for the same to go on, or say --overwrite to "
+                    "begin anew"
+                )
+            aside = run._beside()
+            with suppress(FileNotFoundError):  # another process was faster
+                os.rename(run.partial, aside)
+                if cls._read_request(aside / FOLDER) == request:  # and has begun anew meanwhile
+                    os.rename(aside, run.partial)
+                shutil.rmtree(aside, ignore_errors=True)
+
+    def _begin(self, request: Mapping[str, Any], make: Callable[[Path], None]) -> bool:
+        beside = self._beside()
+        try:
+            beside.mkdir(parents=True)
+            make(beside)
+            (beside / FOLDER).mkdir()
+            write_json(beside / FOLDER / "request.json", request)
+            os.rename(beside, self.partial)
+            return True
+        except OSError:
+            if not self.partial.exists():
+                raise
+            return False
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+    def _beside(self) -> Path:
+        return self.out.with_name(f"{self.out.name}.{uuid.uuid4().hex[:8]}.partial")
+
+    def _request(self) -> Any:
+        return self._read_request(self._folder)
+
+    @staticmethod
+    def _read_request(folder: Path) -> Any:
+        try:
+            return read_json(folder / "request.json")
+        except DataError:
+            return None
+
+    def _marks(self) -> dict[str, Path]:
+        try:
+            return {p.name: p for p in self._folder.iterdir()}
+        except FileNotFoundError:  # another process has just finished the store
+            return {}
+
+    def missing(self, units: Sequence[Unit]) -> list[Unit]:
+        """Those of `units` that are not done."""
+        marks = self._marks()
+        return [u for u in units if f"{u.number}.json" not in marks]
+
+    def done(self, unit: Unit, figures: Mapping[str, Any]) -> None:
+        """Note that a unit is on disk."""
+        write_json(self._folder / f"{unit.number}.json", dict(figures))
+        (self._folder / f"{unit.number}.failed").unlink(missing_ok=True)
+
+    def failed(self, unit: Unit, reason: str) -> None:
+        """Note that a unit failed; the next run tries it again."""
+        write_json(self._folder / f"{unit.number}.failed", {"reason": reason})
+
+    def figures(self) -> list[dict[str, Any]]:
+        """What was noted of every finished unit."""
+        return [read_json(p) for n, p in sorted(self._marks().items()) if n[:-5].isdigit() and n.endswith(".json")]
+
+    def failures(self) -> dict[int, str]:
+        """Reasons by unit."""
+        marks = self._marks().items()
+        return {int(n[:-7]): str(read_json(p)["reason"]) for n, p in marks if n.endswith(".failed")}
+
+    def finish(self, units: Sequence[Unit], complete: Callable[[Path, list[dict[str, Any]]], None]) -> None:
+        """Complete the store and move it into place, once; `complete` gets it and what was noted of its units.
+
+        Nothing happens where one of all `units` is missing, or another process was faster.
+        """
+        try:
+            lock = open(self._folder / "lock", "a")
+        except FileNotFoundError:
+            return
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process
+            ours = self._folder / "lock"
+            if not ours.exists() or not os.path.samestat(os.fstat(lock.fileno()), ours.stat()) or self.missing(units):
+                return
+            complete(self.partial, self.figures())
+            put_in_place(self.partial, self.out)
+        tidy(self.out)
+
+    def discard(self) -> None:
+        """Remove an unfinished store that this process began, unless something of it is done."""
+        if self.begun_here and not self.figures():
+            shutil.rmtree(self.partial, ignore_errors=True)
+
+
+def tidy(store: Path) -> None:
+    """Remove the notes on units from a finished store."""
+    shutil.rmtree(store / FOLDER, ignore_errors=True)
+
+
+def requested(store: Path) -> Any:
+    """What a finished store was made of, or None."""
+    try:
+        return read_json(store / "zarr.json")["attributes"].get("eomm:request")
+    except (DataError, KeyError, AttributeError):
+        return None
+
+
+def difference(found: Any, request: Mapping[str, Any]) -> str:
+    """How the request of an unfinished store differs from another one, in words."""
+    if not isinstance(found, Mapping):
+        return "is something else than an unfinished embedding"
+    names = [n for n in {**found, **request} if found.get(n) != request.get(n)]
+    return "is of another request: " + ", ".join(f"{n} {found.get(n)!r} there, {request.get(n)!r} now" for n in names)
+
+
+def status(out: Path | str) -> dict[str, Any]:
+    """How far an embedding is, finished or not; reads no vector.
+
+    Raises:
+        DataError: there is none.
+    """
+    out = Path(out)
+    recover(out)
+    run = Run(out)
+    if not run.partial.exists():
+        request = open_attributes(out, kind=KIND).get("eomm:request")
+        if request is None:
+            raise DataError(f"{out}: does not tell its units; it is an export, or of an earlier version of eomm")
+        units = request["units"]
+        return {"embedding": str(out), "complete": True, "units": units, "done": units, "missing": 0, "failed": {}}
+    request = run._request()
+    if request is None:
+        raise DataError(f"{run.partial}: is no unfinished embedding; remove it and embed again")
+    figures, total = run.figures(), int(request["units"])
+    return {
+        "embedding": str(out),
+        "complete": False,
+        "units": total,
+        "done": len(figures),
+        "missing": total - len(figures),
+        "failed": {str(n): reason for n, reason in sorted(run.failures().items())},
+    }

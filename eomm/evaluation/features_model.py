@@ -1,0 +1,89 @@
+"""Features of a model: its embeddings of a cube, those of the same networks with random parameters, or a store's."""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from eomm.data.cube import Cube
+from eomm.data.grid import EPOCH, Grid
+from eomm.embedding.run import embed
+from eomm.embedding.store import KIND, open_embedding
+from eomm.errors import ContractError, UsageError
+from eomm.evaluation.features import Dates, Features, check_size
+from eomm.models.directory import Model
+
+
+def embedded(
+    model: Model, cube: Cube, dates: Dates, *, length: int | None = None, work: Path | None = None, name: str = "model"
+) -> Features:
+    """Embeddings of the clear pixels of every usable date, made by `eomm.embed` as float32.
+
+    Args:
+        model: trained, or of `randomised`.
+        cube: its site.
+        dates: first and last; windows reach beyond them.
+        length: leading numbers of each vector.
+        work: keep the store there and use it again; a temporary place when None.
+        name: for messages.
+    """
+    check_size(cube.grid, 1, length or model.dim, name)
+    when = "all" if dates is None else f"{dates[0]}_{dates[1]}"
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = work or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        store = folder / f"{cube.site}-{model.hash}-{length or model.dim}-{when}.zarr"
+        embed(model, cube, store, dates=dates, length=length, dtype="float32")
+        return stored(store, cube, None, name=name)
+
+
+def randomised(model: Model, seed: int) -> Model:
+    """The same networks with fresh parameters, without the int8 scales and errors measured of the trained ones."""
+    params: dict[str, Any] = {}
+    for i, (name, encoder) in enumerate(model.encoders.items()):
+        fresh = encoder.init(jax.random.fold_in(jax.random.key(seed), i))
+        params[name] = {**model.params[name], "encoder": fresh}
+    if model.fusion:
+        params["fusion"] = model.fusion.init(jax.random.fold_in(jax.random.key(seed), len(params)))
+    info = {k: v for k, v in model.info.items() if k != "calibration"}
+    return dataclasses.replace(model, params=params, info={**info, "untrained": seed})
+
+
+def stored(path: Path, cube: Cube, dates: Dates, *, name: str) -> Features:
+    """Embeddings of a store that `eomm embed` or `eomm export --to zarr` made of this cube's site.
+
+    Raises:
+        ContractError: it lies on another grid, is of another site, or one of the two is simulated and the other not.
+        DataError: missing, unfinished or damaged.
+        UsageError: it has no date within `dates`, or is too large.
+    """
+    found = open_embedding(path)
+    about = found.attrs
+    simulated = bool(about.get("provenance", {}).get("simulated", False))
+    grid = Grid.from_attributes(about)
+    here = cube.grid
+    differs = {
+        "site": (about.get("site"), cube.site),
+        "grid": (grid.text, here.text),
+        "simulated": (simulated, bool(cube.provenance.get("simulated", False))),
+    }
+    for what, (theirs, ours) in differs.items():
+        if theirs != ours:
+            raise ContractError(
+                f"features {name!r}: the {what} of {path} ({KIND}) is {theirs!r}, that of {cube.path} is {ours!r}; "
+                "embed this cube"
+            )
+    day = found["time"].values.astype("datetime64[D]").astype(np.int32)
+    low, high = ((d - EPOCH).days for d in dates) if dates else (-(2**31), 2**31 - 1)
+    chosen = np.flatnonzero((day >= low) & (day <= high))
+    if not len(chosen):
+        when = f" from {dates[0]} to {dates[1]}" if dates else ""
+        raise UsageError(f"features {name!r}: {path} has no date{when}; choose other dates, or embed them")
+    check_size(grid, len(chosen), found.sizes["embedding"], name)
+    part = found.isel(time=chosen)
+    valid = np.asarray(part["valid"].values, bool)
+    values = np.where(valid[..., None], part["embedding"].values, 0).astype(np.float32)
+    return Features(values, valid, day[chosen])

@@ -1,0 +1,285 @@
+"""What a probe is asked to tell: labels of a cube's pixels from a raster, polygons or points, and their groups.
+
+A group (a field, a polygon, a block) is what may not be on both sides of a fold: its pixels are not independent.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import xarray as xr
+from jaxtyping import Float32, Int32
+from rasterio.errors import CRSError, RasterioError
+from scipy import ndimage
+
+from eomm.data.grid import Grid
+from eomm.embedding.blocks import blocks
+from eomm.errors import ContractError, DataError, UsageError
+from eomm.evaluation.adapters import grid_of, part_of, warp
+from eomm.export.features import Feature, read_features
+from eomm.export.parquet import place
+
+NONE = -1
+MAX_PIXELS = 400_000_000  # of a raster of labels, or of what of it lies on the cube
+VECTORS = (".geojson", ".json", ".csv")
+GROUPS = {
+    "fields": "connected pixels of equal label, or the polygons of the file",
+    "blocks": "squares of the grid",
+    "sites": "whole cubes",
+}
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels of a grid's pixels.
+
+    Attributes:
+        values: number of the class, or for regression the value.
+        known: where there is a label.
+        classes: names by number; empty for regression.
+        group: number of the field or polygon, from 1; 0 where there is no label.
+        names: of the groups, by number.
+        left_out: what the file has that is not used, and why, in words.
+    """
+
+    values: Int32[np.ndarray, "y x"] | Float32[np.ndarray, "y x"]
+    known: np.ndarray
+    classes: tuple[str, ...]
+    group: Int32[np.ndarray, "y x"]
+    names: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def regression(self) -> bool:
+        """Whether values are numbers instead of classes."""
+        return not self.classes
+
+
+def read_labels(
+    path: Path | str,
+    grid: Grid,
+    *,
+    column: str | None = None,
+    regression: bool = False,
+    ignore: Sequence[str] = (),
+    classes: Mapping[str, str] | None = None,
+    min_pixels: int = 1,
+) -> Labels:
+    """Labels of a GeoTIFF, of a NetCDF variable, or of the points and polygons of a GeoJSON or CSV file.
+
+    Args:
+        path: the file; its ending says what it is.
+        grid: of the cube; a raster on another grid is warped by nearest neighbour.
+        column: the NetCDF variable, or the property or column that holds the label ("label" when None).
+        regression: labels are numbers to predict, not classes.
+        ignore: labels that count as none.
+        classes: names by label; when given, other labels count as none.
+        min_pixels: smaller groups are left out.
+
+    Raises:
+        DataError: missing, damaged, too large, no such column, a label is no number where one is needed.
+        ContractError: it lies elsewhere.
+        UsageError: no label is left, or a vector file for a cube of unknown position.
+    """
+    path = Path(path)
+    if path.suffix.lower() in VECTORS:
+        raw, known, group, names = _from_features(path, grid, column or "label")
+    else:
+        raw, known = _from_raster(path, grid, column)
+        group, names = None, ()
+    left: list[str] = []
+    if regression:
+        values = _numbers(path, raw, known)
+        known = known & np.isfinite(values)
+        found: tuple[str, ...] = ()
+        if group is None:
+            group, names = known.astype(np.int32), ("all",)
+    else:
+        text = _texts(raw, known)
+        present = sorted({t for t in np.unique(text[known]).tolist() if t not in ignore}, key=_order)
+        kept = [t for t in present if classes is None or t in classes]
+        if classes and (lost := [c for c in classes if c not in present]):
+            raise UsageError(f"{path}: has no label {', '.join(lost)}; it has {', '.join(present) or 'none'}")
+        left += [f"label {t}" for t in present if t not in kept]
+        values = np.full(known.shape, NONE, np.int32)
+        for i, t in enumerate(kept):
+            values[known & (text == t)] = i
+        known = values != NONE
+        found = tuple((classes or {}).get(t, t) for t in kept)
+        if group is None:
+            group, names = fields(values)
+    labels = Labels(values, known, found, np.where(known, group, 0).astype(np.int32), names, tuple(left))
+    labels = without_small(labels, min_pixels)
+    if not labels.known.any():
+        raise UsageError(f"{path}: no labelled pixel on the cube ({grid.text}) is left")
+    return labels
+
+
+def fields(values: Int32[np.ndarray, "y x"]) -> tuple[Int32[np.ndarray, "y x"], tuple[str, ...]]:
+    """Connected pixels (by their sides) of equal class, numbered from 1, and their names by number."""
+    group, count = np.zeros(values.shape, np.int32), 0
+    for k in np.unique(values[values != NONE]):
+        found, more = ndimage.label(values == k)
+        group[found > 0] = found[found > 0] + count
+        count += more
+    return group, ("", *(f"field {i}" for i in range(1, count + 1)))
+
+
+def without_small(labels: Labels, least: int) -> Labels:
+    """Without groups of fewer pixels."""
+    size = np.bincount(labels.group.ravel(), minlength=1)
+    small = np.flatnonzero((size < least) & (size > 0))
+    small = small[small > 0]
+    if not len(small):
+        return labels
+    gone = np.isin(labels.group, small)
+    note = f"{len(small)} groups of fewer than {least} pixels ({int(gone.sum())} pixels)"
+    values = np.where(gone, 0 if labels.regression else NONE, labels.values).astype(labels.values.dtype)
+    return dataclasses.replace(
+        labels,
+        values=values,
+        known=labels.known & ~gone,
+        group=np.where(gone, 0, labels.group).astype(np.int32),
+        left_out=(*labels.left_out, note),
+    )
+
+
+def block_groups(shape: tuple[int, int], size: int) -> Int32[np.ndarray, "y x"]:
+    """Squares of `size` pixels on a side, numbered from 1."""
+    row, col = (np.arange(n) // size for n in shape)
+    return (1 + row[:, None] * (col[-1] + 1) + col[None]).astype(np.int32)
+
+
+def _from_raster(path: Path, grid: Grid, variable: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """Raw labels on the cube's grid, and where there are any."""
+    is_netcdf = path.suffix.lower() in (".nc", ".nc4", ".h5")
+    raw, known, own = _read_netcdf(path, variable) if is_netcdf else _read_tiff(path, grid)
+    if own != grid:
+        y, x, part = part_of(own, grid, path)
+        raw, known = raw[y, x], known[y, x]
+        # labels travel as positions in the file: exact for every number
+        index = np.arange(raw.size, dtype=np.float32).reshape(raw.shape)
+        if raw.size >= 2**24:
+            raise DataError(f"{path}: {raw.size:,} pixels on the cube; cut it or bring it onto the cube's grid first")
+        where, known = warp(index[..., None], known, part, grid)
+        raw = raw.ravel()[where[..., 0].astype(np.int64)]
+    return raw, known
+
+
+def _read_tiff(path: Path, grid: Grid) -> tuple[np.ndarray, np.ndarray, Grid]:
+    try:
+        with rasterio.open(path) as file:
+            y, x, own = part_of(grid_of(path, file), grid, path)
+            if own.height * own.width > MAX_PIXELS:
+                raise DataError(f"{path}: {own.height} x {own.width} px on the cube; cut it to the site")
+            window = rasterio.windows.Window.from_slices(y, x)
+            return file.read(1, window=window), file.read_masks(1, window=window) > 0, own
+    except RasterioError as e:
+        raise DataError(f"{path}: cannot be read as a raster of labels ({e})") from e
+
+
+def _read_netcdf(path: Path, variable: str | None) -> tuple[np.ndarray, np.ndarray, Grid]:
+    try:
+        with xr.open_dataset(path, engine="h5netcdf", mask_and_scale=False, decode_times=False) as file:
+            maps = [str(n) for n, v in file.data_vars.items() if v.dims[-2:] == ("y", "x") and v.ndim == 2]
+            if variable not in maps:
+                raise DataError(
+                    f"{path}: has no variable {variable!r} over y and x; it has {', '.join(maps) or 'none'}"
+                )
+            array = file[variable]
+            if array.size > MAX_PIXELS:
+                raise DataError(f"{path}: {array.shape} px; cut it to the site")
+            raw, fill = array.values, array.attrs.get("_FillValue", array.attrs.get("missing_value"))
+            x, y = (file[n].values.astype(float) for n in ("x", "y"))
+            crs = _netcdf_crs(path, file)
+    except (OSError, KeyError, ValueError) as e:
+        raise DataError(f"{path}: cannot be read as NetCDF ({str(e)[:200]})") from e
+    if len(x) < 2 or len(y) < 2 or np.ptp(np.diff(x)) > 1e-6 * abs(x[1] - x[0]) or np.ptp(np.diff(y)) > 1e-6:
+        raise DataError(f"{path}: x and y are not evenly spaced pixel centres")
+    dx, dy = x[1] - x[0], y[1] - y[0]
+    own = Grid(crs=crs, transform=(dx, 0, x[0] - dx / 2, 0, dy, y[0] - dy / 2), height=len(y), width=len(x))
+    known = np.ones(raw.shape, bool) if fill is None else raw != fill
+    return raw, known, own
+
+
+def _netcdf_crs(path: Path, file: xr.Dataset) -> str:
+    """Of its `spatial_ref` or `crs` variable, else of the attributes `epsg` or `crs`."""
+    found: Any = None
+    for name in ("spatial_ref", "crs"):
+        if name in file.variables:
+            attributes = file[name].attrs
+            found = found or attributes.get("crs_wkt") or attributes.get("spatial_ref")
+    found = found or (f"EPSG:{file.attrs['epsg']}" if "epsg" in file.attrs else file.attrs.get("crs"))
+    if not found:
+        raise ContractError(f"{path}: does not say its CRS (spatial_ref, or an attribute epsg)")
+    try:
+        crs = rasterio.crs.CRS.from_user_input(str(found))
+    except CRSError as e:
+        raise ContractError(f"{path}: CRS {str(found)[:60]!r} is not understood ({e})") from e
+    authority = crs.to_authority()
+    return ":".join(authority) if authority else str(crs.to_wkt())
+
+
+def _from_features(
+    path: Path, grid: Grid, column: str
+) -> tuple[np.ndarray, np.ndarray, Int32[np.ndarray, "y x"], tuple[str, ...]]:
+    """Labels of points and polygons: a pixel has that of the polygon that holds its centre, or of the point in it.
+
+    Pixels of two features with different labels have none.
+    """
+    if grid.crs == "LOCAL":
+        raise UsageError(f"{path}: the cube's CRS is LOCAL, so nobody knows where points and polygons lie on it")
+    features = read_features(path, "features")
+    texts = [_property(path, f, column) for f in features]
+    owner = np.zeros((grid.height, grid.width), np.int32)
+    label = np.full(owner.shape, NONE, np.int32)
+    kinds = {t: i for i, t in enumerate(dict.fromkeys(texts))}
+    areas = blocks(grid)
+    for number, pieces in place(features, grid).items():
+        y, x = areas[number]
+        for piece in pieces:
+            rows = slice(y.start + piece.y.start, y.start + piece.y.stop)
+            cols = slice(x.start + piece.x.start, x.start + piece.x.stop)
+            kind = kinds[texts[piece.feature]]
+            here = label[rows, cols]
+            other = piece.mask & (owner[rows, cols] > 0) & (here != kind)
+            here[piece.mask] = kind
+            here[other] = NONE
+            owner[rows, cols][piece.mask] = piece.feature + 1
+    raw = np.array([*kinds, ""], object)[label]
+    return raw, label != NONE, owner, ("", *(f.id for f in features))
+
+
+def _property(path: Path, feature: Feature, column: str) -> str:
+    value = feature.properties.get(column)
+    if not isinstance(value, str | int | float) or isinstance(value, bool) or value == "":
+        raise DataError(
+            f"{path}: feature {feature.id[:40]!r} has {column} {str(value)[:40]!r}; expected a label. It has the "
+            f"properties {', '.join(map(str, list(feature.properties)[:20])) or 'none'}: name one (--column)"
+        )
+    return str(value)
+
+
+def _texts(raw: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Labels as text; whole numbers without a point."""
+    if raw.dtype == object:
+        return raw.astype(str)
+    found = np.full(raw.shape, "", object)
+    for v in np.unique(raw[known]).tolist():
+        found[known & (raw == v)] = f"{v:g}" if isinstance(v, float) and v == int(v) else str(v)
+    return found.astype(str)
+
+
+def _numbers(path: Path, raw: np.ndarray, known: np.ndarray) -> Float32[np.ndarray, "y x"]:
+    try:
+        return np.where(known, raw, 0).astype(np.float32)
+    except ValueError as e:
+        raise DataError(f"{path}: {e}; expected numbers, since --regression was said") from e
+
+
+def _order(text: str) -> tuple[int, float, str]:
+    return (0, float(text), text) if text.lstrip("-").isdigit() else (1, 0.0, text)

@@ -1,0 +1,77 @@
+"""What is asked of the probes: sites with labels, methods, and a plan of modes, folds and draws. Runs nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from eomm.data.cube import Cube
+from eomm.errors import UsageError
+from eomm.evaluation.features import Dates
+from eomm.evaluation.labels import Labels
+
+SHARES = (0.01, 0.1, 1.0)
+BUFFER_PX = 9  # as for hidden targets: half a window and the reach of resampling
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class LabelledSite:
+    """A cube and its labels."""
+
+    cube: Cube
+    labels: Labels
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a probe is given.
+
+    Attributes:
+        source: the provider's name.
+        about: in words.
+        components: of a PCA fitted on training rows, for each date or season of a row; None for the features as they
+            are.
+    """
+
+    source: str
+    about: str
+    components: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbePlan:
+    """What is asked of the probes.
+
+    Attributes:
+        modes: of features.MODES.
+        days: by site, the date of mode "date"; chosen as the clearest over labelled pixels where missing.
+        dates: first and last that features may use, or None.
+        probes: of probes_fit.PROBES.
+        shares: of the labelled training pixels that are used.
+        seeds: draws of those, and of what is drawn in fitting.
+        groups: of labels.GROUPS: what is held out as a whole.
+        block_px: side of blocks.
+        buffer_px: training pixels nearer to a test pixel than this are left out.
+        folds: at most so many.
+    """
+
+    modes: Sequence[str] = ("date",)
+    days: Mapping[str, int] = field(default_factory=dict)
+    dates: Dates = None
+    probes: Sequence[str] = ("knn", "linear")
+    shares: Sequence[float] = SHARES
+    seeds: Sequence[int] = (0, 1, 2)
+    groups: str = "fields"
+    block_px: int = 32
+    buffer_px: float = BUFFER_PX
+    folds: int = FOLDS
+
+    def check(self) -> None:
+        """Raise UsageError unless shares are in (0, 1] and nothing is empty."""
+        if not (self.modes and self.probes and self.shares and self.seeds):
+            raise UsageError("no mode, probe, share or seed: expected at least one of each")
+        if not all(0 < s <= 1 for s in self.shares):
+            raise UsageError(f"shares of labels are {list(self.shares)}; expected above 0, at most 1")
+        if self.buffer_px < 0 or self.block_px < 1:
+            raise UsageError(
+                f"buffer {self.buffer_px} px, blocks {self.block_px} px; expected 0 or more, and 1 or more"
+            )

@@ -1,0 +1,340 @@
+"""Probes of features on labels, with whole fields, blocks or sites held out; every method on the same pixels and folds.
+
+What features are is evaluation/features.py, what labels are evaluation/labels.py; what is asked plan.py, pixels and
+folds rows.py, how a probe is fitted fit.py. The numbers go into words, tables and files in words.py and figures.py.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from eomm.data.grid import to_date
+from eomm.errors import ContractError, UsageError
+from eomm.evaluation.bootstrap import Resampling
+from eomm.evaluation.features import Dates, Map, Provider, chosen_dates, rows_of
+from eomm.evaluation.folds import Fold, check_no_leak
+from eomm.evaluation.probes.fit import ProbeTask, fit_head, fit_probe, reduce
+from eomm.evaluation.probes.plan import LabelledSite, Method, ProbePlan
+from eomm.evaluation.probes.rows import Rows, common, draw, joint_classes, labelled, make_folds
+from eomm.evaluation.probes.score import CLASSIFICATION, confusion, metrics, squares
+from eomm.evaluation.rounding import rounded
+
+
+@dataclass
+class Scored:
+    """Predictions of one method and probe for one mode and share: a row per seed.
+
+    Attributes:
+        guess: class numbers or values.
+        choices: k or penalty of every fit.
+        trained: rows of every fit.
+    """
+
+    guess: np.ndarray
+    choices: list[float] = field(default_factory=list)
+    trained: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What probing gave.
+
+    Attributes:
+        scores: one per mode, probe, share, method and metric; JSON types.
+        differences: the main method's score minus each other's, paired; JSON types.
+        rows: by mode, the pixels scored.
+        guesses: by (mode, probe, share, method), of the first seed.
+        folds: by mode, the number of the fold that tested each row.
+        classes: names; empty for regression.
+        facts: of the sites and folds, JSON types.
+    """
+
+    scores: list[dict[str, Any]]
+    differences: list[dict[str, Any]]
+    rows: Mapping[str, Rows]
+    guesses: Mapping[tuple[str, str, float, str], np.ndarray]
+    folds: Mapping[str, Int[np.ndarray, " n"]]
+    classes: tuple[str, ...]
+    facts: dict[str, Any]
+
+
+def probe(
+    sites: Sequence[LabelledSite],
+    sources: Mapping[str, Provider],
+    methods: Mapping[str, Method],
+    plan: ProbePlan,
+    *,
+    main: str | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> Outcome:
+    """Fit and score every probe of every method on the same pixels, folds and draws.
+
+    Args:
+        sites: one or more; all of them simulated, or none.
+        sources: features by name.
+        methods: what is compared, of these sources.
+        plan: modes, folds, shares, seeds.
+        main: the method whose differences to the others are reported.
+        seed: of folds and intervals.
+        progress: show a bar.
+
+    Raises:
+        ContractError: simulated and real sites together; a leak in the folds.
+        UsageError: too few groups, no pixel that all methods have, or an option is wrong.
+    """
+    plan.check()
+    simulated = {bool(s.cube.provenance.get("simulated", False)) for s in sites}
+    if len(simulated) > 1:
+        raise ContractError("simulated and real cubes together: their scores never share a table; run them apart")
+    classes = joint_classes(sites)
+    task = ProbeTask(len(classes))
+    everything = labelled(sites, classes, plan)
+    days = {s.cube.site: plan.days.get(s.cube.site, 0) or clearest(s, plan.dates) for s in sites}
+    used = {n: s for n, s in sources.items() if any(m.source == n for m in methods.values())}
+    maps_of = read_all(sites, used, plan, days, progress=progress)
+    scores: list[dict[str, Any]] = []
+    differences: list[dict[str, Any]] = []
+    rows_by_mode, guesses, tested = {}, {}, {}
+    facts: dict[str, Any] = {"sites": [s.cube.site for s in sites], "simulated": simulated.pop(), "modes": {}}
+    for mode in plan.modes:
+        maps = maps_of[mode]
+        check_columns(maps, sites)
+        rows, lost = common(everything, maps)
+        folds, buffer = make_folds(rows, plan, seed)
+        for fold in folds:
+            check_no_leak(fold, groups={plan.groups: rows.group}, buffer=buffer)
+        scored = fit_all(rows, maps, methods, folds, task, plan, progress=progress, about=mode)
+        facts["modes"][mode] = describe(rows, folds, task, classes, lost, maps, days if mode == "date" else {})
+        rows_by_mode[mode], tested[mode] = rows, np.zeros(len(rows.at), np.int64)
+        for i, fold in enumerate(folds):
+            tested[mode][fold.test] = i
+        sampling = Resampling(np.arange(len(rows.names)), seed=seed)
+        for (kind, share), by_method in scored.items():
+            where = {"mode": mode, "probe": kind, "share": share}
+            for name, found in by_method.items():
+                guesses[mode, kind, share, name] = found.guess[0]
+            moments = {n: moments_of(rows, found, task) for n, found in by_method.items()}
+            dims = {n: length_of(m, maps[m.source][0]) for n, m in methods.items()}
+            rests = rests_on(rows, task)
+            scores += tell(where, by_method, moments, sampling, task, plan, dims, rests)
+            differences += compare(where, moments, sampling, task, plan, main, rests)
+    return Outcome(scores, differences, rows_by_mode, guesses, tested, classes, facts)
+
+
+# --- Features -----------------------------------------------------------------------------------------------------
+
+
+def read_all(
+    sites: Sequence[LabelledSite],
+    sources: Mapping[str, Provider],
+    plan: ProbePlan,
+    days: Mapping[str, int],
+    *,
+    progress: bool,
+) -> dict[str, dict[str, list[Map]]]:
+    """By mode and source, a map of every site; of all dates only one source of one site is held at a time."""
+    found: dict[str, dict[str, list[Map]]] = {mode: {name: [] for name in sources} for mode in plan.modes}
+    alone = set(plan.modes) == {"date"}
+    for name in tqdm(sources, desc="features", unit="source", disable=not progress):
+        for site in sites:
+            day = days[site.cube.site]
+            features = sources[name](site.cube, (to_date(day), to_date(day)) if alone else plan.dates)
+            for mode in plan.modes:
+                found[mode][name].append(rows_of(features, mode, day))
+    return found
+
+
+def clearest(site: LabelledSite, dates: Dates) -> int:
+    """The day on which most labelled pixels are clear, of Sentinel-2 or the first modality; the first of equals."""
+    group = site.cube["s2" if "s2" in site.cube.groups else next(iter(site.cube))]
+    chosen = chosen_dates(group, dates)
+    known, best, share = site.labels.known, 0, -1.0
+    for i in chosen.tolist():
+        own = float(group.read([i])[1][0][known].mean())
+        if own > share:
+            best, share = int(group.day[i]), own
+    return best
+
+
+def check_columns(maps: Mapping[str, Sequence[Map]], sites: Sequence[LabelledSite]) -> None:
+    """Raise UsageError where sites give rows that do not mean the same."""
+    for name, own in maps.items():
+        if len({m.values.shape[-1] for m in own}) > 1 or len({len(m.about) for m in own}) > 1:
+            each = ", ".join(f"{s.cube.site}: {len(m.about)} dates or seasons" for s, m in zip(sites, own, strict=True))
+            raise UsageError(
+                f"features {name!r}: rows of the sites differ ({each}); several sites share --mode date or season"
+            )
+
+
+# --- Fitting ------------------------------------------------------------------------------------------------------
+
+
+def fit_all(
+    rows: Rows,
+    maps: Mapping[str, Sequence[Map]],
+    methods: Mapping[str, Method],
+    folds: Sequence[Fold],
+    task: ProbeTask,
+    plan: ProbePlan,
+    *,
+    progress: bool,
+    about: str,
+) -> dict[tuple[str, float], dict[str, Scored]]:
+    """Predictions for every row by (probe, share) and method, from fits that saw nothing of the row's group."""
+    kinds = list(itertools.product(plan.probes, plan.shares))
+    shape, kind_of = (len(plan.seeds), len(rows.at)), np.int64 if task.classes else np.float64
+    found = {k: {m: Scored(np.full(shape, -1, kind_of)) for m in methods} for k in kinds}
+    total = len(methods) * len(plan.seeds) * len(folds) * len(plan.shares)
+    bars = tqdm(total=total, desc=f"probes, {about}", unit="fit", disable=not progress)
+    with threadpool_limits(1), bars as bar:  # small matrices: an eighth of the time of two threads on a busy machine
+        for name, method in methods.items():
+            x = rows.take(maps[method.source])
+            for (i, seed), fold, share in itertools.product(enumerate(plan.seeds), folds, plan.shares):
+                train = draw(fold, rows.y, share, seed, classes=task.classes)
+                for kind in plan.probes:
+                    one = found[kind, share][name]
+                    own = maps[method.source]
+                    guess, choice = _fit(kind, x, own, rows, train, fold.test, task, method, seed)
+                    one.guess[i, fold.test] = guess
+                    one.choices.append(choice)
+                    one.trained.append(len(train))
+                bar.update()
+    return found
+
+
+def _fit(
+    kind: str,
+    x: np.ndarray,
+    maps: Sequence[Map],
+    rows: Rows,
+    train: np.ndarray,
+    test: np.ndarray,
+    task: ProbeTask,
+    method: Method,
+    seed: int,
+) -> tuple[np.ndarray, float]:
+    shorten: Callable[[np.ndarray], np.ndarray] = lambda v: v  # noqa: E731
+    if method.components:
+        shorten = reduce(x[train], length_of(method, maps[0]))
+    if kind == "segmentation":
+        short = [shorten(m.values.reshape(-1, x.shape[1])).reshape(*m.valid.shape, -1) for m in maps]
+        head = fit_head(short, rows.at[train], rows.y[train], task, seed=seed)
+        return task.decide(head(rows.at[test])), float("nan")
+    own = {"by_column": not method.components}
+    predict, choice = fit_probe(kind, shorten(x[train]), rows.y[train], rows.group[train], task, **own)
+    return task.decide(predict(shorten(x[test]))), choice
+
+
+def length_of(method: Method, one: Map) -> int:
+    """Numbers of a row."""
+    whole = one.values.shape[-1]
+    return min(whole, method.components * max(1, len(one.about))) if method.components else whole
+
+
+# --- Scores -------------------------------------------------------------------------------------------------------
+
+
+def moments_of(rows: Rows, scored: Scored, task: ProbeTask) -> list[np.ndarray]:
+    """Sums over groups [group, k], one array per seed."""
+    count = len(rows.names)
+    if task.classes:
+        return [confusion(rows.y, g, rows.group, count, task.classes) for g in scored.guess]
+    return [squares(rows.y.astype(np.float64), g, rows.group, count) for g in scored.guess]
+
+
+def rests_on(rows: Rows, task: ProbeTask) -> dict[str, int]:
+    """Groups of the rarest class, by metric that is a mean over classes: so few decide its interval."""
+    fewest = min((len(np.unique(rows.group[rows.y == c])) for c in range(task.classes)), default=0)
+    return {name: fewest for name in CLASSIFICATION if name != "accuracy"} if fewest else {}
+
+
+def tell(
+    where: Mapping[str, Any],
+    found: Mapping[str, Scored],
+    moments: Mapping[str, Sequence[np.ndarray]],
+    sampling: Resampling,
+    task: ProbeTask,
+    plan: ProbePlan,
+    dims: Mapping[str, int],
+    rests: Mapping[str, int],
+) -> list[dict[str, Any]]:
+    """A score per method and metric: the mean over seeds with its interval over groups, and each seed's."""
+    out = []
+    whole, single = metrics(task.classes, len(plan.seeds)), metrics(task.classes, 1)
+    for name, sums in moments.items():
+        fits = len(found[name].choices) // len(plan.seeds)
+        for metric in whole:
+            seeds = []
+            for i, seed in enumerate(plan.seeds):
+                part = slice(i * fits, (i + 1) * fits)
+                choices, trained = found[name].choices[part], found[name].trained[part]
+                own = {"choice": rounded(np.median(choices)), "train": round(float(np.mean(trained)))}
+                found_here = sampling.estimate(single[metric], sums[i], independent=rests.get(metric))
+                seeds.append({"seed": seed, **found_here, **own})
+            every = np.concatenate(sums, axis=1)
+            estimate = sampling.estimate(whole[metric], every, independent=rests.get(metric))
+            out.append({**where, "method": name, "metric": metric, **estimate, "length": dims[name], "per_seed": seeds})
+    return out
+
+
+def compare(
+    where: Mapping[str, Any],
+    moments: Mapping[str, Sequence[np.ndarray]],
+    sampling: Resampling,
+    task: ProbeTask,
+    plan: ProbePlan,
+    main: str | None,
+    rests: Mapping[str, int],
+) -> list[dict[str, Any]]:
+    """Paired differences of the main method to the others."""
+    if main is None:
+        return []
+    first, out = np.concatenate(moments[main], axis=1), []
+    for metric, statistic in metrics(task.classes, len(plan.seeds)).items():
+        for name, sums in moments.items():
+            if name != main:
+                every = np.concatenate(sums, axis=1)
+                found = sampling.difference(statistic, first, every, independent=rests.get(metric))
+                out.append({**where, "method": main, "against": name, "metric": metric, **found})
+    return out
+
+
+def describe(
+    rows: Rows,
+    folds: Sequence[Fold],
+    task: ProbeTask,
+    classes: tuple[str, ...],
+    lost: Mapping[str, int],
+    maps: Mapping[str, Sequence[Map]],
+    days: Mapping[str, int],
+) -> dict[str, Any]:
+    """Of one mode: pixels and groups, by class too, what each source lacks, and folds that lack a class."""
+    by_class = {
+        c: {"pixels": int((rows.y == i).sum()), "groups": len(np.unique(rows.group[rows.y == i]))}
+        for i, c in enumerate(classes)
+    }
+    lacking = [
+        f"{classes[c]} (fold {i + 1} of {len(folds)})"
+        for i, f in enumerate(folds)
+        for c in np.unique(rows.y[f.test]).tolist()
+        if task.classes and not (rows.y[f.train] == c).any()
+    ]
+    about = {n: own[0].about for n, own in maps.items() if own[0].about}
+    return {
+        "pixels": len(rows.at),
+        "groups": len(rows.names),
+        "folds": len(folds),
+        "classes": by_class,
+        "untrained": lacking,
+        "pixels_lacking": dict(lost),
+        "days": dict(days),
+        "frames": {n: list(a) for n, a in about.items()},
+        "training_pixels": [len(f.train) for f in folds],
+    }

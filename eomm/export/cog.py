@@ -1,0 +1,194 @@
+"""Frames to Cloud-Optimised GeoTIFFs, one per frame, a band per number of the vectors. Not which frames there are.
+
+GDAL makes a COG from a finished file, so a group of frames lies on disk twice until the group is done.
+"""
+
+import contextlib
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from jaxtyping import Bool, Float32, Int8
+from rasterio._err import CPLE_BaseError
+from rasterio.crs import CRS
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from eomm.data.grid import to_date
+from eomm.embedding.blocks import TILE, blocks
+from eomm.errors import UsageError
+from eomm.export.frames import COUNT, Block, Frame, Frames, parts_of
+from eomm.store.folders import disk_full
+
+COMPRESSIONS = ("deflate", "zstd")
+INT8_NODATA = -128  # which int8 stores never use
+CACHE_MB = 256  # of GDAL's blocks; by itself it takes a share of the machine's memory
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One file per frame.
+
+    Attributes:
+        suffix: of the file's name.
+        dtype: of every band.
+        nodata: what is no data.
+        bands: descriptions.
+        scale: of every band where its numbers are to be multiplied, else None.
+    """
+
+    suffix: str
+    dtype: str
+    nodata: float
+    bands: tuple[str, ...]
+    scale: Float32[np.ndarray, " band"] | None = None
+
+    def pixels(self, block: Block, i: int) -> np.ndarray:
+        """[band, y, x] of the block's frame i."""
+        if self.bands == (COUNT,):
+            return block.layers[COUNT][i][None]
+        present, vectors = block.present[i], block.vectors[i]
+        filled = quantise(vectors, present, self.scale) if self.scale is not None else floats(vectors, present)
+        return np.moveaxis(filled, -1, 0)
+
+
+def write_cogs(
+    frames: Frames,
+    folder: Path,
+    *,
+    dtype: str,
+    compress: str = "deflate",
+    progress: Callable[[int, int], None] | None = None,
+) -> list[str]:
+    """Write a COG per frame into a folder, `<site>_<date or period>.tif`; return their names.
+
+    Bands are described as "embedding 0" and so on. Pixels without a vector are nodata: NaN, or -128 in int8, where
+    each band has the scale that makes its numbers vectors. A composite has a second file per period, `…_dates.tif`,
+    with the number of dates averaged. A cube of unknown position (CRS "LOCAL") gives files in metres without CRS.
+
+    Args:
+        frames: what to write.
+        folder: an existing folder.
+        dtype: "float32", or "int8" where the store holds int8.
+        compress: "deflate", which everything reads, or "zstd".
+        progress: called with (parts done, parts in all).
+
+    Raises:
+        DataError: the store is damaged.
+        UsageError: an option is wrong, or a file cannot be written.
+    """
+    if compress not in COMPRESSIONS:
+        raise UsageError(f"compress {compress!r}: expected one of {', '.join(COMPRESSIONS)}")
+    bands = tuple(f"embedding {i}" for i in range(frames.length))
+    nodata = INT8_NODATA if dtype == "int8" else np.nan
+    layers = [Layer("", dtype, nodata, bands, frames.scale if dtype == "int8" else None)]
+    if COUNT in frames.layers:
+        layers.append(Layer(f"_{COUNT}", "uint16", 0, (COUNT,)))
+    site = re.sub(r"[^A-Za-z0-9._-]", "_", str(frames.attributes.get("site", "site")))
+    areas, names = blocks(frames.grid), []
+    steps = iter(range(1, 10**12))
+    total = len(parts_of(frames.frames)) * len(areas) + len(frames.frames)
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_MB, GDAL_NUM_THREADS="ALL_CPUS"), refusals(folder):
+        for part in parts_of(frames.frames):
+            group = [(frame, layer) for frame in frames.frames[part] for layer in layers]
+            final = [f"{site}_{frame.name}{layer.suffix}.tif" for frame, layer in group]
+            raw = [folder / f"{name}.raw" for name in final]
+            with contextlib.ExitStack() as stack:
+                files = [stack.enter_context(new_file(p, *g, frames)) for p, g in zip(raw, group, strict=True)]
+                for y, x in areas:
+                    window = Window(x.start, y.start, x.stop - x.start, y.stop - y.start)
+                    block = frames.read(part, y, x)
+                    for k, file in enumerate(files):
+                        file.write(group[k][1].pixels(block, k // len(layers)), window=window)
+                    if progress:
+                        progress(next(steps), total)
+            if shutil.disk_usage(folder).free < 2**20:  # GDAL does not report what fails as a file is closed
+                raise disk_full(folder.with_name(folder.name.removesuffix(".partial")))
+            for k, path in enumerate(raw):
+                to_cog(path, folder / final[k], compress=compress, dtype=group[k][1].dtype)
+                if progress and k % len(layers) == 0:
+                    progress(next(steps), total)
+            names += final
+    return names
+
+
+def new_file(path: Path, frame: Frame, layer: Layer, frames: Frames) -> Any:
+    """An ordinary tiled GeoTIFF open for writing, with everything that the COG is to carry."""
+    grid, about = frames.grid, frames.attributes
+    file = rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        width=grid.width,
+        height=grid.height,
+        count=len(layer.bands),
+        dtype=layer.dtype,
+        nodata=layer.nodata,
+        crs=None if grid.crs == "LOCAL" else CRS.from_user_input(grid.crs),
+        transform=rasterio.Affine(*grid.transform),
+        tiled=True,
+        blockxsize=TILE,
+        blockysize=TILE,
+        interleave="pixel",
+        compress="zstd",
+        zstd_level=1,
+        bigtiff="IF_SAFER",
+    )
+    file.descriptions = layer.bands
+    if layer.scale is not None:
+        file.scales = [float(s) for s in layer.scale]
+    tags = {
+        "TIFFTAG_DATETIME": f"{to_date(frame.first):%Y:%m:%d} 00:00:00",
+        "date": str(to_date(frame.first)),
+        "site": str(about.get("site", "")),
+        "model": str(about.get("eomm:model", "")),
+        "simulated": str(about.get("provenance", {}).get("simulated", False)).lower(),
+    }
+    if len(frame.dates) > 1 or frame.first != frame.last:
+        tags |= {"last_date": str(to_date(frame.last)), "dates": str(len(frame.dates))}
+    file.update_tags(**tags)
+    return file
+
+
+def to_cog(path: Path, out: Path, *, compress: str, dtype: str) -> None:
+    """Copy a GeoTIFF to a COG with overviews (means), and remove it."""
+    rasterio.shutil.copy(
+        path,
+        out,
+        driver="COG",
+        blocksize=TILE,
+        compress=compress,
+        level=6,
+        predictor="floating_point" if dtype == "float32" else "no",
+        overview_resampling="nearest" if dtype == "uint16" else "average",
+        bigtiff="IF_SAFER",
+    )
+    path.unlink()
+
+
+def floats(vectors: Float32[np.ndarray, "y x d"], present: Bool[np.ndarray, "y x"]) -> Float32[np.ndarray, "y x d"]:
+    """Vectors, NaN where there is none."""
+    return np.where(present[..., None], vectors, np.float32(np.nan))
+
+
+def quantise(
+    vectors: Float32[np.ndarray, "*n d"], present: Bool[np.ndarray, "*n"], scale: Float32[np.ndarray, " d"]
+) -> Int8[np.ndarray, "*n d"]:
+    """Vectors divided by `scale`, which gives back exactly what an int8 store holds; -128 where there is none."""
+    numbers = np.rint(vectors / scale)
+    return np.where(present[..., None], np.clip(numbers, -127, 127), INT8_NODATA).astype(np.int8)
+
+
+@contextlib.contextmanager
+def refusals(folder: Path) -> Iterator[None]:
+    """GDAL's errors as ours."""
+    try:
+        yield
+    except (RasterioError, CPLE_BaseError, SystemError) as e:  # the last two are what rasterio does not translate
+        raise UsageError(f"{folder}: a GeoTIFF cannot be written ({e}); is the disk full?") from e

@@ -1,0 +1,323 @@
+"""Frames to one GeoParquet file: a row per point or polygon and frame, or per pixel. Not how features are read.
+
+Memory is that of a block of the grid, of the sums of eight frames over all features, and of ROWS rows.
+GeoParquet 1.1: https://geoparquet.org/releases/v1.1.0.
+"""
+
+import errno
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyproj
+import rasterio.features
+from jaxtyping import Bool, Float64, Int
+from rasterio import Affine
+
+from eomm.data.grid import Grid, to_date
+from eomm.embedding.blocks import blocks, touched
+from eomm.errors import UsageError
+from eomm.export.features import Feature, shapely
+from eomm.export.frames import COUNT, Block, Frame, Frames, parts_of
+from eomm.store.folders import disk_full
+from eomm.store.progress import Progress
+
+ROWS = 50_000  # of a row group, about
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What a block of the grid has of a feature.
+
+    Attributes:
+        feature: its place in the list.
+        y: rows within the block.
+        x: columns within the block.
+        mask: which of their pixels it has.
+    """
+
+    feature: int
+    y: slice
+    x: slice
+    mask: Bool[np.ndarray, "y x"]
+
+
+def write_features(
+    frames: Frames, path: Path, features: Sequence[Feature], about: Mapping[str, Any], progress: Progress | None = None
+) -> dict[str, Any]:
+    """Write a row per feature and frame, with means over the feature's pixels that have a vector.
+
+    A point has the pixel it lies in, a polygon those whose centre it holds. Columns: `id`, `frame` (the date, or the
+    composite's period), `date` (its first day), `pixels` with a vector, `pixels_total`, the vector `e00`, `e01` and
+    so on, the cube's layers, `geometry` (WKB, longitude and latitude as in the file). Where `pixels` is 0, vector and
+    layers are null. Flags are left out: they have no mean.
+
+    Returns:
+        `rows`, and `outside`: the ids of features without a pixel, which have no row.
+
+    Raises:
+        DataError: the store is damaged.
+        UsageError: the position of the cube is unknown, no feature has a pixel, `path` cannot be written.
+    """
+    grid = frames.grid
+    if grid.crs == "LOCAL":
+        raise UsageError(f"{frames.path}: its CRS is LOCAL, so nobody knows where points and polygons lie on it")
+    pieces = place(features, grid)
+    total = np.zeros(len(features), np.int32)
+    for here in pieces.values():
+        for piece in here:
+            total[piece.feature] += piece.mask.sum()
+    on = np.flatnonzero(total)
+    if not len(on):
+        raise UsageError(f"{frames.path}: none of {len(features)} features has a pixel of it ({grid.text})")
+    inside = [features[i] for i in on.tolist()]
+    geometry, ids = shapely().to_wkb([f.geometry for f in inside]), [f.id for f in inside]
+    layers = [name for name in frames.layers if name not in frames.flags]
+    schema = {"id": "string", "frame": "string", "date": "date32", "pixels": "int32", "pixels_total": "int32"}
+    schema |= {e: "float32" for e in vector_names(frames.length)} | {n: "float32" for n in layers}
+    areas, parts = blocks(grid), parts_of(frames.frames)
+    types = sorted({f.geometry.geom_type for f in inside})
+    with Writer(path, schema, types, geo={}, about=about) as writer:
+        for i, part in enumerate(parts):
+            group = frames.frames[part]
+            sums = Sums.zeros(len(group), len(features), frames.length, layers)
+            for j, (area, here) in enumerate(pieces.items()):
+                sums.add(frames.read(part, *areas[area]), here)
+                if progress:
+                    progress(i * len(pieces) + j + 1, len(parts) * len(pieces))
+            for k, frame in enumerate(group):
+                own = {"id": ids, "pixels": sums.count[k, on], "pixels_total": total[on]}
+                writer.add(frame, own | sums.means(k, on), geometry)
+    outside = [f.id for f, n in zip(features, total.tolist(), strict=True) if not n]
+    return {"rows": writer.rows, "outside": outside}
+
+
+def write_pixels(
+    frames: Frames, path: Path, stride: int, about: Mapping[str, Any], progress: Progress | None = None
+) -> dict[str, Any]:
+    """Write a row per frame and pixel that has a vector, of every `stride`th row and column.
+
+    Columns: `row` and `col` of the cube, `frame` (the date, or the composite's period), `date` (its first day), the
+    vector `e00`, `e01` and so on, the cube's layers, `geometry` (WKB: the pixel's centre, in the cube's CRS).
+
+    Returns:
+        `rows`.
+
+    Raises:
+        DataError: the store is damaged.
+        UsageError: `path` cannot be written, or `stride` is below 1.
+    """
+    if stride < 1:
+        raise UsageError(f"stride is {stride}; expected at least 1 pixel")
+    grid = frames.grid
+    kinds = {COUNT: "int32"} | {name: "int32" for name in frames.flags}
+    schema = {"row": "int32", "col": "int32", "frame": "string", "date": "date32"}
+    schema |= {e: "float32" for e in vector_names(frames.length)}
+    schema |= {name: kinds.get(name, "float32") for name in frames.layers}
+    areas, parts = blocks(grid), parts_of(frames.frames)
+    crs = None if grid.crs == "LOCAL" else pyproj.CRS.from_user_input(grid.crs).to_json_dict()
+    with Writer(path, schema, ["Point"], geo={"crs": crs}, about=about) as writer:
+        for i, part in enumerate(parts):
+            for j, (y, x) in enumerate(areas):
+                block = frames.read(part, y, x)
+                on = np.ix_(np.arange(y.start, y.stop) % stride == 0, np.arange(x.start, x.stop) % stride == 0)
+                for k, frame in enumerate(frames.frames[part]):
+                    chosen = np.zeros_like(block.present[k])
+                    chosen[on] = block.present[k][on]
+                    row, col = np.nonzero(chosen)
+                    points = shapely().points(grid.x[x][col], grid.y[y][row])
+                    columns = {"row": row + y.start, "col": col + x.start}
+                    columns |= dict(zip(vector_names(frames.length), block.vectors[k][chosen].T, strict=True))
+                    columns |= {name: layer[k][chosen] for name, layer in block.layers.items()}
+                    writer.add(frame, columns, shapely().to_wkb(points))
+                if progress:
+                    progress(i * len(areas) + j + 1, len(parts) * len(areas))
+    return {"rows": writer.rows}
+
+
+def place(features: Sequence[Feature], grid: Grid) -> dict[int, list[Piece]]:
+    """By block of the grid (its place in `blocks`), what it has of the features."""
+    to_grid = pyproj.Transformer.from_crs("OGC:CRS84", grid.crs, always_xy=True)
+    inverse = ~Affine(*grid.transform)
+    areas = blocks(grid)
+    found: dict[int, list[Piece]] = {}
+
+    def to_pixels(xy: np.ndarray) -> np.ndarray:
+        x, y = to_grid.transform(xy[:, 0], xy[:, 1])
+        return np.stack(inverse @ (np.asarray(x), np.asarray(y)), axis=-1)
+
+    for i, feature in enumerate(features):
+        shape = shapely().transform(feature.geometry, to_pixels)
+        bounds = np.array(shape.bounds)  # columns and rows, fractional
+        if not np.isfinite(bounds).all():
+            continue  # on the other side of the Earth, where the cube's CRS has no place for it
+        left, top, right, bottom = np.floor(bounds).astype(np.int64).tolist()
+        for number in touched(grid, (top, bottom), (left, right)):
+            y, x = areas[number]
+            y0, y1 = max(y.start, top), min(y.stop, bottom + 1)
+            x0, x1 = max(x.start, left), min(x.stop, right + 1)
+            if shape.geom_type == "Point":
+                mask = np.ones((1, 1), bool)
+            else:
+                corner = Affine.translation(x0, y0)
+                mask = rasterio.features.geometry_mask([shape], (y1 - y0, x1 - x0), corner, invert=True)
+            if mask.any():
+                within = slice(y0 - y.start, y1 - y.start), slice(x0 - x.start, x1 - x.start)
+                found.setdefault(number, []).append(Piece(i, *within, mask))
+    return dict(sorted(found.items()))
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over the pixels of features, by frame and feature."""
+
+    vectors: Float64[np.ndarray, "n feature d"]
+    count: Int[np.ndarray, "n feature"]
+    layers: dict[str, tuple[Float64[np.ndarray, "n feature"], Int[np.ndarray, "n feature"]]]
+
+    @classmethod
+    def zeros(cls, frames: int, features: int, length: int, layers: Sequence[str]) -> Self:
+        """Nothing yet."""
+        shape = (frames, features)
+        pairs = {name: (np.zeros(shape), np.zeros(shape, np.int32)) for name in layers}
+        return cls(np.zeros((*shape, length)), np.zeros(shape, np.int32), pairs)
+
+    def add(self, block: Block, pieces: Sequence[Piece]) -> None:
+        """Add what a block has."""
+        for piece in pieces:
+            present = block.present[:, piece.y, piece.x] & piece.mask
+            # Vectors are zero where not present, but a block has pixels of several features.
+            self.vectors[:, piece.feature] += np.einsum("nyxd,nyx->nd", block.vectors[:, piece.y, piece.x], present)
+            self.count[:, piece.feature] += present.sum((1, 2), dtype=np.int32)
+            for name, (total, count) in self.layers.items():
+                layer = block.layers[name][:, piece.y, piece.x]
+                known = present & ~np.isnan(layer)
+                total[:, piece.feature] += np.where(known, layer, 0).sum((1, 2))
+                count[:, piece.feature] += known.sum((1, 2), dtype=np.int32)
+
+    def means(self, frame: int, on: np.ndarray) -> dict[str, np.ndarray]:
+        """Columns of one frame's means over some features, NaN where there is nothing."""
+        pairs = {name: (total[frame, on], count[frame, on]) for name, (total, count) in self.layers.items()}
+        vectors = self.vectors[frame, on].T
+        names = vector_names(len(vectors))
+        pairs |= {name: (v, self.count[frame, on]) for name, v in zip(names, vectors, strict=True)}
+        return {name: np.where(n > 0, total / np.maximum(n, 1), np.nan) for name, (total, n) in pairs.items()}
+
+
+class Writer:
+    """Writes rows to a GeoParquet file that appears when the block ends without an error.
+
+    Args:
+        path: the file.
+        schema: by column, pyarrow's name of its type; the geometry comes last.
+        types: of geometry.
+        geo: of the geometry column, besides what is always there; without `crs` it is longitude and latitude.
+        about: goes into the file's metadata under "eomm", as JSON.
+
+    Attributes:
+        rows: written so far.
+    """
+
+    def __init__(
+        self, path: Path, schema: Mapping[str, str], types: Sequence[str], geo: dict[str, Any], about: Mapping[str, Any]
+    ):
+        self._pa = pa = pyarrow()
+        column = {"encoding": "WKB", "geometry_types": list(types), **geo}
+        metadata = {
+            "geo": json.dumps({"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}),
+            "eomm": json.dumps(dict(about)),
+        }
+        fields = [(name, getattr(pa, kind)()) for name, kind in schema.items()]
+        self._schema = pa.schema([*fields, ("geometry", pa.binary())], metadata=metadata)
+        self._path, self._partial = path, path.with_name(path.name + ".partial")
+        self._waiting: list[Any] = []
+        self.rows = 0
+
+    def __enter__(self) -> Self:
+        import pyarrow.parquet
+
+        with refusals(self._path):
+            self._file = pyarrow.parquet.ParquetWriter(self._partial, self._schema, compression="zstd")
+        return self
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        try:
+            with refusals(self._path):
+                if kind is None:
+                    self._flush()
+                self._file.close()
+                if kind is None:
+                    os.replace(self._partial, self._path)
+        finally:
+            self._partial.unlink(missing_ok=True)
+
+    def add(self, frame: Frame, columns: Mapping[str, Any], geometry: Sequence[bytes]) -> None:
+        """Add rows of one frame; NaN becomes null."""
+        count = len(geometry)
+        if not count:
+            return
+        own = {"frame": [frame.name] * count, "date": [to_date(frame.first)] * count, "geometry": geometry}
+        arrays = [
+            self._pa.array(data, field.type, from_pandas=True)
+            for field in self._schema
+            for data in [columns.get(field.name, own.get(field.name))]
+        ]
+        self._waiting.append(self._pa.Table.from_arrays(arrays, schema=self._schema))
+        self.rows += count
+        if sum(len(t) for t in self._waiting) >= ROWS:
+            with refusals(self._path):
+                self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._file.write_table(self._pa.concat_tables(self._waiting))
+            self._waiting = []
+
+
+def check_free(path: Path, *, overwrite: bool) -> None:
+    """Raise UsageError where `path` exists, unless `overwrite` and it is a Parquet file."""
+    if not path.exists():
+        return
+    if not overwrite:
+        raise UsageError(f"{path}: already exists; choose another path, or say --overwrite to replace it")
+    if not is_parquet(path):
+        raise UsageError(f"{path}: already exists and is no Parquet file, so it is not replaced; choose another path")
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a path is a Parquet file."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+@contextmanager
+def refusals(path: Path) -> Iterator[None]:
+    """Errors of the disk as ours."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise disk_full(path) from e
+        raise UsageError(f"{path}: cannot be written ({e})") from e
+
+
+def vector_names(length: int) -> list[str]:
+    """Columns of a vector: e00, e01 and so on, with as many digits as the last needs."""
+    digits = max(2, len(str(length - 1)))
+    return [f"e{i:0{digits}}" for i in range(length)]
+
+
+def pyarrow() -> Any:
+    """The module. Raises UsageError where it is not installed."""
+    try:
+        import pyarrow as module
+    except ImportError as e:
+        raise UsageError(f"{e}; GeoParquet needs two more packages: pip install 'eomm[geo]'") from e
+    return module

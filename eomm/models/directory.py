@@ -1,0 +1,236 @@
+"""The model directory: contracts, configuration and parameters of encoders, decoders and fusion head, in one place.
+
+`model.json` + `params.safetensors`: no pickle. A network's code is looked up in `eomm.models` or in a module that
+the user names (`code`), never taken from the directory.
+"""
+
+import dataclasses
+import hashlib
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from eomm.data.modality import Modality
+from eomm.errors import DataError, UsageError
+from eomm.models.interface import Encoder, FusionHead, path_name
+from eomm.store.folders import check_store, new_directory, read_json, write_json
+
+VERSION = 1
+DEFAULT_CODE = {"encoder": "eomm.models.context", "decoder": "eomm.models.decoder", "fusion": "eomm.models.fusion"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A trained model: encoders and decoders by modality, a fusion head or None, and all parameters.
+
+    Attributes:
+        encoders: by modality name; each holds its contract.
+        decoders: by modality name; `Decoder`, or what the module named by the part's `code` builds in its place.
+        fusion: None for a single modality.
+        params: {modality: {"encoder", "decoder"}, "fusion": …}, float32.
+        parts: {modality: {"encoder": options, "decoder": options}, "fusion": options}: plain values from which the
+            networks are built again (`build_part`).
+        info: what is known of the training: data, steps, scores, quantisation scales, whether simulated.
+    """
+
+    encoders: Mapping[str, Encoder]
+    decoders: Mapping[str, Any]
+    fusion: FusionHead | None
+    params: Any
+    parts: Mapping[str, Any]
+    info: Mapping[str, Any]
+
+    @property
+    def modalities(self) -> dict[str, Modality]:
+        """Contracts by name."""
+        return {name: decoder.modality for name, decoder in self.decoders.items()}
+
+    @property
+    def dim(self) -> int:
+        """Length of the embedding that the model gives."""
+        return self.fusion.dim if self.fusion else next(iter(self.encoders.values())).dim
+
+    def check_length(self, length: int | None) -> None:
+        """Raise UsageError unless the embedding has `length` leading numbers."""
+        if length is not None and not 1 <= length <= self.dim:
+            raise UsageError(f"length is {length}; the model's vectors have {self.dim} numbers")
+
+    def macs(self) -> dict[str, int]:
+        """Multiply-adds per pixel-date of every part that can count them."""
+        parts = {**self.encoders, **({"fusion": self.fusion} if self.fusion else {})}
+        return {name: int(part.macs()) for name, part in parts.items() if hasattr(part, "macs")}
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits that stand for contracts, options and parameters."""
+        digest = hashlib.sha256(json.dumps(self._description(), sort_keys=True).encode())
+        for path, array in sorted(flatten(self.params).items()):
+            digest.update(path.encode() + np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
+
+    def _description(self) -> dict[str, Any]:
+        contracts = {name: modality.to_dict() for name, modality in self.modalities.items()}
+        return {"version": VERSION, "contracts": contracts, "parts": plain(self.parts)}
+
+
+def build_part(kind: str, options: Mapping[str, Any], *args: Any) -> Any:
+    """A network from plain values.
+
+    Args:
+        kind: "encoder", "decoder" or "fusion".
+        options: `code` names the module whose `build_<kind>` makes it, by default ours; everything else goes to it.
+        args: what goes to it before the options: the contract; the contract and the length of the embedding; the
+            lengths of the embeddings by modality.
+
+    Raises:
+        UsageError: the module is missing or has no such function.
+    """
+    options = dict(options)
+    name = options.pop("code", DEFAULT_CODE[kind])
+    try:
+        build = getattr(importlib.import_module(name), f"build_{kind}")
+    except (ImportError, AttributeError) as e:
+        raise UsageError(f"{kind} code {name!r}: {e}; it must be an installed module with build_{kind}") from e
+    return build(*args, options)
+
+
+def build_parts(modality: Modality, encoder: Mapping[str, Any], decoder: Mapping[str, Any]) -> tuple[Encoder, Any]:
+    """Encoder and decoder of one modality from plain values. Errors as in `build_part`."""
+    network: Encoder = build_part("encoder", encoder, modality)
+    return network, build_part("decoder", decoder, modality, network.dim)
+
+
+def build_fusion(encoders: Mapping[str, Encoder], options: Mapping[str, Any]) -> FusionHead:
+    """The fusion head over some encoders from plain values. Errors as in `build_part`."""
+    head: FusionHead = build_part("fusion", options, {name: encoder.dim for name, encoder in encoders.items()})
+    return head
+
+
+def save_model(model: Model, path: Path | str, *, overwrite: bool = False) -> Path:
+    """Write a model directory, whole or not at all. Raises UsageError when `path` exists."""
+    path = Path(path)
+    with new_directory(path, overwrite=overwrite) as partial:
+        save_file(flatten(model.params), partial / "params.safetensors")
+        head = {"eomm:kind": "model", "hash": model.hash, "macs": model.macs()}
+        write_json(partial / "model.json", {**head, **model._description(), "info": plain(model.info)})
+    return path
+
+
+def load_model(path: Path | str, *, code: Sequence[str] = ()) -> Model:
+    """Read a model directory.
+
+    Args:
+        path: the directory.
+        code: modules outside `eomm.models` whose networks may be used; they are imported.
+
+    Raises:
+        DataError: missing, damaged, or parameters that do not fit the networks or are not finite.
+        UsageError: the model names code that `code` does not allow.
+    """
+    path = Path(path)
+    check_store(path, "model.json", "a model directory, such as runs/fusion/model")
+    head = read_json(path / "model.json")
+    if head.get("eomm:kind") != "model" or head.get("version") != VERSION:
+        raise DataError(f"{path / 'model.json'}: not an eomm model of version {VERSION}")
+    encoders: dict[str, Encoder] = {}
+    decoders: dict[str, Any] = {}
+    for name, contract in head["contracts"].items():
+        part = head["parts"][name]
+        for kind, options in part.items():
+            check_trusted(options, code, f"{path}: its {name} {kind}")
+        encoders[name], decoders[name] = build_parts(Modality.from_dict(contract), part["encoder"], part["decoder"])
+    fusion = None
+    if "fusion" in head["parts"]:
+        check_trusted(head["parts"]["fusion"], code, f"{path}: its fusion head")
+        fusion = build_fusion(encoders, head["parts"]["fusion"])
+    try:
+        arrays = load_file(path / "params.safetensors")
+    except (FileNotFoundError, SafetensorError) as e:
+        raise DataError(f"{path / 'params.safetensors'}: cannot be read ({e}); copy the model again") from e
+    params = unflatten(arrays)
+    model = Model(
+        encoders=encoders, decoders=decoders, fusion=fusion, params=params, parts=head["parts"], info=head["info"]
+    )
+    check_params(model, path)
+    if model.hash != head["hash"]:
+        raise DataError(f"{path}: content hash {model.hash}, model.json says {head['hash']}; copy the model again")
+    return model
+
+
+def check_trusted(options: Mapping[str, Any], code: Sequence[str], what: str) -> None:
+    """Raise UsageError when a part is code outside `eomm.models` that `code` does not name."""
+    wanted = options.get("code", "eomm.models.")
+    if not wanted.startswith("eomm.models.") and wanted not in code:
+        raise UsageError(
+            f"{what} is code in {wanted!r}; if you trust it, say --code {wanted} (in a configuration: config.code)"
+        )
+
+
+def check_params(model: Model, path: Path) -> None:
+    """Raise DataError unless the parameters are those of the networks, in names and shapes, and finite."""
+    want, have = expected_params(model), flatten(model.params)
+    if set(want) != set(have):
+        raise DataError(
+            f"{path}: parameters missing {sorted(set(want) - set(have))[:5]}, left over "
+            f"{sorted(set(have) - set(want))[:5]}; the model was made by another version or architecture"
+        )
+    for name, array in have.items():
+        if array.shape != want[name].shape:
+            raise DataError(f"{path}: parameter {name} has shape {array.shape}, expected {want[name].shape}")
+        if not np.isfinite(array).all():
+            raise DataError(f"{path}: parameter {name} holds NaN or infinity; the training diverged or the file is bad")
+
+
+def expected_params(model: Model) -> dict[str, jax.ShapeDtypeStruct]:
+    """By path, what the parameters of a model's networks must be; `model.params` is not looked at."""
+    rng = jax.random.key(0)
+    expected: dict[str, Any] = {
+        name: {"encoder": jax.eval_shape(encoder.init, rng), "decoder": jax.eval_shape(model.decoders[name].init, rng)}
+        for name, encoder in model.encoders.items()
+    }
+    if model.fusion:
+        expected["fusion"] = jax.eval_shape(model.fusion.init, rng)
+    return flatten(expected)
+
+
+def flatten(tree: Any) -> dict[str, Any]:
+    """A tree of nested dicts -> {"a/b/c": array}; host arrays where the leaves are arrays."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {path_name(p): x if isinstance(x, jax.ShapeDtypeStruct) else np.asarray(x) for p, x in leaves}
+
+
+def unflatten(flat: Mapping[str, np.ndarray]) -> Any:
+    """Inverse of `flatten`; leaves on the default device."""
+    tree: dict[str, Any] = {}
+    for path, array in flat.items():
+        *parents, leaf = path.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = jnp.asarray(array)
+    return tree
+
+
+def plain(tree: Any) -> Any:
+    """Configurations, tuples and numpy scalars as plain JSON types."""
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        return plain(dataclasses.asdict(tree))
+    if isinstance(tree, Mapping) or hasattr(tree, "items"):
+        return {str(k): plain(v) for k, v in tree.items()}
+    if isinstance(tree, list | tuple | set):
+        return [plain(v) for v in tree]
+    return tree.item() if isinstance(tree, np.generic) else tree
+
+
+def reference_of(model: Model, asked: str | None) -> str:
+    """The modality that is hidden: the one asked for, else s2, else the model's first."""
+    return asked or ("s2" if "s2" in model.decoders else next(iter(model.decoders)))

@@ -1,0 +1,1 @@
+"""Everything that was found, on one page."""

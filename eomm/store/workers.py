@@ -1,0 +1,200 @@
+"""Independent tasks on Dask workers: a local cluster, or a scheduler that is running. Not what the tasks are.
+
+What is done is known from the tasks' own files, so a worker that dies costs what it had not finished: its task is
+given to another, which goes on. No JAX in here.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from eomm.errors import UsageError
+
+DEATHS = 3  # of workers that one task may cost
+AHEAD = 2  # units per worker that are handed out at a time, so that nobody waits and a list of any length fits
+CONNECT = 20  # seconds to find a scheduler
+PATIENCE = 60  # seconds for the first worker of a scheduler
+LOOK = 10  # seconds until newly come workers are given units
+
+Work = TypeVar("Work")
+
+
+def run_tasks(
+    task: Callable[[int, int], Any],
+    per_worker: int,
+    *,
+    workers: int = 0,
+    scheduler: str | None = None,
+    watch: Callable[[], None] | None = None,
+) -> list[Any]:
+    """Run `task(i, count)` for every i below `count`, a number of tasks for each worker; results in order.
+
+    A task that raises ends the run.
+
+    Args:
+        task: a function that can be pickled, of files that all workers see.
+        per_worker: tasks; more than one, so that a slow worker keeps nobody waiting for long.
+        workers: processes of a local cluster, one task at a time each.
+        scheduler: see `connect`; its workers are used instead.
+        watch: called once a second while tasks run.
+
+    Raises:
+        UsageError: Dask is not installed, the scheduler cannot be reached or has no workers, or a task's workers died
+            again and again.
+    """
+    with connect(workers, scheduler) as client:
+        from distributed import KilledWorker
+        from distributed import wait as wait_for
+
+        count = per_worker * count_workers(client)
+        futures = [client.submit(task, i, count, pure=False) for i in range(count)]
+        try:
+            while any(not f.done() for f in futures):
+                with suppress(TimeoutError):
+                    wait_for(futures, timeout=1)
+                if watch:
+                    watch()
+            return list(client.gather(futures))
+        except KilledWorker as e:
+            raise _died(e) from e
+        finally:
+            client.cancel(futures)
+
+
+def run_units(
+    function: Callable[[Work], Any],
+    units: Iterable[Work],
+    *,
+    workers: int = 0,
+    scheduler: str | None = None,
+    memory_gib: float | None = None,
+) -> Iterator[tuple[Work, Any, BaseException | None]]:
+    """Run `function(unit)` for every unit; yields (unit, result, error) as they end, in any order.
+
+    A unit that raises stops no other: its error is yielded. With one worker units run in this process, one by one.
+
+    Args:
+        function: can be pickled where there are workers, and so can units and results.
+        units: taken as they are needed.
+        workers: processes of a local cluster, one unit at a time each.
+        scheduler: see `connect`.
+        memory_gib: that a local worker may take before it is stopped; its share of the machine when None.
+
+    Raises:
+        UsageError: Dask is not installed, the scheduler cannot be reached or has no workers.
+    """
+    if workers <= 1 and not scheduler:
+        yield from _one_by_one(function, units)
+        return
+    pending: dict[Future[Any], Work] = {}
+    waiting = iter(units)
+    with connect(workers, scheduler, memory_gib) as client, client.get_executor(pure=False) as executor:
+        count_workers(client)
+        try:
+            while True:
+                room = AHEAD * max(len(client.nthreads()), 1) - len(pending)  # workers come and go
+                for unit in islice(waiting, max(room, 0)):
+                    pending[executor.submit(function, unit)] = unit
+                if not pending:
+                    return
+                for future in wait(pending, timeout=LOOK, return_when=FIRST_COMPLETED).done:
+                    error = future.exception()
+                    if type(error).__name__ == "KilledWorker":
+                        error = _died(error)
+                    yield pending.pop(future), None if error else future.result(), error
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _one_by_one(
+    function: Callable[[Work], Any], units: Iterable[Work]
+) -> Iterator[tuple[Work, Any, BaseException | None]]:
+    """`run_units` in this process; not in a thread, which Ctrl-C would wait for."""
+    for unit in units:
+        result, caught = None, _Caught()
+        with caught:
+            result = function(unit)
+        yield unit, result, caught.error
+
+
+class _Caught:
+    """Keeps the error that ends its block, but for those that end a program, such as Ctrl-C."""
+
+    error: Exception | None = None
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, Exception):
+            self.error = error
+        return isinstance(error, Exception)
+
+
+@contextmanager
+def connect(workers: int, scheduler: str | None, memory_gib: float | None = None) -> Iterator[Any]:
+    """A Dask client of a running scheduler or of a local cluster that ends with the block.
+
+    Args:
+        workers: processes of a local cluster.
+        scheduler: address of a running one, such as "tcp://head:8786", or the JSON file that it was told to write.
+        memory_gib: that a local worker may take before it is stopped; its share of the machine when None.
+
+    Raises:
+        UsageError: no worker is asked for, Dask is not installed, or the scheduler cannot be reached.
+    """
+    if not scheduler and (workers < 1 or (memory_gib is not None and memory_gib <= 0)):  # Dask would wait for ever
+        given = f"{workers} workers" + (f" of {memory_gib:g} GiB" if memory_gib is not None else "")
+        raise UsageError(f"{given}: expected one or more, each with memory")
+    try:
+        import dask
+        from distributed import Client, LocalCluster
+    except ImportError as e:
+        raise UsageError(f"workers need Dask ({e}): pip install 'eomm[cluster]'") from e
+    if scheduler:
+        place = {"scheduler_file": scheduler} if scheduler.endswith(".json") else {"address": scheduler}
+        if "scheduler_file" in place and not Path(scheduler).exists():  # Dask would wait for it for ever
+            raise UsageError(f"scheduler {scheduler}: no such file; has the scheduler written it?")
+        try:
+            client = Client(**place, timeout=CONNECT)
+        except (OSError, ValueError) as e:
+            raise UsageError(
+                f"scheduler {scheduler}: cannot be reached ({e}); is it running, and its port open?"
+            ) from e
+        with client:
+            yield client
+        return
+    limit = "auto" if memory_gib is None else int(memory_gib * 2**30)
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": DEATHS}),
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            memory_limit=limit,
+            dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # None alone takes, or warns of, 8787
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def count_workers(client: Any) -> int:
+    """How many workers a client has; the first is waited for. Raises UsageError where none comes."""
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError as e:
+        address = client.scheduler_info(n_workers=0)["address"]
+        raise UsageError(f"scheduler {address}: has no workers; start some and run again") from e
+    return len(client.scheduler_info(n_workers=-1)["workers"])
+
+
+def _died(error: BaseException | None) -> UsageError:
+    return UsageError(
+        "its workers died again and again; they may lack memory: fewer of them, smaller parts, or more memory for each "
+        f"(--memory). What is finished stays ({error})"
+    )

@@ -1,0 +1,177 @@
+"""A run's directory explains itself: configuration, environment, metrics; and tells whether a run is the same run.
+
+config.json        the configuration of the latest start
+environment.json   a list, one entry per start: step, time, versions, devices, git revision, data
+metrics.jsonl      one JSON object per line: {"step": …, "loss": …}; validation's keys begin with "validation/"
+tensorboard/       the same for TensorBoard
+checkpoints/       checkpoint.py
+profile/           a trace, where one was asked for (meter.py)
+bad_step_STEP/     the batch at which a run gave up (dump.py)
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import tensorboardX
+from ml_collections import ConfigDict
+
+from eomm.data.records import RecordSet
+from eomm.errors import UsageError
+from eomm.models.interface import path_name
+from eomm.store.folders import read_json, write_json
+from eomm.training.config import flatten
+
+MAY_CHANGE = (
+    r"^(log_every|save_every|validate_every|validate_batches|keep_checkpoints|max_bad_steps|calibrate_records|mesh\..*"
+    r"|data\.(records|validation|threads|on_bad_record)|encoders)$"
+)
+"""Configuration that neither the order of the data nor what is trained depends on; records and encoders are paths,
+whose content is compared instead."""
+
+DEFAULTS = {
+    "accumulate": 1,
+    "encoder.dim": 0,
+    "data.balance": "",
+    "remat": False,
+    "best.metric": "",
+    "best.patience": 0,
+}
+"""What a configuration without these values means."""
+
+PACKAGES = ("eomm", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "array-record", "numpy")
+
+
+def identity(config: ConfigDict, records: RecordSet, stage_name: str, frozen: Any) -> dict[str, Any]:
+    """What makes two runs the same run, as JSON types."""
+    # Where validation moves the learning rate or chooses the parameters, the model depends on it.
+    validated = config.optimiser.schedule == "plateau" or config.get("best", {}).get("metric")
+    fixed = r"^(validate_|data\.validation$)" if validated else "^$"
+    values = {k: v for k, v in flatten(config) if re.search(fixed, k) or not re.search(MAY_CHANGE, k)}
+    described = {"config": values, "stage": stage_name, "records": records.data_hash, "frozen": tree_hash(frozen)}
+    return json.loads(json.dumps(described, default=str))
+
+
+def check_same_run(saved: Mapping[str, Any], current: Mapping[str, Any], workdir: Path) -> None:
+    """Raise UsageError that lists every difference between the run in `workdir` and the one asked for."""
+    was, asked = (DEFAULTS | run["config"] for run in (saved, current))
+    absent = "absent"
+    lines = [
+        f"{key}: it has {was.get(key, absent)!r}, asked for {asked.get(key, absent)!r}"
+        for key in dict.fromkeys([*was, *asked])
+        if was.get(key, absent) != asked.get(key, absent)
+    ]
+    described = {"stage": "stage", "records": "hash of the record set", "frozen": "hash of the frozen parameters"}
+    lines += [
+        f"{words}: it has {saved[key]}, asked for {current[key]}"
+        for key, words in described.items()
+        if saved[key] != current[key]
+    ]
+    if lines:
+        raise UsageError(
+            f"{workdir}: holds another run, which cannot be resumed as this one: {'; '.join(lines)}. "
+            "Choose another --workdir, or run with the same configuration and data"
+        )
+
+
+def tree_hash(tree: Any) -> str:
+    """16 hex digits that stand for a tree's paths, dtypes, shapes and values."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{path_name(path)} {array.dtype} {array.shape};".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def describe_start(workdir: Path, config: ConfigDict, records: RecordSet, *, step: int) -> None:
+    """Write config.json and add this start to environment.json."""
+    write_json(workdir / "config.json", json.loads(json.dumps(dict(flatten(config)), default=str)))
+    file = workdir / "environment.json"
+    manifest = records.path / "manifest.json"
+    start = {
+        "step": step,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "packages": {p: importlib.metadata.version(p) for p in PACKAGES},
+        "devices": {"kind": jax.devices()[0].device_kind, "count": jax.device_count(), "hosts": jax.process_count()},
+        "git": git_revision(),
+        "records": {
+            "path": str(records.path.resolve()),
+            "hash": records.data_hash,
+            "manifest_sha256": hashlib.sha256(manifest.read_bytes()).hexdigest(),
+        },
+    }
+    write_json(file, [*(read_json(file) if file.exists() else []), start])
+
+
+def git_revision() -> str | None:
+    """Commit of the checkout that eomm runs from, with "+" when files differ from it; None outside a checkout."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+
+    try:
+        # Installed into someone else's checkout (a .venv inside it), its revision would say nothing of ours.
+        if not git("ls-files", Path(__file__).name):
+            return None
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+class MetricsLog:
+    """metrics.jsonl and TensorBoard events. Only process 0 writes; opening drops what lies beyond `step`.
+
+    Args:
+        workdir: the run's directory.
+        step: the step at which the run starts or resumes.
+    """
+
+    def __init__(self, workdir: Path, *, step: int):
+        self._enabled = jax.process_index() == 0
+        if not self._enabled:
+            return
+        file = workdir / "metrics.jsonl"
+        kept = [line for line in _whole_lines(file) if json.loads(line)["step"] <= step]
+        partial = file.with_name(file.name + ".partial")
+        partial.write_text("".join(line + "\n" for line in kept))
+        os.replace(partial, file)
+        self._file = file.open("a")
+        self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Add one line. Non-finite values are left out: JSON has none."""
+        if not self._enabled:
+            return
+        finite = {k: float(f"{v:.7g}") for k, v in values.items() if np.isfinite(v)}
+        self._file.write(json.dumps({"step": step, **finite}) + "\n")
+        self._file.flush()
+        for name, value in finite.items():
+            self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Close both."""
+        if self._enabled:
+            self._file.close()
+            self._board.close()
+
+
+def _whole_lines(file: Path) -> list[str]:
+    if not file.exists():
+        return []
+    text = file.read_text()
+    return text[: text.rfind("\n") + 1].splitlines()  # a killed process may leave half a line

@@ -1,0 +1,274 @@
+"""What is trained: `pretrain` one modality's encoder, then `fuse` frozen encoders. Each is a few pure functions.
+
+The training loop (loop.py) knows a stage only by `Stage` (stage.py).
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from eomm.data.records import RecordSet
+from eomm.errors import ContractError, UsageError
+from eomm.models import interface
+from eomm.models.directory import Model, build_parts
+from eomm.models.fusion import Fusion, nearest_acquisition
+from eomm.models.interface import Tree
+from eomm.models.losses import SumCount
+from eomm.training import published
+from eomm.training.objective import (
+    Objective,
+    borrow_clouds,
+    cut_edges,
+    cut_prefix,
+    draw_crop,
+    draw_queries,
+    draw_series,
+    draw_targets,
+    hide,
+    observed,
+    score,
+    series_around,
+    turn,
+)
+from eomm.training.stage import Batch, Stage, load_encoders, rematerialised
+
+
+def build_stage(config: Any, records: RecordSet) -> Stage:
+    """The stage that a configuration describes. Raises UsageError for an unknown one."""
+    stages = {
+        "pretrain": pretrain,
+        "fuse": fuse,
+        "published_pretrain": published.pretrain,
+        "published_fuse": published.fuse,
+    }
+    if config.stage not in stages:
+        raise UsageError(f"config.stage is {config.stage!r}; known stages are {', '.join(stages)}")
+    return stages[config.stage](config, records)
+
+
+def make_objective(options: Mapping[str, Any]) -> Objective:
+    """An objective from a configuration's plain values. Raises UsageError for an unknown name."""
+    options = {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in dict(options).items()}
+    known = {f.name for f in dataclasses.fields(Objective)}
+    if set(options) - known:
+        raise UsageError(f"config.objective: unknown {sorted(set(options) - known)}; known are {sorted(known)}")
+    return Objective(**options)
+
+
+def pretrain(config: Any, records: RecordSet) -> Stage:
+    """One modality alone: its encoder and decoder learn from hidden targets and from context."""
+    name = config.modality
+    if name not in records.shapes:
+        raise ContractError(f"{records.path}: holds {', '.join(records.shapes)}, config.modality is {name!r}")
+    shape = records.shapes[name]
+    encoder, decoder = build_parts(shape.modality, config.encoder, config.decoder)
+    compute_features = rematerialised(encoder.features, config)
+    objective = make_objective(config.objective)
+    check_crop(encoder, shape, objective, str(records.path))
+    deviation = jnp.asarray(records.manifest["statistics"][name]["std"], jnp.float32)
+
+    def init(rng: Array) -> Tree:
+        first, second = jax.random.split(rng)
+        return {"encoder": encoder.init(first), "decoder": decoder.init(second)}
+
+    def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> tuple[Array, dict[str, SumCount]]:
+        clouds, where, what, which, prefix, when, how, sides = jax.random.split(rng, 8)
+        data = draw_series(when, batch[name], objective.series)
+        data = draw_crop(jax.random.fold_in(when, 1), data, objective.crop_px)
+        data = turn(how, data) if objective.turns else data
+        seen = borrow_clouds(clouds, data["valid"], objective.borrowed_clouds)
+        seen = cut_edges(sides, seen, encoder.halo, objective.edges)
+        inside = interface.crop(seen, encoder.halo)
+        meta = {k: data[k] for k in interface.META}
+        features = compute_features(params["encoder"], data["values"], seen, meta)
+        targets = draw_targets(where, interface.crop(data["valid"], encoder.halo), objective.targets)
+        hidden = hide(what, data["day"], targets, objective)
+        embedding = encoder.embed(params["encoder"], features, inside, data["day"], targets, hidden)
+        embedding = cut_prefix(prefix, embedding, objective.prefixes)
+        index, queries, exists = draw_queries(which, data, targets, hidden, objective)
+        predicted = decoder.decode(params["decoder"], embedding, queries)
+        values, mask = observed(data["values"], data["valid"], index, queries, encoder.halo)
+        weight = (mask & exists[..., None, None]).astype(jnp.float32)
+        target_hidden = jnp.take_along_axis(hidden, targets[..., None], axis=-1)[..., 0]
+        total, metrics = score(shape.modality, objective, deviation, predicted, values, weight, target_hidden)
+        return total, metrics
+
+    def model(params: Tree) -> Model:
+        return Model(
+            encoders={name: encoder},
+            decoders={name: decoder},
+            fusion=None,
+            params={name: params},
+            parts={name: {"encoder": dict(config.encoder), "decoder": dict(config.decoder)}},
+            info={"objectives": {name: dict(config.objective)}},
+        )
+
+    return Stage(name=f"pretrain {name}", modalities=(name,), init=init, loss=loss, model=model)
+
+
+def check_crop(encoder: interface.Encoder, shape: Any, objective: Objective, where: str) -> None:
+    """Raise UsageError when a record cannot hold one window of the encoder or the objective's targets."""
+    least = 2 * encoder.halo + 1
+    if min(shape.height, shape.width) < least:
+        raise UsageError(f"{where}: crops are {shape.height} x {shape.width} px; the encoder needs {least} or more")
+    if objective.crop_px and not least <= objective.crop_px <= min(shape.height, shape.width):
+        raise UsageError(
+            f"config.objective.crop_px is {objective.crop_px}; expected 0, or {least} (the encoder's window) to "
+            f"{min(shape.height, shape.width)} (the crops of {where})"
+        )
+    acquisitions = min(objective.series or shape.acquisitions, shape.acquisitions)
+    if acquisitions < objective.targets:
+        raise UsageError(
+            f"{where}: records hold {acquisitions} acquisitions, fewer than the {objective.targets} targets drawn"
+        )
+    if objective.reach_px > encoder.halo:
+        raise UsageError(f"config.objective.reach_px is {objective.reach_px}, the crop's margin only {encoder.halo}")
+
+
+def check_pixels(encoders: Mapping[str, interface.Encoder], records: RecordSet, reference: str) -> None:
+    """Raise unless every modality's crop lies on the reference's pixels or is a single one, which serves them all."""
+    lead, halo = records.shapes[reference], encoders[reference].halo
+    for name, encoder in encoders.items():
+        shape = records.shapes[name]
+        if shape.site_wide:
+            continue
+        if (shape.height, shape.width) != (lead.height, lead.width):
+            raise ContractError(
+                f"{records.path}: {name} has crops of {shape.height} x {shape.width} px, {reference} of "
+                f"{lead.height} x {lead.width}; expected the same, or a single pixel. Prepare both on one grid"
+            )
+        if encoder.halo != halo:
+            raise UsageError(
+                f"the halo of the {name} encoder is {encoder.halo} px, of {reference} {halo}; expected one, since they "
+                "meet at the same pixels"
+            )
+
+
+def fuse(config: Any, records: RecordSet) -> Stage:
+    """Over frozen encoders: any subset of modalities -> one embedding, from which every modality is decoded.
+
+    The reference modality (`config.reference`) gives the targets; of the others the acquisition nearest in time is
+    used; one of a single pixel serves every pixel. Whole modalities are dropped at random, so that any subset gives a
+    useful embedding. A modality's objective is what `config.objective` says, or else its encoder's own. With
+    `config.finetune` encoders and decoders are optimised too, as in the published release.
+    """
+    models, encoders, decoders = load_encoders(config, records)
+    reference = config.reference
+    if reference not in encoders or len(encoders) < 2:
+        raise UsageError(f"config.encoders give {sorted(encoders)}; needed are {reference!r} and at least one other")
+    fusion = Fusion.build({n: e.dim for n, e in encoders.items()}, dict(config.fusion))
+    options = {n: o for m in models for n, o in m.info.get("objectives", {}).items()} | dict(config.objective)
+    unknown = [n for n in encoders if n not in options]
+    if unknown:
+        raise UsageError(f"config.objective lacks {', '.join(unknown)}, and the encoder does not tell its own; add it")
+    objectives = {n: make_objective(options[n]) for n in encoders}
+    o = objectives[reference]
+    for name, encoder in encoders.items():
+        check_crop(encoder, records.shapes[name], objectives[name], str(records.path))
+    check_pixels(encoders, records, reference)
+    deviation = {n: jnp.asarray(records.manifest["statistics"][n]["std"], jnp.float32) for n in encoders}
+    others = [n for n in encoders if n != reference]
+    finetune = bool(config.get("finetune", False))
+
+    def embed_one(whole: Tree, name: str, data: Mapping[str, Array], targets: Array, hidden: Array | None) -> Array:
+        encoder, params = encoders[name], whole[name]["encoder"]
+        compute_features = rematerialised(encoder.features, config)
+        features = compute_features(params, data["values"], data["valid"], {k: data[k] for k in interface.META})
+        inside = interface.crop(data["valid"], encoder.halo)
+        return encoder.embed(params, features, inside, data["day"], targets, hidden)
+
+    def init(rng: Array) -> Tree:
+        return {"fusion": fusion.init(rng), **(frozen if finetune else {})}
+
+    def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> tuple[Array, dict[str, SumCount]]:
+        whole = {**frozen, **params}  # what is tuned stands before where it started
+        where, what, drop, prefix, *which = jax.random.split(rng, 4 + len(encoders))
+        same = jax.random.fold_in(where, 1)  # one key: every modality's crop is cut at the same place
+        cut = {n: batch[n] if records.shapes[n].site_wide else draw_crop(same, batch[n], o.crop_px) for n in encoders}
+        batch = {**batch, **cut}
+        main = batch[reference]
+        middle = draw_targets(jax.random.fold_in(where, 2), interface.crop(main["valid"], encoders[reference].halo), 1)
+        day = jnp.take_along_axis(main["day"], middle, axis=1)
+        seen = jnp.ones(main["day"].shape, bool)
+        for name in others:
+            length, frames = objectives[name].series, encoders[name].frames
+            batch[name], first, last = series_around(day[:, 0], batch[name], length, frames)
+            seen &= (main["day"] >= first[:, None]) & (main["day"] <= last[:, None])
+        inside = {n: interface.crop(batch[n]["valid"], encoders[n].halo).astype(bool) for n in encoders}
+        targets = {reference: draw_targets(where, inside[reference] & seen[..., None, None], o.targets)}
+        target_day = jnp.take_along_axis(main["day"], targets[reference], axis=1)
+        hidden = {reference: hide(what, main["day"], targets[reference], o)}
+        dropped = draw_dropped(drop, targets[reference].shape, reference, others, config.drop)
+        shape = (*targets[reference].shape, *inside[reference].shape[2:])
+        offset_days = {reference: jnp.zeros(shape)}
+        present = {reference: jnp.broadcast_to(~dropped[reference][..., None, None], shape)}
+        near = {}
+        for name in others:
+            data = batch[name]
+            targets[name] = nearest_acquisition(target_day, data["day"], data["present"])
+            days = jnp.take_along_axis(data["day"], targets[name], axis=1) - target_day
+            near[name] = jnp.abs(days) <= fusion.max_offset_days
+            clear = jax.vmap(lambda m, i: m[i])(inside[name], targets[name])
+            present[name] = clear & (near[name] & ~dropped[name])[..., None, None]
+            offset_days[name] = jnp.broadcast_to(days[..., None, None].astype(jnp.float32), shape)
+            # A dropped modality's target counts as hidden: then it is decoded itself, not its successor.
+            index = jnp.arange(data["day"].shape[1])
+            hidden[name] = dropped[name][..., None] & (index == targets[name][..., None])
+        embeddings = {
+            n: embed_one(whole, n, batch[n], targets[n], hidden[n] if n == reference else None) for n in encoders
+        }
+        fused = cut_prefix(prefix, fusion.fuse(whole["fusion"], embeddings, present, offset_days), o.prefixes)
+        projected = fusion.project(whole["fusion"], fused)
+        total: Array = jnp.zeros(())
+        metrics: dict[str, SumCount] = {}
+        for name, key in zip(encoders, which, strict=True):
+            data, decoder = batch[name], decoders[name]
+            index, queries, exists = draw_queries(key, data, targets[name], hidden[name], objectives[name])
+            exists &= near.get(name, jnp.ones(exists.shape[:2], bool))[..., None]
+            predicted = decoder.decode(whole[name]["decoder"], projected[name], queries)
+            values, mask = observed(data["values"], data["valid"], index, queries, encoders[name].halo)
+            weight = (mask & exists[..., None, None]).astype(jnp.float32)
+            weight = jnp.broadcast_to(weight, predicted.shape[:-1])  # a single pixel's values are every pixel's
+            itself = jnp.take_along_axis(hidden[name], targets[name][..., None], axis=-1)[..., 0] | dropped[name]
+            args = (decoder.modality, objectives[name], deviation[name], predicted, values, weight, itself)
+            part, found = score(*args)
+            total += part / len(encoders)
+            metrics |= {f"{name}_{k}": v for k, v in found.items() if k != "targets"}
+            if name == reference:
+                metrics |= {"loss": found["loss"], "targets": found["targets"]}
+        metrics["loss"] = (total * metrics["loss"][1], metrics["loss"][1])
+        return total, metrics
+
+    frozen = {n: m.params[n] for m in models for n in m.encoders}
+
+    def model(params: Tree) -> Model:
+        parts = {n: m.parts[n] for m in models for n in m.encoders}
+        return Model(
+            encoders=encoders,
+            decoders=decoders,
+            fusion=fusion,
+            params={**frozen, **params},
+            parts=parts | {"fusion": dict(config.fusion)},
+            info={
+                "encoders": {n: m.hash for m in models for n in m.encoders},
+                "objectives": {n: dict(options[n]) for n in encoders},
+                "finetuned": finetune,
+            },
+        )
+
+    names = tuple(encoders)
+    return Stage(name="fuse", modalities=names, init=init, loss=loss, model=model, frozen=frozen)
+
+
+def draw_dropped(
+    rng: Array, shape: tuple[int, ...], reference: str, others: list[str], share: float
+) -> dict[str, Array]:
+    """Which modalities each target loses; never all of them: the reference goes only where another stays."""
+    first, *rest = jax.random.split(rng, 1 + len(others))
+    dropped = {n: jax.random.bernoulli(r, share, shape) for n, r in zip(others, rest, strict=True)}
+    another = ~jnp.all(jnp.stack(list(dropped.values())), axis=0)
+    return {reference: jax.random.bernoulli(first, share, shape) & another, **dropped}

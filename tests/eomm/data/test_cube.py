@@ -1,0 +1,170 @@
+import dataclasses
+import json
+import tracemalloc
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from eomm.data import cube as cube_module
+from eomm.data.cube import Acquisition, GroupSource, open_cube, write_cube
+from eomm.data.grid import Grid
+from eomm.data.modality import SENTINEL1, SENTINEL1_SIGMA0, SENTINEL2
+from eomm.errors import ContractError, DataError, UsageError
+
+GRID = Grid(crs="EPSG:32631", transform=(10.0, 0.0, 501600.0, 0.0, -10.0, 5630080.0), height=70, width=66)
+
+
+def source(modality=SENTINEL2, days=(100, 103, 108), grid=GRID, valid_fraction=1.0, seed=0):
+    rng = np.random.default_rng(seed)
+    low, high = (100, 4000) if modality.unit == "reflectance" else (-2000, -500)
+    shape = (len(days), grid.height, grid.width)
+    values = rng.integers(low, high, (*shape, len(modality.bands)), dtype=np.int16)
+    valid = rng.random(shape) < valid_fraction
+    values[~valid] = 0
+    acquisitions = [
+        Acquisition(day=d, platform="S2A", orbit="R051", direction="descending", product_ids=(f"p{d}",)) for d in days
+    ]
+    read = lambda i: (values[i], valid[i])  # noqa: E731
+    return GroupSource(modality=modality, grid=grid, acquisitions=acquisitions, read=read), values, valid
+
+
+@pytest.fixture(scope="module")
+def cube(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cube") / "site.zarr"
+    s2, values, valid = source(days=tuple(range(100, 140)), valid_fraction=0.5)
+    s1, *_ = source(SENTINEL1, days=(99, 105))
+    write_cube(path, site="here", groups=[s2, s1], provenance={"made": "by test"})
+    return path, values, valid
+
+
+def test_a_site_of_many_shards_is_written_shard_by_shard(tmp_path, monkeypatch):
+    monkeypatch.setattr(cube_module, "CHUNK", (8, 32, 32))
+    monkeypatch.setattr(cube_module, "SHARD", (16, 64, 64))
+    grid = dataclasses.replace(GRID, height=200, width=210)
+
+    def read(i):
+        rng = np.random.default_rng(i)
+        values = rng.integers(100, 4000, (200, 210, 10), dtype=np.int16)
+        return values, np.broadcast_to(rng.random((200, 1)) < 0.9, (200, 210))
+
+    acquisitions = [Acquisition(day=100 + i) for i in range(20)]
+    source_ = GroupSource(modality=SENTINEL2, grid=grid, acquisitions=acquisitions, read=read)
+    tracemalloc.start()
+    path = write_cube(tmp_path / "c.zarr", site="a", groups=[source_], provenance={})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8e6  # 16 acquisitions are 13 MB, one is 0.8 MB, a shard 1.3 MB
+    got, valid = open_cube(path)["s2"].read()
+    for i in range(20):
+        np.testing.assert_array_equal(got[i], read(i)[0])
+        np.testing.assert_array_equal(valid[i], read(i)[1])
+    assert {p.name for p in tmp_path.iterdir()} == {"c.zarr"}
+
+
+def test_values_masks_and_metadata_come_back_exactly(cube):
+    path, values, valid = cube
+    opened = open_cube(path, expect={"s2": SENTINEL2, "s1": SENTINEL1})
+    group = opened["s2"]
+    got_values, got_valid = group.read()
+    np.testing.assert_array_equal(got_values, values)
+    np.testing.assert_array_equal(got_valid, valid)
+    assert opened.site == "here" and group.grid == GRID and group.usable.all()
+    assert group.acquisitions[3].product_ids == ("p103",)
+    assert group.meta()["direction"].tolist() == [-1] * 40
+
+
+@pytest.mark.parametrize("y", [slice(-5, 20), slice(60, 80), slice(10, 12), slice(-30, -10), slice(75, 90)])
+@pytest.mark.parametrize("x", [slice(-7, 73), slice(60, 70)])
+def test_a_window_beyond_the_cube_is_invalid_there_and_right_elsewhere(cube, y, x):
+    path, values, valid = cube
+    pad = ((0, 0), (100, 100), (100, 100))
+    got_values, got_valid = open_cube(path)["s2"].read(slice(3, 9), y, x)
+    at = (slice(3, 9), slice(y.start + 100, y.stop + 100), slice(x.start + 100, x.stop + 100))
+    np.testing.assert_array_equal(got_valid, np.pad(valid, pad)[at])
+    np.testing.assert_array_equal(got_values, np.pad(values, (*pad, (0, 0)))[at])
+
+
+def test_plain_xarray_opens_a_group_with_dates_and_crs(cube):
+    path, values, _ = cube
+    with xr.open_zarr(path, group="s2", consolidated=False) as ds:
+        assert ds["values"].dims == ("time", "y", "x", "band")
+        assert str(ds["day"].values[0])[:10] == "1970-04-11"
+        assert "32631" in ds["spatial_ref"].attrs["crs_wkt"]
+        np.testing.assert_array_equal(ds["values"][5].values, values[5])
+
+
+def test_another_contract_is_refused_naming_the_difference(cube):
+    with pytest.raises(ContractError, match="calibration: found 'rtc_gamma0', expected 'sigma0'"):
+        open_cube(cube[0], expect={"s1": SENTINEL1_SIGMA0})
+
+
+def test_two_acquisitions_with_one_key_are_refused_and_nothing_is_left(tmp_path):
+    s2, *_ = source(days=(100, 100))
+    with pytest.raises(DataError, match="two acquisitions of 1970-04-11"):
+        write_cube(tmp_path / "c.zarr", site="x", groups=[s2], provenance={})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_all_cloud_series_is_refused(tmp_path):
+    s2, *_ = source(valid_fraction=0.0)
+    with pytest.raises(DataError, match="all cloud"):
+        write_cube(tmp_path / "c.zarr", site="x", groups=[s2], provenance={})
+
+
+def test_usable_is_decided_at_three_percent(tmp_path):
+    grid = dataclasses.replace(GRID, height=10, width=10)
+    s2, values, _ = source(grid=grid, days=(1, 2))
+    counts = (2, 3)
+
+    def read(i):
+        valid = np.zeros((10, 10), bool)
+        valid.flat[: counts[i]] = True
+        return np.where(valid[..., None], values[i], 0).astype(np.int16), valid
+
+    write_cube(tmp_path / "c.zarr", site="x", groups=[dataclasses.replace(s2, read=read)], provenance={})
+    assert open_cube(tmp_path / "c.zarr")["s2"].usable.tolist() == [False, True]
+
+
+def test_an_existing_cube_survives_a_failing_overwrite(tmp_path):
+    path = tmp_path / "c.zarr"
+    s2, values, _ = source()
+    write_cube(path, site="x", groups=[s2], provenance={})
+    with pytest.raises(UsageError, match="already exists"):
+        write_cube(path, site="x", groups=[s2], provenance={})
+
+    def fail(i):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_cube(path, site="x", groups=[dataclasses.replace(s2, read=fail)], provenance={}, overwrite=True)
+    np.testing.assert_array_equal(open_cube(path)["s2"].read()[0], values)
+    assert [p.name for p in tmp_path.iterdir()] == ["c.zarr"]
+
+
+def test_unfinished_foreign_or_missing_stores_are_refused(tmp_path, cube):
+    with pytest.raises(DataError, match="does not exist"):
+        open_cube(tmp_path / "none.zarr")
+    (tmp_path / "dir").mkdir()
+    with pytest.raises(DataError, match="not a Zarr store"):
+        open_cube(tmp_path / "dir")
+    import shutil
+
+    half = tmp_path / "half.zarr"
+    shutil.copytree(cube[0], half)
+    meta = json.loads((half / "zarr.json").read_text())
+    meta["attributes"]["eomm:complete"] = False
+    (half / "zarr.json").write_text(json.dumps(meta))
+    with pytest.raises(DataError, match="never finished"):
+        open_cube(half)
+
+
+def test_a_truncated_chunk_is_named(tmp_path, cube):
+    import shutil
+
+    path = tmp_path / "c.zarr"
+    shutil.copytree(cube[0], path)
+    shard = next(p for p in (path / "s2" / "values" / "c").rglob("*") if p.is_file())
+    shard.write_bytes(shard.read_bytes()[:100])
+    with pytest.raises(DataError, match=r"s2.*damaged"):
+        open_cube(path)["s2"].read()

@@ -1,0 +1,258 @@
+import base64
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+
+from eomm.embedding.run import embed
+from eomm.errors import DataError, UsageError
+from eomm.evaluation.hidden.reconstruction import evaluate
+from eomm.evaluation.hidden.reconstruction_words import conclude
+from eomm.models.directory import save_model
+from eomm.page import html as page
+from eomm.report import build as report
+from eomm.report.data import read_metrics
+from tests.eomm.site import TEST_DAYS, make_cube, make_model
+
+HOSTILE = "<script>alert('x')</script>&\""
+SECTIONS = (
+    "Conclusions|Maps|Hidden-target skill|By band, and compression|Spectra of hidden targets|Series at the same pixels|"
+    "Training|Embedding through time|Observations|What limits the vectors|Data and model|To repeat this"
+).split("|")
+
+
+class Seen(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags, self.links, self.titles, self._title = [], [], [], False
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [v for k, v in attrs if k in ("src", "href", "srcset", "data", "action")]
+        self._title = tag == "h2"
+
+    def handle_data(self, data):
+        if self._title:
+            self.titles.append(data.strip())
+        self._title = False
+
+
+def parse(path):
+    seen = Seen()
+    seen.feed(path.read_text())
+    return seen
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A page of a fused model at a hostile, simulated site."""
+    work = tmp_path_factory.mktemp("report")
+    cube = make_cube(work / "cube.zarr", site=HOSTILE, simulated=True, clouds=0.1)
+    model = make_model(("s2", "s1"), fused=True)
+    embed(model, cube, work / "embedding.zarr", dtype="float32")
+    evaluation = evaluate(model, cube, dates=TEST_DAYS, gaps=(0, 20))
+    runs = []
+    for name in ("s2", "fusion"):
+        prefix = "s2_" if name == "fusion" else ""
+        lines = [{"step": s, "loss": 1 / s, f"{prefix}hidden_mae": 0.1 / s, "s1_hidden_mae": 2.0} for s in (10, 20, 30)]
+        lines.append({"step": 30, "validation/loss": 0.5})
+        (work / name).mkdir()
+        (work / name / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines) + '{"step": 40, "lo')
+        runs.append(work / name)
+    parts = {"cube": cube, "embedding": work / "embedding.zarr", "model": model, "evaluations": [evaluation]}
+    path = report.build(work / "page" / "index.html", **parts, runs=runs, commands=["eomm demo <&>"])
+    return path, parts
+
+
+def test_page_is_self_contained_and_complete(made):
+    path, _ = made
+    seen = parse(path)
+    assert seen.titles == SECTIONS
+    assert seen.links and all(link.startswith("data:image/png;base64,") for link in seen.links)
+    assert not {"script", "link", "iframe", "object"} & set(seen.tags)
+    assert not re.search(r"url\(|@import|https?://", path.read_text())
+    assert 'name="viewport"' in path.read_text()
+
+
+def test_every_figure_lies_beside_the_page(made):
+    path, _ = made
+    pngs = sorted(p.stem for p in (path.parent / "index_figures").glob("*.png"))
+    assert pngs == sorted("maps skill bands spectra series training pixel counts layers".split())
+    assert parse(path).tags.count("img") == len(pngs)
+
+
+def test_text_from_data_is_escaped(made):
+    text = made[0].read_text()
+    assert HOSTILE not in text and "&lt;script&gt;" in text
+    assert "eomm demo &lt;&amp;&gt;" in text
+
+
+def test_simulated_is_said_first_and_only_where_true(made, tmp_path):
+    assert made[0].read_text().index("SIMULATED") < made[0].read_text().index("<h1>")
+    plain = report.build(tmp_path / "real.html", evaluations=[write_evaluation(tmp_path)])
+    assert "SIMULATED" not in plain.read_text()
+
+
+def test_conclusions_name_baselines_and_do_not_claim_what_does_not_count(made):
+    evaluation = made[1]["evaluations"][0]
+    lines = " ".join(conclude(evaluation))
+    assert "do not count as skill" in lines and "linear in time" in lines and "Compression, not skill" in lines
+    assert f"{evaluation['hidden']['all']['20']['methods']['fused']['mean']:.4f}" in lines
+
+
+def test_of_many_findings_the_first_few_stand_open():
+    few, many = (page.conclusions([f"finding {i}" for i in range(n)]) for n in (page.OPEN + 1, page.OPEN + 2))
+    assert "<details>" not in few and few.count("<li>") == page.OPEN + 1
+    shown, folded = many.split("<details><summary>2 more findings</summary>")
+    assert shown.count("<li>") == page.OPEN and folded.count("<li>") == 2
+
+
+def test_a_page_without_runs_examples_or_commands(made, tmp_path):
+    _, parts = made
+    bare = {**parts, "evaluations": [{**parts["evaluations"][0], "examples": []}]}
+    path = report.build(tmp_path / "bare.html", **bare)
+    text = path.read_text()
+    assert "Training" not in parse(path).titles and "Spectra of hidden targets" not in parse(path).titles
+    assert "eomm evaluate reconstruction" in text and "eomm embed" in text
+
+
+def test_nothing_is_replaced_unless_asked(made, tmp_path):
+    only = {"evaluations": made[1]["evaluations"]}
+    path = report.build(tmp_path / "page.html", **only)
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match=r"page\.html: already exists.*--overwrite"):
+        report.build(path, **only, title="another")
+    assert path.read_bytes() == before
+    assert report.build(path, **only, title="another", overwrite=True).read_bytes() != before
+
+
+PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII=")
+
+
+def write_evaluation(folder, name="gpp", **changes):
+    """The result of an evaluation of any kind, with a figure beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "own.png").write_bytes(PNG)
+    result = {
+        "kind": name,
+        "simulated": False,
+        "conclusions": [f"{name} beats nothing {HOSTILE}"],
+        "tables": [{"title": "Scores", "columns": ["method", "R2"], "rows": [["ridge", "0.68 (0.58 to 0.74)"]]}],
+        "figures": [{"title": "Scatter", "caption": "a caption", "png": "own.png"}],
+        "commands": [f"eomm evaluate {name} --towers"],
+    }
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(result | changes))
+    return path
+
+
+def test_any_evaluation_of_the_shared_form_is_shown(tmp_path):
+    page = report.build(tmp_path / "p.html", evaluations=[write_evaluation(tmp_path / "a")])
+    text = page.read_text()
+    assert "gpp beats nothing &lt;script" in text and HOSTILE not in text
+    assert "<td>0.68<small>0.58 to 0.74</small></td>" in text and "a caption" in text
+    assert "eomm evaluate gpp --towers" in text and parse(page).tags.count("img") == 1
+    assert parse(page).titles == ["Conclusions", "Scatter", "Data and model", "To repeat this"]
+
+
+def test_simulated_and_real_are_marked_apart_and_share_no_table(tmp_path):
+    real = write_evaluation(tmp_path / "a")
+    simulated = write_evaluation(tmp_path / "a", "drought", simulated=True)
+    text = report.build(tmp_path / "p.html", evaluations=[real, simulated]).read_text()
+    assert "Every image and number" not in text  # not the whole page
+    for section in re.findall(r"<section.*?</section>", text, re.DOTALL)[1:-2]:
+        marked = "SIMULATED DATA" in section
+        assert marked == ("(Drought)" in section) == ('class="sim"' in section)
+        assert section.count("<table>") == 1
+    whole = report.build(tmp_path / "q.html", evaluations=[simulated]).read_text()
+    assert "Every image and number" in whole and "SIMULATED DATA" not in whole
+
+
+def test_what_lies_below_a_folder_is_found(made, tmp_path):
+    path, parts = made
+    work = path.parent.parent
+    write_evaluation(work / "scores" / "deep")
+    save_model(parts["model"], work / "fusion" / "model", overwrite=True)
+    named = report.build(tmp_path / "found.html", folders=[work])
+    text = named.read_text()
+    assert "gpp beats nothing" in text and "Maps" in parse(named).titles and parts["model"].hash in text
+    assert "Training" in parse(named).titles and "fusion" in text
+    with pytest.raises(DataError, match="holds no run"):
+        report.build(tmp_path / "x.html", folders=[tmp_path / "found_figures"])
+    with pytest.raises(DataError, match="nothing to report"):
+        report.build(tmp_path / "x.html")
+
+
+def test_several_embeddings_must_be_told_apart(made, tmp_path):
+    work = tmp_path / "two"
+    for name in ("a", "b"):
+        shutil.copytree(made[1]["embedding"], work / f"{name}.zarr")
+    with pytest.raises(UsageError, match=r"several embeddings.*--embedding"):
+        report.build(tmp_path / "p.html", folders=[work])
+    with pytest.raises(UsageError, match="--cube"):
+        report.build(tmp_path / "p.html", embedding=work / "a.zarr")
+
+
+def test_damaged_evaluations_are_named(tmp_path):
+    with pytest.raises(DataError, match="not the result of an evaluation"):
+        (tmp_path / "x.json").write_text("[1]")
+        report.build(tmp_path / "p.html", evaluations=[tmp_path / "x.json"])
+    missing = write_evaluation(tmp_path / "a", figures=[{"title": "T", "caption": "", "png": "gone.png"}])
+    with pytest.raises(DataError, match=r"gone\.png: missing"):
+        report.build(tmp_path / "p.html", evaluations=[missing])
+    (tmp_path / "a" / "gone.png").write_text("<svg/>")
+    with pytest.raises(DataError, match="is no PNG"):
+        report.build(tmp_path / "p.html", evaluations=[missing])
+    assert not (tmp_path / "p.html").exists() and not (tmp_path / "p_figures").exists()
+
+
+def test_a_broken_file_below_a_folder_does_not_stop_the_page(tmp_path):
+    write_evaluation(tmp_path / "a")
+    (tmp_path / "a" / "half.json").write_text('{"kind": ')
+    text = report.build(tmp_path / "p.html", folders=[tmp_path / "a"]).read_text()
+    assert "gpp beats nothing" in text and "half.json" in text and "not read" in text
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "half.json").write_text("")
+    with pytest.raises(DataError, match="holds no run"):
+        report.build(tmp_path / "q.html", folders=[tmp_path / "b"])
+
+
+@pytest.mark.parametrize(
+    "changes, error",
+    [
+        ({"kind": "../../gone"}, "kind not as expected"),
+        ({"simulated": "no"}, "simulated not as expected"),
+        ({"conclusions": "all is well"}, "conclusions not as expected"),
+        ({"tables": [{"title": "T", "columns": ["a", "b"], "rows": [["1"]]}]}, "tables not as expected"),
+        ({"tables": [{"title": "T", "columns": ["a"], "rows": ["1"]}]}, "tables not as expected"),
+        ({"figures": ["own.png"]}, "figures not as expected"),
+        ({"figures": [{"title": "T", "png": "../own.png"}]}, "lies outside its folder"),
+        ({"figures": [{"title": "T", "png": "/own.png"}]}, "lies outside its folder"),
+    ],
+)
+def test_files_of_others_are_not_trusted(tmp_path, changes, error):
+    """No file but the page is written, none outside the result's folder is read, and what is wrong is named."""
+    (tmp_path / "own.png").write_bytes(PNG)
+    path = write_evaluation(tmp_path / "a", **changes)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DataError, match=error):
+        report.build(tmp_path / "b" / "p.html", evaluations=[path])
+    assert [p for p in sorted(tmp_path.rglob("*")) if p.is_file()] == [p for p in before if p.is_file()]
+
+
+def test_an_older_result_without_sentences_gets_them(made, tmp_path):
+    old = {k: v for k, v in made[1]["evaluations"][0].items() if k not in ("kind", "conclusions", "tables", "figures")}
+    for gone in ("seasons", "classes", "beside"):
+        del old[gone]
+    text = report.build(tmp_path / "p.html", evaluations=[old]).read_text()
+    assert "do not count as skill" in text and "Hidden-target skill" in text
+
+
+def test_missing_or_damaged_logs_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"metrics\.jsonl: missing"):
+        read_metrics(tmp_path / "metrics.jsonl")
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "a": 2}\nnonsense\n')
+    with pytest.raises(DataError, match="line 2"):
+        read_metrics(tmp_path / "metrics.jsonl")
