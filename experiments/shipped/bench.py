@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from eomm.errors import UsageError
 from eomm.evaluation.quality.closed import closed_forms
 from eomm.evaluation.quality.learned import model_vectors, random_encoder
@@ -14,7 +16,7 @@ from eomm.evaluation.quality.vectors import Vectors, beside, leading, remembered
 from eomm.evaluation.quality.verdicts import judge_hidden, judge_learned, judge_steadiness, judge_vector
 from eomm.evaluation.quality.words import plan_rows as rows_of
 from eomm.evaluation.quality.words import result
-from eomm.model import load_model
+from eomm.models.directory import load_model
 from experiments.shipped.looks import LOG, log_look
 from experiments.shipped.places import ROLES
 from experiments.shipped.plan import NEAR, STEP, TASKS, sample_of, trials
@@ -86,9 +88,11 @@ def run(
             methods.append(vectors)
             if name == MODEL and vectors.state:
                 methods.append(leading(STATE, vectors, vectors.state))
-    outcomes, skipped = score_all(trials(data, role, sample), [remembered(m) for m in methods], asked, say)
-    verdicts = {n: judge(outcomes, n) for n in (MODEL if models else "thirty numbers",)}
-    return {**result(TASKS, outcomes, verdicts, about), "skipped": skipped}
+    with threadpool_limits(1):  # fits are small; threads would wait for each other
+        outcomes, skipped = score_all(trials(data, role, sample), [remembered(m) for m in methods], asked, say)
+        judged = MODEL if models else "thirty numbers"
+        found = result(TASKS, outcomes, {judged: judge(outcomes, judged)}, about)
+    return {**found, "skipped": skipped}
 
 
 def beside_all(forms: Mapping[str, Vectors], sample: Sequence[Any]) -> list[Vectors]:

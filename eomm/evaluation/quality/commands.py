@@ -20,10 +20,9 @@ def add_commands(benches: Any, command: Make) -> None:
     """Add both to the sub-commands of `eomm bench`."""
     example = """eomm bench quality --model runs/base/model --data ../shared/data
   eomm bench quality --data ../shared/data --out bench                         # closed forms alone
-  eomm bench quality --model m0 --model m1 --model m2 --role report --why "the model that ships" --data ../shared/data"""
-    c = command(
-        benches, "quality", bench_quality, "vectors at every task of the plan, with intervals, verdicts", example
-    )
+  eomm bench quality --model m0 --model m1 --role report --why "the model that ships" --data ../shared/data"""
+    summary = "vectors at every task of the plan, with intervals and verdicts"
+    c = command(benches, "quality", bench_quality, summary, example)
     c.set_defaults(formatter=format_quality)
     model_help = "a model directory; repeat for seeds of one model, which are averaged (default: closed forms alone)"
     c.add_argument("--model", type=Path, action="append", default=[], metavar="DIR", help=model_help)
@@ -109,7 +108,7 @@ def named(specs: Sequence[str]) -> dict[str, Path]:
 
 def _check_out(a: argparse.Namespace) -> None:
     if a.out:
-        from eomm.storage import check_free
+        from eomm.store.folders import check_free
 
         check_free(a.out, overwrite=a.overwrite)  # before the work, not after it
 
@@ -117,7 +116,7 @@ def _check_out(a: argparse.Namespace) -> None:
 def _written(a: argparse.Namespace, found: dict[str, Any]) -> dict[str, Any]:
     found["commands"] = [a.typed]
     if a.out:
-        from eomm.storage import new_directory, write_json, write_text
+        from eomm.store.folders import new_directory, write_json, write_text
 
         with new_directory(a.out, overwrite=a.overwrite) as partial:
             write_json(partial / "quality.json", found)

@@ -60,8 +60,8 @@ def events_of(series: Sequence[Series], label: str, *, unsure: str) -> Events:
         doy = day_of_year(s.day)
         use = s.valid & (doy >= FIRST_DOY) & (doy <= LAST_DOY)
         if unsure == "clear":
-            doubtful: np.ndarray = np.isin(days, s.day[s.valid])
-            use &= ~((since >= -UNSURE_DAYS) & (since <= SINCE_DAYS + UNSURE_DAYS) & doubtful[None]).any(1)
+            doubtful = np.asarray(np.isin(days, s.day[s.valid])).reshape(1, -1)
+            use &= ~((since >= -UNSURE_DAYS) & (since <= SINCE_DAYS + UNSURE_DAYS) & doubtful).any(1)
         elif unsure == "near":
             use &= ~(np.abs(since) <= UNSURE_DAYS).any(1)
         where = np.flatnonzero(use)
@@ -126,7 +126,7 @@ def only(
     """Some rows, with other choices of what is scored, fitted on and held out together."""
     return replace(
         seen,
-        series=[seen.series[i] for i in np.flatnonzero(rows)],
+        series=[s for s, kept in zip(seen.series, rows, strict=True) if kept],
         at=seen.at[rows],
         values=seen.values[rows],
         group=seen.group[rows],
@@ -156,8 +156,9 @@ def anomalies_seen(
     pairs, first, index = np.unique(key, axis=1, return_index=True, return_inverse=True)
     index = index.reshape(-1)
     x, y = (_without_means(_averaged(rows, index), pairs) for rows in (_rows(vectors, seen), seen.values))
+    own: list[int] = first.tolist()
     short = Seen(
-        series=[seen.series[i] for i in first.tolist()],
+        series=[seen.series[i] for i in own],
         at=seen.at[first],
         values=y,
         group=seen.group[first],

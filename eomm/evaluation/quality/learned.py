@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
+from eomm.data.modality import SENTINEL2, Modality
 from eomm.errors import ContractError, UsageError
 from eomm.evaluation.quality.series import BANDS, Series
 from eomm.evaluation.quality.vectors import Made, Vectors
-from eomm.modalities import SENTINEL2, Modality
-from eomm.model import Model
 from eomm.models import context
+from eomm.models.directory import Model
 from eomm.models.interface import Encoder
 
 SURROUNDINGS = ("lone", "alike")

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from threadpoolctl import threadpool_limits
 
-from eomm.cube import Cube, open_cube
+from eomm.data.cube import Cube, open_cube
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.evaluation.quality import closed, unlabelled
 from eomm.evaluation.quality.learned import model_vectors
@@ -22,7 +23,7 @@ from eomm.evaluation.quality.unlabelled import Step, step_between
 from eomm.evaluation.quality.vectors import Vectors, remembered
 from eomm.evaluation.quality.verdicts import judge_hidden
 from eomm.evaluation.quality.words import result
-from eomm.model import load_model
+from eomm.models.directory import load_model
 
 BLOCK_PX = 8  # pixels of one block are one group
 BLOCKS, PIXELS = 60, 6  # drawn of a cube, and of a block
@@ -87,7 +88,8 @@ def bench_local(
         loaded = load_model(model, code=code)
         about["models"] = {"model": loaded.hash}
         methods.append(remembered(model_vectors(loaded, surroundings=surroundings)))
-    outcomes = score_local(methods, learn, test)
+    with threadpool_limits(1):  # fits are small; threads would wait for each other
+        outcomes = score_local(methods, learn, test)
     judged = "thirty numbers" if model is None else "model"
     return result(TASKS, outcomes, {judged: {"hidden targets": judge_hidden(outcomes, TASKS, judged)}}, about)
 

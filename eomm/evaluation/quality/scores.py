@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from eomm.errors import UsageError
-from eomm.evaluate.intervals import expanded_levels
+from eomm.evaluation.bootstrap import expanded_levels
 
 RESAMPLES = 4000
 FEWEST = 8  # groups for any claim
