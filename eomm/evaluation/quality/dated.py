@@ -182,7 +182,7 @@ def _predicted(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "n k"], seen: S
             continue
         train = train[seen.learned[train]]
         mean, scale = y[train].mean(0), y[train].std(0) + 1e-9
-        guess = ridge(x[train], (y[train] - mean) / scale)(x[test]).reshape(len(test), -1)
+        guess = ridge(x[train], (y[train] - mean) / scale)(x[test])
         truth = (y[test] - mean) / scale
         error[test], spread[test] = ((truth - guess) ** 2).sum(1), (truth**2).sum(1)
     return skill(seen.group[seen.tested], error[seen.tested], spread[seen.tested])

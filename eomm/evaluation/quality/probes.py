@@ -80,7 +80,7 @@ def ridge(x: Rows, y: Float[np.ndarray, "n k"]) -> Callable[[Rows], Float[np.nda
     """Ridge regression, columns alike, penalty chosen by leave-one-out within the training rows."""
     mean, scale = x.mean(0), np.where(x.std(0) > 1e-9, x.std(0), 1.0)
     model = RidgeCV(alphas=ALPHAS).fit((x - mean) / scale, y)
-    return lambda rows: np.asarray(model.predict((rows - mean) / scale))
+    return lambda rows: np.asarray(model.predict((rows - mean) / scale)).reshape(len(rows), -1)
 
 
 def mean_recall(truth: Labels, guess: Labels) -> float:
