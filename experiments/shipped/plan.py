@@ -57,7 +57,8 @@ CROPS_BARE_KNN = Task(name=f"{BARE}, kNN", metric=ACCURACY, probe=KNN, labels=FE
 ALL = "crops of parcels of any size, 5 labels"
 CROPS_ALL = Task(name=ALL, metric=ACCURACY, probe=LOGISTIC, labels=FEW, group="parcel", primary=False)
 CROPS_ALL_KNN = Task(name=f"{ALL}, kNN", metric=ACCURACY, probe=KNN, labels=FEW, group="parcel", primary=False)
-RANKS, OTHER_FIELDS = "rank correlation within a field, mean over fields", "all pixels of the other farms"
+RANKS = "rank correlation within a field, mean over fields"
+OTHER_FIELDS = "all pixels of fields that train (to choose: of the others)"
 WHEAT = Task(name="yield within wheat fields", metric=RANKS, probe=RIDGE, labels=OTHER_FIELDS, group="field")
 BARLEY = Task(name="yield within barley fields", metric=RANKS, probe=RIDGE, labels=OTHER_FIELDS, group="field")
 FIELDS = "all pixels of other fields"
@@ -198,7 +199,7 @@ def _crops(parcels: Sequence[Series], one: Task, other: Task) -> Trial:
 
 
 def yield_trials(fields: Sequence[Series], role: str) -> list[Trial]:
-    """The fields that report, learned from all that train; to choose, farms that train held out in turn.
+    """The fields that report, learned from all that train; to choose, each of these held out in turn.
 
     To choose, vectors may have been learned from these fields' series, never from their yields.
     """
@@ -208,7 +209,7 @@ def yield_trials(fields: Sequence[Series], role: str) -> list[Trial]:
         if role == "choose":
             of_crop = of_role(of_crop, "train")
         tested = np.array([s.labels["role"] == ("report" if role == "report" else "train") for s in of_crop])
-        fold = np.array([s.labels["role" if role == "report" else "farm"] for s in of_crop])
+        fold = np.array([s.labels["role"] if role == "report" else s.group for s in of_crop])
         out.append(_yield(of_crop, task, fold, tested))
     return out
 

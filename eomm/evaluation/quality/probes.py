@@ -77,7 +77,12 @@ def neighbours(x: Rows, y: Labels) -> Callable[[Rows], Labels]:
 
 
 def ridge(x: Rows, y: Float[np.ndarray, "n k"]) -> Callable[[Rows], Float[np.ndarray, "n k"]]:
-    """Ridge regression, columns alike, penalty chosen by leave-one-out within the training rows."""
+    """Ridge regression, columns alike, penalty chosen by leave-one-out within the training rows.
+
+    Raises UsageError where fewer than two rows can be learned from.
+    """
+    if len(x) < 2:
+        raise UsageError(f"{len(x)} rows to learn from; give more groups, or other folds")
     mean, scale = x.mean(0), np.where(x.std(0) > 1e-9, x.std(0), 1.0)
     model = RidgeCV(alphas=ALPHAS).fit((x - mean) / scale, y)
     return lambda rows: np.asarray(model.predict((rows - mean) / scale)).reshape(len(rows), -1)
