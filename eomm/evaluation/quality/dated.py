@@ -60,7 +60,8 @@ def events_of(series: Sequence[Series], label: str, *, unsure: str) -> Events:
         doy = day_of_year(s.day)
         use = s.valid & (doy >= FIRST_DOY) & (doy <= LAST_DOY)
         if unsure == "clear":
-            doubtful = np.asarray(np.isin(days, s.day[s.valid])).reshape(1, -1)
+            clear: set[int] = set(s.day[s.valid].tolist())
+            doubtful = np.array([int(d) in clear for d in days])
             use &= ~((since >= -UNSURE_DAYS) & (since <= SINCE_DAYS + UNSURE_DAYS) & doubtful).any(1)
         elif unsure == "near":
             use &= ~(np.abs(since) <= UNSURE_DAYS).any(1)

@@ -13,8 +13,7 @@ from eomm.data.modality import SENTINEL2, Modality
 from eomm.errors import ContractError, UsageError
 from eomm.evaluation.quality.series import BANDS, Series
 from eomm.evaluation.quality.vectors import Made, Vectors
-from eomm.models import context
-from eomm.models.directory import Model
+from eomm.models.directory import Model, build_part
 from eomm.models.interface import Encoder
 
 SURROUNDINGS = ("lone", "alike")
@@ -65,7 +64,7 @@ def model_vectors(
 
 def random_encoder(*, seed: int = 5) -> Vectors:
     """A context encoder of base size and one pixel with random parameters: what an architecture gives untrained."""
-    encoder = context.build_encoder(SENTINEL2, {"size": "base", "dilations": ()})
+    encoder = build_part("encoder", {"size": "base", "dilations": ()}, SENTINEL2)
     params = {"encoder": encoder.init(jax.random.key(seed)), "fusion": None}
     return encoder_vectors(encoder, SENTINEL2, params, name="random encoder")
 
