@@ -68,7 +68,7 @@ def events_of(series: Sequence[Series], label: str, *, unsure: str) -> Events:
         where = np.flatnonzero(use)
         kept.append(s)
         places.append(where)
-        truths.append(((since >= 0) & (since <= SINCE_DAYS)).any(1)[where])
+        truths.append(np.any((since[where] >= 0) & (since[where] <= SINCE_DAYS), axis=1))
     if not kept or not sum(map(len, places)):
         raise UsageError(f"{label}: no date of {len(series)} series can be scored; give series with events")
     counts = [len(p) for p in places]

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, Shaped
 from eomm.errors import UsageError
 from eomm.evaluation.quality.probes import ridge
 from eomm.evaluation.quality.scores import Outcome, mean_of
-from eomm.evaluation.quality.series import Series, groups_of, hide, keep
+from eomm.evaluation.quality.series import REACH_DAYS, Series, groups_of, hide, keep
 from eomm.evaluation.quality.vectors import One, Vectors
 
 GAPS = (0, 10, 30, 60)  # days hidden on both sides of a target
@@ -41,7 +41,7 @@ def hidden_targets(series: Sequence[Series], gap_days: int, *, each: int = 3, se
     truth, group = [], []
     for number, s in enumerate(series):
         apart = np.abs(s.day[:, None] - s.day[None])
-        left = ((apart > max(GAPS)) & (apart <= 365) & s.valid[None]).sum(1)
+        left = ((apart > max(GAPS)) & (apart <= REACH_DAYS) & s.valid[None]).sum(1)
         may = np.flatnonzero(s.valid & (left >= FEWEST_LEFT))
         rng = np.random.default_rng([seed, number])
         for t in np.sort(rng.permutation(may)[:each]):
@@ -59,9 +59,27 @@ def hidden_targets(series: Sequence[Series], gap_days: int, *, each: int = 3, se
 
 
 def hidden_error(vectors: Vectors, learn: Hidden, test: Hidden) -> Outcome:
-    """Mean absolute error of reflectance that a ridge reads from the vectors of hidden targets."""
-    x, z = (np.concatenate(vectors(h.series, h.at)).astype(np.float64) for h in (learn, test))
-    return _error(ridge(x, learn.truth)(z), test)
+    """Mean absolute error of reflectance that a ridge reads from the vectors of hidden targets.
+
+    Beside every vector it is given what anybody knows of a hidden date: the time of the year, and how far the nearest
+    visible dates are.
+    """
+    x, z = (np.concatenate([np.concatenate(vectors(h.series, h.at)), when(h)], axis=1) for h in (learn, test))
+    return _error(ridge(x.astype(np.float64), learn.truth)(z.astype(np.float64)), test)
+
+
+def when(hidden: Hidden) -> Float[np.ndarray, "n 4"]:
+    """Cosine and sine of the day of the year, logarithms of days to the nearest visible date before and after."""
+    rows = []
+    for s, at in zip(hidden.series, hidden.at, strict=True):
+        day, seen = int(s.day[at[0]]), s.day[s.valid]
+        gaps = [
+            day - seen[seen < day].max(initial=day - REACH_DAYS),
+            seen[seen > day].min(initial=day + REACH_DAYS) - day,
+        ]
+        turn = 2 * np.pi * day / 365.2425
+        rows.append([np.cos(turn), np.sin(turn), *np.log1p(gaps)])
+    return np.array(rows, np.float64)
 
 
 def interpolated_error(one: One, test: Hidden) -> Outcome:
