@@ -33,7 +33,7 @@ HIDDEN = tuple(
     Task(
         name=f"hidden, {gap} days",
         metric="mean absolute error of reflectance",
-        probe="ridge",
+        probe="ridge and a perceptron on what it leaves",
         labels="hidden dates of other blocks",
         group="block",
         better="lower",
@@ -97,19 +97,20 @@ def bench_local(
 def score_local(
     methods: Sequence[Vectors], learn: Sequence[Series], test: Sequence[Series]
 ) -> dict[str, dict[str, Outcome]]:
-    """Outcomes by task and method; ridges are fitted on `learn`, everything is scored on `test`.
+    """Outcomes by task and method; probes are fitted on `learn`, everything is scored on `test`.
 
     Raises UsageError where no date of these series can be hidden, or no two are far apart.
     """
-    learned, hidden = (
-        {t.name: unlabelled.hidden_targets(part, gap) for t, gap in zip(HIDDEN, unlabelled.GAPS, strict=True)}
-        for part in (learn, test)
-    )
-    score, steps = unlabelled.hidden_scores(learned, hidden), largest_steps(test)
+    learned = [unlabelled.hidden_targets(learn, gap) for gap in unlabelled.GAPS]
+    hidden = {t.name: unlabelled.hidden_targets(test, gap) for t, gap in zip(HIDDEN, unlabelled.GAPS, strict=True)}
+    steps = largest_steps(test)
     waves = {"linear": closed.linear, "Gaussian": closed.gaussian, "harmonic": closed.harmonic}
     outcomes: dict[str, dict[str, Outcome]] = {t.name: {} for t in TASKS}
     for vectors in methods:
-        found = {**score(vectors), REPEAT.name: unlabelled.repeatability(vectors, test)}
+        found = {
+            **unlabelled.hidden_errors(vectors, learned, hidden),
+            REPEAT.name: unlabelled.repeatability(vectors, test),
+        }
         found[STEP.name] = unlabelled.step_at_once(vectors, steps)
         for task, outcome in found.items():
             outcomes[task][vectors.name] = outcome

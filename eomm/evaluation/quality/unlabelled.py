@@ -1,13 +1,13 @@
 """Tasks without labels of classes: hidden targets, repeatability, near over far, and a step shown at once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from eomm.errors import UsageError
-from eomm.evaluation.quality.probes import ridge
+from eomm.evaluation.quality.probes import perceptron
 from eomm.evaluation.quality.scores import Outcome, mean_of
 from eomm.evaluation.quality.series import REACH_DAYS, Series, groups_of, hide, keep
 from eomm.evaluation.quality.vectors import One, Vectors
@@ -58,14 +58,19 @@ def hidden_targets(series: Sequence[Series], gap_days: int, *, each: int = 3, se
     )
 
 
-def hidden_error(vectors: Vectors, learn: Hidden, test: Hidden) -> Outcome:
-    """Mean absolute error of reflectance that a ridge reads from the vectors of hidden targets.
+def hidden_errors(vectors: Vectors, learn: Sequence[Hidden], tests: Mapping[str, Hidden]) -> dict[str, Outcome]:
+    """Mean absolute error of reflectance that one probe, fitted on all gaps, reads from vectors of hidden targets.
 
     Beside every vector it is given what anybody knows of a hidden date: the time of the year, and how far the nearest
     visible dates are.
     """
-    x, z = (np.concatenate([np.concatenate(vectors(h.series, h.at)), when(h)], axis=1) for h in (learn, test))
-    return _error(ridge(x.astype(np.float64), learn.truth)(z.astype(np.float64)), test)
+    x = np.concatenate([_inputs(vectors, h) for h in learn])
+    read = perceptron(x, np.concatenate([h.truth for h in learn]))
+    return {task: _error(read(_inputs(vectors, test)), test) for task, test in tests.items()}
+
+
+def _inputs(vectors: Vectors, hidden: Hidden) -> Float[np.ndarray, "n f"]:
+    return np.concatenate([np.concatenate(vectors(hidden.series, hidden.at)), when(hidden)], axis=1).astype(np.float64)
 
 
 def when(hidden: Hidden) -> Float[np.ndarray, "n 4"]:
@@ -189,11 +194,6 @@ def step_at_once(vectors: Vectors, steps: Sequence[Step]) -> Outcome:
 def interpolators(forms: Mapping[str, One], tests: Mapping[str, Hidden]) -> dict[str, dict[str, Outcome]]:
     """Errors by method and task."""
     return {name: {task: interpolated_error(one, test) for task, test in tests.items()} for name, one in forms.items()}
-
-
-def hidden_scores(learn: Mapping[str, Hidden], tests: Mapping[str, Hidden]) -> Callable[[Vectors], dict[str, Outcome]]:
-    """Vectors to errors by task; learned from and tested at the same gap."""
-    return lambda vectors: {task: hidden_error(vectors, learn[task], test) for task, test in tests.items()}
 
 
 def _error(guess: Float[np.ndarray, "n c"], test: Hidden) -> Outcome:

@@ -130,8 +130,8 @@ def test_a_copy_of_the_truth_cannot_be_had_from_hidden_targets():
     """Raw bands at a hidden target are those of the nearest date, not its own."""
     series = many(12, every=4)
     test = unlabelled.hidden_targets(series, 0)
-    error = unlabelled.hidden_error(RAW, unlabelled.hidden_targets(many(12, seed=5, every=4), 0), test)
-    assert error.value > 0.005  # the noise of a date is 0.01
+    learn = [unlabelled.hidden_targets(many(12, seed=5, every=4), 0)]
+    assert unlabelled.hidden_errors(RAW, learn, {"t": test})["t"].value > 0.005  # the noise of a date is 0.01
 
 
 def test_a_constant_is_repeatable_only_if_it_tells_far_dates_apart():
