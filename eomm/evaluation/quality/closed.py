@@ -18,6 +18,7 @@ SIDE = 4  # dates before and after in the raw window
 TAU_DAYS, LIKENESS, SIDE_TAU_DAYS = 30.0, 3.0, 15.0  # of the state, and of the one-sided means
 NEAR_DAYS = 4  # dates so near differ by noise alone
 YEAR_DAYS = 365.2425
+RIDGE = 3.0  # of the waves: of 0.1, 0.3, 1, 3, 10 the best on training places with 30 or 60 days hidden
 COMPONENTS = 64
 
 
@@ -78,7 +79,7 @@ def harmonic(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 
     return _waves(series.day[at]) @ coefficients(series)
 
 
-def coefficients(series: Series, *, ridge: float = 0.1) -> Float[np.ndarray, "5 c"]:
+def coefficients(series: Series, *, ridge: float = RIDGE) -> Float[np.ndarray, "5 c"]:
     """Mean, yearly and half-yearly waves of each band through the valid dates, by penalised least squares."""
     own, day = _visible(series)
     if not len(own):

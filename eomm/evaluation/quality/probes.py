@@ -1,4 +1,4 @@
-"""The probes of the quality bench: logistic regression, nearest neighbours, ridge, perceptron. Scikit-learn does the fitting."""
+"""The probes of the quality bench: logistic regression, nearest neighbours, ridge, perceptron, all scikit-learn's."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -97,7 +97,8 @@ def perceptron(x: Rows, y: Float[np.ndarray, "n k"], *, seed: int = 0) -> Callab
     first = ridge(x, y)
     mean, scale, left = x.mean(0), np.where(x.std(0) > 1e-9, x.std(0), 1.0), y - first(x)
     unit = left.std() + 1e-12
-    model = MLPRegressor((64, 64), alpha=0.1, early_stopping=True, max_iter=80, n_iter_no_change=8, random_state=seed)
+    options = {"alpha": 0.1, "early_stopping": True, "max_iter": 80, "n_iter_no_change": 8, "random_state": seed}
+    model = MLPRegressor(hidden_layer_sizes=(64, 64), **options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # 80 passes are what is granted
         model.fit((x - mean) / scale, left / unit)
