@@ -59,7 +59,7 @@ def test_the_whole_path_on_the_real_site(flanders, work, capsys):
     short = run(capsys, "embed", "--model", model, "--cube", cube, "--out", work / "part.zarr", *part)
     assert short["complete"] and not short["provenance"]["clear_only"]
     opened = xr.open_zarr(work / "part.zarr")
-    assert opened.sizes["embedding"] == 7 and opened.embedding.dtype == np.float16
+    assert opened.sizes["feature"] == 7 and opened.embedding.dtype == np.float16
     assert str(opened.time.values.min()) >= "2018-05-01" and str(opened.time.values.max()) < "2018-07-01"
     with xr.open_zarr(out, consolidated=False) as ds:
         vectors, valid = ds["embedding"].values, ds["valid"].values.astype(bool)

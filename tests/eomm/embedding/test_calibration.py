@@ -5,6 +5,7 @@ import pytest
 
 from data_prep.records.build import build_patches
 from data_prep.records.split import SplitConfig
+from eomm.data.attributes import attributes_of
 from eomm.data.records import open_records
 from eomm.embedding.calibrate import calibrate, timing_of
 from eomm.embedding.dense import FAR
@@ -42,8 +43,11 @@ def test_a_calibrated_model_embeds_to_int8_with_little_loss_and_an_expected_erro
     assert exact > 0 and stored == pytest.approx(exact, rel=0.02)
     assert calibration["error"]["check"]["targets"] > 100
     ds = open_embedding(embed(found, cube, tmp_path / "e.zarr"))
-    assert 0 < ds.attrs["quantisation"]["mean_cosine_error"] < 1e-3
-    assert ds.attrs["quantisation"]["clipped_values"] < 5e-3 * model.dim * ds.attrs["quantisation"]["of_vectors"]
+    assert 0 < attributes_of(ds)["quantisation"]["mean_cosine_error"] < 1e-3
+    assert (
+        attributes_of(ds)["quantisation"]["clipped_values"]
+        < 5e-3 * model.dim * attributes_of(ds)["quantisation"]["of_vectors"]
+    )
     mean, error = calibration["error"]["mean"], ds["expected_error"]
     assert min(mean) - 1e-4 <= float(error.min()) <= float(error.max()) <= max(mean) + 1e-4
     exact = open_embedding(embed(found, cube, tmp_path / "f.zarr", dtype="float32"))
