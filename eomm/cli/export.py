@@ -47,11 +47,16 @@ def export_model(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
 
 
 def verify(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
-    """Whether this machine gives the published numbers."""
+    """Whether a store is whole; without one, whether this machine gives the published numbers."""
+    from eomm.embedding.intact import verify_intact
     from eomm.embedding.verify import verify as verify_golden
     from eomm.embedding.verify import verify_store
 
     given = (a.model, a.cube, a.expected)
+    if a.store is not None:
+        if any(given) or a.dtype:
+            raise UsageError("verify STORE compares a store with its own digests; name it alone")
+        return verify_intact(a.store, code=a.code)
     if not any(given):
         return verify_golden(dtype=a.dtype)
     if not all(given):
@@ -61,6 +66,10 @@ def verify(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
 
 def format_verdict(result: dict[str, Any]) -> str:
     """For people."""
+    if "intact" in result:
+        from eomm.embedding.intact import format_intact
+
+        return format_intact(result)
     from eomm.embedding.verify import format_verdict as format_
 
     return format_(result)
@@ -99,9 +108,13 @@ def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser])
     c.add_argument("--code", action="append", default=[], metavar="MODULE", help="trust encoders in this module")
     c.add_argument("--overwrite", action="store_true")
 
-    summary = "whether this machine and these versions give the published numbers; exit status 1 if not"
-    c = command(commands, "verify", verify, summary, "eomm verify --json")
-    c.set_defaults(formatter=format_verdict, succeeded=lambda result: result["equal"])
+    summary = "whether a store is whole, or this machine gives the published numbers; exit status 1 if not"
+    c = command(commands, "verify", verify, summary, "eomm verify flanders.zarr")
+    c.set_defaults(formatter=format_verdict, succeeded=lambda result: result.get("intact", result.get("equal")))
+    store_help = (
+        "cube, record set, embedding cube or model, compared with the digests it bears (default: golden vectors)"
+    )
+    c.add_argument("store", type=Path, nargs="?", help=store_help)
     c.add_argument("--dtype", choices=["float32", "bfloat16"], help="that networks compute in")
     c.add_argument("--model", type=Path, help="compare embeddings of your own: a model directory,")
     c.add_argument("--cube", type=Path, help="a cube,")

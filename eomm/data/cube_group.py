@@ -132,7 +132,9 @@ class CubeGroup:
                 self._valid[t : min(t + SHARD_DATES, count)].read().result() for t in range(0, count, SHARD_DATES)
             ]
         except ValueError as e:
+            self._identity.check()
             raise DataError(f"{self.path}: cannot be read ({str(e)[:300]}); the store is damaged") from e
+        self._identity.check()
         return np.concatenate([b.mean(axis=(1, 2), dtype=np.float64) for b in blocks])
 
     def meta(self) -> dict[str, np.ndarray]:
