@@ -96,8 +96,8 @@ def kind_of(path: Path) -> str:
 def verify_cube(path: Path, found: Findings) -> None:
     """Root and groups of a cube, and the digest of every acquisition."""
     verify_attributes(path, found)
-    for group in sorted(p.parent for p in path.glob("*/zarr.json")):
-        verify_group(path, group, found, newest=CUBE_VERSION)
+    for folder in sorted(p.parent for p in path.glob("*/zarr.json")):
+        verify_group(path, folder, found, newest=CUBE_VERSION)
     if found.damage:
         return  # digests of acquisitions would only say it again
     for name, group in open_cube(path).groups.items():
