@@ -5,13 +5,13 @@ store of ours therefore lists the files of each array, with a checksum each.
 """
 
 import itertools
-import json
 import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from eomm.errors import DataError
+from eomm.store.folders import read_json
 
 DIGITS = 8
 NONE = "-" * DIGITS  # a shard of nothing but the fill value
@@ -72,13 +72,23 @@ def find_damage(group: Path, listed: Mapping[str, str]) -> Iterator[tuple[Path, 
                     yield file, "holds something else than was written"
         except DataError as e:
             yield group / name, str(e)
-    yield from ((array, "is not part of the store") for array in arrays_in(group) if array.name not in listed)
+    for head in sorted(group.glob("*/zarr.json")):
+        if head.parent.name not in listed and kind_of(head) != "group":
+            yield head.parent, "is not part of the store"
 
 
 def arrays_in(group: Path) -> list[Path]:
-    """Folders of a group's arrays, in order."""
-    heads = sorted(group.glob("*/zarr.json"))
-    return [head.parent for head in heads if json.loads(head.read_text()).get("node_type") == "array"]
+    """Folders of a group's arrays, in order. Raises DataError where the head of one is damaged."""
+    return [head.parent for head in sorted(group.glob("*/zarr.json")) if kind_of(head) == "array"]
+
+
+def kind_of(head: Path) -> str:
+    """Whether a `zarr.json` is of an array or a group. Raises DataError where it is damaged."""
+    content = read_json(head)
+    kind = content.get("node_type") if isinstance(content, dict) else None
+    if kind not in ("array", "group"):
+        raise DataError(f"{head}: its node_type is {kind!r}, expected array or group; the store is damaged")
+    return str(kind)
 
 
 def places(array: Path) -> Iterator[tuple[int, ...]]:
@@ -89,10 +99,10 @@ def places(array: Path) -> Iterator[tuple[int, ...]]:
 def shard_counts(array: Path) -> tuple[int, ...]:
     """How many shards an array has along each axis. Raises DataError where its head is damaged."""
     try:
-        head = json.loads((array / "zarr.json").read_text())
+        head = read_json(array / "zarr.json")
         shape, chunk = head["shape"], head["chunk_grid"]["configuration"]["chunk_shape"]
         return tuple(math.ceil(n / c) for n, c in zip(shape, chunk, strict=True))
-    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as e:
+    except (ValueError, KeyError, TypeError, ZeroDivisionError) as e:
         raise DataError(f"{array / 'zarr.json'}: cannot be read ({e}); the store is damaged, copy it again") from e
 
 
