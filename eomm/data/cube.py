@@ -2,7 +2,7 @@
 
 One Zarr v3 store per site, a group per modality: `values` [time, y, x, band] int16, `valid` [time, y, x] bool,
 `day` [time] int32 days since 1970-01-01, `usable` [time] bool; coordinates time (the same days), y, x and band (names),
-and `spatial_ref`. Every chunk bears a checksum, and a group lists its files (eomm.store.shards). No JAX in here.
+and `spatial_ref`; where a screen was run, `screen` [time, y, x] uint8. Every chunk bears a checksum, and a group lists its files (eomm.store.shards). No JAX in here.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 import zarr
-from jaxtyping import Bool, Int16
+from jaxtyping import Bool, Int16, UInt8
 
 from eomm.data.arrays import CF_TIME, X, Y, add_array, create_array, finish
 from eomm.data.attributes import attributes_of, open_attributes, to_flat
@@ -48,6 +48,8 @@ class GroupSource:
         acquisitions: sorted by key, keys distinct.
         read: index of an acquisition -> (values int16 [y, x, band], valid bool [y, x]).
         attributes: further JSON attributes, such as resampling and cloud method; taken when all has been read.
+        screen: index of an acquisition -> uint8 [y, x], what a screen found there beside the masks; None without one.
+        screen_meanings: of its values from 0 on, separated by blanks.
     """
 
     modality: Modality
@@ -55,6 +57,8 @@ class GroupSource:
     acquisitions: Sequence[Acquisition]
     read: Callable[[int], Acquired]
     attributes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    screen: Callable[[int], UInt8[np.ndarray, "y x"]] | None = None
+    screen_meanings: str = ""
 
 
 def write_cube(
@@ -123,6 +127,8 @@ def _write_group(root: zarr.Group, source: GroupSource, scratch: Path) -> None:
                 usable[i] = mask.mean() >= USABLE_FRACTION
             _write_shards(values, v, start, stop)
             _write_shards(valid, m, start, stop)
+    if source.screen is not None:
+        _write_screen(group, source, (count, height, width), scratch)
     if not usable.any():
         raise DataError(
             f"modality {modality.name!r}: none of {count} acquisitions has {USABLE_FRACTION:.0%} of the site valid; "
@@ -137,6 +143,20 @@ def _write_group(root: zarr.Group, source: GroupSource, scratch: Path) -> None:
     add_array(group, "x", grid.x, ("x",), X)
     add_array(group, "y", grid.y, ("y",), Y)
     add_array(group, "spatial_ref", np.array(0, np.int32), (), grid.spatial_ref())
+
+
+def _write_screen(group: zarr.Group, source: GroupSource, shape: tuple[int, int, int], scratch: Path) -> None:
+    """What a screen found, as an array of its own: it is no part of the mask."""
+    assert source.screen is not None
+    array = create_sharded(group, "screen", shape, "uint8", ("time", "y", "x"))
+    values = list(range(len(source.screen_meanings.split())))
+    array.attrs.update({"flag_values": values, "flag_meanings": source.screen_meanings, "grid_mapping": "spatial_ref"})
+    for start in range(0, shape[0], SHARD[0]):
+        stop = min(start + SHARD[0], shape[0])
+        with tempfile.TemporaryFile(dir=scratch) as file:
+            for i in range(start, stop):
+                file.write(np.ascontiguousarray(source.screen(i), np.uint8).reshape(shape[1:]).data)
+            _write_shards(array, file, start, stop)
 
 
 def _write_shards(array: zarr.Array, file: IO[bytes], start: int, stop: int) -> None:

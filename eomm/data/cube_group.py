@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import zarr
-from jaxtyping import Bool, Float64, Int16, Int32
+from jaxtyping import Bool, Float64, Int16, Int32, UInt8
 
 from eomm.data.arrays import DIGEST, open_array
 from eomm.data.attributes import attributes_of
@@ -85,6 +85,7 @@ class CubeGroup:
         self.usable: Bool[np.ndarray, " time"] = np.asarray(group["usable"][:])  # type: ignore[index]
         self._values = open_array(path / "values")
         self._valid = open_array(path / "valid")
+        self._screen = open_array(path / "screen") if "screen" in group else None
 
     def __len__(self) -> int:
         return len(self.day)
@@ -114,28 +115,41 @@ class CubeGroup:
 
         def finish() -> tuple[np.ndarray, np.ndarray]:
             pad = ((0, 0), pad_y, pad_x)
-            try:
-                found = np.pad(values.result(), (*pad, (0, 0))), np.pad(valid.result(), pad)
-            except ValueError as e:
-                self._identity.check()  # which is the nearer reason
-                raise DataError(f"{self.path}: cannot be read ({str(e)[:300]}); the store is damaged") from e
-            self._identity.check()
-            return found
+            found = self._taken(values), self._taken(valid)
+            return np.pad(found[0], (*pad, (0, 0))), np.pad(found[1], pad)
 
         return finish
 
+    def read_screen(
+        self,
+        time: slice | Sequence[int] | np.ndarray | None = None,
+        y: slice | None = None,
+        x: slice | None = None,
+    ) -> UInt8[np.ndarray, "time y x"] | None:
+        """What a screen found beside the masks (`data_prep.cubes.excursions`), 0 nothing; None where none was run.
+
+        The window must lie in the cube.
+        """
+        if self._screen is None:
+            return None
+        t = slice(0, len(self)) if time is None else time
+        return self._taken(self._screen[t, y or slice(0, self.grid.height), x or slice(0, self.grid.width)].read())
+
     def valid_fraction(self) -> Float64[np.ndarray, " time"]:
         """Share of the site's pixels that are valid, per acquisition; reads the masks alone, a shard at a time."""
-        count = len(self)
+        starts = range(0, len(self), SHARD_DATES)
+        blocks = (self._taken(self._valid[t : min(t + SHARD_DATES, len(self))].read()) for t in starts)
+        return np.concatenate([b.mean(axis=(1, 2), dtype=np.float64) for b in blocks])
+
+    def _taken(self, read: Any) -> np.ndarray:
+        """What was read, once it is sure that it was whole and this cube's."""
         try:
-            blocks = [
-                self._valid[t : min(t + SHARD_DATES, count)].read().result() for t in range(0, count, SHARD_DATES)
-            ]
+            found = np.asarray(read.result())
         except ValueError as e:
-            self._identity.check()
+            self._identity.check()  # which is the nearer reason
             raise DataError(f"{self.path}: cannot be read ({str(e)[:300]}); the store is damaged") from e
         self._identity.check()
-        return np.concatenate([b.mean(axis=(1, 2), dtype=np.float64) for b in blocks])
+        return found
 
     def meta(self) -> dict[str, np.ndarray]:
         """What encoders may know of each acquisition besides its values, all [time].
