@@ -1,6 +1,8 @@
 """The commands of `eomm` that give embeddings and models away: export, export-model, verify. See parser.py."""
 
 import argparse
+import sys
+import warnings
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -14,8 +16,9 @@ def export(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     """An embedding cube to what other programs read."""
     from eomm.export.run import export as export_cube
 
-    with progress_bar("export") as report:
-        return export_cube(
+    with progress_bar("export") as report, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="int8 GeoTIFFs")  # said below, without Python's frame
+        done = export_cube(
             a.embedding,
             a.out,
             to=a.to,
@@ -31,6 +34,9 @@ def export(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
             overwrite=a.overwrite,
             progress=report.counted,
         )
+    if "warning" in done:
+        print(f"eomm: warning: {done['warning']}", file=sys.stderr)
+    return done
 
 
 def export_model(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
@@ -80,7 +86,7 @@ def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser])
     example = "eomm export e.zarr --to cog --out maps"
     c = command(commands, "export", export, "an embedding cube as GeoTIFFs or GeoParquet, or its means", example)
     c.add_argument("embedding", type=Path, help="an embedding cube")
-    to_help = "a Cloud-Optimised GeoTIFF per date, one GeoParquet file, or (composites) an embedding cube"
+    to_help = "a Cloud-Optimised GeoTIFF per date (QGIS, R), one GeoParquet file, or (composites) an embedding cube"
     c.add_argument("--to", choices=["cog", "parquet", "zarr"], required=True, help=to_help)
     c.add_argument("--out", type=Path, required=True, help="folder to make; for parquet the file")
     c.add_argument("--composite", choices=["month", "season", "year"], help="means over each, in the place of dates")
@@ -91,7 +97,8 @@ def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser])
         "--dates", type=date.fromisoformat, nargs=2, metavar=("FIRST", "LAST"), help="both included (default: all)"
     )
     c.add_argument("--length", type=int, metavar="K", help="keep the first K numbers of each vector (default: all)")
-    c.add_argument("--dtype", choices=["float32", "int8"], help="int8 where the cube holds int8 (default: the cube's)")
+    dtype_help = "cog: int16 where the cube holds int8, which is the default then; int8 only for GDAL from 3.7 on"
+    c.add_argument("--dtype", choices=["float32", "int16", "int8"], help=dtype_help)
     c.add_argument("--cloudy", action="store_true", help="also vectors of clouded pixels, where the cube has them")
     c.add_argument("--compress", choices=["deflate", "zstd"], default="deflate", help="of GeoTIFFs")
     c.add_argument("--overwrite", action="store_true")

@@ -2,7 +2,8 @@
 
 One Zarr v3 store per site, a group per modality: `values` [time, y, x, band] int16, `valid` [time, y, x] bool,
 `day` [time] int32 days since 1970-01-01, `usable` [time] bool; coordinates time (the same days), y, x and band (names),
-and `spatial_ref`; where a screen was run, `screen` [time, y, x] uint8. Every chunk bears a checksum, and a group lists its files (eomm.store.shards). No JAX in here.
+and `spatial_ref`; where a screen was run, `screen` [time, y, x] uint8. Every chunk bears a checksum, and a group lists
+its files (eomm.store.shards). No JAX in here.
 """
 
 import dataclasses
