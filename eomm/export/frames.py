@@ -151,7 +151,7 @@ class Frames:
 
 def layers_of(ds: xr.Dataset) -> list[str]:
     """Names of the layers [time, y, x] beside the vectors and their validity."""
-    return [str(n) for n, v in ds.data_vars.items() if v.dims == ("time", "y", "x") and n != "valid"]
+    return [str(n) for n, v in ds.data_vars.items() if v.dims == ("time", "y", "x") and n != "valid"]  # in their order
 
 
 def singles(day: np.ndarray, chosen: np.ndarray) -> list[Frame]:
