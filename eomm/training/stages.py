@@ -101,7 +101,7 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
 
     def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> tuple[Array, dict[str, SumCount]]:
         clouds, where, what, which, prefix, when, how, sides = jax.random.split(rng, 8)
-        data = {k: v for k, v in batch[name].items() if k != "label"}
+        data: Mapping[str, Array] = {k: v for k, v in batch[name].items() if k != "label"}
         data = draw_series(when, data, objective.series)
         data = draw_crop(jax.random.fold_in(when, 1), data, objective.crop_px)
         data = turn(how, data) if objective.turns else data
