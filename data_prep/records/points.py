@@ -20,6 +20,7 @@ from data_prep.records.manifest import describe_balance
 from data_prep.records.shards import FOLDER, Statistics, write_file
 from data_prep.records.split import SPLITS, Extent, draw_groups, least_distance
 from eomm.data.modality import SENTINEL2, Modality
+from eomm.data.order import PERMUTATION
 from eomm.data.points import PointSeries
 from eomm.data.records import READINGS, Patch, PatchShape, finish_records, shard_name
 from eomm.errors import ContractError, DataError, UsageError
@@ -82,10 +83,11 @@ def build_point_records(
     series = sorted(series, key=lambda s: (s.group, s.id))
     split_of = _splits(series, fractions, seed)
     strata = _strata(series)
-    head = {
+    head: dict[str, Any] = {
         "simulated": simulated,
         "seed": seed,
         "reading": reading,
+        "shuffle": PERMUTATION,
         "split": _describe_split(series, split_of, fractions),
         "crop": {"reference": modality.name, "acquisitions": acquisitions, "min_dates": min_dates},
         "strata": strata,
@@ -146,7 +148,8 @@ def check_values(
     clear = clear[np.isfinite(clear).all(1)]
     if not len(clear):
         raise DataError(f"{label}: no valid value in {len(series)} series; correct the mapping's valid column or fill")
-    middle, high, dark = float(np.median(clear)), float(np.quantile(clear, 0.99)), float(np.quantile(clear.min(1), 0.01))
+    middle, high = (float(v) for v in np.quantile(clear, [0.5, 0.99]))
+    dark = float(np.quantile(clear.min(1), 0.01))
     found = f"{label}: reflectances have the median {middle:.4g}, 99 % are below {high:.4g}"
     if "scale" not in accept and (middle > 2 or 0 < high < 5e-4):
         raise ContractError(
@@ -183,7 +186,8 @@ def _strata(series: Sequence[PointSeries]) -> dict[str, str]:
     found: dict[str, str] = {}
     for s in series:
         if found.setdefault(s.group, s.stratum) != s.stratum:
-            raise UsageError(f"points: group {s.group!r} has the strata {found[s.group]!r} and {s.stratum!r}; expected one")
+            both = f"{found[s.group]!r} and {s.stratum!r}"
+            raise UsageError(f"points: group {s.group!r} has the strata {both}; expected one")
     return found if any(found.values()) else {}
 
 
@@ -191,7 +195,8 @@ def _stored(s: PointSeries, modality: Modality) -> tuple[np.ndarray, np.ndarray,
     """(days, values as stored [t, y, x, band], valid [t, y, x]) of its usable dates."""
     if s.values.shape[-1] != len(modality.bands):
         raise ContractError(
-            f"series {s.name}: {s.values.shape[-1]} bands, expected {' '.join(modality.band_names)} of {modality.name!r}"
+            f"series {s.name}: {s.values.shape[-1]} bands, expected {' '.join(modality.band_names)}, those of modality "
+            f"{modality.name!r}"
         )
     square = s.values if s.values.ndim == 4 else s.values[:, None, None]
     mask = s.valid.astype(bool).reshape(square.shape[:-1])
@@ -209,7 +214,7 @@ def _patch(
     s: PointSeries, number: int, first: int, stored: tuple[np.ndarray, np.ndarray, np.ndarray], shape: PatchShape
 ) -> Patch:
     day, values, valid = (x[first : first + shape.acquisitions] for x in stored)
-    fields = {name: np.zeros(dims, dtype) for name, (dims, dtype) in shape.fields().items()}
+    fields: dict[str, np.ndarray] = {name: np.zeros(dims, dtype) for name, (dims, dtype) in shape.fields().items()}
     t, y, x = valid.shape
     fields["values"][:t, :y, :x], fields["valid"][:t, :y, :x] = values, valid
     fields["day"][:], fields["present"][:t] = day[-1], 1

@@ -39,8 +39,8 @@ class PointSeries:
     id: str
     group: str
     day: Int32[np.ndarray, " t"]
-    values: Shaped[np.ndarray, "t *yx c"]
-    valid: Shaped[np.ndarray, "t *yx"]
+    values: Shaped[np.ndarray, "t ... c"]
+    valid: Shaped[np.ndarray, "t ..."]
     split: str = ""
     stratum: str = ""
     place: tuple[float, float] | None = None
@@ -140,7 +140,7 @@ def load_point_mapping(path: Path | str) -> PointMapping:
         raise DataError(f"{path}: not valid TOML ({e}); correct the mapping") from e
     if isinstance(table.get("modality"), dict):
         table["modality"] = Modality.from_dict(table["modality"])
-    known = {f.name: f.default for f in dataclasses.fields(PointMapping)}
+    known: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(PointMapping)}
     unknown = [k for k in table if k not in known]
     missing = [k for k, default in known.items() if default is dataclasses.MISSING and k not in table]
     if unknown or missing:
@@ -148,7 +148,8 @@ def load_point_mapping(path: Path | str) -> PointMapping:
             f"{path}: unknown keys {', '.join(unknown) or 'none'}, missing {', '.join(missing) or 'none'}; expected "
             f"only {', '.join(known)}"
         )
-    return PointMapping(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+    return PointMapping(**fields)
 
 
 def read_points(path: Path | str, mapping: PointMapping) -> list[PointSeries]:

@@ -18,6 +18,7 @@ from eomm.models.directory import Model, build_parts
 from eomm.models.fusion import Fusion, nearest_acquisition
 from eomm.models.interface import Tree
 from eomm.models.losses import SumCount
+from eomm.models.reading import surround, surrounded
 from eomm.training import published
 from eomm.training.objective import (
     Objective,
@@ -68,7 +69,7 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
     encoder, decoder = build_parts(shape.modality, config.encoder, config.decoder)
     compute_features = rematerialised(encoder.features, config)
     objective = make_objective(config.objective)
-    check_crop(encoder, shape, objective, str(records.path))
+    check_crop(encoder, surrounded(shape, encoder.halo, records.reading), objective, str(records.path))
     deviation = jnp.asarray(records.manifest["statistics"][name]["std"], jnp.float32)
 
     def init(rng: Array) -> Tree:
@@ -77,7 +78,8 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
 
     def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> tuple[Array, dict[str, SumCount]]:
         clouds, where, what, which, prefix, when, how, sides = jax.random.split(rng, 8)
-        data = draw_series(when, batch[name], objective.series)
+        data = surround(batch[name], encoder.halo, records.reading)
+        data = draw_series(when, data, objective.series)
         data = draw_crop(jax.random.fold_in(when, 1), data, objective.crop_px)
         data = turn(how, data) if objective.turns else data
         seen = borrow_clouds(clouds, data["valid"], objective.borrowed_clouds)
@@ -168,7 +170,8 @@ def fuse(config: Any, records: RecordSet) -> Stage:
     objectives = {n: make_objective(options[n]) for n in encoders}
     o = objectives[reference]
     for name, encoder in encoders.items():
-        check_crop(encoder, records.shapes[name], objectives[name], str(records.path))
+        shape = surrounded(records.shapes[name], encoder.halo, records.reading)
+        check_crop(encoder, shape, objectives[name], str(records.path))
     check_pixels(encoders, records, reference)
     deviation = {n: jnp.asarray(records.manifest["statistics"][n]["std"], jnp.float32) for n in encoders}
     others = [n for n in encoders if n != reference]
@@ -186,6 +189,7 @@ def fuse(config: Any, records: RecordSet) -> Stage:
 
     def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> tuple[Array, dict[str, SumCount]]:
         whole = {**frozen, **params}  # what is tuned stands before where it started
+        batch = {**batch, **{n: surround(batch[n], e.halo, records.reading) for n, e in encoders.items()}}
         where, what, drop, prefix, *which = jax.random.split(rng, 4 + len(encoders))
         same = jax.random.fold_in(where, 1)  # one key: every modality's crop is cut at the same place
         cut = {n: batch[n] if records.shapes[n].site_wide else draw_crop(same, batch[n], o.crop_px) for n in encoders}
