@@ -71,7 +71,7 @@ class PointMapping:
     Attributes:
         modality: a key of `eomm.data.modality.KNOWN` ("s2"), or a contract of one's own as a table [modality].
         id: column that names the series.
-        date: column of dates, anything that pandas reads as such.
+        date: column of dates, or of texts such as 2018-05-31 or 2018-05-31T10:56:21Z.
         bands: band of the modality -> column; every band of it is needed.
         scale: physical value = number * scale + offset.
         offset: see `scale`; Sentinel-2 numbers from baseline 04.00 on that keep their +1000 have -0.1.
@@ -193,7 +193,8 @@ def points_of(table: pd.DataFrame, mapping: PointMapping, *, where: str) -> list
     columns = [mapping.bands[b] for b in mapping.contract.band_names]
     try:
         raw = table[columns].to_numpy(np.float64)
-        day = pd.to_datetime(table[mapping.date]).to_numpy("datetime64[D]").astype(np.int64)
+        dates = pd.to_datetime(table[mapping.date], format="ISO8601", utc=True).dt.tz_localize(None)
+        day = dates.to_numpy("datetime64[D]").astype(np.int64)
     except (ValueError, TypeError) as e:
         raise DataError(f"{where}: a date or a number cannot be read ({e}); correct the table or the mapping") from e
     if undated := int((day == np.iinfo(np.int64).min).sum()):
