@@ -129,6 +129,7 @@ def build_point_records(
             "balance": describe_balance(files, strata),
             "statistics": statistics.to_dict(),
             "checked": checked,
+            "accepted": sorted(accept),
             "sources": _describe_sources(series, source, simulated),
             "request": request,
         }

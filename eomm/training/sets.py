@@ -3,7 +3,7 @@
 config.data.records        a path, several between commas, or a tuple of them
 config.data.weights        of each set: how often a batch comes from it; all alike where empty
 config.data.batch_sizes    of each set: records of a batch; config.data.batch_size where empty
-config.data.balance        "", "site" or "stratum": of all sets, or a tuple of one for each
+config.data.balance        "", "site" or "stratum": of all sets; or one for each, between commas
 config.data.group_weights  "GROUP=WEIGHT", of groups (by `balance`) that are drawn more or less often than others
 """
 
@@ -37,12 +37,13 @@ def mixture_of(config: ConfigDict, records: Mixture | RecordSet | Sequence[Recor
         return records
     sets = [records] if isinstance(records, RecordSet) else list(records)
     data = config.data
+    balance = data.get("balance", "")
     return mix(
         sets,
         batch_size=data.batch_size,
         weights=data.get("weights", ()),
         batch_sizes=data.get("batch_sizes", ()),
-        balance=data.get("balance", ""),
+        balance=balance.split(",") if "," in balance else balance,
         group_weights=group_weights(data.get("group_weights", ())),
     )
 
@@ -51,7 +52,7 @@ def record_paths(value: Any) -> list[str]:
     """Paths of record sets: of a text that is no path itself, the parts between commas."""
     if isinstance(value, str | Path):
         text = str(value)
-        return [text] if Path(text).exists() else [part.strip() for part in text.split(",") if part.strip()]
+        return [text] if text and Path(text).exists() else [part.strip() for part in text.split(",") if part.strip()]
     return [str(v) for v in value]
 
 
