@@ -111,6 +111,7 @@ def test_an_encoder_of_single_pixels_learns_from_series_and_crops_together(tmp_p
     config.update_from_flattened_dict(
         {
             "steps": 4,
+            "optimiser.warmup_steps": 0,
             "validate_every": 4,
             "log_every": 2,
             "calibrate_records": 4,
