@@ -54,7 +54,7 @@ def add_points(steps: Any, command: Callable[..., argparse.ArgumentParser], form
     c.add_argument("--mapping", type=Path, required=True, metavar="TOML", help="what its columns mean; see below")
     c.add_argument("--out", type=Path, required=True, metavar="RECORDS", help="folder to make")
     reading_help = (
-        "what an encoder that sees neighbours takes for them: nothing (lone), or more of the same (homogeneous, such as "
+        "what an encoder that sees neighbours takes for them: nothing (lone), or more of the same (homogeneous, as "
         "inside a parcel); recorded, and no matter to encoders of single pixels (default: %(default)s)"
     )
     c.add_argument("--reading", choices=["lone", "homogeneous"], default="lone", help=reading_help)

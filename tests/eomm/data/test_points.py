@@ -50,7 +50,8 @@ def make_table(rng):
             stored = np.rint(GREEN * rng.uniform(0.8, 1.2) * 1e4 + 1000).astype(int)
             about = {"parcel": parcel, "farm": farm, "region": "north", "lon": 9.0, "lat": 48.0 + parcel}
             date = f"2020-0{k + 1}-15"
-            rows.append({**about, "date": date, "scl": 4 if k % 3 else 9} | dict(zip(MAPPING.bands.values(), stored, strict=True)))
+            bands = dict(zip(MAPPING.bands.values(), stored, strict=True))
+            rows.append({**about, "date": date, "scl": 4 if k % 3 else 9, **bands})
     return pd.DataFrame(rows)
 
 
@@ -68,7 +69,8 @@ def test_a_table_becomes_series_with_its_scale_mask_and_groups(tmp_path):
     np.testing.assert_allclose(first.values[1] / GREEN, (first.values[1] / GREEN)[0], rtol=5e-3)
     assert first.day[0] == (pd.Timestamp("2020-01-15") - pd.Timestamp("1970-01-01")).days
     table.to_parquet(tmp_path / "t.parquet")
-    assert [s.values.tolist() for s in read_points(tmp_path / "t.parquet", MAPPING)] == [s.values.tolist() for s in found]
+    again = read_points(tmp_path / "t.parquet", MAPPING)
+    assert [s.values.tolist() for s in again] == [s.values.tolist() for s in found]
 
 
 def test_what_a_table_lacks_is_named(tmp_path):
@@ -109,7 +111,7 @@ def test_records_of_series_hold_their_usable_dates_exactly(tmp_path):
             present = fields["present"].astype(bool)
             assert patch["site"] == s.group and s.split == split
             np.testing.assert_array_equal(fields["day"][present], s.day[s.valid])
-            values, valid = SENTINEL2.encode(s.values[s.valid])
+            values, _ = SENTINEL2.encode(s.values[s.valid])
             np.testing.assert_array_equal(fields["values"][present, 0, 0], values)
             assert fields["valid"][present].all() and not fields["valid"][~present].any()
             assert (fields["day"][~present] == s.day[s.valid][-1]).all()
@@ -191,7 +193,7 @@ def test_small_records_are_drawn_by_permutations_as_exactly(tmp_path):
     site = {int(RecordSource(records, split="train")[i]["s2"]["values"][0, 0, 0, 0]): i for i in range(23)}
     names = [RecordSource(records, split="train")[site[int(v)]]["site"] for v in weighted]
     assert "farm 0" not in names and names.count("farm 1") == 120
-    with pytest.raises(UsageError, match="need config.data.balance"):
+    with pytest.raises(UsageError, match=r"need config\.data\.balance"):
         take(1, group_weights={"farm 0": 2.0})
 
 
