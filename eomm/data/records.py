@@ -168,7 +168,7 @@ class RecordSet:
     @property
     def reading(self) -> str:
         """One of READINGS."""
-        return str(self.manifest.get("reading", READINGS[0]))
+        return reading_of(self.manifest)
 
     @property
     def codec(self) -> Codec:
@@ -202,6 +202,11 @@ class RecordSet:
             digest = sha256(self.path / f["name"])
             if digest != f["sha256"]:
                 raise DataError(f"{self.path / f['name']}: content differs from the manifest; cut the records again")
+
+
+def reading_of(manifest: Mapping[str, Any]) -> str:
+    """One of READINGS, from a record set's manifest."""
+    return str(manifest.get("reading", READINGS[0]))
 
 
 def open_records(path: Path | str, expect: Mapping[str, Modality] | None = None) -> RecordSet:
