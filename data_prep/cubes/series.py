@@ -74,6 +74,7 @@ class SourceSeries:
         self.mapping: SourceMapping = scenes[0].mapping
         self.mask: Mask | None = next((s.mapping.mask for s in scenes if s.mapping.mask), None)
         self.keep: np.ndarray | None = None  # packed bits [time, y * x / 8] of what the masks leave
+        self.unscreened: np.ndarray | None = None  # the same before the haze screen
         self.darkness: list[offset.Darkness] = []
         self.masked = dict.fromkeys(("no_data", "below_range", "above_range", "clouds", "valid"), 0)
         self.chosen: dict[int, bytes] = {}  # of overpasses with several products: which one each pixel is of
@@ -133,8 +134,7 @@ class SourceSeries:
 
     def _kept(self, i: int) -> np.ndarray:
         assert self.keep is not None
-        size = self.target.height * self.target.width
-        return np.unpackbits(self.keep[i], count=size).astype(bool).reshape(self.target.height, self.target.width)
+        return _unpacked(self.keep[i], self.target)
 
     def _filtered(self, i: int) -> np.ndarray:
         """What is written: `_physical`, of radar averaged in power over the acquisitions of the speckle filter."""
@@ -198,9 +198,21 @@ class SourceSeries:
         layers = {}
         for layer in self.mask.layers:
             raw = product[layer].read(layer)
-            known = np.where(np.isin(raw, self.mask.fill), np.float32(np.nan), raw.astype(np.float32))
+            fill = [*self.mask.fill, *self._declared_fill(product[layer], layer)]
+            known = np.where(np.isin(raw, fill), np.float32(np.nan), raw.astype(np.float32))
             layers[layer] = grid.to_grid(known, product[layer].grids[layer], self.target, method="nearest")
         return clouds.classify(self.mask, layers)
+
+    def _declared_fill(self, scene: Scene, layer: str) -> list[float]:
+        """Numbers of a mask's layer that its file declares to be no data, but for those that the mask knows.
+
+        Zero percent of cloud, or a class that is kept, is sooner a wrong declaration than no data.
+        """
+        assert self.mask is not None
+        declared = scene.numbers[layer].fill if layer in scene.numbers else ()
+        if self.mask.method == "probability":
+            return [f for f in declared if not 0 <= f <= 100]
+        return [f for f in declared if f not in (*self.mask.clear, *(self.mask.cloud or ()))]
 
     def _mask_series(self, mask: Mask, scratch: Path) -> tuple[list[float], dict[str, Any]]:
         """Decide `keep`; returns the cloud fraction per acquisition and the summary for the group's attributes."""
@@ -222,6 +234,7 @@ class SourceSeries:
                     self._note_darkest(i, clear, dilated, screen if mask.haze else None)
                 self.report(f"{self.name}: masks", i + 1, total)
             self.keep = np.stack(kept)
+            self.unscreened = self.keep.copy()  # an offset left in looks like haze: its evidence must stay
             for i, hazy in enumerate(screen.hazy() if mask.haze else ()):
                 hazy = hazy & self._kept(i)
                 removed["haze"] += int(hazy.sum())
@@ -244,10 +257,11 @@ class SourceSeries:
             self.darkness.append(offset.Darkness.of(i, self.overpasses[i], darkest, clear=float(clear.mean())))
 
     def _infrared(self, i: int) -> float:
-        """1 % quantile of a short-wave infrared band over clear pixels, NaN where there is none."""
+        """1 % quantile of a short-wave infrared band over clear pixels, hazy or not; NaN where there is none."""
         names = [b for b in offset.INFRARED if b in self.modality.band_names][:1]
         plane = self._physical(i, names)[..., 0] if names else np.empty(0)
-        found = plane[np.isfinite(plane) & (self._kept(i) if self.keep is not None and names else True)]
+        seen = True if self.unscreened is None or not names else _unpacked(self.unscreened[i], self.target)
+        found = plane[np.isfinite(plane) & seen]
         return float(np.quantile(found, 0.01)) if found.size else float("nan")
 
     def _check_sample(self) -> list[str]:
@@ -277,3 +291,8 @@ class SourceSeries:
             pixels = np.concatenate(spectra)
             found.append(checks.check_spectra(pixels, names=names, label=first, accept=self.accept))
         return found
+
+
+def _unpacked(bits: np.ndarray, grid: Grid) -> np.ndarray:
+    size = grid.height * grid.width
+    return np.unpackbits(bits, count=size).astype(bool).reshape(grid.height, grid.width)
