@@ -15,6 +15,7 @@ from eomm.data.days import parse_time
 from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError
 
+CALENDARS = ("", "standard", "gregorian", "proleptic_gregorian")
 UTC_NAMES = ("utc", "gmt", "z", "zulu", "+00:00", "utc+0", "etc/utc", "utc+00:00")
 
 

@@ -47,7 +47,7 @@ def find_files(folder: Path, patterns: str) -> Found:
             passed["links that lead nowhere"] += 1
         elif taken.setdefault(os.path.realpath(path), path) != path:
             passed["links to files that are there already"] += 1
-    return Found(sorted(taken.values()), dict(passed))
+    return Found(sorted(taken.values()), {what: count for what, count in passed.items() if count})
 
 
 def is_twin(name: str) -> bool:
@@ -80,7 +80,7 @@ def _walk(folder: Path, wanted: list[str], passed: Counter[str]) -> Iterator[Pat
             if is_store(path) and _fits(path.relative_to(folder), wanted):
                 yield path if is_twin(name) else inner_store(path)
             elif name == "__MACOSX":
-                passed[TWINS] += sum(len(files) for *_, files in os.walk(path))
+                passed[TWINS] += sum(_fits(Path(n), wanted) for *_, files in os.walk(path) for n in files)
             elif true in seen:
                 passed["links to folders that are entered already"] += 1
             else:

@@ -186,7 +186,7 @@ def _sort(path: Path, found: Found) -> None:
     elif (path / "metrics.jsonl").is_file():
         found.runs.append(path)
     elif not (path / "manifest.json").is_file():
-        for file in sorted(path.glob("*.json")):
+        for file in sorted(p for p in path.glob("*.json") if not p.name.startswith("._")):  # AppleDouble
             try:
                 ours = file.is_file() and is_evaluation(read_json(file))
             except DataError:  # of another program, or half written: said on the page
