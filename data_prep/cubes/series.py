@@ -78,7 +78,7 @@ class SourceSeries:
         self.mapping: SourceMapping = scenes[0].mapping
         self.mask: Mask | None = next((s.mapping.mask for s in scenes if s.mapping.mask), None)
         self.keep: np.ndarray | None = None  # packed bits [time, y * x / 8] of what the masks leave
-        self.unscreened: np.ndarray | None = None  # the same before the haze screen
+        self.unscreened: np.ndarray | None = None  # the same before haze and other screens
         self.darkness: list[offset.Darkness] = []
         self.masked = dict.fromkeys(("no_data", "below_range", "above_range", "clouds", "valid"), 0)
         self.chosen: dict[int, bytes] = {}  # of overpasses with several products: which one each pixel is of
@@ -144,6 +144,10 @@ class SourceSeries:
     def _kept(self, i: int) -> np.ndarray:
         assert self.keep is not None
         return _unpacked(self.keep[i], self.target)
+
+    def _unscreened(self, i: int) -> np.ndarray | bool:
+        """What the masks leave before haze and other screens, which take an offset left in for haze."""
+        return True if self.unscreened is None else _unpacked(self.unscreened[i], self.target)
 
     def _filtered(self, i: int) -> np.ndarray:
         """What is written: `_physical`, of radar averaged in power over the acquisitions of the speckle filter."""
@@ -263,6 +267,7 @@ class SourceSeries:
         everything = np.packbits(np.ones(shape, bool))
         keep = np.stack([everything] * total) if self.keep is None else self.keep
         self.keep = keep
+        self.unscreened = keep.copy() if self.unscreened is None else self.unscreened
         counts, seen = np.zeros(4, np.int64), 0
         with ExcursionScreen(shape, len(names), scratch) as screen:
             for i, overpass in enumerate(self.overpasses):
@@ -301,8 +306,7 @@ class SourceSeries:
         """1 % quantile of a short-wave infrared band over clear pixels, hazy or not; NaN where there is none."""
         names = [b for b in offset.INFRARED if b in self.modality.band_names][:1]
         plane = self._physical(i, names)[..., 0] if names else np.empty(0)
-        seen = True if self.unscreened is None or not names else _unpacked(self.unscreened[i], self.target)
-        found = plane[np.isfinite(plane) & seen]
+        found = plane[np.isfinite(plane) & (self._unscreened(i) if names else True)]
         return float(np.quantile(found, 0.01)) if found.size else float("nan")
 
     def _check_sample(self) -> list[str]:
@@ -310,7 +314,7 @@ class SourceSeries:
         names = self.modality.band_names
         clear = (
             np.ones(len(self.overpasses))
-            if self.keep is None
+            if self.mask is None or self.keep is None
             else np.array([self._kept(i).mean() for i in range(len(self.overpasses))])
         )
         parts = np.array_split(np.arange(len(self.overpasses)), min(SAMPLED, len(self.overpasses)))
@@ -321,7 +325,8 @@ class SourceSeries:
             checks.check_bands(physical, mapping=self.mapping, label=overpass.label, accept=self.accept)
             chosen = np.isfinite(physical).all(-1) & (self._kept(i) if self.keep is not None else True)
             if self.mask is None and self.modality.unit == "reflectance":
-                self._note_darkest(i, chosen, chosen, None)
+                before = np.isfinite(physical).all(-1) & self._unscreened(i)
+                self._note_darkest(i, before, before, None)
             pixels = physical[chosen]
             spectra.append(pixels[:: max(1, len(pixels) // 5000)])
         if self.modality.unit != "reflectance":

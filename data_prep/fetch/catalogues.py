@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from data_prep.mappings.mapping import RTC_SOURCES
+from eomm.data.days import parse_time
 from eomm.errors import ContractError, DataError, UsageError
 
 FILES: dict[str, dict[str, tuple[int, tuple[str, ...]]]] = {
@@ -255,7 +256,7 @@ def orbit_of(item: Any) -> int | None:
 def time_of(item: Any) -> datetime:
     """The acquisition's time, UTC. Raises DataError where the item has none."""
     text = item.properties.get("start_datetime")
-    time = item.datetime or (datetime.fromisoformat(text) if text else None)
+    time = item.datetime or (parse_time(text, where=f"item {item.id}: start_datetime") if text else None)
     if time is None:
         raise DataError(f"item {item.id}: states neither datetime nor start_datetime")
     return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)

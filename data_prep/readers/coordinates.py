@@ -106,10 +106,10 @@ def crs_of(data: xr.Dataset, file: Path, layers: dict[str, str]) -> str:
     Raises:
         ContractError: it states none, two that differ, or one that is not understood.
     """
-    named = [str(data[v].attrs.get("grid_mapping") or data[v].encoding.get("grid_mapping") or "") for v in
-             layers.values()]  # fmt: skip
+    spoken = [data[v].attrs.get("grid_mapping") or data[v].encoding.get("grid_mapping") for v in layers.values()]
+    named = [word for text in spoken if text for word in str(text).replace(":", " ").split()]  # also "crs: x y"
     stated: dict[str, str] = {}  # place -> code
-    for place in dict.fromkeys([*(n for n in named if n), "spatial_ref", "crs"]):
+    for place in dict.fromkeys([*named, "spatial_ref", "crs"]):
         if place in data.variables:
             stated |= _codes(data[place].attrs, f"variable {place}", file)
     stated |= _codes(data.attrs, "attribute", file)
