@@ -68,10 +68,11 @@ def provider(spec: str, *, work: Path | None = None) -> tuple[str, Provider]:
 
 
 def _form_of(path: Path) -> str:
-    if path.suffix == ".npy":
+    ending = path.suffix.lower()
+    if ending == ".npy":
         return "tessera" if path.with_name(path.stem + "_scales.npy").exists() else "npy"
-    if path.suffix == ".zarr" or path.suffix in (".tif", ".tiff"):
-        return path.suffix[1:].replace("tiff", "tif").replace("tif", "tiff")
+    if ending in (".zarr", ".tif", ".tiff"):
+        return {".zarr": "zarr"}.get(ending, "tiff")
     return "model" if (path / "model.json").exists() else ""
 
 

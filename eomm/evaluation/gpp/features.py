@@ -180,7 +180,7 @@ def weights(grid: Grid, tower: Tower, extract: str) -> tuple[slice, slice, Float
     """
     row, col = tower.pixel(grid)
     how, _, number = extract.partition(":")
-    if extract.endswith((".tif", ".tiff")):
+    if extract.lower().endswith((".tif", ".tiff")):
         return slice(0, grid.height), slice(0, grid.width), _raster(Path(extract.format(site=tower.site)), grid)
     if how == "pixel" and not number:
         reach = 0
