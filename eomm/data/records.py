@@ -6,7 +6,7 @@ a `manifest.json` beside it. How patches are cut is data_prep/records/build.py.
 
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from eomm.data.modality import Modality, check_contract
-from eomm.data.remote import fetch_records, is_url
+from eomm.data.remote import check_names, fetch_records, is_url
 from eomm.errors import DataError
 from eomm.store.folders import check_store, read_json, sha256, write_json
 
@@ -165,11 +165,21 @@ class RecordSet:
         return sum(f["records"] for f in self.manifest["files"] if f["split"] == split)
 
     def verify(self) -> None:
-        """Hash every shard. Raises DataError naming the first that differs from the manifest."""
-        for f in self.manifest["files"]:
-            digest = sha256(self.path / f["name"])
-            if digest != f["sha256"]:
-                raise DataError(f"{self.path / f['name']}: content differs from the manifest; cut the records again")
+        """Hash every shard. Raises DataError naming the first that is missing or differs from the manifest."""
+        for damage in find_damage(self):
+            raise DataError(f"{damage}; cut the records again")
+
+
+def find_damage(records: RecordSet) -> Iterator[str]:
+    """Every shard that is not what the manifest says, with what is wrong; hashes all of them."""
+    for f in records.manifest["files"]:
+        file = records.path / f["name"]
+        if not file.is_file():
+            yield f"{file}: missing"
+        elif file.stat().st_size != f["bytes"]:
+            yield f"{file}: {file.stat().st_size} bytes, expected {f['bytes']}"
+        elif sha256(file) != f["sha256"]:
+            yield f"{file}: content differs from the manifest"
 
 
 def open_records(path: Path | str, expect: Mapping[str, Modality] | None = None) -> RecordSet:
@@ -185,6 +195,7 @@ def open_records(path: Path | str, expect: Mapping[str, Modality] | None = None)
     manifest = read_json(path / "manifest.json")
     if manifest.get("eomm:kind") != "records" or not manifest.get("eomm:complete"):
         raise DataError(f"{path}: not a finished eomm record set; cut the records again")
+    check_names((f["name"] for f in manifest["files"]), path / "manifest.json")
     shapes = {
         name: PatchShape(**{**s, "modality": Modality.from_dict(s["modality"])})
         for name, s in manifest["shapes"].items()
