@@ -108,7 +108,7 @@ def test_an_offset_declared_on_three_of_eight_dates_is_caught(tmp_path):
 
 def test_nor_does_the_screen_for_excursions(tmp_path):
     write_dates(tmp_path / "in", odd=(2, 4, 6), dn=1000)
-    sources = [Source(path=tmp_path / "in", mapping=dataclasses.replace(S2, mask=None))]
+    sources = [Source(path=tmp_path / "in", mapping=dataclasses.replace(S2, mask=None, files="S2*0m.tif"))]
     with pytest.raises(ContractError, match=r"in this and 2 more of 8 .*mixes products with and without"):
         build_cube(tmp_path / "c.zarr", site="x", sources=sources, screen="mask")
 
