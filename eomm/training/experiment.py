@@ -42,6 +42,7 @@ def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | No
     if validation and (warning := records.manifest.get("split", {}).get("warning")):
         print(f"{records.path}: validation is LEAKY: {warning}", file=sys.stderr, flush=True)
     done = train(stage, config=config, records=records, workdir=workdir, validation=validation, profile=profile)
+    records.check_unchanged()
     info: dict[str, Any] = {
         "stage": stage.name,
         "steps": done.step,
