@@ -13,12 +13,11 @@ from jaxtyping import Array, Bool, Float, Int32
 
 from eomm.data.modality import Modality
 from eomm.errors import UsageError
-from eomm.models.interface import GEOMETRY, META, Meta, Params
+from eomm.models.interface import FAR_DAYS, GEOMETRY, META, Meta, Params, nearest_seen
 
 Queries = Mapping[str, Array]  # each [b, n, j]
 QUERY_FIELDS = ("days", "day", "dy", "dx", "same_orbit", "direction", "incidence")
 SEEN_FIELDS = ("seen_before", "seen_after")
-FAR_DAYS = 120
 YEAR = 365.2425
 
 
@@ -135,16 +134,6 @@ def query_features(queries: Queries) -> Float[Array, "b n j f"]:
     columns += [f(k * season) for k in (1, 2) for f in (jnp.sin, jnp.cos)]
     columns += [queries["same_orbit"], queries["direction"], known, known * (queries["incidence"] - 38) / 6]
     return jnp.stack([c.astype(jnp.float32) for c in columns], axis=-1)
-
-
-def nearest_seen(
-    day: Int32[Array, "b t"], targets: Int32[Array, "b n"], hidden: Bool[Array, "b n t"]
-) -> dict[str, Array]:
-    """Days from each target to the nearest date that it sees before and after itself, [b, n, 1]; FAR_DAYS if none."""
-    apart = day[:, None] - jnp.take_along_axis(day, targets, axis=1)[..., None]
-    sides = {"seen_before": -apart, "seen_after": apart}
-    far = {name: jnp.where(hidden | (days <= 0), FAR_DAYS, days) for name, days in sides.items()}
-    return {name: jnp.minimum(days.min(-1, keepdims=True), FAR_DAYS) for name, days in far.items()}
 
 
 def geometry_features(queries: Queries) -> Float[Array, "b n j 6"]:

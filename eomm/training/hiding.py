@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Int32
 
-from eomm.models.decoder import nearest_seen
-from eomm.models.interface import MISSING_BAND
+from eomm.models.interface import MISSING_BAND, nearest_seen
 from eomm.training.objective import PATTERNS, Objective, make_queries
 
 FLOOR = 0.04  # of a far query's weight beside a near one's

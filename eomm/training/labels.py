@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32, Shaped
 
-from eomm.models.decoder import YEAR
 from eomm.models.losses import SumCount
 
 WIDTH = 64
 SMOOTHING = 0.1
+YEAR = 365.2425
 
 
 def init_head(rng: Array, dim: int, classes: int) -> dict[str, Array]:

@@ -13,9 +13,8 @@ from jaxtyping import Array, Bool, Float, Int16, Int32, Shaped
 
 from eomm.data.modality import Modality
 from eomm.errors import UsageError
-from eomm.models.decoder import nearest_seen
 from eomm.models.fusion import nearest_acquisition
-from eomm.models.interface import GEOMETRY
+from eomm.models.interface import GEOMETRY, nearest_seen
 from eomm.models.losses import SumCount, mean_absolute_error, ratio, spectral_angle
 
 PATTERNS = ("scattered", "run", "side", "alternate")

@@ -7,7 +7,8 @@ import pytest
 
 from eomm.data.modality import SENTINEL1, SENTINEL2
 from eomm.errors import UsageError
-from eomm.models.decoder import FAR_DAYS, build_decoder, nearest_seen
+from eomm.models.decoder import build_decoder
+from eomm.models.interface import FAR_DAYS, nearest_seen
 from eomm.training.cuts import SPANS, Cuts, check_cuts, init_head, simulate_cuts, tell_cuts, vegetation_index
 
 TIME = 12
