@@ -1,4 +1,4 @@
-"""The card of a shipped model, written from what its directory says; numbers of the bench are filled in from its files."""
+"""The card of a shipped model, written from what its directory says and from the bench."""
 
 import json
 from pathlib import Path
@@ -13,8 +13,8 @@ CARD = """# {name}
 |---|---|
 | hash | `{hash}` |
 | licence | {licence} |
-| input | Sentinel-2 L2A surface reflectance, ten bands (B02 to B12 without B01, B09, B10), clear dates; no +1000 offset |
-| output | {dim} numbers: state (1-10), one-sided means (11-30), learned (31-{dim}); prefixes 10, 30 and {dim} serve alone |
+| input | Sentinel-2 L2A surface reflectance, ten bands (no B01, B09, B10), clear dates, no +1000 offset |
+| output | {dim} numbers: state (1-10), one-sided means (11-30), learned (31-{dim}); prefixes 10, 30, {dim} |
 | window | {before} clear dates before the target, {after} after it, one pixel |
 | made by | `python -m experiments.shipped.make`, seed {seed}, {steps} steps |
 
@@ -30,8 +30,8 @@ massijjeong/Parcel-Level-SITS-Crop-Classification, WorldCereal.
 
 ## What it was never shown
 
-Snow, and little winter; any place outside Europe and Korea; water, deserts, tropical forest. Elsewhere the state holds
-where its noise does, and the learned part is unverified. No radar, no atmosphere product. Slovak plots and polygons were
+Snow, and little winter; any place outside Europe and Korea; water, deserts, tropical forest. Elsewhere the state
+holds where its noise does, and the learned part is unverified. No radar, no atmosphere product. Slovak plots and polygons were
 used for evaluation alone.
 
 ## What it is worth
