@@ -31,7 +31,7 @@ massijjeong/Parcel-Level-SITS-Crop-Classification, WorldCereal.
 ## What it was never shown
 
 Snow, and little winter; any place outside Europe and Korea; water, deserts, tropical forest. Elsewhere the state
-holds where its noise does, and the learned part is unverified. No radar, no atmosphere product. Slovak plots and polygons were
+holds where its noise does, and the learned part is unverified. No radar. Slovak plots and polygons were
 used for evaluation alone.
 
 ## What it is worth
