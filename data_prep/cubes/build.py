@@ -14,7 +14,7 @@ import rasterio
 
 from data_prep.cubes import checks, grid, offset
 from data_prep.cubes.passes import bounds
-from data_prep.cubes.series import SPECKLE, Series
+from data_prep.cubes.series import SPECKLE, SourceSeries
 from data_prep.mappings.mapping import Mapping as SourceMapping
 from data_prep.mappings.mapping import load_mapping
 from data_prep.readers import Scene, open_scenes, source_files
@@ -104,7 +104,7 @@ def build_cube(
             for g in scene.grids.values():
                 grid.check_crs(g, target, label=scene.label)
         groups = [
-            Series(
+            SourceSeries(
                 _inside(scenes, target),
                 target=_site_wide(scenes) or target,
                 method=resampling,

@@ -48,7 +48,7 @@ def speckle_filtered(modality: Modality, speckle: str) -> Modality:
     return dataclasses.replace(modality, speckle_filter=speckle)
 
 
-class Series:
+class SourceSeries:
     """All acquisitions of one modality at one site, on the way into a cube.
 
     Raises:

@@ -11,7 +11,7 @@ from eomm.errors import UsageError
 
 def evaluate_probes(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     """What simple models read from features, on labels of fields, blocks or sites held out."""
-    from eomm.evaluation.probes.plan import Plan
+    from eomm.evaluation.probes.plan import ProbePlan
     from eomm.evaluation.probes.run import evaluate_probes as evaluate
     from eomm.models.directory import load_model
 
@@ -19,7 +19,7 @@ def evaluate_probes(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     return evaluate(
         a.cube,
         a.labels,
-        Plan(
+        ProbePlan(
             modes=tuple(dict.fromkeys(a.mode or ["date"])),
             dates=tuple(a.dates) if a.dates else None,
             probes=tuple(dict.fromkeys(a.probe or ["knn", "linear"])),

@@ -147,7 +147,7 @@ def carry_out(
     mine = share(units, *shard)
     todo = run.missing(mine)
     alone = shard == (0, 1)
-    count = Progress(progress, done=len(mine) - len(todo), total=len(mine))
+    count = UnitCount(progress, done=len(mine) - len(todo), total=len(mine))
     devices = jax.local_devices()
     try:
         if len(devices) == 1:
@@ -179,7 +179,7 @@ def carry_out(
         run.finish(units, lambda path, figures: close(path, plan, base, figures, seam))
 
 
-class Progress:
+class UnitCount:
     """Counts finished units, from several threads."""
 
     def __init__(self, report: Callable[[int, int], None] | None, *, done: int, total: int):

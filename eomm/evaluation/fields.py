@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from eomm.data.cube import CubeGroup
 from eomm.errors import DataError
-from eomm.evaluation.examples import greenness
+from eomm.evaluation.hidden.examples import greenness
 
 MIN_PX = 20  # 0.2 ha
 GROW_PX = 2.0  # segments take in the edge pixels between them

@@ -12,7 +12,7 @@ from eomm.data.grid import to_date
 from eomm.data.modality import KNOWN, Modality
 from eomm.errors import DataError
 from eomm.evaluation.baselines import Pca, fit_pca
-from eomm.evaluation.examples import green
+from eomm.evaluation.hidden.examples import green
 from eomm.page.style import stretch
 from eomm.report.figures import Maps, PixelSeries
 from eomm.store.folders import read_json

@@ -19,7 +19,7 @@ CONNECT = 20  # seconds to find a scheduler
 PATIENCE = 60  # seconds for the first worker of a scheduler
 LOOK = 10  # seconds until newly come workers are given units
 
-Unit = TypeVar("Unit")
+Work = TypeVar("Work")
 
 
 def run_tasks(
@@ -65,13 +65,13 @@ def run_tasks(
 
 
 def run_units(
-    function: Callable[[Unit], Any],
-    units: Iterable[Unit],
+    function: Callable[[Work], Any],
+    units: Iterable[Work],
     *,
     workers: int = 0,
     scheduler: str | None = None,
     memory_gib: float | None = None,
-) -> Iterator[tuple[Unit, Any, BaseException | None]]:
+) -> Iterator[tuple[Work, Any, BaseException | None]]:
     """Run `function(unit)` for every unit; yields (unit, result, error) as they end, in any order.
 
     A unit that raises stops no other: its error is yielded. With one worker units run in this process, one by one.
@@ -89,7 +89,7 @@ def run_units(
     if workers <= 1 and not scheduler:
         yield from _one_by_one(function, units)
         return
-    pending: dict[Future[Any], Unit] = {}
+    pending: dict[Future[Any], Work] = {}
     waiting = iter(units)
     with connect(workers, scheduler, memory_gib) as client, client.get_executor(pure=False) as executor:
         count_workers(client)
@@ -111,8 +111,8 @@ def run_units(
 
 
 def _one_by_one(
-    function: Callable[[Unit], Any], units: Iterable[Unit]
-) -> Iterator[tuple[Unit, Any, BaseException | None]]:
+    function: Callable[[Work], Any], units: Iterable[Work]
+) -> Iterator[tuple[Work, Any, BaseException | None]]:
     """`run_units` in this process; not in a thread, which Ctrl-C would wait for."""
     for unit in units:
         result, caught = None, _Caught()

@@ -30,11 +30,11 @@ from eomm.evaluation.coherence.time import (
     responses,
 )
 from eomm.evaluation.coherence.words import conclude, tables
-from eomm.evaluation.examples import greenness
 from eomm.evaluation.features import Features
 from eomm.evaluation.features_model import embedded, randomised, stored
 from eomm.evaluation.features_raw import bands
 from eomm.evaluation.fields import fields_of_series
+from eomm.evaluation.hidden.examples import greenness
 from eomm.evaluation.representations import OURS, RANDOM, blurred, common, scaled
 from eomm.models.directory import Model
 

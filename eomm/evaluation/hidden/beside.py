@@ -13,9 +13,9 @@ from eomm.data.held_out import dates_unseen
 from eomm.data.modality import check_contract
 from eomm.errors import UsageError
 from eomm.evaluation.baselines import SIMPLE
-from eomm.evaluation.hidden.scoring import Site
+from eomm.evaluation.hidden.scoring import ScoredSite
 from eomm.evaluation.hidden.tally import Tally
-from eomm.evaluation.hidden.task import Task
+from eomm.evaluation.hidden.task import HiddenTask
 from eomm.models.directory import Model
 from eomm.models.predict import Predictor
 
@@ -28,7 +28,7 @@ def score_beside(
     model: Model,
     beside: Mapping[str, Model],
     cube: Cube,
-    task: Task,
+    task: HiddenTask,
     *,
     reference: str,
     pixels: int = PIXELS,
@@ -60,7 +60,7 @@ def score_beside(
         raise UsageError(f"models {', '.join(beside)}: {MAIN!r} and the names of baselines are taken")
     for name, one in beside.items():
         check_beside(name, one, cube, reference)
-    sites = {n: Site(Predictor(m, reference), cube, task, BLOCK_PX, seed) for n, m in models.items()}
+    sites = {n: ScoredSite(Predictor(m, reference), cube, task, BLOCK_PX, seed) for n, m in models.items()}
     corners = task.blocks(BLOCK_PX, pixels, seed=seed)
     tally = Tally(len(task.targets), len(sites[MAIN].modality.bands), seed=seed)
     for corner in corners:
@@ -89,7 +89,7 @@ def check_beside(name: str, model: Model, cube: Cube, reference: str) -> None:
             cube.site_wide(n, reference)
 
 
-def _score_block(sites: Mapping[str, Site], task: Task, corner: tuple[int, int], tally: Tally) -> None:
+def _score_block(sites: Mapping[str, ScoredSite], task: HiddenTask, corner: tuple[int, int], tally: Tally) -> None:
     predicted: dict[int, dict[str, Any]] = {gap: {} for gap in task.gaps}
     series = None
     for name, site in sites.items():

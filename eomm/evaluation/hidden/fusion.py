@@ -20,7 +20,7 @@ from eomm.errors import DataError, UsageError
 from eomm.evaluation.hidden.fusion_scoring import Case, Scored
 from eomm.evaluation.hidden.fusion_words import AXES, with_words
 from eomm.evaluation.hidden.reconstruction import GAPS
-from eomm.evaluation.hidden.scoring import Site
+from eomm.evaluation.hidden.scoring import ScoredSite
 from eomm.evaluation.hidden.task import make_task
 from eomm.models.directory import Model, load_model, reference_of
 from eomm.models.predict import Predictor
@@ -111,7 +111,7 @@ def evaluate_fusion(
     size = min(block_px, max(task.height, task.width))
     corners = task.blocks(size, max_pixels, seed=seed)
     scored = {
-        name: Scored(Site(Predictor(model, reference), cube, task, size, seed), other, cases, seed)
+        name: Scored(ScoredSite(Predictor(model, reference), cube, task, size, seed), other, cases, seed)
         for name, model in models.items()
     }
     work = len(models) * (len(corners) + len(task.fit_blocks(corners, size)))

@@ -9,9 +9,9 @@ from jaxtyping import Array, Bool, Float, Int
 from eomm.errors import DataError
 from eomm.evaluation.baselines import Ridge, Series
 from eomm.evaluation.hidden.ridges import Sample, draw_rows
-from eomm.evaluation.hidden.scoring import ROWS_PER_DATE, Site
+from eomm.evaluation.hidden.scoring import ROWS_PER_DATE, ScoredSite
 from eomm.evaluation.hidden.tally import Tally
-from eomm.evaluation.hidden.task import Task
+from eomm.evaluation.hidden.task import HiddenTask
 from eomm.evaluation.rounding import rounded
 from eomm.models.forward import Part
 from eomm.models.predict import Seen
@@ -47,7 +47,7 @@ class Case:
 class Scored:
     """One model on one cube under every case: probes fitted, errors tallied."""
 
-    def __init__(self, site: Site, other: str, cases: Sequence[Case], seed: int):
+    def __init__(self, site: ScoredSite, other: str, cases: Sequence[Case], seed: int):
         self.site, self.other, self.cases, self.seed = site, other, cases, seed
         self.tally = Tally(len(self.task.targets), len(site.modality.bands), seed=seed)
         self.counted = 0
@@ -55,7 +55,7 @@ class Scored:
         self._there = {(r, c): np.zeros(3) for r in ("all", "unseen block") for c in cases}
 
     @property
-    def task(self) -> Task:
+    def task(self) -> HiddenTask:
         """Which targets, and what they may see of their own modality."""
         return self.site.task
 

@@ -19,12 +19,12 @@ from eomm.data.modality import check_contract
 from eomm.data.records import open_records
 from eomm.errors import DataError, UsageError
 from eomm.evaluation.baselines import SIMPLE
-from eomm.evaluation.examples import Example, choose_pixels
 from eomm.evaluation.hidden.beside import BLOCK_PX, PIXELS, check_beside, score_beside
+from eomm.evaluation.hidden.examples import Example, choose_pixels
 from eomm.evaluation.hidden.methods import METHODS
 from eomm.evaluation.hidden.reconstruction_words import with_words
 from eomm.evaluation.hidden.ridges import INPUTS
-from eomm.evaluation.hidden.scoring import Fitted, Site
+from eomm.evaluation.hidden.scoring import Fitted, ScoredSite
 from eomm.evaluation.hidden.tally import Tally, by_season
 from eomm.evaluation.hidden.task import make_task
 from eomm.evaluation.hidden.verdict import judge
@@ -108,7 +108,7 @@ def evaluate(
     task = make_task(group, kept_days if dates is None else dates, gaps, columns or kept_columns)
     size = min(block_px, max(task.height, task.width))
     corners = task.blocks(size, max_pixels, seed=seed)
-    site = Site(Predictor(model, reference, length=length), cube, task, size, seed)
+    site = ScoredSite(Predictor(model, reference, length=length), cube, task, size, seed)
 
     bar = tqdm(total=2 * len(corners), desc="evaluate", unit="block", disable=not progress)
     fitted = site.fit(corners, fit_dates=fit_dates, probes=probes, tick=lambda: bar.update(1))
@@ -194,7 +194,7 @@ def _parts(result: Mapping[str, Any]) -> list[str]:
 
 
 def _result(
-    site: Site,
+    site: ScoredSite,
     tally: Tally,
     fitted: Fitted,
     points: Sequence[Example],

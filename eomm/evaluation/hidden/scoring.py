@@ -12,10 +12,10 @@ from eomm.data.cube import Cube, CubeGroup
 from eomm.data.modality import Modality
 from eomm.errors import DataError
 from eomm.evaluation.baselines import SIMPLE, Pca, Series, fit_pca, window_features
-from eomm.evaluation.examples import Example
+from eomm.evaluation.hidden.examples import Example
 from eomm.evaluation.hidden.ridges import Ridges, Sample, draw_rows
 from eomm.evaluation.hidden.tally import Tally
-from eomm.evaluation.hidden.task import Task
+from eomm.evaluation.hidden.task import HiddenTask
 from eomm.models.forward import Part
 from eomm.models.interface import Params
 from eomm.models.predict import Batch, Predictor, Seen, read_batch
@@ -40,10 +40,10 @@ class Look:
     others: Mapping[str, Part]
 
 
-class Site:
+class ScoredSite:
     """One cube under one task; what `evaluate` does block by block."""
 
-    def __init__(self, predictor: Predictor, cube: Cube, task: Task, size: int, seed: int):
+    def __init__(self, predictor: Predictor, cube: Cube, task: HiddenTask, size: int, seed: int):
         self.predictor, self.cube, self.task, self.size, self.seed = predictor, cube, task, size, seed
         self.encoder = predictor.model.encoders[predictor.reference]
         self.random: Params = self.encoder.init(jax.random.key(seed + 1))

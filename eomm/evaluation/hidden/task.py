@@ -15,7 +15,7 @@ BUFFER_PX = 9  # half a window and the reach of resampling: nearer pixels are no
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class HiddenTask:
     """Hidden targets at one site; times index the usable acquisitions.
 
     Attributes:
@@ -93,7 +93,7 @@ def make_task(
     dates: Sequence[int | str | date],
     gaps: Sequence[int],
     columns: tuple[int, int] | None,
-) -> Task:
+) -> HiddenTask:
     """Check what is asked against the cube.
 
     Raises:
@@ -113,7 +113,7 @@ def make_task(
         raise UsageError(f"{group.path}: all {len(day)} usable acquisitions are test dates; nothing is left to see")
     if columns is not None and not 0 <= columns[0] < columns[1] <= group.grid.width:
         raise UsageError(f"{group.path}: columns {columns} do not lie within the site's {group.grid.width}")
-    return Task(
+    return HiddenTask(
         day=day,
         targets=targets,
         gaps=tuple(sorted(set(gaps))),

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from eomm.evaluation.features import MODES
-from eomm.evaluation.probes.plan import Site
+from eomm.evaluation.probes.plan import LabelledSite
 from eomm.evaluation.probes.tables import Outcome
 from eomm.evaluation.probes.words import MAIN_METRICS, TITLES
 from eomm.page.style import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, STYLE, YELLOW, new_figure, scale_bar
@@ -27,7 +27,7 @@ SHOWN = ("model", "random", "pca_window", "bands")  # of methods, in maps
 def save_figures(
     result: Mapping[str, Any],
     outcome: Outcome,
-    sites: Sequence[Site],
+    sites: Sequence[LabelledSite],
     folder: Path,
     *,
     relative_to: Path | None,
@@ -108,7 +108,7 @@ def _score_panel(
     ax.grid(False, axis="y")
 
 
-def map_figure(result: Mapping[str, Any], outcome: Outcome, site: Site, mode: str, probe: str) -> Figure:
+def map_figure(result: Mapping[str, Any], outcome: Outcome, site: LabelledSite, mode: str, probe: str) -> Figure:
     """Labels, folds and held-out predictions of up to four methods, side by side."""
     with matplotlib.rc_context(STYLE):
         rows, share = outcome.rows[mode], max(s["share"] for s in outcome.scores)

@@ -37,7 +37,7 @@ Predict = Callable[[Rows], Outputs]
 
 
 @dataclass(frozen=True)
-class Task:
+class ProbeTask:
     """What a probe learns.
 
     Attributes:
@@ -101,7 +101,7 @@ def reduce(x: Rows, count: int) -> Callable[[Rows], Rows]:
 
 
 def fit_probe(
-    kind: str, x: Rows, y: np.ndarray, group: Int[np.ndarray, " n"], task: Task, *, by_column: bool = True
+    kind: str, x: Rows, y: np.ndarray, group: Int[np.ndarray, " n"], task: ProbeTask, *, by_column: bool = True
 ) -> tuple[Predict, float]:
     """Fit a "knn" or "linear" probe.
 
@@ -141,7 +141,7 @@ def inner_folds(group: Int[np.ndarray, " n"]) -> list[Fold]:
         return []
 
 
-def _fit_knn(x: Rows, y: np.ndarray, *, task: Task) -> list[Predict]:
+def _fit_knn(x: Rows, y: np.ndarray, *, task: ProbeTask) -> list[Predict]:
     """One for each of NEIGHBOURS; the same neighbours serve all."""
     square = np.einsum("nf,nf->n", x, x)
 
@@ -165,7 +165,7 @@ def _fit_knn(x: Rows, y: np.ndarray, *, task: Task) -> list[Predict]:
     return [partial(predict, k=k) for k in NEIGHBOURS]
 
 
-def _fit_logistic(x: Rows, y: np.ndarray, *, task: Task) -> list[Predict]:
+def _fit_logistic(x: Rows, y: np.ndarray, *, task: ProbeTask) -> list[Predict]:
     """One for each of PENALTIES; classes count equally, however many rows they have.
 
     Weights are sought along the principal axes of the rows, each scaled by its curvature: a fifth of the steps.
@@ -264,7 +264,7 @@ def fit_head(
     maps: Sequence[Float32[np.ndarray, "y x f"]],
     at: Int[np.ndarray, "n 3"],
     y: np.ndarray,
-    task: Task,
+    task: ProbeTask,
     *,
     seed: int,
 ) -> Callable[[Int[np.ndarray, "m 3"]], Outputs]:

@@ -14,7 +14,7 @@ FOLDS = 5
 
 
 @dataclass(frozen=True)
-class Site:
+class LabelledSite:
     """A cube and its labels."""
 
     cube: Cube
@@ -38,7 +38,7 @@ class Method:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class ProbePlan:
     """What is asked of the probes.
 
     Attributes:

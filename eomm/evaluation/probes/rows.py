@@ -10,7 +10,7 @@ from eomm.errors import UsageError
 from eomm.evaluation.features import Map
 from eomm.evaluation.folds import Buffer, Fold, group_folds
 from eomm.evaluation.labels import block_groups
-from eomm.evaluation.probes.plan import Plan, Site
+from eomm.evaluation.probes.plan import LabelledSite, ProbePlan
 
 MAX_PIXELS = 20_000  # of all sites, drawn in turns from the groups
 MAX_TRAIN = 2000  # rows of a fold, drawn by seed; more tell a probe little, since pixels of a field are alike
@@ -46,7 +46,7 @@ class Rows:
         return out
 
 
-def joint_classes(sites: Sequence[Site]) -> tuple[str, ...]:
+def joint_classes(sites: Sequence[LabelledSite]) -> tuple[str, ...]:
     """Classes of all sites by name. Raises UsageError for one class, or where only some are for regression."""
     if len({s.labels.regression for s in sites}) > 1:
         raise UsageError("some labels are classes and some are values; probe them apart")
@@ -58,7 +58,7 @@ def joint_classes(sites: Sequence[Site]) -> tuple[str, ...]:
     return names
 
 
-def labelled(sites: Sequence[Site], classes: tuple[str, ...], plan: Plan) -> Rows:
+def labelled(sites: Sequence[LabelledSite], classes: tuple[str, ...], plan: ProbePlan) -> Rows:
     """All labelled pixels. Raises UsageError for an unknown grouping."""
     parts: list[tuple[np.ndarray, ...]] = []
     names: list[str] = []
@@ -110,7 +110,7 @@ def common(rows: Rows, maps: Mapping[str, Sequence[Map]]) -> tuple[Rows, dict[st
     return rows.only(keep), lost
 
 
-def make_folds(rows: Rows, plan: Plan, seed: int) -> tuple[list[Fold], Buffer | None]:
+def make_folds(rows: Rows, plan: ProbePlan, seed: int) -> tuple[list[Fold], Buffer | None]:
     """Folds by group with the buffer between them."""
     buffer = None
     if plan.groups != "sites" and plan.buffer_px:

@@ -18,7 +18,7 @@ from eomm.evaluation.features import Dates, Features, Provider
 from eomm.evaluation.features_model import embedded, randomised, stored
 from eomm.evaluation.labels import read_labels
 from eomm.evaluation.probes.figures import save_figures
-from eomm.evaluation.probes.plan import Method, Plan, Site
+from eomm.evaluation.probes.plan import LabelledSite, Method, ProbePlan
 from eomm.evaluation.probes.tables import probe
 from eomm.evaluation.probes.words import leaderboard, to_result
 from eomm.models.directory import Model
@@ -31,7 +31,7 @@ MAIN = "model"
 def evaluate_probes(
     cubes: Sequence[Path],
     labels: Sequence[Path],
-    plan: Plan,
+    plan: ProbePlan,
     *,
     dataset: str | None = None,
     column: str | None = None,
@@ -107,7 +107,7 @@ def evaluate_probes(
             classes=classes,
             min_pixels=min_pixels,
         )
-        sites.append(Site(cube, found))
+        sites.append(LabelledSite(cube, found))
     if len({s.cube.site for s in sites}) < len(sites):
         raise UsageError("two cubes are of one site; expected each site once")
     if date is not None:
@@ -142,7 +142,7 @@ def evaluate_probes(
 
 
 def choose(
-    sites: Sequence[Site],
+    sites: Sequence[LabelledSite],
     model: Model | None,
     embeddings: Sequence[Path],
     features: Sequence[str],
@@ -205,7 +205,7 @@ def _model_features(
     return dataclasses.replace(found, values=found.values[..., :length])
 
 
-def seen_by(records: Path | None, sites: Sequence[Site]) -> dict[str, bool | None]:
+def seen_by(records: Path | None, sites: Sequence[LabelledSite]) -> dict[str, bool | None]:
     """Whether pre-training saw images of each site, as the record set's manifest says; None where none is given."""
     if records is None:
         return {s.cube.site: None for s in sites}

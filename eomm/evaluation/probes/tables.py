@@ -19,8 +19,8 @@ from eomm.errors import ContractError, UsageError
 from eomm.evaluation.bootstrap import Resampling
 from eomm.evaluation.features import Dates, Map, Provider, chosen_dates, rows_of
 from eomm.evaluation.folds import Fold, check_no_leak
-from eomm.evaluation.probes.fit import Task, fit_head, fit_probe, reduce
-from eomm.evaluation.probes.plan import Method, Plan, Site
+from eomm.evaluation.probes.fit import ProbeTask, fit_head, fit_probe, reduce
+from eomm.evaluation.probes.plan import LabelledSite, Method, ProbePlan
 from eomm.evaluation.probes.rows import Rows, common, draw, joint_classes, labelled, make_folds
 from eomm.evaluation.probes.score import CLASSIFICATION, confusion, metrics, squares
 from eomm.evaluation.rounding import rounded
@@ -65,10 +65,10 @@ class Outcome:
 
 
 def probe(
-    sites: Sequence[Site],
+    sites: Sequence[LabelledSite],
     sources: Mapping[str, Provider],
     methods: Mapping[str, Method],
-    plan: Plan,
+    plan: ProbePlan,
     *,
     main: str | None = None,
     seed: int = 0,
@@ -94,7 +94,7 @@ def probe(
     if len(simulated) > 1:
         raise ContractError("simulated and real cubes together: their scores never share a table; run them apart")
     classes = joint_classes(sites)
-    task = Task(len(classes))
+    task = ProbeTask(len(classes))
     everything = labelled(sites, classes, plan)
     days = {s.cube.site: plan.days.get(s.cube.site, 0) or clearest(s, plan.dates) for s in sites}
     used = {n: s for n, s in sources.items() if any(m.source == n for m in methods.values())}
@@ -132,7 +132,12 @@ def probe(
 
 
 def read_all(
-    sites: Sequence[Site], sources: Mapping[str, Provider], plan: Plan, days: Mapping[str, int], *, progress: bool
+    sites: Sequence[LabelledSite],
+    sources: Mapping[str, Provider],
+    plan: ProbePlan,
+    days: Mapping[str, int],
+    *,
+    progress: bool,
 ) -> dict[str, dict[str, list[Map]]]:
     """By mode and source, a map of every site; of all dates only one source of one site is held at a time."""
     found: dict[str, dict[str, list[Map]]] = {mode: {name: [] for name in sources} for mode in plan.modes}
@@ -146,7 +151,7 @@ def read_all(
     return found
 
 
-def clearest(site: Site, dates: Dates) -> int:
+def clearest(site: LabelledSite, dates: Dates) -> int:
     """The day on which most labelled pixels are clear, of Sentinel-2 or the first modality; the first of equals."""
     group = site.cube["s2" if "s2" in site.cube.groups else next(iter(site.cube))]
     chosen = chosen_dates(group, dates)
@@ -158,7 +163,7 @@ def clearest(site: Site, dates: Dates) -> int:
     return best
 
 
-def check_columns(maps: Mapping[str, Sequence[Map]], sites: Sequence[Site]) -> None:
+def check_columns(maps: Mapping[str, Sequence[Map]], sites: Sequence[LabelledSite]) -> None:
     """Raise UsageError where sites give rows that do not mean the same."""
     for name, own in maps.items():
         if len({m.values.shape[-1] for m in own}) > 1 or len({len(m.about) for m in own}) > 1:
@@ -176,8 +181,8 @@ def fit_all(
     maps: Mapping[str, Sequence[Map]],
     methods: Mapping[str, Method],
     folds: Sequence[Fold],
-    task: Task,
-    plan: Plan,
+    task: ProbeTask,
+    plan: ProbePlan,
     *,
     progress: bool,
     about: str,
@@ -211,7 +216,7 @@ def _fit(
     rows: Rows,
     train: np.ndarray,
     test: np.ndarray,
-    task: Task,
+    task: ProbeTask,
     method: Method,
     seed: int,
 ) -> tuple[np.ndarray, float]:
@@ -236,7 +241,7 @@ def length_of(method: Method, one: Map) -> int:
 # --- Scores -------------------------------------------------------------------------------------------------------
 
 
-def moments_of(rows: Rows, scored: Scored, task: Task) -> list[np.ndarray]:
+def moments_of(rows: Rows, scored: Scored, task: ProbeTask) -> list[np.ndarray]:
     """Sums over groups [group, k], one array per seed."""
     count = len(rows.names)
     if task.classes:
@@ -244,7 +249,7 @@ def moments_of(rows: Rows, scored: Scored, task: Task) -> list[np.ndarray]:
     return [squares(rows.y.astype(np.float64), g, rows.group, count) for g in scored.guess]
 
 
-def rests_on(rows: Rows, task: Task) -> dict[str, int]:
+def rests_on(rows: Rows, task: ProbeTask) -> dict[str, int]:
     """Groups of the rarest class, by metric that is a mean over classes: so few decide its interval."""
     fewest = min((len(np.unique(rows.group[rows.y == c])) for c in range(task.classes)), default=0)
     return {name: fewest for name in CLASSIFICATION if name != "accuracy"} if fewest else {}
@@ -255,8 +260,8 @@ def tell(
     found: Mapping[str, Scored],
     moments: Mapping[str, Sequence[np.ndarray]],
     sampling: Resampling,
-    task: Task,
-    plan: Plan,
+    task: ProbeTask,
+    plan: ProbePlan,
     dims: Mapping[str, int],
     rests: Mapping[str, int],
 ) -> list[dict[str, Any]]:
@@ -283,8 +288,8 @@ def compare(
     where: Mapping[str, Any],
     moments: Mapping[str, Sequence[np.ndarray]],
     sampling: Resampling,
-    task: Task,
-    plan: Plan,
+    task: ProbeTask,
+    plan: ProbePlan,
     main: str | None,
     rests: Mapping[str, int],
 ) -> list[dict[str, Any]]:
@@ -304,7 +309,7 @@ def compare(
 def describe(
     rows: Rows,
     folds: Sequence[Fold],
-    task: Task,
+    task: ProbeTask,
     classes: tuple[str, ...],
     lost: Mapping[str, int],
     maps: Mapping[str, Sequence[Map]],

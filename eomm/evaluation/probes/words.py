@@ -9,7 +9,7 @@ from eomm.data.grid import to_date
 from eomm.evaluation.bootstrap import FEWEST_GROUPS, words
 from eomm.evaluation.features import MODES
 from eomm.evaluation.probes.fit import PROBES
-from eomm.evaluation.probes.plan import Method, Plan
+from eomm.evaluation.probes.plan import Method, ProbePlan
 from eomm.evaluation.probes.rows import MAX_TRAIN
 from eomm.evaluation.probes.tables import Outcome
 from eomm.evaluation.text_tables import text_table
@@ -38,7 +38,7 @@ COLUMNS = (
 
 def to_result(
     outcome: Outcome,
-    plan: Plan,
+    plan: ProbePlan,
     methods: Mapping[str, Method],
     *,
     dataset: str,
@@ -79,7 +79,7 @@ def to_result(
     return result | {"conclusions": conclude(result), "tables": tables(result), "figures": [], "commands": []}
 
 
-def judge(outcome: Outcome, plan: Plan, main: str, opponents: Sequence[str]) -> dict[str, Any]:
+def judge(outcome: Outcome, plan: ProbePlan, main: str, opponents: Sequence[str]) -> dict[str, Any]:
     """By mode, whether the main method's linear probe on all labels beats a random encoder and PCA, both resolved.
 
     `counts` is None where nobody can tell: no interval, no linear probe, or an opponent was left out. What needs no

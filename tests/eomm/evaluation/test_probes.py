@@ -14,8 +14,8 @@ from eomm.evaluation.features import Features
 from eomm.evaluation.folds import Fold
 from eomm.evaluation.labels import Labels, block_groups, fields, read_labels
 from eomm.evaluation.probes import tables as probes
-from eomm.evaluation.probes.fit import PENALTIES, Task, _fit_logistic, fit_head, fit_probe, fit_scaler, reduce
-from eomm.evaluation.probes.plan import Method, Plan, Site
+from eomm.evaluation.probes.fit import PENALTIES, ProbeTask, _fit_logistic, fit_head, fit_probe, fit_scaler, reduce
+from eomm.evaluation.probes.plan import LabelledSite, Method, ProbePlan
 from eomm.evaluation.probes.rows import draw, even
 from eomm.evaluation.probes.score import confusion, metrics, squares
 from eomm.evaluation.probes.tables import probe
@@ -56,9 +56,11 @@ def source(array):
 def run(cube, arrays, values=None, *, main=None, **changes):
     values = field_map() if values is None else values
     labels = values if isinstance(values, Labels) else labels_of(values)
-    plan = Plan(**{"shares": (1.0,), "seeds": (0,), "buffer_px": 2, "probes": ("knn", "linear"), "folds": 3} | changes)
+    plan = ProbePlan(
+        **{"shares": (1.0,), "seeds": (0,), "buffer_px": 2, "probes": ("knn", "linear"), "folds": 3} | changes
+    )
     methods = {n: Method(n, n) for n in arrays}
-    return probe([Site(cube, labels)], {n: source(a) for n, a in arrays.items()}, methods, plan, main=main)
+    return probe([LabelledSite(cube, labels)], {n: source(a) for n, a in arrays.items()}, methods, plan, main=main)
 
 
 def score(outcome, method, metric="balanced_accuracy", **where):
@@ -163,11 +165,11 @@ def blobs(rng, n=200, f=6, gap=3.0):
 def test_probes_learn_what_can_be_learned(kind):
     rng = np.random.default_rng(0)
     x, y = blobs(rng)
-    predict, _ = fit_probe(kind, x, y, np.arange(200) % 8, Task(2))
+    predict, _ = fit_probe(kind, x, y, np.arange(200) % 8, ProbeTask(2))
     fresh, truth = blobs(rng)
     assert (np.argmax(predict(fresh), 1) == truth).mean() > 0.85
     line = (2 * x[:, 1] + 1).astype(np.float64)
-    predict, _ = fit_probe(kind, x, line, np.arange(200) % 8, Task(0))
+    predict, _ = fit_probe(kind, x, line, np.arange(200) % 8, ProbeTask(0))
     assert np.corrcoef(predict(fresh)[:, 0], fresh[:, 1])[0, 1] > (0.99 if kind == "linear" else 0.6)
 
 
@@ -178,7 +180,7 @@ def test_logistic_fits_equal_those_of_scikit_learn():
     x = (rng.normal(size=(120, 5)) * [1, 2, 0.1, 1, 1]).astype(np.float32)
     y = (x[:, 0] + rng.normal(size=120) > 0.8).astype(int) + (x[:, 1] > 2)
     weight = (1 / np.bincount(y))[y] / 3
-    for penalty, predict in zip(PENALTIES, _fit_logistic(x, y, task=Task(3)), strict=True):
+    for penalty, predict in zip(PENALTIES, _fit_logistic(x, y, task=ProbeTask(3)), strict=True):
         reference = LogisticRegression(C=1 / penalty, tol=1e-8, max_iter=5000).fit(x, y, sample_weight=weight)
         logits = predict(x)
         found = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
@@ -210,7 +212,7 @@ def test_principal_components_keep_their_weight():
     x[:, 0] += y + 0.3 * rng.normal(size=240)
     right = {}
     for by_column in (True, False):
-        predict, _ = fit_probe("knn", x[:120], y[:120], group[:120], Task(2), by_column=by_column)
+        predict, _ = fit_probe("knn", x[:120], y[:120], group[:120], ProbeTask(2), by_column=by_column)
         right[by_column] = (np.argmax(predict(x[120:]), 1) == y[120:]).mean()
     assert right[True] < 0.8 < 0.9 < right[False]
 
@@ -223,9 +225,9 @@ def test_the_head_sees_the_surroundings():
     at = np.stack([np.zeros_like(row), row, col], axis=1)
     y = (image[row, col - 1, 0] > 0).astype(int)
     train = row < 20
-    predict = fit_head([image], at[train], y[train], Task(2), seed=0)
+    predict = fit_head([image], at[train], y[train], ProbeTask(2), seed=0)
     assert (np.argmax(predict(at[~train]), 1) == y[~train]).mean() > 0.95
-    pixel, _ = fit_probe("linear", image[row, col][train], y[train], row[train], Task(2))
+    pixel, _ = fit_probe("linear", image[row, col][train], y[train], row[train], ProbeTask(2))
     assert (np.argmax(pixel(image[row, col][~train]), 1) == y[~train]).mean() < 0.65
 
 
@@ -315,7 +317,7 @@ def test_a_planted_neighbour_is_caught(cube, monkeypatch):
     made = probes.make_folds
 
     def narrow(rows, plan, seed):
-        return made(rows, Plan(buffer_px=0, folds=plan.folds), seed)[0], made(rows, plan, seed)[1]
+        return made(rows, ProbePlan(buffer_px=0, folds=plan.folds), seed)[0], made(rows, plan, seed)[1]
 
     monkeypatch.setattr(probes, "make_folds", narrow)
     with pytest.raises(ContractError, match="within 3 of a test row"):
@@ -343,9 +345,9 @@ def test_training_rows_decide_alone(cube):
 def test_simulated_and_real_never_meet(cube, tmp_path):
     other = make_cube(tmp_path / "b.zarr", site="b", simulated=True, grid=GRID, s1=False)
     labels = labels_of(field_map())
-    sites = [Site(cube, labels), Site(other, labels)]
+    sites = [LabelledSite(cube, labels), LabelledSite(other, labels)]
     with pytest.raises(ContractError, match="never share a table"):
-        probe(sites, {"a": source(field_map())}, {"a": Method("a", "a")}, Plan())
+        probe(sites, {"a": source(field_map())}, {"a": Method("a", "a")}, ProbePlan())
 
 
 # --- Plans --------------------------------------------------------------------------------------------------------
@@ -353,8 +355,8 @@ def test_simulated_and_real_never_meet(cube, tmp_path):
 
 def test_sites_can_be_held_out_whole(cube, tmp_path):
     cubes = [cube, make_cube(tmp_path / "b.zarr", site="b", grid=GRID, s1=False)]
-    sites = [Site(c, labels_of(field_map(i))) for i, c in enumerate(cubes)]
-    plan = Plan(shares=(1.0,), seeds=(0,), groups="sites", probes=("linear", "segmentation"))
+    sites = [LabelledSite(c, labels_of(field_map(i))) for i, c in enumerate(cubes)]
+    plan = ProbePlan(shares=(1.0,), seeds=(0,), groups="sites", probes=("linear", "segmentation"))
     images = {"a": field_map(0) == 1, "b": field_map(1) == 1}
     found = probe(sites, {"x": lambda c, d: source(images[c.site])(c, d)}, {"x": Method("x", "x")}, plan)
     assert found.facts["modes"]["date"]["folds"] == 2
@@ -369,8 +371,8 @@ def test_a_species_that_is_one_plot_cannot_be_probed(cube, tmp_path):
     group = np.ones((SIZE, SIZE), np.int32)
     plots = [Labels(group * 0, group > 0, (name,), group, ("", "plot")) for name in ("fir", "birch")]
     images = {"a": np.zeros((SIZE, SIZE)), "b": np.ones((SIZE, SIZE))}
-    sites = [Site(c, labels) for c, labels in zip(cubes, plots, strict=True)]
-    plan = Plan(shares=(1.0,), seeds=(0,), groups="sites", probes=("linear",))
+    sites = [LabelledSite(c, labels) for c, labels in zip(cubes, plots, strict=True)]
+    plan = ProbePlan(shares=(1.0,), seeds=(0,), groups="sites", probes=("linear",))
     found = probe(sites, {"x": lambda c, d: source(images[c.site])(c, d)}, {"x": Method("x", "x")}, plan)
     assert score(found, "x")["value"] == 0
     assert found.facts["modes"]["date"]["untrained"] == ["fir (fold 1 of 2)", "birch (fold 2 of 2)"]
@@ -419,8 +421,8 @@ def test_methods_are_scored_on_the_same_pixels(cube):
     image = (values == 1)[None, ..., None].astype(np.float32)
     sources = {"all": source(values == 1), "part": lambda c, d: Features(image, lacking, None)}
     methods = {n: Method(n, n) for n in sources}
-    plan = Plan(shares=(1.0,), seeds=(0,), buffer_px=0, probes=("linear",))
-    found = probe([Site(cube, labels_of(values))], sources, methods, plan, main="all")
+    plan = ProbePlan(shares=(1.0,), seeds=(0,), buffer_px=0, probes=("linear",))
+    found = probe([LabelledSite(cube, labels_of(values))], sources, methods, plan, main="all")
     facts = found.facts["modes"]["date"]
     assert facts["pixels_lacking"] == {"all": 0, "part": int((values[:6] >= 0).sum())}
     assert found.rows["date"].at[:, 1].min() >= 6

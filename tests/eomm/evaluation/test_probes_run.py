@@ -12,7 +12,7 @@ from eomm.data.grid import to_date
 from eomm.embedding.run import embed
 from eomm.evaluation.features_model import randomised
 from eomm.evaluation.probes import words as probes_words
-from eomm.evaluation.probes.plan import Plan
+from eomm.evaluation.probes.plan import ProbePlan
 from eomm.evaluation.probes.run import seen_by
 from eomm.evaluation.probes.tables import Outcome
 from eomm.evaluation.probes.words import COLUMNS, judge
@@ -123,11 +123,11 @@ def difference(against, interval):
 def test_a_score_counts_only_when_random_and_pca_are_beaten(random, pca, counts):
     gaps = [difference("random", random), difference("pca_window", pca), difference("bands", [-0.2, 0.1])]
     outcome = Outcome([], gaps, {}, {}, {}, ("a", "b"), {})
-    verdict = judge(outcome, Plan(), "model", ["random", "pca_window"])["date"]
+    verdict = judge(outcome, ProbePlan(), "model", ["random", "pca_window"])["date"]
     assert verdict["counts"] is counts
     text = probes_words._verdict_of({"main": "model"}, "date", verdict)
     assert "not told apart from raw bands" in text
-    assert judge(outcome, Plan(), "model", ["random"])["date"]["counts"] is None  # PCA was not run
+    assert judge(outcome, ProbePlan(), "model", ["random"])["date"]["counts"] is None  # PCA was not run
 
 
 def test_records_say_what_pre_training_saw(site, monkeypatch):

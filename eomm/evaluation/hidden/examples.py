@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from eomm.data.cube import CubeGroup
-from eomm.evaluation.hidden.task import Task
+from eomm.evaluation.hidden.task import HiddenTask
 from eomm.evaluation.rounding import rounded
 
 NEEDED = 0.7  # of the test dates valid
@@ -58,7 +58,7 @@ def _spectra(values: Float32[np.ndarray, "n c"], ok: Bool[np.ndarray, " n"]) -> 
 
 
 def choose_pixels(
-    group: CubeGroup, task: Task, corners: Sequence[tuple[int, int]], size: int, *, limit: int = 8
+    group: CubeGroup, task: HiddenTask, corners: Sequence[tuple[int, int]], size: int, *, limit: int = 8
 ) -> list[Example]:
     """Up to four pixels that differ in level and change of NDVI (or of the first band) over the test dates."""
     usable = np.flatnonzero(group.usable)[task.targets]
