@@ -11,6 +11,7 @@ from eomm.cli import handlers
 from eomm.cli.evaluate import add_commands as add_evaluate
 from eomm.cli.export import add_commands as add_export
 from eomm.cli.prepare import add_commands as add_prepare
+from eomm.evaluation.quality.commands import add_commands as add_quality
 
 Handler = Callable[[argparse.Namespace, list[str]], Any]
 
@@ -161,8 +162,11 @@ def build_parser() -> argparse.ArgumentParser:
     figure_help = "of records: a map of sites, splits and the buffers around them, as PNG, SVG or PDF"
     c.add_argument("--figure", type=Path, metavar="FILE", help=figure_help)
 
-    c = command(commands, "bench", handlers.bench, "throughput at the default size", "eomm bench embed --json")
-    c.add_argument("what", choices=["embed", "train"])
+    bench = commands.add_parser("bench", help="throughput of this machine, and how good vectors are")
+    benches = bench.add_subparsers(dest="what", required=True, metavar="WHAT")
+    for what in ("embed", "train"):
+        command(benches, what, handlers.bench, f"throughput of eomm {what} at the default size", f"eomm bench {what}")
+    add_quality(benches, command)
     return parser
 
 
