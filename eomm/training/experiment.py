@@ -8,13 +8,14 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from eomm.data.records import open_records
+from eomm.data.records import RecordSet, open_records
 from eomm.embedding.calibrate import MINIMUM, calibrate
 from eomm.errors import UsageError
-from eomm.models.directory import save_model
+from eomm.models.directory import Model, save_model
 from eomm.store.folders import read_json
 from eomm.training.hosts import wait_for_all
 from eomm.training.loop import train
+from eomm.training.noise import draw_series, lacks_noise, noise_by_set, with_noise
 from eomm.training.stages import build_stage
 
 
@@ -37,7 +38,8 @@ def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | No
     if not config.data.records:
         raise UsageError("config.data.records is empty; name a record set, such as --config.data.records=records")
     records = open_records(config.data.records)
-    stage = build_stage(config, records)
+    measured, noise = measure_noise(config, records)
+    stage = build_stage(measured, records)
     validation = config.data.validation or None
     if validation and (warning := records.manifest.get("split", {}).get("warning")):
         print(f"{records.path}: validation is LEAKY: {warning}", file=sys.stderr, flush=True)
@@ -49,12 +51,12 @@ def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | No
         "sites": sorted({s["site"] for s in records.manifest.get("sources", [])}),
         "records": records.data_hash,
         "split": records.manifest.get("split", {}),
+        **({"noise": noise} if noise else {}),
     }
     model = stage.model(done.params)
     model = dataclasses.replace(model, info={**model.info, **info})
     path = workdir / "model"
-    written = read_json(path / "model.json")["hash"] if (path / "model.json").exists() else None
-    if jax.process_index() == 0 and written != model.hash:
+    if jax.process_index() == 0 and not is_written(model, path):
         count = min(config.get("calibrate_records", 0), records.count("train"))
         if count >= MINIMUM:
             print(f"{workdir}: calibrating on {count} records", file=sys.stderr, flush=True)
@@ -65,3 +67,30 @@ def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | No
         save_model(model, path, overwrite=True)  # of the same run, at an earlier step: train refuses any other
     wait_for_all("the model is written")
     return path
+
+
+def measure_noise(config: ConfigDict, records: RecordSet) -> tuple[ConfigDict, dict[str, Any]]:
+    """The configuration with what a state needs, measured where it is not given, and the noise of every record set.
+
+    Raises:
+        UsageError: the modality has no noise to measure, or the records are too few.
+    """
+    if config.stage != "pretrain" or not lacks_noise(config.encoder):
+        return config, {}
+    name = config.modality
+    if name not in records.shapes:
+        return config, {}  # the stage says so
+    modality, balance = records.shapes[name].modality, config.data.get("balance", "")
+    sets = [draw_series(records, name, balance=balance, seed=config.seed)]
+    options = with_noise(config.encoder.to_dict(), modality, sets)
+    return ConfigDict({**config.to_dict(), "encoder": options}), noise_by_set(modality, options["whiten"], sets)
+
+
+def is_written(model: Model, path: Path) -> bool:
+    """Whether the model lies at `path`, calibrated or not."""
+    if not (path / "model.json").exists():
+        return False
+    head = read_json(path / "model.json")
+    calibration = head.get("info", {}).get("calibration")
+    known = {**model.info, "calibration": calibration} if calibration else model.info
+    return bool(head["hash"] == dataclasses.replace(model, info=known).hash)
