@@ -17,6 +17,8 @@ from eomm.models.interface import GEOMETRY, META, Meta, Params
 
 Queries = Mapping[str, Array]  # each [b, n, j]
 QUERY_FIELDS = ("days", "day", "dy", "dx", "same_orbit", "direction", "incidence")
+SEEN_FIELDS = ("seen_before", "seen_after")
+FAR_DAYS = 120
 YEAR = 365.2425
 
 
@@ -33,6 +35,7 @@ class Decoder:
         leading: how many leading numbers of the embedding also go straight to the values, by a linear map: where
             these are a state of the bands, the rest learns what it leaves. 0: none.
         geometry: whether it also knows view and sun of what it decodes (`geometry_features`), for optical sensors.
+        nearest: whether it also knows how far the nearest dates are that the target saw before and after itself.
         dtype: of the computation.
     """
 
@@ -41,11 +44,12 @@ class Decoder:
     width: int = 128
     leading: int = 0
     geometry: bool = False
+    nearest: bool = False
     dtype: str = "float32"
 
     def init(self, rng: Array) -> Params:
         """Fresh parameters."""
-        queries = {name: jnp.zeros((1, 1, 1)) for name in QUERY_FIELDS}
+        queries = {name: jnp.zeros((1, 1, 1)) for name in (*QUERY_FIELDS, *SEEN_FIELDS)}
         embedding = jnp.zeros((1, 1, 1, 1, self.dim))
         return jax.jit(self._network.init)(rng, embedding, self._features(queries))["params"]
 
@@ -59,7 +63,7 @@ class Decoder:
             embedding: of the targets.
             queries: `days` from the target's day, `day` decoded (days since 1970-01-01), `dy` and `dx` in pixels,
                 `same_orbit` as the target's (0 or 1), `direction` and `incidence` as in `CubeGroup.meta`; where known
-                `interface.GEOMETRY`, degrees, NaN or absent where not.
+                `interface.GEOMETRY`, degrees, NaN or absent where not; for `nearest` what `nearest_seen` gives.
         """
         return cast(Array, self._network.apply({"params": params}, embedding, self._features(queries)))
 
@@ -87,6 +91,7 @@ class Decoder:
         zero = jnp.zeros(at["day"].shape, jnp.int32)
         same = (at.pop("orbit") != 0).astype(jnp.float32)
         queries = {"days": zero, "dy": zero, "dx": zero, "same_orbit": same, **at}
+        queries |= nearest_seen(meta["day"], targets, hidden)
         decoded = self.decode(params["decoder"], embedding, queries)[:, :, 0]
         return decoded * self.modality.spreads + self.modality.centres
 
@@ -96,8 +101,14 @@ class Decoder:
         return DecoderNetwork(bands=bands, width=self.width, leading=self.leading, dtype=self.dtype)
 
     def _features(self, queries: Queries) -> Float[Array, "b n j f"]:
-        columns = query_features(queries)
-        return jnp.concatenate([columns, geometry_features(queries)], axis=-1) if self.geometry else columns
+        columns = [query_features(queries)]
+        if self.geometry:
+            columns.append(geometry_features(queries))
+        if self.nearest:
+            shape = columns[0].shape[:-1]
+            near = [jnp.broadcast_to(jnp.minimum(queries[name], FAR_DAYS) / 60, shape) for name in SEEN_FIELDS]
+            columns.append(jnp.stack(near, axis=-1).astype(jnp.float32))
+        return jnp.concatenate(columns, axis=-1)
 
 
 def build_decoder(modality: Modality, dim: int, options: Mapping[str, Any]) -> Decoder:
@@ -124,6 +135,16 @@ def query_features(queries: Queries) -> Float[Array, "b n j f"]:
     columns += [f(k * season) for k in (1, 2) for f in (jnp.sin, jnp.cos)]
     columns += [queries["same_orbit"], queries["direction"], known, known * (queries["incidence"] - 38) / 6]
     return jnp.stack([c.astype(jnp.float32) for c in columns], axis=-1)
+
+
+def nearest_seen(
+    day: Int32[Array, "b t"], targets: Int32[Array, "b n"], hidden: Bool[Array, "b n t"]
+) -> dict[str, Array]:
+    """Days from each target to the nearest date that it sees before and after itself, [b, n, 1]; FAR_DAYS if none."""
+    apart = day[:, None] - jnp.take_along_axis(day, targets, axis=1)[..., None]
+    sides = {"seen_before": -apart, "seen_after": apart}
+    far = {name: jnp.where(hidden | (days <= 0), FAR_DAYS, days) for name, days in sides.items()}
+    return {name: jnp.minimum(days.min(-1, keepdims=True), FAR_DAYS) for name, days in far.items()}
 
 
 def geometry_features(queries: Queries) -> Float[Array, "b n j 6"]:

@@ -125,10 +125,11 @@ def test_nothing_visible_is_ever_decoded(monkeypatch):
 
 
 def test_the_new_objective_trains_everything_and_counts_no_visible_target():
-    more = {"hidden_bands": 0.5, "agreement": 0.3, "decorrelation": 1.0}
+    more = {"hidden_bands": 0.5, "agreement": 0.3, "decorrelation": 1.0, "cuts": 0.2, "cut_share": 0.5}
     config = pretrain_config("s2", **NEW, **more)
     config.encoder.band_flags = True
     config.decoder.geometry = True
+    config.decoder.nearest = True
     config.decoder.leading = 3
     stage = build_stage(config, records(BATCH))
     assert stage.scheduled
@@ -138,6 +139,7 @@ def test_the_new_objective_trains_everything_and_counts_no_visible_target():
     for path, g in jax.tree_util.tree_leaves_with_path(grads):
         assert np.isfinite(g).all() and np.abs(g).max() > 0, jax.tree_util.keystr(path)
     first, second = metrics["disagreement"], metrics["correlation"]
+    assert metrics["cuts"][1] > 0
     rest = loss - 0.3 * first[0] / first[1] - second[0]
     early = jax.jit(stage.loss)(stage.init(jax.random.key(0)), {"progress": 0.1}, BATCH, KEY)[0]
     np.testing.assert_allclose(early, rest + second[0], rtol=1e-5)  # nothing of the first yet, all of the other
