@@ -48,8 +48,8 @@ class ContextEncoder:
         use_orbit: whether orbit direction and incidence enter, and acquisitions of the target's orbit are marked.
         start: length of a vector of the target that the query starts from besides its token, such as the state that a
             wrapper has of it (`eomm.models.state`); 0: from its token alone.
-        mix: [channel, band], applied to the bands scaled for the model before anything learns from them; none when
-            empty. A wrapper that knows the bands' noise gives them in its units.
+        mix: [channel, band + 1], applied to the bands scaled for the model before anything learns from them, the last
+            column a constant; none when empty. A wrapper that knows the bands' noise gives them in its units.
         band_flags: whether a band of value `MISSING_BAND` counts as not given: it is zero after scaling, and a flag
             per band tells. For models that also serve sensors with fewer bands.
         dtype: of the computation; softmax and norms are float32 always, parameters too.
@@ -114,7 +114,7 @@ class ContextEncoder:
     def macs(self, keys: int | None = None) -> int:
         """Multiply-adds per pixel-date in dense embedding, borders aside: counted from the layers' shapes."""
         d, keys = self.width, keys or sum(self.frames) + 1
-        mixing = len(self.mix) * len(self.modality.bands)
+        mixing = len(self.mix) * (len(self.modality.bands) + 1)
         per_acquisition = mixing + self._input_channels * d + len(self.dilations) * (9 * d + 4 * d * d) + 2 * d * d
         attention = 2 * (2 * d * d + 2 * keys * d + 4 * d * d)
         return per_acquisition + self.start * d + attention + 2 * d * d + 2 * d * self.dim
@@ -138,7 +138,8 @@ class ContextEncoder:
         mask = valid.astype(jnp.float32)[..., None]
         scaled = (values.astype(jnp.float32) * scale + offset) * mask
         if self.mix:
-            scaled = jnp.einsum("kc,...c->...k", jnp.asarray(self.mix, jnp.float32), scaled, precision="highest")
+            both = jnp.concatenate([scaled, mask], axis=-1)
+            scaled = jnp.einsum("kc,...c->...k", jnp.asarray(self.mix, jnp.float32), both, precision="highest")
         channels = [scaled, mask]
         if self.band_flags:
             missing = values == MISSING_BAND
@@ -164,8 +165,8 @@ def build_encoder(modality: Modality, options: Mapping[str, Any]) -> ContextEnco
     fields = SIZES[size] | {k: v for k, v in options.items() if k != "dim" or v}  # 0: the size's
     fields |= {name: tuple(fields[name]) for name in ("frames", "dilations") if name in fields}
     fields["mix"] = tuple(tuple(float(v) for v in row) for row in fields.get("mix", ()))
-    if any(len(row) != len(modality.bands) for row in fields["mix"]):
-        raise UsageError(f"context encoder: mix has rows of another length than {modality.name}'s bands")
+    if any(len(row) != len(modality.bands) + 1 for row in fields["mix"]):
+        raise UsageError(f"context encoder: mix has rows of another length than {modality.name}'s bands and a constant")
     if fields["mix"] and fields.get("band_flags"):
         raise UsageError("context encoder: mix takes all bands; band_flags lets some be missing; choose one")
     if any(d < 1 for d in fields.get("dilations", ())):

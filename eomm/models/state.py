@@ -229,7 +229,8 @@ class StateEncoder:
         closed = jnp.moveaxis(fenced(window.any(), blocks), 3, 4)
         if not self.inner:
             return closed
-        learned = self.inner.embed(params, features["inner"], valid, day, targets, hidden)
+        start = {"start": closed} if getattr(self.inner, "start", 0) else {}
+        learned = self.inner.embed(params, features["inner"], valid, day, targets, hidden, **start)
         if self.spread:
             learned = (learned - jnp.asarray(self.centre, jnp.float32)) / jnp.asarray(self.spread, jnp.float32)
         return jnp.concatenate([closed, learned], axis=-1)
@@ -284,6 +285,11 @@ def build_encoder(modality: Modality, options: Mapping[str, Any]) -> StateEncode
     if inner and length and "dim" not in inner:
         inner = {**dict(inner), "dim": left}
     built = build_part("encoder", inner, modality) if inner else None
+    start, closed = getattr(built, "start", 0), 3 * len(options["whiten"])
+    if start not in (0, closed):
+        raise UsageError(
+            f"state of {modality.name}: inner.start is {start}; expected {closed}, the length of the closed form, or 0"
+        )
     if length and left != (built.dim if built else 0):
         found = built.dim if built else 0
         raise UsageError(f"state of {modality.name}: dim is {length}, so {left} numbers are learned; inner has {found}")

@@ -61,16 +61,31 @@ def lacks_noise(options: Mapping[str, Any]) -> bool:
 def with_noise(options: Mapping[str, Any], modality: Modality, sets: Sequence[SeriesSet]) -> dict[str, Any]:
     """An encoder's options with what was measured, plain values; unchanged where nothing is missing.
 
+    Two options are settled here. `mixed`: the inner encoder gets its bands as components of unit deviation. `weights`:
+    of state, one-sided means and learned numbers in the vector; each block's variances sum to its weight squared (the
+    last is level.py's).
+
     Raises:
         UsageError: the modality has no noise to measure, or there are too few pairs.
     """
     options = dict(options)
     if not lacks_noise(options):
         return options
-    mean, whiten = whitening(modality, sets)
+    mean, whiten, deviation = whitening(modality, sets)
     options |= {"mean": rounded(mean), "whiten": rounded(whiten), "same_orbit": is_radar(modality)}
+    if options.pop("mixed", False):
+        options["inner"] = {**options["inner"], "mix": rounded(mixing(modality, mean, whiten, deviation))}
+    weights = options.pop("weights", (1.0, 1.0, 1.0))[:2]
     encoder = build_encoder(modality, {k: v for k, v in options.items() if k != "code"})
-    return options | {"scale": rounded(block_scales(encoder, sets))}
+    scale = np.array(block_scales(encoder, sets)) / np.asarray(weights)
+    return options | {"scale": rounded(scale)}
+
+
+def mixing(modality: Modality, mean: np.ndarray, whiten: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """[component, band + 1]: from bands scaled for the model, and a constant, to components of unit deviation."""
+    bands = whiten * modality.spreads
+    constant = whiten @ (modality.centres - mean)
+    return np.concatenate([bands, constant[:, None]], axis=1) / deviation[:, None]
 
 
 def draw_series(records: RecordSet, name: str, *, weight: float = 1.0, balance: str = "", seed: int = 0) -> SeriesSet:
@@ -121,8 +136,8 @@ def _repeats(series: SeriesSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return row, earlier, later
 
 
-def whitening(modality: Modality, sets: Sequence[SeriesSet]) -> tuple[np.ndarray, np.ndarray]:
-    """Physical mean [band], and noise units per physical unit [component, band], by falling signal to noise.
+def whitening(modality: Modality, sets: Sequence[SeriesSet]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean [band], noise units per physical unit [component, band] by falling signal to noise, deviation [component].
 
     The noise of one date is half the covariance of differences within pairs. Sets count by their weights.
 
@@ -147,7 +162,8 @@ def whitening(modality: Modality, sets: Sequence[SeriesSet]) -> tuple[np.ndarray
             k = rng.integers(0, len(row), round(DRAWS * part))
             steps.append(physical[row[k], later[k]] - physical[row[k], earlier[k]])
     step, values = np.concatenate(steps), np.concatenate(some)
-    return values.mean(0), components(cut_outliers(step), values)
+    whiten = components(cut_outliers(step), values)
+    return values.mean(0), whiten, (values @ whiten.T).std(0)
 
 
 def cut_outliers(step: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
@@ -218,4 +234,5 @@ def assumed_noise(options: Mapping[str, Any], modality: Modality) -> dict[str, A
     if not lacks_noise(options):
         return dict(options)
     whiten = np.diag(1 / modality.spreads.astype(np.float64))
-    return {**options, "mean": rounded(modality.centres), "whiten": rounded(whiten)}
+    kept = {k: v for k, v in options.items() if k not in ("mixed", "weights")}
+    return {**kept, "mean": rounded(modality.centres), "whiten": rounded(whiten)}

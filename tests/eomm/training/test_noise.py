@@ -39,7 +39,7 @@ def series(modality, *, n=300, t=20, noise=1.0, step_days=(1, 5), name="a", weig
 
 def test_whitened_noise_is_one_and_components_fall_in_signal():
     one, mix = series(SENTINEL2)
-    mean, whiten = whitening(SENTINEL2, [one])
+    mean, whiten, _ = whitening(SENTINEL2, [one])
     covariance = whiten @ (mix * 1e-3) @ (mix * 1e-3).T @ whiten.T
     np.testing.assert_allclose(covariance, np.eye(10), atol=0.12)
     y = (SENTINEL2.decode(one.values[one.valid]) - mean) @ whiten.T
