@@ -19,6 +19,7 @@ from eomm.data.batches import batches
 from eomm.data.modality import Modality
 from eomm.data.records import RecordSet
 from eomm.errors import UsageError
+from eomm.models.interface import crop
 from eomm.models.state import StateEncoder, build_encoder
 
 CODE = "eomm.models.state"
@@ -195,18 +196,25 @@ def block_scales(encoder: StateEncoder, sets: Sequence[SeriesSet]) -> tuple[floa
     return float(first) or 1.0, float(second) or 1.0
 
 
-def vectors_of(closed: StateEncoder, series: SeriesSet, rng: np.random.Generator) -> Float[np.ndarray, "m d"]:
-    """Closed forms of some valid dates of every series."""
+def vectors_of(
+    encoder: StateEncoder, series: SeriesSet, rng: np.random.Generator, params: Any = None
+) -> Float[np.ndarray, "m d"]:
+    """Vectors of some valid dates of every series; `params` are the inner encoder's, where there is one."""
     order = rng.random(series.valid.shape) * series.valid
     targets = np.argsort(-order, axis=1)[:, :TARGETS].astype(np.int32)
-    values, valid = series.values[:, :, None, None], series.valid[:, :, None, None]
+    side = 2 * encoder.halo + 1  # what lies around a pixel is taken to be like it
+    values = np.broadcast_to(
+        series.values[:, :, None, None], (*series.valid.shape, side, side, series.values.shape[-1])
+    )
+    around = np.broadcast_to(series.valid[:, :, None, None], (*series.valid.shape, side, side))
     meta = {"orbit": series.orbit, "direction": np.zeros_like(series.orbit), "incidence": np.zeros(series.orbit.shape)}
 
     @jax.jit
-    def embed(values: Any, valid: Any, meta: Any, day: Any, targets: Any) -> Any:
-        return closed.embed({}, closed.features({}, values, valid, meta), valid, day, targets)
+    def embed(values: Any, around: Any, meta: Any, day: Any, targets: Any) -> Any:
+        known, valid = params or {}, crop(around, encoder.halo)
+        return encoder.embed(known, encoder.features(known, values, around, meta), valid, day, targets)
 
-    found = np.asarray(embed(values, valid, jax.tree.map(jnp.asarray, meta), series.day, targets))[:, :, 0, 0]
+    found = np.asarray(embed(values, around, jax.tree.map(jnp.asarray, meta), series.day, targets))[:, :, 0, 0]
     return found[np.take_along_axis(series.valid, targets, axis=1)]
 
 
