@@ -34,7 +34,7 @@ def configuration(name: str, records: Mapping[str, float], work: Path, seed: int
     """Of one shipped model."""
     config = get_config()
     config.seed = seed
-    config.data.records = tuple(str(work / "records" / n) for n in records)
+    config.data.records = ",".join(str(work / "records" / n) for n in records)
     config.data.weights = tuple(records.values())
     if name == "base_past":
         config.encoder.inner.frames = PAST_FRAMES
