@@ -4,6 +4,7 @@ A record set is a TensorFlow Datasets directory of ArrayRecord shards (`tfds.bui
 a `manifest.json` beside it. How patches are cut is data_prep/records/build.py.
 """
 
+import dataclasses
 import functools
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -150,13 +151,20 @@ class RecordSet:
 
     Attributes:
         path: its directory.
-        shapes: by modality name.
+        shapes: by modality name, of what a batch holds of a record.
         manifest: counts, split, buffer, statistics, a hash per shard; JSON types.
+        whole: shapes of the records where batches hold crops drawn from them (draw.py), else None.
     """
 
     path: Path
     shapes: Mapping[str, PatchShape]
     manifest: Mapping[str, Any]
+    whole: Mapping[str, PatchShape] | None = None
+
+    @property
+    def stored(self) -> Mapping[str, PatchShape]:
+        """Shapes of the records on disk."""
+        return self.whole or self.shapes
 
     @property
     def data_hash(self) -> str:
@@ -173,7 +181,7 @@ class RecordSet:
     @property
     def codec(self) -> Codec:
         """Encodes and decodes this set's records."""
-        return Codec(self.shapes)
+        return Codec(self.stored)
 
     def files(self, split: str, *, check: bool = True) -> list[Path]:
         """Shards of a split, in order.
@@ -237,11 +245,12 @@ def open_records(path: Path | str, expect: Mapping[str, Modality] | None = None)
         name: PatchShape(**{**s, "modality": Modality.from_dict(s["modality"])})
         for name, s in manifest["shapes"].items()
     }
+    drawn = {n: dataclasses.replace(shapes[n], **size) for n, size in manifest.get("drawn", {}).items()}
     for name, modality in (expect or {}).items():
         if name not in shapes:
             raise DataError(f"{path}: has no modality {name!r}; it has {', '.join(shapes)}")
         check_contract(shapes[name].modality, modality, found_in=str(path), expected_by="the reader")
-    return RecordSet(path, shapes, manifest)
+    return RecordSet(path, drawn, manifest, shapes) if drawn else RecordSet(path, shapes, manifest)
 
 
 def finish_records(
