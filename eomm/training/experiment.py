@@ -11,11 +11,11 @@ from ml_collections import ConfigDict
 from eomm.data.records import RecordSet, open_records
 from eomm.embedding.calibrate import MINIMUM, calibrate
 from eomm.errors import UsageError
-from eomm.models.directory import Model, save_model
+from eomm.models.directory import Model, load_model, save_model
 from eomm.store.folders import read_json
 from eomm.training.hosts import wait_for_all
 from eomm.training.loop import train
-from eomm.training.noise import draw_series, lacks_noise, noise_by_set, with_noise
+from eomm.training.noise import MEASURED, draw_series, lacks_noise, noise_by_set, with_noise
 from eomm.training.stages import build_stage
 
 
@@ -72,6 +72,8 @@ def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | No
 def measure_noise(config: ConfigDict, records: RecordSet) -> tuple[ConfigDict, dict[str, Any]]:
     """The configuration with what a state needs, measured where it is not given, and the noise of every record set.
 
+    Started from a model (`config.init`) it is that model's, or its parameters would not fit the numbers they read.
+
     Raises:
         UsageError: the modality has no noise to measure, or the records are too few.
     """
@@ -80,6 +82,10 @@ def measure_noise(config: ConfigDict, records: RecordSet) -> tuple[ConfigDict, d
     name = config.modality
     if name not in records.shapes:
         return config, {}  # the stage says so
+    if config.get("init"):
+        parts = load_model(config.init, code=tuple(config.get("code", ()))).parts.get(name, {}).get("encoder", {})
+        known = {k: parts[k] for k in MEASURED if k in parts}
+        return ConfigDict({**config.to_dict(), "encoder": {**config.encoder.to_dict(), **known}}), {}
     modality, balance = records.shapes[name].modality, config.data.get("balance", "")
     sets = [draw_series(records, name, balance=balance, seed=config.seed)]
     options = with_noise(config.encoder.to_dict(), modality, sets)

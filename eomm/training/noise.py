@@ -22,13 +22,13 @@ from eomm.errors import UsageError
 from eomm.models.state import StateEncoder, build_encoder
 
 CODE = "eomm.models.state"
+MEASURED = ("mean", "whiten", "scale", "same_orbit")  # options of the encoder
 NEAR_DAYS = 4  # apart at most, optical
 REPEATS_DAYS = (6, 12)  # apart, radar of one orbit
 MINIMUM = 1000  # pairs
 DRAWS = 40_000  # pairs, and dates, over all sets
 RECORDS, PIXELS = 256, 16  # read of a set; taken of a record
 TARGETS = 4  # dates of a series whose blocks are measured
-CENTRES = 64  # states that stand for training's
 OUTLIER = 3.0  # deviations at which a difference is cut: a mown field or a cloud let through is no noise
 
 
