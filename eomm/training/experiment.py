@@ -10,12 +10,12 @@ from ml_collections import ConfigDict
 
 from eomm.data.mixture import Mixture
 from eomm.embedding.calibrate import MINIMUM, calibrate
-from eomm.models.directory import Model, save_model
+from eomm.models.directory import Model, load_model, save_model
 from eomm.store.folders import read_json
 from eomm.training.hosts import wait_for_all
 from eomm.training.level import level_learned
 from eomm.training.loop import train
-from eomm.training.noise import SeriesSet, draw_series, lacks_noise, noise_by_set, with_noise
+from eomm.training.noise import SeriesSet, draw_series, lacks_noise, noise_by_set, noise_of, with_noise
 from eomm.training.sets import open_mixture
 from eomm.training.stage import Stage
 from eomm.training.stages import build_stage
@@ -77,12 +77,18 @@ def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | No
 def measure_noise(config: ConfigDict, mixture: Mixture) -> tuple[ConfigDict, dict[str, Any], list[SeriesSet]]:
     """The configuration with what a state needs, the noise of every set, and series of theirs; nothing where given.
 
+    Started from a model (`config.init`) it is that model's, or its parameters would not fit the numbers they read.
+
     Raises:
         UsageError: the modality has no noise to measure, or the records are too few.
     """
     name, view = config.get("modality"), mixture.views()[0]
     if config.stage != "pretrain" or not lacks_noise(config.encoder) or name not in view.shapes:
         return config, {}, []  # the stage says what is missing
+    if config.get("init"):
+        start = load_model(config.init, code=tuple(config.get("code", ())))
+        options = noise_of(start.parts.get(name, {}).get("encoder", {}), config.encoder.to_dict())
+        return ConfigDict({**config.to_dict(), "encoder": options}), {}, []
     sets = [draw_series(s.records, name, weight=s.weight, balance=s.balance, seed=config.seed) for s in mixture.shares]
     modality = view.shapes[name].modality
     options = with_noise(config.encoder.to_dict(), modality, sets)

@@ -23,13 +23,13 @@ from eomm.models.interface import crop
 from eomm.models.state import StateEncoder, build_encoder
 
 CODE = "eomm.models.state"
+MEASURED = ("mean", "whiten", "scale", "same_orbit", "centre", "spread")  # options of the encoder
 NEAR_DAYS = 4  # apart at most, optical
 REPEATS_DAYS = (6, 12)  # apart, radar of one orbit
 MINIMUM = 1000  # pairs
 DRAWS = 40_000  # pairs, and dates, over all sets
 RECORDS, PIXELS = 256, 16  # read of a set; taken of a record
 TARGETS = 4  # dates of a series whose blocks are measured
-CENTRES = 64  # states that stand for training's
 OUTLIER = 3.0  # deviations at which a difference is cut: a mown field or a cloud let through is no noise
 
 
@@ -80,6 +80,15 @@ def with_noise(options: Mapping[str, Any], modality: Modality, sets: Sequence[Se
     encoder = build_encoder(modality, {k: v for k, v in options.items() if k != "code"})
     scale = np.array(block_scales(encoder, sets)) / np.asarray(weights)
     return options | {"scale": rounded(scale)}
+
+
+def noise_of(trained: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """An encoder's options with what was measured for a trained one, whose parameters it starts from."""
+    found = {k: v for k, v in options.items() if k not in ("mixed", "weights")}
+    found |= {k: trained[k] for k in MEASURED if k in trained}
+    if mix := trained.get("inner", {}).get("mix"):
+        found["inner"] = {**found["inner"], "mix": mix}
+    return found
 
 
 def mixing(modality: Modality, mean: np.ndarray, whiten: np.ndarray, deviation: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from tests.eomm.site import make_cube
 
 INNER = {"size": "tiny", "dim": 4, "frames": (3, 3), "dilations": (7,)}
 WEIGHTS = {"tau_days": 30.0, "likeness": 36.0, "side_days": 15.0}
+jitted = jax.jit(partial(state_of, **WEIGHTS))
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
 
 
@@ -67,7 +69,7 @@ def test_the_state_is_what_it_is_defined_as_in_every_case(like):
     y, valid, day, targets, hidden = random_window(np.random.default_rng(0), like=like)
     valid[0], hidden[1] = False, True
     window = window_mask(targets, jnp.asarray(hidden), (4, 4))
-    out = jax.jit(lambda *a: state_of(*a, **WEIGHTS))(y, valid, day, targets, window)
+    out = jitted(y, valid, day, targets, window)
     kinds = set()
     for i in range(len(y)):
         seen, at = valid[i, :, 0, 0] & np.asarray(window[i, 0]), targets[i, 0]
@@ -81,7 +83,7 @@ def test_a_window_years_away_still_has_a_state():
     y = jnp.arange(3.0)[None, :, None, None, None] + jnp.ones((1, 3, 1, 2, 1))
     day, valid = jnp.array([[0, 5000, 5001]], jnp.int32), jnp.array([True, False, False])[None, :, None, None]
     window = window_mask(jnp.array([[2]]), no_hidden(jnp.array([[2]]), 3), (2, 0))
-    out = state_of(y, valid, day, jnp.array([[2]]), window, **WEIGHTS)
+    out = jitted(y, valid, day, jnp.array([[2]]), window)
     np.testing.assert_allclose(out.state[0, 0, 0, :, 0], 1.0)
     assert out.support.item() == 1 and not out.past.any() and not out.future.any()
 
@@ -91,7 +93,7 @@ def test_what_is_not_seen_may_hold_anything():
     window = window_mask(targets, jnp.asarray(hidden), (4, 4))
     seen = valid & np.moveaxis(np.asarray(window), 1, 2)[..., None]
     other = np.where(seen[..., None, :], y, 1e6)
-    for a, b in zip(*(state_of(v, valid, day, targets, window, **WEIGHTS) for v in (y, other)), strict=True):
+    for a, b in zip(*(jitted(v, valid, day, targets, window) for v in (y, other)), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -100,7 +102,7 @@ def test_an_outlier_at_the_target_passes_and_rests_on_itself():
     y[0, 4] = 50
     day, targets = np.arange(9, dtype=np.int32)[None] * 5, np.array([[4]])
     window = window_mask(targets, no_hidden(targets, 9), (4, 4))
-    out = state_of(y, np.ones((1, 9, 1, 1), bool), day, targets, window, **WEIGHTS)
+    out = jitted(y, np.ones((1, 9, 1, 1), bool), day, targets, window)
     assert out.support.item() == pytest.approx(1) and out.state.min() == pytest.approx(50)
 
 
@@ -114,9 +116,13 @@ def by_hand(model, cube, position, row, col):
     values, valid = group.read(chosen, slice(row - halo, row + halo + 1), slice(col - halo, col + halo + 1))
     inside = valid[None, :, halo : halo + 1, halo : halo + 1]
     meta = {k: v[None, chosen] for k, v in group.meta().items()}
-    params, day = model.params["s2"]["encoder"], group.day[None, chosen]
-    features = encoder.features(params, values[None], valid[None], meta)
-    return encoder.embed(params, features, inside, day, np.array([[position - first]], np.int32))[0, 0, 0, 0]
+    params, target = model.params["s2"]["encoder"], np.array([[position - first]], np.int32)
+    return call(encoder, params, values[None], valid[None], inside, group.day[None, chosen], meta, target)[0, 0, 0, 0]
+
+
+@partial(jax.jit, static_argnums=0)
+def call(encoder, params, values, valid, inside, day, meta, targets):
+    return encoder.embed(params, encoder.features(params, values, valid, meta), inside, day, targets)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +134,7 @@ def cube(tmp_path_factory):
 
 def test_a_window_cut_by_hand_gives_the_dense_embedding_and_the_portable_one(model, cube, tmp_path):
     stored = open_embedding(embed(model, cube, tmp_path / "e.zarr", dtype="float32", clear_only=False)).load()
-    for position, row, col in ((0, 3, 20), (1, 0, 0), (7, 12, 11), (19, 23, 5)):
+    for position, row, col in ((0, 3, 20), (7, 12, 11), (8, 0, 0), (19, 23, 5)):
         vector = stored["embedding"].values[position, row, col]
         np.testing.assert_allclose(vector, by_hand(model, cube, position, row, col), atol=1e-5)
     halo, group = model.encoders["s2"].halo, cube["s2"]
@@ -173,7 +179,7 @@ def test_a_past_only_encoder_never_reads_the_future(cube):
     values, valid, inside, day, meta = batch_of(cube, encoder)
 
     def vector(values, valid, inside):
-        return encoder.embed(params, encoder.features(params, values, valid, meta), inside, day, targets)
+        return call(encoder, params, values, valid, inside, day, meta, targets)
 
     later = np.arange(12) > 5
     changed = np.where(later[None, :, None, None, None], values + 777, values).astype(np.int16)
@@ -193,7 +199,7 @@ def test_radar_is_averaged_within_the_orbit_of_the_target():
     meta = {"orbit": orbit, "direction": np.zeros((1, 10)), "incidence": np.zeros((1, 10))}
 
     def vector(values):
-        return encoder.embed({}, encoder.features({}, values, valid, meta), valid, day, jnp.array([[4]]))
+        return call(encoder, {}, values, valid, valid, day, meta, jnp.array([[4]]))
 
     other = np.where((orbit == 9)[..., None, None, None], values + 500, values).astype(np.int16)
     np.testing.assert_array_equal(vector(values), vector(other))
