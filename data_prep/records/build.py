@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.records.cut import CropConfig, largest, shapes_of, sizes_of
+from data_prep.records.draws import describe_draws
 from data_prep.records.manifest import (
     content_of,
     describe_balance,
@@ -60,6 +61,9 @@ def build_patches(
     reference: str = "s2",
     min_clear: int = 4,
     clear_fraction: float = 0.5,
+    margin_px: int = 0,
+    draw_px: int = 32,
+    draw_acquisitions: int = 32,
     modalities: Sequence[str] | None = None,
     strata: Mapping[str, str] | None = None,
     shard_records: int = 256,
@@ -79,7 +83,7 @@ def build_patches(
         out: directory of the record set.
         cubes: finished cubes under the same contracts.
         split: who trains and who tests.
-        crop_px: see `CropConfig`, also for the arguments from here to `clear_fraction`.
+        crop_px: see `CropConfig`, also for the arguments from here to `draw_acquisitions`.
         acquisitions: length of a reference series.
         stride_px: from crop to crop.
         stride_acquisitions: from series to series.
@@ -88,6 +92,9 @@ def build_patches(
         reference: leading modality.
         min_clear: clear acquisitions that a record needs.
         clear_fraction: of a crop valid for an acquisition to count as clear.
+        margin_px: 0, or the halo of encoders: records without copies, from which batches draw crops.
+        draw_px: side of these.
+        draw_acquisitions: of these.
         modalities: which to take; all of the cubes when None.
         strata: site -> stratum, such as its land cover, by which training may balance what it draws.
         shard_records: at most so many records in a file.
@@ -115,6 +122,9 @@ def build_patches(
         reference=reference,
         min_clear=min_clear,
         clear_fraction=clear_fraction,
+        margin_px=margin_px,
+        draw_px=draw_px,
+        draw_acquisitions=draw_acquisitions,
     )
     opened = open_cubes(cubes, config, modalities)
     names = sorted(modalities or opened[0].groups)
@@ -129,9 +139,9 @@ def build_patches(
         "crop": crops,
         "strata": dict(sorted((strata or {}).items())),
     }
-    request = _digest([head, names, shard_records, [[c.site, content_of(c)] for c in opened]])
+    request = digest([head, names, shard_records, [[c.site, content_of(c)] for c in opened]])
     recover(out)
-    if _is_whole(out, request):
+    if is_whole(out, request):
         return out
     check_free(out, overwrite=overwrite)
 
@@ -161,6 +171,7 @@ def build_patches(
             "statistics": statistics.to_dict(),
             "sources": [describe_source(c, names, reference) for c in opened],
             "request": request,
+            **describe_draws(takes, recipe.shapes, config),
         }
         shutil.rmtree(folder / FOLDER)
         finish_records(folder, shapes=recipe.shapes, files=files, manifest=manifest)
@@ -238,12 +249,13 @@ def _name(folder: Path, shards: Sequence[Shard], figures: Figures) -> list[dict[
     return files
 
 
-def _digest(content: Any) -> str:
+def digest(content: Any) -> str:
+    """16 hex digits that stand for a request: what a set is made of, and how."""
     text = json.dumps([VERSION, content], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _is_whole(out: Path, request: str) -> bool:
+def is_whole(out: Path, request: str) -> bool:
     """Whether a set is there, of this request, with all its files."""
     if _request_of(out / "manifest.json") != request:
         return False

@@ -14,12 +14,15 @@ import numpy as np
 import zarr
 from safetensors import SafetensorError, safe_open
 
+from eomm.data.arrays import DIGEST
+from eomm.data.attributes import attributes_of
 from eomm.data.coverage import describe_coverage
 from eomm.data.cube import Acquisition, CubeGroup, open_cube
 from eomm.data.grid import Grid, to_date
 from eomm.data.modality import Modality
 from eomm.errors import ContractError, DataError
 from eomm.store.folders import read_json
+from eomm.store.shards import ATTRIBUTE
 
 Description = dict[str, Any]
 
@@ -65,7 +68,7 @@ def _zarr_store(path: Path) -> Description:
     if kind == "cube":
         info["modalities"] = _modalities(path, complete=complete)
     else:
-        hidden = (*ROOT_KEYS, "eomm:windows", "zarr_conventions")
+        hidden = (*ROOT_KEYS, "eomm:windows", "zarr_conventions", "coordinates", ATTRIBUTE, DIGEST)
         info |= {k.removeprefix("eomm:"): v for k, v in attributes.items() if k not in hidden}
         info |= _embedding(path)
     return info | {"provenance": provenance}
@@ -239,7 +242,7 @@ def _grid(grid: Grid) -> Description:
 
 def _attributes(path: Path) -> Description:
     try:
-        return dict(zarr.open_group(path, mode="r").attrs)
+        return attributes_of(zarr.open_group(path, mode="r"))
     except (ValueError, KeyError, FileNotFoundError) as e:
         raise DataError(f"{path}: the Zarr group cannot be read ({e}); the store is damaged, make it again") from e
 

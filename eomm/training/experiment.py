@@ -8,14 +8,15 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from eomm.data.records import RecordSet, open_records
+from eomm.data.mixture import Mixture
 from eomm.embedding.calibrate import MINIMUM, calibrate
-from eomm.errors import UsageError
 from eomm.models.directory import Model, load_model, save_model
 from eomm.store.folders import read_json
 from eomm.training.hosts import wait_for_all
 from eomm.training.loop import train
 from eomm.training.noise import MEASURED, draw_series, lacks_noise, noise_by_set, with_noise
+from eomm.training.sets import open_mixture
+from eomm.training.stage import Stage
 from eomm.training.stages import build_stage
 
 
@@ -23,8 +24,8 @@ def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | No
     """Train what the configuration says and write `workdir/model`; resumes, and does nothing when complete.
 
     Args:
-        config: an experiment's configuration; `data.records` names the record set, `data.validation` a split of it
-            or nothing.
+        config: an experiment's configuration; `data.records` names the record sets (sets.py), `data.validation` a
+            split of them or nothing.
         workdir: the run's directory.
         profile: "FIRST:LAST", steps to write a trace of.
 
@@ -35,32 +36,33 @@ def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | No
         UsageError: no record set is named, or what `train` raises.
     """
     workdir = Path(workdir)
-    if not config.data.records:
-        raise UsageError("config.data.records is empty; name a record set, such as --config.data.records=records")
-    records = open_records(config.data.records)
-    measured, noise = measure_noise(config, records)
-    stage = build_stage(measured, records)
+    mixture = open_mixture(config)
+    measured, noise = measure_noise(config, mixture)
+    stages = build_stages(measured, mixture)
+    stage, manifest = stages[0], mixture.manifest()
     validation = config.data.validation or None
-    if validation and (warning := records.manifest.get("split", {}).get("warning")):
-        print(f"{records.path}: validation is LEAKY: {warning}", file=sys.stderr, flush=True)
-    done = train(stage, config=config, records=records, workdir=workdir, validation=validation, profile=profile)
+    if validation and (warning := manifest.get("split", {}).get("warning")):
+        print(f"{mixture.paths}: validation is LEAKY: {warning}", file=sys.stderr, flush=True)
+    done = train(stages, config=config, records=mixture, workdir=workdir, validation=validation, profile=profile)
     info: dict[str, Any] = {
         "stage": stage.name,
         "steps": done.step,
-        "simulated": bool(records.manifest.get("simulated")),
-        "sites": sorted({s["site"] for s in records.manifest.get("sources", [])}),
-        "records": records.data_hash,
-        "split": records.manifest.get("split", {}),
+        "simulated": bool(manifest.get("simulated")),
+        "sites": sorted({s["site"] for s in manifest.get("sources", [])}),
+        "records": mixture.data_hash,
+        "split": manifest.get("split", {}),
         **({"noise": noise} if noise else {}),
     }
+    if not mixture.single:
+        info["sets"] = [{"name": s.name, "records": s.records.data_hash, "weight": s.weight} for s in mixture.shares]
     model = stage.model(done.params)
     model = dataclasses.replace(model, info={**model.info, **info})
     path = workdir / "model"
     if jax.process_index() == 0 and not is_written(model, path):
-        count = min(config.get("calibrate_records", 0), records.count("train"))
+        count = min(config.get("calibrate_records", 0), mixture.count("train"))
         if count >= MINIMUM:
             print(f"{workdir}: calibrating on {count} records", file=sys.stderr, flush=True)
-            model = calibrate(model, records, count=count, seed=config.seed)
+            model = calibrate(model, mixture, count=count, seed=config.seed)
         else:
             why = f"{count} records are too few to calibrate on: no scales for int8 (see eomm calibrate)"
             print(f"{workdir}: {why}", file=sys.stderr, flush=True)
@@ -69,7 +71,19 @@ def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | No
     return path
 
 
-def measure_noise(config: ConfigDict, records: RecordSet) -> tuple[ConfigDict, dict[str, Any]]:
+def build_stages(config: ConfigDict, mixture: Mixture) -> list[Stage]:
+    """The stage as each record set of a mixture needs it: one for all sets of the same shapes and reading."""
+    built: dict[Any, Stage] = {}
+    found = []
+    for view in mixture.views():
+        kind = (view.reading, *sorted((n, repr(s)) for n, s in view.shapes.items()))
+        if kind not in built:
+            built[kind] = build_stage(config, view)
+        found.append(built[kind])
+    return found
+
+
+def measure_noise(config: ConfigDict, mixture: Mixture) -> tuple[ConfigDict, dict[str, Any]]:
     """The configuration with what a state needs, measured where it is not given, and the noise of every record set.
 
     Started from a model (`config.init`) it is that model's, or its parameters would not fit the numbers they read.
@@ -77,17 +91,19 @@ def measure_noise(config: ConfigDict, records: RecordSet) -> tuple[ConfigDict, d
     Raises:
         UsageError: the modality has no noise to measure, or the records are too few.
     """
-    if config.stage != "pretrain" or not lacks_noise(config.encoder):
+    name = config.get("modality")
+    shares = [s for s in mixture.shares if name in s.records.shapes]
+    if config.stage != "pretrain" or not lacks_noise(config.encoder) or not shares:
         return config, {}
-    name = config.modality
-    if name not in records.shapes:
-        return config, {}  # the stage says so
     if config.get("init"):
         parts = load_model(config.init, code=tuple(config.get("code", ()))).parts.get(name, {}).get("encoder", {})
         known = {k: parts[k] for k in MEASURED if k in parts}
         return ConfigDict({**config.to_dict(), "encoder": {**config.encoder.to_dict(), **known}}), {}
-    modality, balance = records.shapes[name].modality, config.data.get("balance", "")
-    sets = [draw_series(records, name, balance=balance, seed=config.seed)]
+    sets = []
+    for s in (s for s in shares if s.records.count("train")):
+        options = {"called": s.name, "weight": s.weight * s.batch_size, "balance": s.balance}
+        sets.append(draw_series(s.records, name, seed=config.seed, **options))
+    modality = shares[0].records.shapes[name].modality
     options = with_noise(config.encoder.to_dict(), modality, sets)
     return ConfigDict({**config.to_dict(), "encoder": options}), noise_by_set(modality, options["whiten"], sets)
 
