@@ -101,11 +101,11 @@ def measure_noise(config: ConfigDict, mixture: Mixture) -> tuple[ConfigDict, dic
         return ConfigDict({**config.to_dict(), "encoder": {**config.encoder.to_dict(), **known}}), {}
     sets = []
     for s in (s for s in shares if s.records.count("train")):
-        options = {"called": s.name, "weight": s.weight * s.batch_size, "balance": s.balance}
+        options: dict[str, Any] = {"called": s.name, "weight": s.weight * s.batch_size, "balance": s.balance}
         sets.append(draw_series(s.records, name, seed=config.seed, **options))
     modality = shares[0].records.shapes[name].modality
-    options = with_noise(config.encoder.to_dict(), modality, sets)
-    return ConfigDict({**config.to_dict(), "encoder": options}), noise_by_set(modality, options["whiten"], sets)
+    found = with_noise(config.encoder.to_dict(), modality, sets)
+    return ConfigDict({**config.to_dict(), "encoder": found}), noise_by_set(modality, found["whiten"], sets)
 
 
 def is_written(model: Model, path: Path) -> bool:
