@@ -76,38 +76,6 @@ def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | No
     return path
 
 
-def measure_noise(config: ConfigDict, mixture: Mixture) -> tuple[ConfigDict, dict[str, Any], list[SeriesSet]]:
-    """The configuration with what a state needs, the noise of every set, and series of theirs; nothing where given.
-
-    Started from a model (`config.init`) it is that model's, or its parameters would not fit the numbers they read.
-
-    Raises:
-        UsageError: the modality has no noise to measure, or the records are too few.
-    """
-    name, view = config.get("modality"), mixture.views()[0]
-    if config.stage != "pretrain" or not lacks_noise(config.encoder) or name not in view.shapes:
-        return config, {}, []  # the stage says what is missing
-    if config.get("init"):
-        start = load_model(config.init, code=tuple(config.get("code", ())))
-        options = noise_of(start.parts.get(name, {}).get("encoder", {}), config.encoder.to_dict())
-        return ConfigDict({**config.to_dict(), "encoder": options}), {}, []
-    sets = [draw_series(s.records, name, weight=s.weight, balance=s.balance, seed=config.seed) for s in mixture.shares]
-    modality = view.shapes[name].modality
-    options = with_noise(config.encoder.to_dict(), modality, sets)
-    noise = noise_by_set(modality, options["whiten"], sets)
-    return ConfigDict({**config.to_dict(), "encoder": options}), noise, sets
-
-
-def is_written(model: Model, path: Path) -> bool:
-    """Whether the model lies at `path`, calibrated or not."""
-    if not (path / "model.json").exists():
-        return False
-    head = read_json(path / "model.json")
-    calibration = head.get("info", {}).get("calibration")
-    known = {**model.info, "calibration": calibration} if calibration else model.info
-    return bool(head["hash"] == dataclasses.replace(model, info=known).hash)
-
-
 def build_stages(config: ConfigDict, mixture: Mixture) -> list[Stage]:
     """The stage as each record set of a mixture needs it: one for all sets of the same shapes and reading."""
     built: dict[Any, Stage] = {}
@@ -118,3 +86,39 @@ def build_stages(config: ConfigDict, mixture: Mixture) -> list[Stage]:
             built[kind] = build_stage(config, view)
         found.append(built[kind])
     return found
+
+
+def measure_noise(config: ConfigDict, mixture: Mixture) -> tuple[ConfigDict, dict[str, Any], list[SeriesSet]]:
+    """The configuration with what a state needs, the noise of every set, and series of theirs; nothing where given.
+
+    Started from a model (`config.init`) it is that model's, or its parameters would not fit the numbers they read.
+
+    Raises:
+        UsageError: the modality has no noise to measure, or the records are too few.
+    """
+    name = config.get("modality")
+    shares = [s for s in mixture.shares if name in s.records.shapes]
+    if config.stage != "pretrain" or not lacks_noise(config.encoder) or not shares:
+        return config, {}, []  # the stage says what is missing
+    if config.get("init"):
+        start = load_model(config.init, code=tuple(config.get("code", ())))
+        found = noise_of(start.parts.get(name, {}).get("encoder", {}), config.encoder.to_dict())
+        return ConfigDict({**config.to_dict(), "encoder": found}), {}, []
+    sets = []
+    for s in (s for s in shares if s.records.count("train")):
+        options: dict[str, Any] = {"called": s.name, "weight": s.weight * s.batch_size, "balance": s.balance}
+        sets.append(draw_series(s.records, name, seed=config.seed, **options))
+    modality = shares[0].records.shapes[name].modality
+    found = with_noise(config.encoder.to_dict(), modality, sets)
+    noise = noise_by_set(modality, found["whiten"], sets)
+    return ConfigDict({**config.to_dict(), "encoder": found}), noise, sets
+
+
+def is_written(model: Model, path: Path) -> bool:
+    """Whether the model lies at `path`, calibrated or not."""
+    if not (path / "model.json").exists():
+        return False
+    head = read_json(path / "model.json")
+    calibration = head.get("info", {}).get("calibration")
+    known = {**model.info, "calibration": calibration} if calibration else model.info
+    return bool(head["hash"] == dataclasses.replace(model, info=known).hash)

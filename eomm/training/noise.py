@@ -98,8 +98,23 @@ def mixing(modality: Modality, mean: np.ndarray, whiten: np.ndarray, deviation: 
     return np.concatenate([bands, constant[:, None]], axis=1) / deviation[:, None]
 
 
-def draw_series(records: RecordSet, name: str, *, weight: float = 1.0, balance: str = "", seed: int = 0) -> SeriesSet:
-    """Some pixels of some training records, as often as training draws them."""
+def draw_series(
+    records: RecordSet, name: str, *, called: str = "", weight: float = 1.0, balance: str = "", seed: int = 0
+) -> SeriesSet:
+    """Some pixels of some training records, as often as training draws them.
+
+    Args:
+        records: the set.
+        name: of the modality.
+        called: the set's name; its folder's where empty.
+        weight: of the set.
+        balance: see `eomm.data.batches.batches`.
+        seed: of the order of records and of pixels.
+
+    Raises:
+        DataError: there are no training records, or one is damaged.
+        UsageError: no pixel is valid twice.
+    """
     rng, found = np.random.default_rng(seed), []
     options: dict[str, Any] = {"split": "train", "batch_size": 1, "seed": seed, "modalities": (name,), "threads": 1}
     with closing(batches(records, balance=balance, **options)) as rows:
@@ -113,7 +128,7 @@ def draw_series(records: RecordSet, name: str, *, weight: float = 1.0, balance: 
     if not found:
         raise UsageError(f"{records.path}: no pixel of {name} is valid twice; noise cannot be measured")
     values, valid, day, orbit = (np.stack(x) for x in zip(*found, strict=True))
-    return SeriesSet(name=records.path.name, weight=weight, values=values, valid=valid, day=day, orbit=orbit)
+    return SeriesSet(name=called or records.path.name, weight=weight, values=values, valid=valid, day=day, orbit=orbit)
 
 
 def is_radar(modality: Modality) -> bool:

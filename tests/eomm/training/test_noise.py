@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from eomm.data.mixture import mix
 from eomm.data.modality import SENTINEL1, SENTINEL2
 from eomm.errors import UsageError
 from eomm.models.state import build_encoder
@@ -98,12 +99,13 @@ def test_an_experiment_measures_it_once_and_a_plan_assumes_it(tmp_path, monkeypa
     records = make_records(tmp_path / "r")
     drawn = draw_series(records, "s2")
     assert drawn.values.shape[1:] == (3, 10) and drawn.valid.sum(1).min() > 1
-    config = ConfigDict({"stage": "pretrain", "modality": "s2", "encoder": STATE, "seed": 1, "data": {"balance": ""}})
+    config = ConfigDict({"stage": "pretrain", "modality": "s2", "encoder": STATE, "seed": 1})
+    mixture = mix([records], batch_size=4)
     one, _ = series(SENTINEL2)
     monkeypatch.setattr(experiment, "draw_series", lambda *a, **k: one)
-    measured, noise = experiment.measure_noise(config, records)
+    measured, noise = experiment.measure_noise(config, mixture)
     assert noise["a"]["pairs"] > 1000 and "whiten" not in config.encoder
-    again, nothing = experiment.measure_noise(measured, records)
+    again, nothing = experiment.measure_noise(measured, mixture)
     assert again is measured and nothing == {}
     assert build_encoder(SENTINEL2, {k: v for k, v in measured.encoder.items() if k != "code"}).dim == 30
     assumed = assumed_noise(STATE, SENTINEL2)
