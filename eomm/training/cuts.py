@@ -24,6 +24,7 @@ LEAST_DATES = 4
 POSITIVES = 3.0  # they are few
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class Cuts:
     """What was done to a batch.
@@ -47,7 +48,8 @@ def simulate_cuts(rng: Array, data: Mapping[str, Array], modality: Modality, sha
     By a share drawn from SIZE that falls off over RECOVERY_DAYS; the same at all pixels of a sample.
     """
     what, where, back, how, slow, which = jax.random.split(rng, 6)
-    values, valid, day = data["values"].astype(jnp.float32), data["valid"].astype(bool), data["day"]
+    stored, valid, day = (jnp.asarray(data[name]) for name in ("values", "valid", "day"))
+    values, valid = stored.astype(jnp.float32), valid.astype(bool)
     batch, bands = values.shape[0], values.shape[-1]
     green = vegetation_index(values, modality)
     logits = jnp.where(valid, -8.0 * green, -1e9).reshape(-1)
@@ -65,7 +67,7 @@ def simulate_cuts(rng: Array, data: Mapping[str, Array], modality: Modality, sha
     changed = jnp.where(made[:, None, None, None, None] & valid[..., None], changed, values)
     drop = pick(green, after - 1) - pick(vegetation_index(changed, modality), after)
     seen = (drop > LEAST_DROP) & pick(valid, after) & pick(valid, after - 1) & made[:, None, None]
-    return Cuts(values=jnp.round(changed).astype(data["values"].dtype), day=cut, made=made, seen=seen)
+    return Cuts(values=jnp.round(changed).astype(stored.dtype), day=cut, made=made, seen=seen)
 
 
 def vegetation_index(values: Float[Array, "*n c"], modality: Modality) -> Float[Array, "*n"]:
