@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,8 +23,11 @@ from rasterio.errors import RasterioError
 
 from data_prep.mappings.mapping import RTC_SOURCES, Mapping
 from data_prep.readers.crop import Crop, crop_to
+from data_prep.readers.files import is_twin
 from data_prep.readers.geotiff import grid_of
 from data_prep.readers.scene import Scene, decode
+from data_prep.readers.stated import Numbers
+from eomm.data.days import parse_time
 from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError
 
@@ -108,8 +111,8 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid |
 def list_product(file: Path) -> Product:
     """The files of a SAFE folder or zip. Raises DataError where it is none, or one that is not to be trusted."""
     if file.is_dir():
-        names = tuple(sorted(p.relative_to(file).as_posix() for p in file.rglob("*") if p.is_file()))
-        return Product(file, names, "")
+        names = sorted(p.relative_to(file).as_posix() for p in file.rglob("*") if p.is_file())
+        return Product(file, tuple(n for n in names if not is_twin(n)), "")
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
@@ -117,7 +120,7 @@ def list_product(file: Path) -> Product:
         raise DataError(f"{file}: not a readable zip ({e}); it is truncated or of another kind") from e
     for member in members:
         _check_member(file, member)
-    listed = sorted(m.filename for m in members if not m.is_dir())
+    listed = sorted(m.filename for m in members if not m.is_dir() and not is_twin(m.filename))
     tops = {n.split("/")[0] for n in listed if "/" in n and n.split("/")[0].endswith(".SAFE")}
     if len(tops) != 1:
         raise DataError(f"{file}: holds {len(tops)} folders named .SAFE; expected one product in a zip")
@@ -148,11 +151,15 @@ def _scene(product: Product, root: Any, granule: str, mapping: Mapping, window: 
     crops = {layer: crop_to(_grid(product, name), window) for layer, name in images.items()}
     quantification = _number(root, ("BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE"), file)
     offsets = _offsets(root, file)
+    if lacking := [v for v, i in ids.items() if offsets and i not in offsets]:
+        raise DataError(
+            f"{file}: states BOA_ADD_OFFSET of other bands, but not of {', '.join(lacking)}; the metadata are damaged"
+        )
     special = [_integer(v, "SPECIAL_VALUE_INDEX", file) for v in _every(root, "Special_Values")]
     zenith, azimuth = _view(tile)
 
     def offset_of(variable: str) -> float | None:
-        return offsets.get(ids[variable], 0.0) / quantification if offsets else None
+        return offsets[ids[variable]] / quantification if offsets else None
 
     def read(layer: str) -> np.ndarray:
         raw = _read(product, images[layer], crops[layer])
@@ -183,8 +190,9 @@ def _scene(product: Product, root: Any, granule: str, mapping: Mapping, window: 
         stated={
             "level": "L2A",
             "baseline": _text(root, "PROCESSING_BASELINE", file),
-            "scale": 1 / quantification,
         },
+        # The offsets of bands are not compared: what the product states of each is what `read` adds to it.
+        numbers={band: Numbers(scale=1 / quantification, fill=tuple(special)) for band in mapping.bands},
     )
 
 
@@ -257,11 +265,7 @@ def _view(tile: Any) -> tuple[float | None, float | None]:
 
 def _time(tile: Any, product: Any, file: Path) -> datetime:
     text = next((e.text for e in (tile, product) if e is not None and e.text), None)
-    try:
-        time = datetime.fromisoformat(str(text))
-    except ValueError as e:
-        raise DataError(f"{file}: SENSING_TIME is {text!r}; expected such as 2020-01-05T10:54:21Z") from e
-    return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
+    return parse_time(text, where=f"{file}: SENSING_TIME")
 
 
 def _every(root: Any, name: str) -> Iterator[Any]:

@@ -204,6 +204,14 @@ class RecordSet:
         """Number of records in a split, 0 where there is none."""
         return sum(f["records"] for f in self.manifest["files"] if f["split"] == split)
 
+    def check_unchanged(self) -> None:
+        """Raise DataError where another record set lies there by now: what was read since it was opened may mix two."""
+        if read_json(self.path / "manifest.json") != self.manifest:
+            raise DataError(
+                f"{self.path}: was replaced since it was opened, so that what was read may mix two record sets; run "
+                "again when nothing writes there, in a fresh folder"
+            )
+
     def verify(self) -> None:
         """Hash every shard. Raises DataError naming the first that is missing or differs from the manifest."""
         for damage in find_damage(self):
