@@ -101,7 +101,7 @@ def score_local(
 
     Raises UsageError where no date of these series can be hidden, or no two are far apart.
     """
-    learned = [unlabelled.hidden_targets(learn, gap) for gap in unlabelled.GAPS]
+    learned = unlabelled.teaching_targets(learn)
     hidden = {t.name: unlabelled.hidden_targets(test, gap) for t, gap in zip(HIDDEN, unlabelled.GAPS, strict=True)}
     steps = largest_steps(test)
     waves = {"linear": closed.linear, "Gaussian": closed.gaussian, "harmonic": closed.harmonic}

@@ -14,6 +14,7 @@ from eomm.evaluation.quality.series import REACH_DAYS, Series, groups_of, hide, 
 from eomm.evaluation.quality.vectors import One, Vectors
 
 GAPS = (0, 10, 30, 60)  # days hidden on both sides of a target
+TAUGHT = (0, 0, 3, 10, 20, 30, 45, 60)  # gaps from which the reader learns, at other dates each
 FEWEST_LEFT = 4  # visible dates when the widest gap is hidden
 NEAR_DAYS, FAR_DAYS = (1, 5), (60, 199)
 MEANS_OF, WITHIN_DAYS, LAST_DAYS = 4, 60, 15  # a step: dates on each side, how far they reach, half of the gap between
@@ -57,6 +58,11 @@ def hidden_targets(series: Sequence[Series], gap_days: int, *, each: int = 3, se
         truth=np.array(truth, np.float64),
         group=np.array(group, str),
     )
+
+
+def teaching_targets(series: Sequence[Series]) -> list[Hidden]:
+    """What a reader learns from: targets of every gap of TAUGHT. Raises UsageError where none can be hidden."""
+    return [hidden_targets(series, gap, seed=number) for number, gap in enumerate(TAUGHT)]
 
 
 def hidden_errors(vectors: Vectors, learn: Sequence[Hidden], tests: Mapping[str, Hidden]) -> dict[str, Outcome]:
