@@ -51,7 +51,7 @@ def fit_reader(x: Rows, base: Bands, truth: Bands, *, seed: int = 0) -> Callable
     unit = truth.std(0) + 1e-6
     shown: Callable[[Rows], Rows] = lambda rows: np.clip((rows - mean) / scale, -LIMIT, LIMIT).astype(np.float32)  # noqa: E731
     keys = jax.vmap(jax.random.key)(jnp.arange(seed, seed + SEEDS))
-    fitted = _fit_each(keys, shown(x), ((truth - base) / unit).astype(np.float32))
+    fitted = _fit_each(keys, shown(x), ((truth - base) / unit).astype(np.float32), STEPS)
     params = {name: np.asarray(p, np.float64) for name, p in fitted.items()}
 
     def read(rows: Rows, told: Bands) -> Bands:
@@ -76,10 +76,10 @@ def _network(p: Mapping[str, Any], x: Any) -> Any:
     return x @ p["w2"] + p["b2"]
 
 
-@jax.jit
-@partial(jax.vmap, in_axes=(0, None, None))
-def _fit_each(key: Array, x: Float[Array, "n f"], y: Float[Array, "n c"]) -> Params:
-    rate = optax.warmup_cosine_decay_schedule(0.0, RATE, WARM_UP, STEPS, LAST_RATE)
+@partial(jax.jit, static_argnames="steps")
+@partial(jax.vmap, in_axes=(0, None, None, None))
+def _fit_each(key: Array, x: Float[Array, "n f"], y: Float[Array, "n c"], steps: int) -> Params:
+    rate = optax.warmup_cosine_decay_schedule(0.0, RATE, min(WARM_UP, steps // 2), steps, LAST_RATE)
     optimiser = optax.adamw(rate, weight_decay=DECAY)
     start, batches = jax.random.split(key)
     params = _start(start, x.shape[1], y.shape[1])
@@ -93,4 +93,4 @@ def _fit_each(key: Array, x: Float[Array, "n f"], y: Float[Array, "n c"]) -> Par
         updates, state = optimiser.update(jax.grad(loss)(p, rows), state, p)
         return (optax.apply_updates(p, updates), state), None
 
-    return jax.lax.scan(step, (params, optimiser.init(params)), jnp.arange(STEPS))[0][0]
+    return jax.lax.scan(step, (params, optimiser.init(params)), jnp.arange(steps))[0][0]
