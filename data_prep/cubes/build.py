@@ -21,7 +21,7 @@ from data_prep.readers import Scene, open_scenes, source_files
 from eomm.data.cube import write_cube
 from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError, UsageError
-from eomm.store.folders import disk_full
+from eomm.store.folders import check_apart, check_free, disk_full, entered
 from eomm.store.progress import NamedProgress
 
 
@@ -83,12 +83,12 @@ def build_cube(
         DataError: files are missing, damaged or incomplete, or nothing overlaps in space or time.
         UsageError: `out` exists, an option is unknown, or the disk is full.
     """
-    out = Path(out)
+    out = entered(out)
+    check_apart(out, {f"source {s.mapping}": s.path for s in sources})
     check_options(accept, resampling, speckle)
     if not sources:
         raise UsageError(f"{out}: no source given; name at least one folder and its mapping")
-    if out.exists() and not overwrite:  # write_cube says so too, but only after the work
-        raise UsageError(f"{out}: already exists; choose another path, or say --overwrite to replace it")
+    check_free(out, overwrite=overwrite, kind="cube")  # write_cube says so too, but only after the work
     report = progress or (lambda what, done, total: None)
     with ExitStack() as keep_open, rasterio.Env():  # or each of thousands of reads and warps makes one, 1 ms
         resolved = [s.resolve() for s in sources]

@@ -18,7 +18,7 @@ from data_prep.fetch.catalogues import FILES, Catalogue
 from data_prep.fetch.items import check_href, short
 from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError, UsageError
-from eomm.store.folders import partial_of, sha256
+from eomm.store.folders import new_file, partial_of, sha256
 
 SIGN_TIMEOUT_S = 120
 
@@ -126,7 +126,7 @@ def _seen(values: np.ndarray) -> bool:
 def _write(path: Path, values: np.ndarray, grid: Grid, *, layers: Sequence[str], tags: Mapping[str, str]) -> None:
     partial = partial_of(path)
     try:
-        _write_tiff(partial, values, grid, layers=layers, tags=tags)
+        _write_tiff(new_file(path), values, grid, layers=layers, tags=tags)
         os.replace(partial, path)
     except (rasterio.errors.RasterioError, OSError) as e:
         if partial.is_file():

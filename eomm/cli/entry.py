@@ -16,7 +16,11 @@ from typing import Any
 from eomm.cli import handlers
 from eomm.cli.parser import build_parser
 from eomm.errors import EommError
+from eomm.store.folders import check_apart
 from eomm.training.allocator import keep_freed_memory
+
+WRITTEN = ("out", "figure", "figures", "leaderboard", "work", "workdir")
+SEARCHED = ("folders", "run", "folder")  # in which results may lie beside what is read
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     use_compilation_cache()
     try:
+        check_outputs(arguments)
         result = arguments.handler(arguments, rest)
         if result is not None:
             print(json.dumps(result, indent=1) if arguments.json else text_of(arguments, result), flush=True)
@@ -49,6 +54,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\neomm: interrupted; run the same command again", file=sys.stderr)
         return 128 + signal.SIGINT
     return 0
+
+
+def check_outputs(arguments: argparse.Namespace) -> None:
+    """Raise UsageError where a command would write onto, or into, one of the paths that it reads."""
+    given = vars(arguments)
+    read = {name: value for name, value in given.items() if name not in (*WRITTEN, *SEARCHED)}
+    for out in (given.get(name) for name in WRITTEN):
+        if not isinstance(out, Path):
+            continue
+        for name, value in read.items():
+            for path in value if isinstance(value, list) else [value]:
+                if isinstance(path, Path):
+                    check_apart(out, {f"the {name}": path}, replaced=False)
 
 
 def refused_file(error: OSError) -> str:

@@ -92,7 +92,7 @@ def evaluate_coherence(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     folder = a.out.with_name(a.out.stem + "_figures") if a.out else None
     if a.out and folder:
         check_free_file(a.out, overwrite=a.overwrite)  # before the work, not after it
-        check_free(folder, overwrite=a.overwrite)
+        check_free(folder, overwrite=a.overwrite, kind="figures")
     cube, fields = open_cube(a.cube), dict[str, Any]()
     model = load_model(a.model, code=a.code)
     if a.labels:

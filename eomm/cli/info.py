@@ -19,7 +19,7 @@ from eomm.data.cube import Acquisition, CubeGroup, open_cube
 from eomm.data.grid import Grid, to_date
 from eomm.data.modality import Modality
 from eomm.errors import ContractError, DataError
-from eomm.store.folders import read_json
+from eomm.store.folders import entered, read_json, recover
 
 Description = dict[str, Any]
 
@@ -33,7 +33,8 @@ def describe(path: Path | str) -> Description:
     Raises:
         DataError: nothing there, none of our stores, or damaged beyond description.
     """
-    path = Path(path)
+    path = entered(path)
+    recover(path)
     if not path.exists():
         raise DataError(f"{path}: does not exist; expected a cube, record set, model, embedding cube or run")
     describers: dict[str, Callable[[Path], Description]] = {

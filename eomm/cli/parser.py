@@ -155,6 +155,7 @@ def build_parser() -> argparse.ArgumentParser:
     c.add_argument("path", type=Path)
     figure_help = "of records: a map of sites, splits and the buffers around them, as PNG, SVG or PDF"
     c.add_argument("--figure", type=Path, metavar="FILE", help=figure_help)
+    c.add_argument("--overwrite", action="store_true", help="replace --figure where it exists")
 
     c = command(commands, "bench", handlers.bench, "throughput at the default size", "eomm bench embed --json")
     c.add_argument("what", choices=["embed", "train"])

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float64, Int16, Int32
 from eomm.data.grid import Grid, to_date
 from eomm.data.modality import Modality, check_contract
 from eomm.errors import ContractError, DataError
-from eomm.store.folders import new_directory, what_lies
+from eomm.store.folders import entered, new_directory, recover, what_lies
 
 VERSION = 1
 USABLE_FRACTION = 0.03  # of the site's pixels valid (arXiv 2511.11706)
@@ -99,10 +99,10 @@ def write_cube(
         DataError: no acquisition, or two with the same key.
         UsageError: `path` exists, or the disk is full.
     """
-    path = Path(path)
-    with new_directory(path, overwrite=overwrite) as partial:
-        root = zarr.open_group(partial, mode="w", zarr_format=3)
-        root.attrs.update({"eomm:kind": "cube", "eomm:version": VERSION, "eomm:complete": False, "site": site})
+    path = entered(path)
+    with new_directory(path, kind="cube", overwrite=overwrite) as partial:
+        head = {"eomm:kind": "cube", "eomm:version": VERSION, "eomm:complete": False, "site": site}
+        root = zarr.create_group(partial, zarr_format=3, attributes=head)
         root.attrs.update({"provenance": dict(provenance), **_finest(groups).attributes()})
         for source in groups:
             _write_group(root, source, partial)
@@ -340,7 +340,7 @@ def open_cube(path: Path | str, expect: Mapping[str, Modality] | None = None) ->
         DataError: not a cube, unfinished, or damaged; a modality in `expect` is missing.
         ContractError: a modality follows another contract than `expect` says.
     """
-    path = Path(path)
+    path = entered(path)
     attributes = open_attributes(path, kind="cube")
     root = zarr.open_group(path, mode="r")
     groups = {name: CubeGroup(path / name, group) for name, group in sorted(root.groups())}
@@ -352,6 +352,7 @@ def open_cube(path: Path | str, expect: Mapping[str, Modality] | None = None) ->
 
 def open_attributes(path: Path, *, kind: str) -> dict[str, Any]:
     """Root attributes of a finished eomm Zarr store. Raises DataError when it is none, another kind, or unfinished."""
+    recover(path)
     if not path.exists():
         raise DataError(f"{path}: does not exist; expected an eomm {kind}")
     try:

@@ -18,7 +18,7 @@ from tensorflow_datasets.core.example_serializer import ExampleSerializer
 from eomm.data.modality import Modality, check_contract
 from eomm.data.remote import fetch_records, is_url
 from eomm.errors import DataError
-from eomm.store.folders import check_store, read_json, sha256, write_json
+from eomm.store.folders import check_store, entered, read_json, recover, sha256, write_json
 
 VERSION = "1.0.0"
 NAME = "eomm_patches"  # the data set's name in TensorFlow Datasets
@@ -180,7 +180,8 @@ def open_records(path: Path | str, expect: Mapping[str, Modality] | None = None)
         ContractError: a modality follows another contract than `expect` says.
         UsageError: `path` is in a bucket, and what reads such is not installed.
     """
-    path = fetch_records(path) if is_url(path) else Path(path)
+    path = fetch_records(path) if is_url(path) else entered(path)
+    recover(path)
     check_store(path, "manifest.json", "a record set of `eomm prepare records`")
     manifest = read_json(path / "manifest.json")
     if manifest.get("eomm:kind") != "records" or not manifest.get("eomm:complete"):

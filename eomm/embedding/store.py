@@ -21,7 +21,7 @@ from xarray.core import indexing
 
 from eomm.data.cube import open_attributes
 from eomm.data.grid import Grid
-from eomm.store.folders import disk_full_at
+from eomm.store.folders import disk_full_at, entered
 
 VERSION = 2
 KIND = "embedding"
@@ -250,7 +250,7 @@ def open_embedding(path: Path | str, *, decode: bool = True) -> xr.Dataset:
     Raises:
         DataError: not an embedding cube, unfinished, or damaged.
     """
-    path = Path(path)
+    path = entered(path)
     open_attributes(path, kind=KIND)
     # xarray takes an array that is named as one of its dimensions for a coordinate.
     stored = xr.open_zarr(path, consolidated=False, chunks=None).reset_coords("embedding")

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int32
 from eomm.embedding.plan import REFERENCE
 from eomm.errors import UsageError
 from eomm.models.directory import Model, load_model
-from eomm.store.folders import new_directory, write_json
+from eomm.store.folders import check_apart, new_directory, write_json
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 FILE = "model.stablehlo"
@@ -58,6 +58,7 @@ def export_model(
     Raises:
         UsageError: `out` exists, an argument is wrong, or a network cannot be exported with these sizes.
     """
+    check_apart(out, {"the model": None if isinstance(model, Model) else model})
     model = model if isinstance(model, Model) else load_model(model, code=code)
     unknown = [n for n in site_wide if n not in model.encoders]
     if unknown or reference_of(model) in site_wide:
@@ -69,7 +70,7 @@ def export_model(
     def block(inputs: dict[str, dict[str, Array]], targets: Int32[Array, " n"]) -> dict[str, Array]:
         return embed_block(model, inputs, targets)
 
-    with new_directory(out, overwrite=overwrite) as partial:
+    with new_directory(out, kind="portable model", overwrite=overwrite) as partial:
         try:
             exported = jax_export.export(jax.jit(block), platforms=PLATFORMS)(inputs, targets)
         except (TypeError, ValueError, IndexError, NotImplementedError, ArithmeticError) as e:

@@ -30,9 +30,9 @@ def write_zarr(
         DataError: the embedding cube is damaged.
     """
     grid, count = frames.grid, len(frames.frames)
-    root = zarr.open_group(path, mode="w", zarr_format=3)
     kept = {k: frames.attributes[k] for k in KEPT if k in frames.attributes}
-    root.attrs.update({"eomm:kind": "embedding", "eomm:complete": False, **kept, **attributes, **grid.attributes()})
+    head = {"eomm:kind": "embedding", "eomm:complete": False, **kept, **attributes, **grid.attributes()}
+    root = zarr.create_group(path, zarr_format=3, attributes=head)
     root.attrs["coordinates"] = "spatial_ref"
     ends = np.array([(f.first, f.last + 1) for f in frames.frames], np.int32)
     small: list[tuple[str, np.ndarray, tuple[str, ...], dict[str, Any]]] = [

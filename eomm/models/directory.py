@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import importlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from safetensors.numpy import load_file, save_file
 from eomm.data.modality import Modality
 from eomm.errors import DataError, UsageError
 from eomm.models.interface import Encoder, FusionHead, path_name
-from eomm.store.folders import check_store, new_directory, read_json, write_json
+from eomm.store.folders import check_store, entered, new_directory, read_json, recover, write_json
 
 VERSION = 1
 DEFAULT_CODE = {"encoder": "eomm.models.context", "decoder": "eomm.models.decoder", "fusion": "eomm.models.fusion"}
@@ -117,11 +118,12 @@ def build_fusion(encoders: Mapping[str, Encoder], options: Mapping[str, Any]) ->
 
 def save_model(model: Model, path: Path | str, *, overwrite: bool = False) -> Path:
     """Write a model directory, whole or not at all. Raises UsageError when `path` exists."""
-    path = Path(path)
-    with new_directory(path, overwrite=overwrite) as partial:
+    path = entered(path)
+    with new_directory(path, kind="model", overwrite=overwrite) as partial:
         save_file(flatten(model.params), partial / "params.safetensors")
         head = {"eomm:kind": "model", "hash": model.hash, "macs": model.macs()}
         write_json(partial / "model.json", {**head, **model._description(), "info": plain(model.info)})
+        shutil.copymode(partial / "model.json", partial / "params.safetensors")  # which safetensors makes 0600
     return path
 
 
@@ -136,7 +138,8 @@ def load_model(path: Path | str, *, code: Sequence[str] = ()) -> Model:
         DataError: missing, damaged, or parameters that do not fit the networks or are not finite.
         UsageError: the model names code that `code` does not allow.
     """
-    path = Path(path)
+    path = entered(path)
+    recover(path)
     check_store(path, "model.json", "a model directory, such as runs/fusion/model")
     head = read_json(path / "model.json")
     if head.get("eomm:kind") != "model" or head.get("version") != VERSION:

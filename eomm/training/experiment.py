@@ -12,9 +12,10 @@ from eomm.data.records import open_records
 from eomm.embedding.calibrate import MINIMUM, calibrate
 from eomm.errors import UsageError
 from eomm.models.directory import save_model
-from eomm.store.folders import read_json
+from eomm.store.folders import check_apart, entered, read_json, recover
 from eomm.training.hosts import wait_for_all
 from eomm.training.loop import train
+from eomm.training.rundir import check_workdir
 from eomm.training.stages import build_stage
 
 
@@ -33,10 +34,14 @@ def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | No
     Raises:
         UsageError: no record set is named, or what `train` raises.
     """
-    workdir = Path(workdir)
+    workdir = entered(workdir)
     if not config.data.records:
         raise UsageError("config.data.records is empty; name a record set, such as --config.data.records=records")
     records = open_records(config.data.records)
+    inputs = {"the record set": records.path, **{f"encoder {e}": e for e in config.get("encoders", ())}}
+    check_workdir(workdir)
+    for folder in (workdir / "checkpoints", workdir / "model"):  # what stands beside them is only added to
+        check_apart(folder, inputs)
     stage = build_stage(config, records)
     validation = config.data.validation or None
     if validation and (warning := records.manifest.get("split", {}).get("warning")):
@@ -53,6 +58,7 @@ def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | No
     model = stage.model(done.params)
     model = dataclasses.replace(model, info={**model.info, **info})
     path = workdir / "model"
+    recover(path)
     written = read_json(path / "model.json")["hash"] if (path / "model.json").exists() else None
     if jax.process_index() == 0 and written != model.hash:
         count = min(config.get("calibrate_records", 0), records.count("train"))

@@ -17,7 +17,8 @@ import platform
 import re
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from ml_collections import ConfigDict
 from eomm.data.records import RecordSet
 from eomm.errors import UsageError
 from eomm.models.interface import path_name
-from eomm.store.folders import read_json, write_json
+from eomm.store.folders import check_free, check_outside, locked, new_file, read_json, write_json
 from eomm.training.config import flatten
 
 MAY_CHANGE = (
@@ -49,7 +50,32 @@ DEFAULTS = {
 }
 """What a configuration without these values means."""
 
+OURS = ("config.json", "metrics.jsonl")  # files that would be replaced; environment.json is written with them
 PACKAGES = ("eomm", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "array-record", "numpy")
+
+
+def check_workdir(workdir: Path) -> None:
+    """Raise UsageError where a run would replace what another program has written; it may be new, or hold a run."""
+    check_outside(workdir / "run")
+    foreign = [n for n in OURS if (workdir / n).exists()]
+    if foreign and not (workdir / "environment.json").is_file() and not (workdir / "checkpoints").is_dir():
+        raise UsageError(f"{workdir}: holds {', '.join(foreign)} and no run of eomm; choose another --workdir")
+    check_free(workdir / "model", overwrite=True, kind="model")  # in the end; rather now than after the training
+
+
+@contextmanager
+def claimed(workdir: Path) -> Iterator[None]:
+    """Be the only run in a directory; on several hosts process 0 claims it for all.
+
+    Raises:
+        UsageError: another process trains there, or see `check_workdir`.
+    """
+    check_workdir(workdir)
+    if jax.process_index():
+        yield
+        return
+    with locked(workdir, file=workdir / "run.lock"):
+        yield
 
 
 def identity(config: ConfigDict, records: RecordSet, stage_name: str, frozen: Any) -> dict[str, Any]:
@@ -147,7 +173,7 @@ class MetricsLog:
             return
         file = workdir / "metrics.jsonl"
         kept = [line for line in _whole_lines(file) if json.loads(line)["step"] <= step]
-        partial = file.with_name(file.name + ".partial")
+        partial = new_file(file)
         partial.write_text("".join(line + "\n" for line in kept))
         os.replace(partial, file)
         self._file = file.open("a")

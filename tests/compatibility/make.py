@@ -89,7 +89,6 @@ def make_models(work: Path) -> None:
 def make_published(path: Path) -> None:
     """The published model of both sensors, by functions of that commit, since no command makes one without weights."""
     import numpy as np
-
     from eomm.import_published import RELEASED, make_model
     from eomm.model import Model, expected_params, save_model, unflatten
 

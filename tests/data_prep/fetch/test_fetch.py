@@ -163,7 +163,7 @@ def test_what_stays_missing_is_listed_and_another_run_fetches_only_that(world, s
     written = sorted(out.glob("*_20m.tif"))[0]
     written.unlink()
     written.with_name(written.name + ".partial").mkdir()
-    with pytest.raises(UsageError, match=r"_20m.tif: cannot be written .*is the disk full\?"):
+    with pytest.raises(UsageError, match=r"_20m.tif.partial: a folder lies where .*_20m.tif is written"):
         fetch(server, out, grid, collection="s2")
 
 
