@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from rasterio.errors import RasterioError
 
 from data_prep.mappings.mapping import ANGLES, IN_NAME, RTC_SOURCES, Mapping
 from data_prep.readers.crop import crop_to
 from data_prep.readers.scene import Scene, decode
 from eomm.data.grid import Grid
+from eomm.data.raster import open_raster
 from eomm.errors import ContractError, DataError
 
 EXPECTED_TAGS = "PLATFORM, DATETIME, RELATIVE_ORBIT, ORBIT_DIRECTION, INCIDENCE_DEG or VIEW_ZENITH"
@@ -29,7 +29,7 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid |
     """The scene in one file (a list of one). Raises DataError or ContractError as `open_scenes` says."""
     del keep_open  # files are opened per read: a folder may hold more of them than may be open at once
     try:
-        with rasterio.open(file) as data:
+        with open_raster(file) as data:
             tags, descriptions, nodata = data.tags(), data.descriptions, data.nodata
             crop = crop_to(grid_of(data, str(file)), window)
     except (RasterioError, OSError) as e:
@@ -61,7 +61,7 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid |
 
     def read(layer: str) -> np.ndarray:
         try:
-            with rasterio.open(file) as data:
+            with open_raster(file) as data:
                 raw = data.read(numbers[layer], window=crop.window)
         except (RasterioError, OSError) as e:
             raise DataError(f"{file}: {layer} cannot be read ({e}); the file is truncated or damaged") from e

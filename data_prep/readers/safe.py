@@ -18,7 +18,6 @@ from typing import Any
 import defusedxml
 import defusedxml.ElementTree
 import numpy as np
-import rasterio
 from rasterio.errors import RasterioError
 
 from data_prep.mappings.mapping import RTC_SOURCES, Mapping
@@ -26,6 +25,7 @@ from data_prep.readers.crop import Crop, crop_to
 from data_prep.readers.geotiff import grid_of
 from data_prep.readers.scene import Scene, decode
 from eomm.data.grid import Grid
+from eomm.data.raster import JPEG2000, open_raster
 from eomm.errors import ContractError, DataError
 
 MAX_XML_BYTES = 64 * 2**20  # the largest MTD_TL.xml has 1 MB
@@ -203,7 +203,7 @@ def _image(product: Product, folder: str, variable: str) -> str:
 
 def _grid(product: Product, name: str) -> Grid:
     try:
-        with rasterio.open(product.raster(name)) as data:
+        with open_raster(product.raster(name), JPEG2000) as data:
             grid = grid_of(data, f"{product.file}: {name}")
     except (RasterioError, OSError) as e:
         raise DataError(f"{product.file}: {name} is not a readable image ({e}); truncated? Download it again") from e
@@ -216,7 +216,7 @@ def _grid(product: Product, name: str) -> Grid:
 
 def _read(product: Product, name: str, crop: Crop) -> np.ndarray:
     try:
-        with rasterio.open(product.raster(name)) as data:
+        with open_raster(product.raster(name), JPEG2000) as data:
             raw: np.ndarray = data.read(1, window=crop.window)
     except (RasterioError, OSError) as e:
         raise DataError(f"{product.file}: {name} cannot be read ({e}); truncated? Download it again") from e

@@ -17,6 +17,7 @@ from rasterio.errors import CRSError, RasterioError
 from scipy import ndimage
 
 from eomm.data.grid import Grid
+from eomm.data.raster import check_self_contained, open_raster
 from eomm.embedding.blocks import blocks
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.evaluation.adapters import grid_of, part_of, warp
@@ -172,7 +173,7 @@ def _from_raster(path: Path, grid: Grid, variable: str | None) -> tuple[np.ndarr
 
 def _read_tiff(path: Path, grid: Grid) -> tuple[np.ndarray, np.ndarray, Grid]:
     try:
-        with rasterio.open(path) as file:
+        with open_raster(path) as file:
             y, x, own = part_of(grid_of(path, file), grid, path)
             if own.height * own.width > MAX_PIXELS:
                 raise DataError(f"{path}: {own.height} x {own.width} px on the cube; cut it to the site")
@@ -184,6 +185,7 @@ def _read_tiff(path: Path, grid: Grid) -> tuple[np.ndarray, np.ndarray, Grid]:
 
 def _read_netcdf(path: Path, variable: str | None) -> tuple[np.ndarray, np.ndarray, Grid]:
     try:
+        check_self_contained(path)
         with xr.open_dataset(path, engine="h5netcdf", mask_and_scale=False, decode_times=False) as file:
             maps = [str(n) for n, v in file.data_vars.items() if v.dims[-2:] == ("y", "x") and v.ndim == 2]
             if variable not in maps:
