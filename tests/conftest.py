@@ -5,6 +5,40 @@ from pathlib import Path
 
 import pytest
 
+from tests import environment
+
+COMMON_FOLDER = environment.set_up()
+# Files by what they cost, the dearest first: what runs long must not begin when the other workers are done.
+LONG = (
+    "test_embed_units",
+    "test_embedding",
+    "test_stages",
+    "test_coherence",
+    "test_evaluate",
+    "test_new_modality",
+    "test_train",
+    "test_context",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: i for i, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONG)))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if COMMON_FOLDER and (COMMON_FOLDER / "zoo").exists():
+        from tests import zoo  # imports JAX, which a run that asked for no member need not
+
+        if changed := zoo.changed(COMMON_FOLDER):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            raise pytest.UsageError(f"tests wrote into what all of them share: {', '.join(changed)}; copy it first")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if COMMON_FOLDER:
+        environment.tear_down(COMMON_FOLDER)
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

@@ -31,6 +31,7 @@ def work(tmp_path_factory):
     return tmp_path_factory.mktemp("path")
 
 
+@pytest.mark.whole
 def test_the_whole_path_on_the_real_site(flanders, work, capsys):
     cube, records, runs = work / "flanders.zarr", work / "records", work / "runs"
     sources = [f"--source={m}={flanders}" for m in ("worldcereal_s2", "worldcereal_s1")]

@@ -5,6 +5,7 @@ Imports stand inside, so that `eomm --help` is quick and preparation needs no JA
 
 import argparse
 import os
+import sys
 from typing import Any
 
 from eomm.errors import UsageError
@@ -65,13 +66,23 @@ def plan_train(a: argparse.Namespace, rest: list[str]) -> dict[str, Any]:
 def embed(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     """A model and a cube to an embedding cube, or how far that is."""
     from eomm.cli.info import describe
+    from eomm.data.cube import open_cube
     from eomm.embedding.cluster import embed_on_workers
     from eomm.embedding.units import status
+    from eomm.embedding.use import explain_use
+    from eomm.models.directory import load_model
+    from eomm.models.shipped import find_model, shipped
 
     if a.status:
         return status(a.out)
-    if not a.model or not a.cube:
-        raise UsageError("--model and --cube are needed to embed; with --status alone --out says how far it is")
+    if not a.cube:
+        raise UsageError("--cube is needed to embed; with --status alone --out says how far it is")
+    a.model = find_model(a.model or "base")
+    model = load_model(a.model, code=a.code)
+    named = f"{a.model.name} that comes with eomm" if a.model in shipped().values() else str(a.model)
+    print(f"eomm: model {named} ({model.hash})", file=sys.stderr)
+    for name, use in explain_use(model, open_cube(a.cube), a.modality).items():
+        print(f"eomm: {name}: {use}", file=sys.stderr)
     options = {
         "block": a.block,
         "memory_bytes": int(a.memory * 2**30) if a.memory else None,
@@ -92,15 +103,33 @@ def embed(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
             path = embed_on_workers(a.model, a.cube, a.out, progress=report.counted, **cluster, **options)
         else:
             from eomm.embedding.run import embed as embed_cube
-            from eomm.models.directory import load_model
 
-            model = load_model(a.model, code=a.code)
             if a.untrained is not None:
                 from eomm.evaluation.features_model import randomised
 
                 model = randomised(model, a.untrained)
             path = embed_cube(model, a.cube, a.out, shard=a.shard, progress=report.counted, **options)
     return describe(path) if path.exists() and status(path)["complete"] else status(path)
+
+
+def models(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """What ships, or one model's card."""
+    from eomm.models.shipped import card, describe_shipped
+
+    return {"card": card(a.name)} if a.name else describe_shipped()
+
+
+def format_models(result: dict[str, Any]) -> str:
+    """For people."""
+    if "card" in result:
+        return str(result["card"])
+    lines = []
+    for name, m in result.items():
+        alias = f" ({m['alias']})" if m["alias"] else ""
+        contracts = "; ".join(f"{n}: {c}" for n, c in m["modalities"].items())
+        lines += [f"{name}{alias}  {m['hash']}  {m['bytes'] / 1e6:.1f} MB  {m['licence']}", f"  {contracts}"]
+        lines += [f"  {m['about']}"] if m["about"] else []
+    return "\n".join(lines) or "no models ship with this version"
 
 
 def calibrate(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:

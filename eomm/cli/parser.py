@@ -82,7 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
   eomm embed --model runs/fusion/model --cube newer.zarr --out e.zarr --append"""
     c = command(commands, "embed", handlers.embed, "embed a cube; run again to go on where it stopped", example)
     c.set_defaults(formatter=handlers.format_embed)
-    add_model(c, required=False)
+    add_model(c, required=False, default="base, which comes with eomm")
     c.add_argument("--cube", type=Path, help="of `eomm prepare cube`")
     c.add_argument("--out", type=Path, required=True, metavar="EMBEDDING.zarr")
     c.add_argument("--length", type=int, metavar="K", help="keep the first K numbers of each vector (default: all)")
@@ -107,6 +107,11 @@ def build_parser() -> argparse.ArgumentParser:
     untrained_help = "by random parameters instead of the trained, as a baseline; not with int8"
     c.add_argument("--untrained", type=int, metavar="SEED", help=untrained_help)
     c.add_argument("--overwrite", action="store_true")
+
+    example = "eomm models base"
+    c = command(commands, "models", handlers.models, "the models that come with eomm, or one's card", example)
+    c.set_defaults(formatter=handlers.format_models)
+    c.add_argument("name", nargs="?", help="print its model card")
 
     example = "eomm calibrate --model runs/fusion/model --records records --cube flanders.zarr"
     summary = "int8 scales and expected errors into a model; `eomm train` does it as far as the records allow"
@@ -177,9 +182,10 @@ def command(commands: Any, name: str, handler: Handler, summary: str, example: s
     return parser
 
 
-def add_model(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+def add_model(parser: argparse.ArgumentParser, *, required: bool = True, default: str = "") -> None:
     """The arguments that name a model."""
-    parser.add_argument("--model", type=Path, required=required, help="a model directory")
+    words = f"a model directory, or a name of `eomm models`{f' (default: {default})' if default else ''}"
+    parser.add_argument("--model", type=Path, required=required, help=words)
     parser.add_argument("--code", action="append", default=[], metavar="MODULE", help="trust encoders in this module")
 
 

@@ -23,7 +23,8 @@ from safetensors.numpy import load_file, save_file
 from eomm.data.modality import Modality
 from eomm.errors import DataError, UsageError
 from eomm.models.interface import Encoder, FusionHead, path_name
-from eomm.store.folders import check_store, entered, new_directory, read_json, recover, write_json
+from eomm.models.shipped import find_model
+from eomm.store.folders import check_store, entered, new_directory, read_json, write_json
 
 VERSION = 1
 DEFAULT_CODE = {"encoder": "eomm.models.context", "decoder": "eomm.models.decoder", "fusion": "eomm.models.fusion"}
@@ -131,15 +132,14 @@ def load_model(path: Path | str, *, code: Sequence[str] = ()) -> Model:
     """Read a model directory.
 
     Args:
-        path: the directory.
+        path: the directory, or the name of a shipped model (`eomm.models.shipped`).
         code: modules outside `eomm.models` whose networks may be used; they are imported.
 
     Raises:
         DataError: missing, damaged, or parameters that do not fit the networks or are not finite.
         UsageError: the model names code that `code` does not allow.
     """
-    path = entered(path)
-    recover(path)
+    path = find_model(path)
     check_store(path, "model.json", "a model directory, such as runs/fusion/model")
     head = read_json(path / "model.json")
     if head.get("eomm:kind") != "model" or head.get("version") != VERSION:

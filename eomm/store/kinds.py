@@ -17,7 +17,7 @@ KINDS = {  # by kind: words for it, and the names that lie in it beside what its
     "embedding": ("an embedding cube", ()),
     "composite": ("an embedding cube of means", ()),
     "records": ("a record set", ("manifest.json", "dataset_info.json", "features.json")),
-    "model": ("a model", ("model.json", "params.safetensors")),
+    "model": ("a model", ("model.json", "params.safetensors", "CARD.md")),
     "export": ("an export", ("manifest.json", "*.aux.xml")),
     "portable model": ("a portable model", ("manifest.json", "contract.json", "README.md", "*.stablehlo", "*.bin")),
     "figures": ("a folder of figures", ("*.png",)),

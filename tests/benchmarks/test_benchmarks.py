@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from benchmarks import common, embed, read, train
 
 
+@pytest.mark.whole
 def test_embedding_is_timed_on_a_simulated_site_at_the_default_size():
     result = embed.run(size_px=32, block=32, repeats=1)
     assert result["pixel_dates_per_second"] == pytest.approx(result["pixel_dates"] / result["seconds"])
@@ -16,12 +17,14 @@ def test_embedding_is_timed_on_a_simulated_site_at_the_default_size():
     assert "size base, dimension 64" in result["model"] and result["simulated"] is True
 
 
+@pytest.mark.whole
 def test_reading_a_map_and_a_series_is_timed():
     result = read.run(size_px=32, repeats=1)
     assert all(result[f"{d}_{p}_ms"] > 0 for d in ("int8", "float32") for p in ("map", "series"))
     assert 0 < result["int8_bytes"] < result["float32_bytes"] / 2
 
 
+@pytest.mark.whole
 def test_training_is_timed_beside_the_pipeline_alone():
     tiny = ["encoder.size=tiny", "decoder.width=16", "objective.targets=2", "objective.queries=2"]
     result = train.run(size_px=32, steps=2, repeats=1, overrides=tiny)

@@ -14,6 +14,7 @@ from eomm.errors import UsageError
 TINY = "encoder.size=tiny, decoder.width=16, objective.targets=2, objective.queries=2, optimiser.warmup_steps=1"
 
 
+@pytest.mark.whole
 def test_a_variant_is_trained_and_scored_by_length_and_nothing_is_done_twice(tmp_path, capsys):
     cube = make_cube(tmp_path, size_px=32, site="a")
     split = SplitConfig(sites={"train": ["a"]}, hold_out_days=clear_days(open_cube(cube)["s2"], every=3))

@@ -1,5 +1,6 @@
 import h5py
 import numpy as np
+import pytest
 
 from benchmarks import loader
 from benchmarks.common import make_cube as simulated_cube
@@ -36,6 +37,7 @@ def test_published_samples_are_windows_of_the_cube_with_gaps_filled(tmp_path):
     np.testing.assert_allclose(filled, window[:, 3][mask[0]].mean(), rtol=1e-4)
 
 
+@pytest.mark.whole
 def test_reading_is_compared_on_the_same_site(tmp_path):
     cube = simulated_cube(tmp_path, size_px=32)
     records = open_records(make_records(tmp_path, cube))

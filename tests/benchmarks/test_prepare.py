@@ -18,6 +18,7 @@ def test_the_plain_loop_cuts_the_samples_that_the_loader_is_timed_on(tmp_path):
             np.testing.assert_allclose(one[name][:], other[name][:], atol=1e-6)
 
 
+@pytest.mark.whole
 def test_preparation_is_timed_and_weighed_beside_the_loop(tmp_path):
     scenes = write_site(tmp_path / "scenes", dates=24)
     found = prepare.measure(scenes, tmp_path, repeats=1)

@@ -27,6 +27,7 @@ def test_a_ring_sends_all_but_a_devices_own_part():
     assert scaling.collective_seconds("collective-permute", once, 8, 100.0) == pytest.approx(8, rel=0.01)
 
 
+@pytest.mark.whole
 def test_split_parameters_are_gathered_and_activations_stay_where_they_are():
     tiny = ["encoder.size=tiny", "decoder.width=16", "objective.queries=2", "objective.borrowed_clouds=0.0"]
     result = scaling.run(devices=(2,), meshes=("fsdp",), batch=2, overrides=tiny)

@@ -21,6 +21,7 @@ from eomm.embedding.store import FLAGS, open_embedding
 from eomm.embedding.units import by_block, list_units, share, status
 from eomm.errors import DataError, UsageError
 from eomm.models.directory import save_model
+from tests.environment import with_devices
 from tests.eomm.embedding.test_embedding import GRID, make_group, make_model, write
 
 ROOT = Path(__file__).parents[3]
@@ -79,6 +80,7 @@ def test_units_cover_everything_once_and_shards_split_them():
     assert [share(units, i, 50) for i in range(50)].count([]) == 38
 
 
+@pytest.mark.whole
 def test_a_run_that_is_killed_again_and_again_ends_as_an_uninterrupted_one(model, cube, whole, tmp_path):
     save_model(model, tmp_path / "model")
     out, rng, kills = tmp_path / "e.zarr", np.random.default_rng(0), 0
@@ -119,6 +121,7 @@ def test_shards_in_any_order_make_one_store_and_the_last_completes_it(model, cub
     assert out.stat().st_mtime_ns == before and not calls, "a complete store is left alone"
 
 
+@pytest.mark.whole
 def test_processes_that_begin_at_once_make_one_store(model, cube, whole, tmp_path):
     save_model(model, tmp_path / "model")
     script = "import sys, eomm; eomm.embed(*sys.argv[1:4], dtype='float32', block=16, shard=(int(sys.argv[4]), 2))"
@@ -320,6 +323,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.whole
 def test_a_cube_larger_than_the_memory_allowed_is_embedded_within_it(tmp_path):
     rng, allowed = np.random.default_rng(0), 8 * 2**20
     save_model(make_model(names=("s2",), frames=(2, 2)), tmp_path / "model")
@@ -332,15 +336,15 @@ def test_a_cube_larger_than_the_memory_allowed_is_embedded_within_it(tmp_path):
     assert grown < 2 * allowed < large, f"{grown / 2**20:.0f} MiB more, the cube has {large / 2**20:.0f}"
 
 
+@pytest.mark.whole
 def test_devices_share_the_blocks(model, cube, whole, tmp_path):
     save_model(model, tmp_path / "model")
     script = (
         "import sys, eomm, jax; assert len(jax.local_devices()) == 3\n"
         "eomm.embed(*sys.argv[1:4], dtype='float32', block=16)"
     )
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=3"}
     command = [sys.executable, "-c", script, tmp_path / "model", cube.path, tmp_path / "e.zarr"]
-    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    subprocess.run(command, cwd=ROOT, env=with_devices(3), check=True)
     same_values(tmp_path / "e.zarr", whole)
 
 
@@ -365,6 +369,7 @@ def test_conventions_and_the_stac_item_say_where_when_and_by_which_model(model, 
     shutil.rmtree(out)
 
 
+@pytest.mark.whole
 def test_workers_make_the_same_store_also_when_one_of_them_is_killed(model, cube, whole, tmp_path):
     save_model(model, tmp_path / "model")
     script = (

@@ -172,7 +172,7 @@ def test_segments_without_labels_do_not_cross_a_border(tmp_path):
 def made(tmp_path_factory):
     work = tmp_path_factory.mktemp("coherence")
     cube = fields_cube(work / "cube.zarr", simulated=True, clouds=0.1)
-    model = make_model(("s2", "s1"), fused=True, dilations=(7,))  # one block of the same reach: quick to compile
+    model = make_model(("s2", "s1"), fused=True)
     embed(model, cube, work / "embedding.zarr", dtype="float32")
     return evaluate_coherence(model, cube, work / "embedding.zarr", fields=FIELDS), work, model
 

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import subprocess
 from datetime import date
@@ -14,31 +13,23 @@ from shapely.geometry import Polygon
 
 from eomm.cli import main
 from eomm.cli.info import describe
-from eomm.data.grid import Grid, to_date
-from eomm.embedding.run import embed, open_embedding
+from eomm.data.grid import to_date
+from eomm.embedding.run import open_embedding
 from eomm.errors import DataError, UsageError
 from eomm.export import frames as export_frames
 from eomm.export.cog import quantise
 from eomm.export.frames import period_of
 from eomm.export.run import export
-from tests.eomm.site import DAYS, SIZE, make_cube, make_model
+from tests import zoo
+from tests.eomm.site import DAYS, SIZE
 
-GRID = Grid(crs="EPSG:32631", transform=(10.0, 0.0, 501600.0, 0.0, -10.0, 5630080.0), height=SIZE, width=SIZE)
+GRID = zoo.GRID
 
 
 @pytest.fixture(scope="module")
-def stores(tmp_path_factory):
+def stores():
     """Embeddings of a clouded site with and without vectors of clouded pixels, and of one without a position."""
-    work, model = tmp_path_factory.mktemp("stores"), make_model(("s2", "s1"), fused=True)
-    cube = make_cube(work / "c.zarr", site="site one", clouds=0.3, grid=GRID, simulated=True)
-    with_scales = dataclasses.replace(model, info={"calibration": {"scale": np.linspace(0.02, 0.05, 8).tolist()}})
-    local = make_cube(work / "l.zarr", s1=False)
-    return {
-        "clear": embed(model, cube, work / "clear.zarr", dtype="float32"),
-        "cloudy": embed(model, cube, work / "cloudy.zarr", dtype="float32", clear_only=False),
-        "int8": embed(with_scales, cube, work / "int8.zarr", dtype="int8"),
-        "local": embed(make_model(), local, work / "local.zarr", dtype="float32"),
-    }
+    return {name: zoo.store(name) for name in ("clear", "cloudy", "int8", "local")}
 
 
 @pytest.fixture

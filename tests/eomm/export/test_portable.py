@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from eomm.cli import main
-from eomm.embedding.run import embed, open_embedding
+from eomm.embedding.run import open_embedding
 from eomm.errors import UsageError
 from eomm.export.portable import export_model
-from eomm.models.directory import save_model
-from tests.eomm.site import make_cube, make_model
+from tests import zoo
+from tests.eomm.site import make_model
 
 ALONE = """
 import sys
@@ -35,23 +35,11 @@ assert not {"eomm", "flax"} & set(sys.modules)
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory):
-    work = tmp_path_factory.mktemp("portable")
-    rng = np.random.default_rng(3)
-    radar = rng.normal(-1400, 150, (20, 24, 24, 2)).astype(np.int16)
-    cube = make_cube(work / "c.zarr", clouds=0.3, radar=radar)
-    model = make_model(("s2", "s1"), fused=True, of={"s1": {"use_orbit": True}})
-    save_model(model, work / "model")
-    embed(model, cube, work / "e.zarr", dtype="float32", clear_only=False)
-    return work, cube, model
-
-
-@pytest.fixture(scope="module")
-def exported(work):
+def exported(tmp_path_factory):
     """The folder that the command makes, and what it prints."""
-    out, printed = work[0] / "portable", io.StringIO()
+    out, printed = tmp_path_factory.mktemp("portable") / "portable", io.StringIO()
     with contextlib.redirect_stdout(printed):
-        assert main(["export-model", str(work[0] / "model"), "--out", str(out), "--json"]) == 0
+        assert main(["export-model", str(zoo.model_directory()), "--out", str(out), "--json"]) == 0
     return out, json.loads(printed.getvalue())
 
 
@@ -68,10 +56,10 @@ def inputs_of(cube, model, y, x, targets):
     return arrays
 
 
-def test_the_file_alone_gives_the_embeddings_of_eomm(work, exported, tmp_path):
-    folder, cube, model = work
+def test_the_file_alone_gives_the_embeddings_of_eomm(exported, tmp_path):
+    cube, model = zoo.cube(), zoo.model()
     out, contract = exported
-    ds = open_embedding(folder / "e.zarr").load()
+    ds = open_embedding(zoo.store("cloudy")).load()
     wanted = {  # other sizes of block, series and targets with one file
         "a": (slice(0, 24), slice(0, 24), list(range(20))),
         "b": (slice(3, 12), slice(10, 24), [0, 7, 19]),
@@ -92,19 +80,18 @@ def test_the_file_alone_gives_the_embeddings_of_eomm(work, exported, tmp_path):
     assert not ds["valid"].values.all() and np.abs(ds["embedding"].values).max() > 0.1
 
 
-def test_the_readme_runs_and_the_contract_says_what_goes_in(work, exported, capsys):
-    folder, _, model = work
+def test_the_readme_runs_and_the_contract_says_what_goes_in(exported, capsys):
     out, printed = exported
     contract = json.loads((out / "contract.json").read_text())
     assert {k: v for k, v in printed.items() if k != "out"} == contract
-    assert contract["model"] == model.hash and contract["platforms"] == ["cpu", "cuda", "tpu"]
+    assert contract["model"] == zoo.model().hash and contract["platforms"] == ["cpu", "cuda", "tpu"]
     assert contract["contracts"]["s2"]["calibration"] == "surface_reflectance"
     assert contract["inputs"]["s1"]["values"]["shape"] == ["s1_t", "y + 14", "x + 14", "2"]
     code = (out / "README.md").read_text().split("```")[1].removeprefix("python\n").replace("64, 64", "9, 8")
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=out, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n")[0] == "(2, 9, 8, 8) (2, 9, 8)"
-    assert main(["export-model", str(folder / "model"), "--out", str(out)]) == 2
+    assert main(["export-model", str(zoo.model_directory()), "--out", str(out)]) == 2
     assert "--overwrite" in capsys.readouterr().err
 
 
@@ -135,8 +122,8 @@ def test_a_single_pixel_serves_the_block_and_an_absent_modality_is_absent(tmp_pa
     assert np.abs(near - far).max() > 1e-3
 
 
-def test_what_cannot_be_exported_is_refused(work, tmp_path):
-    _, _, model = work
+def test_what_cannot_be_exported_is_refused(tmp_path):
+    model = zoo.model()
     with pytest.raises(UsageError, match="site_wide s2"):
         export_model(model, tmp_path / "out", site_wide=["s2"])
     with pytest.raises(UsageError, match="expected numbers from 1 for some of y, x, n, s2_t, s1_t"):

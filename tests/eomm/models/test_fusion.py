@@ -1,4 +1,4 @@
-"""The fusion head by itself; with encoders round it: tests/eomm/test_stages.py."""
+"""The fusion head by itself; with encoders round it: tests/eomm/training/test_stages.py."""
 
 import jax
 import jax.numpy as jnp

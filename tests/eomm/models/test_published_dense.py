@@ -12,6 +12,7 @@ from eomm.errors import UsageError
 from eomm.models.interface import Encoder, crop, window_mask
 from eomm.models.published import build_decoder, build_encoder, fill
 from eomm.models.published.dense import window_places
+from tests.parameters import parameters
 
 TIME, HEIGHT, WIDTH = 9, 15, 16  # two pixels; windows of 11 reach past both ends
 ENCODER = build_encoder(SENTINEL1, {})
@@ -19,7 +20,7 @@ ENCODER = build_encoder(SENTINEL1, {})
 
 @pytest.fixture(scope="module")
 def params():
-    return ENCODER.init(jax.random.key(3))
+    return parameters(ENCODER)
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +157,7 @@ def test_places_of_a_window():
 
 def test_targets_are_decoded_as_the_centre_of_whole_windows(params, group):
     decoder = build_decoder(SENTINEL1, 2, {})
-    both = {"encoder": params, "decoder": decoder.init(jax.random.key(4))}
+    both = {"encoder": params, "decoder": parameters(decoder)}
     hidden = np.zeros((1, 3, TIME), bool)
     hidden[0, 1, 3:6] = True
     targets, day = np.array([[0, 4, 8]], np.int32), jnp.asarray(group["day"])

@@ -6,15 +6,14 @@ from html.parser import HTMLParser
 
 import pytest
 
-from eomm.embedding.run import embed
+from eomm.data.cube import open_cube
 from eomm.errors import DataError, UsageError
-from eomm.evaluation.hidden.reconstruction import evaluate
 from eomm.evaluation.hidden.reconstruction_words import conclude
 from eomm.models.directory import save_model
 from eomm.page import html as page
 from eomm.report import build as report
 from eomm.report.data import read_metrics
-from tests.eomm.site import TEST_DAYS, make_cube, make_model
+from tests import zoo
 
 HOSTILE = "<script>alert('x')</script>&\""
 SECTIONS = (
@@ -49,10 +48,12 @@ def parse(path):
 def made(tmp_path_factory):
     """A page of a fused model at a hostile, simulated site."""
     work = tmp_path_factory.mktemp("report")
-    cube = make_cube(work / "cube.zarr", site=HOSTILE, simulated=True, clouds=0.1)
-    model = make_model(("s2", "s1"), fused=True)
-    embed(model, cube, work / "embedding.zarr", dtype="float32")
-    evaluation = evaluate(model, cube, dates=TEST_DAYS, gaps=(0, 20))
+    for path, copy in ((zoo.cube().path, work / "cube.zarr"), (zoo.store("clear"), work / "embedding.zarr")):
+        head = json.loads((shutil.copytree(path, copy) / "zarr.json").read_text())
+        head["attributes"]["site"] = HOSTILE
+        (copy / "zarr.json").write_text(json.dumps(head))
+    cube, model = open_cube(work / "cube.zarr"), zoo.model()
+    evaluation = zoo.evaluation() | {"site": HOSTILE}
     runs = []
     for name in ("s2", "fusion"):
         prefix = "s2_" if name == "fusion" else ""

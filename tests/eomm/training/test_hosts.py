@@ -1,7 +1,6 @@
 """Real processes on this machine, as hosts of one run."""
 
 import json
-import os
 import shutil
 import signal
 import socket
@@ -15,6 +14,7 @@ import pytest
 
 from eomm.errors import UsageError
 from eomm.training.hosts import join, launched_together
+from tests.environment import with_devices
 from tests.eomm.tiny import make_records
 from tests.eomm.training.test_train import ROOT, assert_same, metrics, run
 
@@ -24,13 +24,11 @@ def run_hosts(*arguments, count=2, devices=1, each=((), ())):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-m", "tests.eomm.tiny", *map(str, arguments)]
     running = [
         subprocess.Popen(
             [*command, *map(str, each[i]), "--host", f"{i}/{count}@localhost:{port}"],
-            cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=ROOT, env=with_devices(devices), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for i in range(count)
     ]  # fmt: skip
@@ -53,6 +51,7 @@ def whole(records, tmp_path_factory):
     return run(workdir, records), workdir
 
 
+@pytest.mark.whole
 def test_two_hosts_train_stop_together_and_resume_on_two_and_on_one(records, whole, tmp_path):
     share = ("--validation", "validation", "--set", "mesh.data=2", "mesh.fsdp=2")  # the state is spread over both
     workdir = tmp_path / "two"
@@ -79,12 +78,14 @@ def test_two_hosts_train_stop_together_and_resume_on_two_and_on_one(records, who
             assert entry == pytest.approx(wanted, abs=1e-5, rel=1e-5)
 
 
+@pytest.mark.whole
 def test_hosts_that_do_not_run_the_same_are_refused(records, tmp_path):
     refused = run_hosts(records.path, tmp_path, each=((), ("--set", "seed=4")))
     for error, code in refused:
         assert code and "processes [1] run another configuration" in error
 
 
+@pytest.mark.whole
 def test_an_error_in_one_process_ends_all_of_them(records, tmp_path):
     began = time.monotonic()
     (_, first), (error, second) = run_hosts(records.path, tmp_path, each=((), ("--set", "data.on_bad_record='ignore'")))

@@ -1,6 +1,5 @@
 """Run as a module with 8 simulated devices, this file checks the equalities; pytest starts it that way."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from benchmarks.pmap import cut, make_pmap_step
 from eomm.errors import UsageError
 from eomm.training.mesh import RULES, batch_sharding, check_batch_size, make_mesh, replicated, state_sharding, to_global
 from eomm.training.step import accumulated, make_step
+from tests.environment import with_devices
 from tests.eomm.tiny import make_batch, make_config, make_stage
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -55,9 +55,8 @@ def test_a_mesh_uses_every_device_or_is_refused():
 
 
 def test_jit_on_a_mesh_equals_pmap_and_one_device():
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-W", "error", "-m", "tests.eomm.training.test_mesh"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400)
+    done = subprocess.run(command, cwd=ROOT, env=with_devices(8), capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["8x1", "4x2", "1x8", "pmap"]
 

@@ -20,7 +20,7 @@ from eomm.models.directory import load_model, save_model
 from eomm.training.stages import build_stage
 from tests.data_prep.tiny_scenes import START, write_netcdf, write_s2
 from tests.eomm.helpers import random_batch, random_group
-from tests.eomm.training.test_stages import gradients, pretrain_config, records
+from tests.eomm.training.test_stages import gradients, pretrain_config, records, start
 
 MAPPING = """
 reader = "netcdf"
@@ -118,7 +118,7 @@ def old(world):
     config = pretrain_config("s2", reach_px=1)
     config.encoder.dilations = (1,)  # compiles faster
     stage = build_stage(config, open_records(world / "records"))
-    return save_model(stage.model(stage.init(jax.random.key(0))), world / "old")
+    return save_model(stage.model(start(stage)), world / "old")
 
 
 @pytest.fixture(scope="module")

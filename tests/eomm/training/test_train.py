@@ -20,6 +20,7 @@ from eomm.training.mesh import make_mesh
 from eomm.training.optimiser import Plateau
 from eomm.training.rundir import git_revision
 from eomm.training.step import make_validation
+from tests.environment import with_devices
 from tests.eomm.tiny import PLATEAU, make_config, make_records, make_stage
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -28,11 +29,9 @@ RATES = re.compile("per_second|seconds|peak_memory")
 
 def start_tiny(*arguments, devices=1):
     """tiny.py in a process of its own, with simulated devices."""
-    flags = f"--xla_force_host_platform_device_count={devices}"
     command = [sys.executable, "-m", "tests.eomm.tiny", *map(str, arguments)]
-    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
+    return subprocess.Popen(command, cwd=ROOT, env=with_devices(devices), **pipes)
 
 
 def run_tiny(*arguments, devices=1):
@@ -116,6 +115,7 @@ def test_killed_and_resumed_equals_uninterrupted(whole, records, tmp_path, capsy
     assert not half.exists()
 
 
+@pytest.mark.whole
 def test_killed_at_any_moment_also_within_a_save_it_resumes_exactly(whole, records, tmp_path):
     rng, checkpoints, within = np.random.default_rng(11), tmp_path / "checkpoints", 0
     reached = lambda: max((int(p.name) for p in checkpoints.glob("*[0-9]")), default=0)  # noqa: E731
