@@ -151,7 +151,7 @@ def train(name: str, work: Path, seed: int, *overrides: str) -> Path:
     from eomm.training.experiment import run_experiment
 
     values = [f"data.records={work}/records", f"seed={seed}", f"steps={STEPS[name]}", *SMALL, *overrides]
-    return run_experiment(load_config(f"experiments.{name}", values), work / "runs" / name)
+    return run_experiment(load_config(name, values), work / "runs" / name)
 
 
 class Timer:

@@ -191,7 +191,7 @@ def bench(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     """Throughput of this machine."""
     import importlib
 
-    run = importlib.import_module(f"benchmarks.{a.what}").run
+    run = importlib.import_module(f"eomm.benchmarks.{a.what}").run
     result: dict[str, Any] = run()
     return result
 

@@ -7,19 +7,17 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from eomm.embedding.run import embed
 from eomm.export.run import export
-from eomm.models.directory import save_model
-from tests.eomm.site import make_cube, make_model
+from tests import zoo
 from tests.eomm.tiny import make_records
 
 
 def make_stores(folder: Path) -> dict[str, Path]:
     """Path by kind; all of one site, model and cube."""
     made = {kind: folder / kind for kind in ("cube", "embedding", "composite", "records", "model", "export")}
-    cube, model = make_cube(made["cube"]), make_model()
-    save_model(model, made["model"])
-    embed(model, cube, made["embedding"], dtype="float32")
+    members = {"cube": zoo.local().path, "model": zoo.model_directory("s2"), "embedding": zoo.store("local")}
+    for kind, path in members.items():
+        shutil.copytree(path, made[kind])
     export(made["embedding"], made["composite"], to="zarr", composite="month")
     export(made["embedding"], made["export"], to="cog", composite="year", length=1)
     make_records(made["records"])

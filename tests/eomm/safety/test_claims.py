@@ -63,17 +63,17 @@ def beside(tmp_path):
 
 def test_a_second_training_in_one_workdir_is_refused_and_changes_nothing(beside, tmp_path):
     records, workdir = make_records(tmp_path / "records"), tmp_path / "run"
-    config = make_config(steps=2)
+    config = make_config(steps=6)
     train(make_stage(), config=config, records=records, workdir=workdir)
     _, process = beside(TRAINING, workdir)
     before = contents(workdir)
-    for steps in (2, 4):
+    for steps in (6, 8):
         with pytest.raises(UsageError, match=r"run: another process is writing it; wait for it, or stop it"):
             train(make_stage(), config=make_config(steps=steps), records=records, workdir=workdir)
     assert contents(workdir) == before
     process.kill()
     process.wait()
-    assert train(make_stage(), config=config, records=records, workdir=workdir).step == 2  # a kill frees it
+    assert train(make_stage(), config=config, records=records, workdir=workdir).step == 6  # a kill frees it
     assert not (workdir / "run.lock").exists()
 
 
