@@ -63,7 +63,6 @@ def run(wheel, tmp_path):
 
 @pytest.mark.whole
 def test_only_our_own_names_are_installed_at_the_top(wheel, run):
-    pytest.importorskip("setuptools")
     assert {p.name.partition("-")[0] for p in wheel.iterdir()} == {"eomm", "data_prep"}
     assert (wheel / "eomm" / "embedding" / "golden" / "model" / "model.json").is_file()
     run("-c", WHERE, str(wheel))

@@ -251,7 +251,7 @@ def load_mapping(name: str | Path) -> Mapping:
         shipped = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.toml")))
         raise UsageError(f"{name}: neither a file nor a shipped mapping; shipped are {shipped}")
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise DataError(f"{path}: not valid TOML ({e}); correct the mapping") from e
     if "mask" in table:

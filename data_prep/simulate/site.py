@@ -144,7 +144,7 @@ def _write(
     _write_truth(folder / "truth", land, states, weather, carbon, days, start, end)
     _write_flux(folder, site, parameters, streams, land, states, weather, carbon, days, start, end)
     description = _describe(site, seed, start, end, size_px, parameters, land, switches, revisit)
-    (folder / "site.json").write_text(json.dumps(description, indent=2) + "\n")
+    (folder / "site.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_truth(

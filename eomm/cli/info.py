@@ -5,7 +5,6 @@ people is in info_words.py.
 """
 
 import itertools
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from eomm.data.grid import Grid, to_date
 from eomm.data.modality import Modality
 from eomm.errors import ContractError, DataError
 from eomm.store.folders import entered, read_json, recover
+from eomm.store.metrics import read_lines
 
 Description = dict[str, Any]
 
@@ -207,13 +207,9 @@ def _multiply_adds(macs: Mapping[str, int]) -> Description:
 def _run(path: Path) -> Description:
     """A training run: how far it got, by its own metrics."""
     config = read_json(path / "config.json") if (path / "config.json").exists() else {}
-    lines = (path / "metrics.jsonl").read_text().splitlines() if (path / "metrics.jsonl").exists() else []
     latest: Description = {}
-    for line in lines:
-        try:
-            latest |= json.loads(line)
-        except ValueError:  # a killed run may leave half a line, the last
-            continue
+    for entry in read_lines(path / "metrics.jsonl").entries if (path / "metrics.jsonl").exists() else ():
+        latest |= entry
     numbers = [int(d.name) for d in (path / "checkpoints").glob("*") if d.name.isdigit()]
     saved = max(numbers, default=0)
     wanted, step = config.get("steps"), max(latest.get("step", 0), saved)  # a step saved need not be one logged

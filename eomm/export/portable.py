@@ -82,7 +82,7 @@ def export_model(
         (partial / FILE).write_bytes(exported.serialize())
         write_json(partial / "contract.json", contract)
         write_json(partial / "manifest.json", {"eomm:kind": "portable model", "model": model.hash})
-        (partial / "README.md").write_text(readme(model, inputs, contract, targets.shape[0]))
+        (partial / "README.md").write_text(readme(model, inputs, contract, targets.shape[0]), encoding="utf-8")
     return {"out": str(out), **contract}
 
 

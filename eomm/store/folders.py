@@ -274,10 +274,10 @@ def new_file(path: Path) -> Path:
 def read_json(path: Path) -> Any:
     """Read JSON. Raises DataError naming the file when it is missing or damaged."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as e:
         raise DataError(f"{path}: missing; is {path.parent} a finished eomm store?") from e
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise DataError(f"{path}: not valid JSON ({e}); the file is damaged, make the store again") from e
 
 
@@ -295,6 +295,17 @@ def what_lies(path: Path) -> str:
         return "is a file"
     known = [words for file, words in STORES.items() if (path / file).is_file()]
     return f"holds {known[0]}" if known else "is a folder without a finished store of eomm"
+
+
+def cache_folder() -> Path | None:
+    """Where this user keeps what can be made again; None where the environment tells neither a cache nor a home."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    if Path(given).is_absolute():  # as the specification has it, anything else does not count
+        return Path(given) / "eomm"
+    try:
+        return Path.home() / ".cache" / "eomm"
+    except RuntimeError:  # HOME is not set, and the user is in no list
+        return None
 
 
 def sha256(path: Path) -> str:

@@ -31,6 +31,7 @@ from eomm.data.records import RecordSet
 from eomm.errors import UsageError
 from eomm.models.interface import path_name
 from eomm.store.folders import check_free, check_outside, locked, new_file, read_json, write_json
+from eomm.store.metrics import read_lines
 from eomm.training.config import flatten
 
 MAY_CHANGE = (
@@ -172,11 +173,11 @@ class MetricsLog:
         if not self._enabled:
             return
         file = workdir / "metrics.jsonl"
-        kept = [line for line in _whole_lines(file) if json.loads(line)["step"] <= step]
+        kept = [entry for entry in (read_lines(file).entries if file.exists() else ()) if entry["step"] <= step]
         partial = new_file(file)
-        partial.write_text("".join(line + "\n" for line in kept))
+        partial.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
         os.replace(partial, file)
-        self._file = file.open("a")
+        self._file = file.open("a", encoding="utf-8")
         self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
@@ -194,10 +195,3 @@ class MetricsLog:
         if self._enabled:
             self._file.close()
             self._board.close()
-
-
-def _whole_lines(file: Path) -> list[str]:
-    if not file.exists():
-        return []
-    text = file.read_text()
-    return text[: text.rfind("\n") + 1].splitlines()  # a killed process may leave half a line
