@@ -21,7 +21,10 @@ from jaxtyping import Bool, Float64, Int16, Int32
 from eomm.data.grid import Grid, to_date
 from eomm.data.modality import Modality, check_contract
 from eomm.errors import ContractError, DataError
+from eomm.store.descriptions import AGAIN, CUBE, EMBEDDING, GROUP
+from eomm.store.fields import check, check_dataclass
 from eomm.store.folders import entered, new_directory, recover, what_lies
+from eomm.store.zarr_errors import damaged_zarr
 
 VERSION = 1
 USABLE_FRACTION = 0.03  # of the site's pixels valid (arXiv 2511.11706)
@@ -59,6 +62,15 @@ class Acquisition:
     sun_zenith_deg: float | None = None
     sun_azimuth_deg: float | None = None
     view_azimuth_deg: float | None = None
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any], where: Path) -> "Acquisition":
+        """From what `dataclasses.asdict` gave, as JSON. Raises DataError naming `where`."""
+        name = f"{where / 'zarr.json'}, an acquisition"
+        check_dataclass(cls, fields, name, error=DataError, remedy=AGAIN)
+        if unknown := sorted(set(fields) - {f.name for f in dataclasses.fields(cls)}):
+            raise DataError(f"{name}: has {', '.join(unknown)}, which no acquisition has; {AGAIN}")
+        return cls(**{**fields, "product_ids": tuple(fields.get("product_ids", ()))})
 
     @property
     def key(self) -> tuple[int, str, str]:
@@ -216,19 +228,25 @@ class CubeGroup:
     """
 
     def __init__(self, path: Path, group: zarr.Group):
-        attributes: dict[str, Any] = dict(group.attrs)
+        attributes: dict[str, Any] = check(dict(group.attrs), GROUP, f"{path / 'zarr.json'}", remedy=AGAIN)
         self.path = path
         self.modality = Modality.from_dict(attributes.pop("eomm:contract"))
-        self.acquisitions = [
-            Acquisition(**{**a, "product_ids": tuple(a["product_ids"])}) for a in attributes.pop("acquisitions")
-        ]
+        self.acquisitions = [Acquisition.from_dict(a, path) for a in attributes.pop("acquisitions")]
         self.digests: list[str] = attributes.pop("digests", [])
         self.grid = Grid.from_attributes(attributes)
         self.attributes = attributes
-        self.day: Int32[np.ndarray, " time"] = np.asarray(group["day"][:])  # type: ignore[index]
-        self.usable: Bool[np.ndarray, " time"] = np.asarray(group["usable"][:])  # type: ignore[index]
+        with damaged_zarr(path):
+            self.day: Int32[np.ndarray, " time"] = np.asarray(group["day"][:])  # type: ignore[index]
+            self.usable: Bool[np.ndarray, " time"] = np.asarray(group["usable"][:])  # type: ignore[index]
         self._values = _open_array(path / "values")
         self._valid = _open_array(path / "valid")
+        count, size = len(self.acquisitions), (self.grid.height, self.grid.width)
+        shapes = (self.day.shape, self.usable.shape, self._values.shape, self._valid.shape)
+        if count == 0 or shapes != ((count,), (count,), (count, *size, len(self.modality.bands)), (count, *size)):
+            raise DataError(
+                f"{path}: day, usable, values and valid are of shapes {', '.join(map(str, shapes))}, expected those of "
+                f"{count} acquisitions, {size[0]} x {size[1]} px and {len(self.modality.bands)} bands; {AGAIN}"
+            )
 
     def __len__(self) -> int:
         return len(self.day)
@@ -342,8 +360,11 @@ def open_cube(path: Path | str, expect: Mapping[str, Modality] | None = None) ->
     """
     path = entered(path)
     attributes = open_attributes(path, kind="cube")
-    root = zarr.open_group(path, mode="r")
-    groups = {name: CubeGroup(path / name, group) for name, group in sorted(root.groups())}
+    with damaged_zarr(path):
+        found = sorted(zarr.open_group(path, mode="r").groups())
+    groups = {name: CubeGroup(path / name, group) for name, group in found}
+    if not groups:
+        raise DataError(f"{path}: holds no modality; {AGAIN}")
     cube = Cube(path, str(attributes["site"]), groups, attributes["provenance"])
     for name, modality in (expect or {}).items():
         check_contract(cube[name].modality, modality, found_in=str(path), expected_by="the reader")
@@ -355,14 +376,15 @@ def open_attributes(path: Path, *, kind: str) -> dict[str, Any]:
     recover(path)
     if not path.exists():
         raise DataError(f"{path}: does not exist; expected an eomm {kind}")
-    try:
+    if not (path / "zarr.json").is_file():
+        raise DataError(f"{path}: {what_lies(path)}; expected an eomm {kind}")
+    with damaged_zarr(path):
         attributes = dict(zarr.open_group(path, mode="r").attrs)
-    except (FileNotFoundError, ValueError, KeyError) as e:
-        raise DataError(f"{path}: {what_lies(path)}, not a Zarr store; expected an eomm {kind}") from e
     if attributes.get("eomm:kind") != kind:
         raise DataError(f"{path}: holds {attributes.get('eomm:kind', 'no eomm store')}, expected an eomm {kind}")
     if not attributes.get("eomm:complete"):
         raise DataError(f"{path}: was never finished; make it again (its writer was interrupted)")
+    check(attributes, CUBE if kind == "cube" else EMBEDDING, f"{path / 'zarr.json'}", remedy=AGAIN)
     return attributes
 
 

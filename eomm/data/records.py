@@ -18,7 +18,8 @@ from tensorflow_datasets.core.example_serializer import ExampleSerializer
 from eomm.data.modality import Modality, check_contract
 from eomm.data.remote import fetch_records, is_url
 from eomm.errors import DataError
-from eomm.store.folders import check_store, entered, read_json, recover, sha256, write_json
+from eomm.store.descriptions import read_described
+from eomm.store.folders import check_store, entered, recover, sha256, write_json
 
 VERSION = "1.0.0"
 NAME = "eomm_patches"  # the data set's name in TensorFlow Datasets
@@ -183,8 +184,8 @@ def open_records(path: Path | str, expect: Mapping[str, Modality] | None = None)
     path = fetch_records(path) if is_url(path) else entered(path)
     recover(path)
     check_store(path, "manifest.json", "a record set of `eomm prepare records`")
-    manifest = read_json(path / "manifest.json")
-    if manifest.get("eomm:kind") != "records" or not manifest.get("eomm:complete"):
+    manifest = read_described(path / "manifest.json")
+    if not manifest["eomm:complete"]:
         raise DataError(f"{path}: not a finished eomm record set; cut the records again")
     shapes = {
         name: PatchShape(**{**s, "modality": Modality.from_dict(s["modality"])})

@@ -22,6 +22,7 @@ from xarray.core import indexing
 from eomm.data.cube import open_attributes
 from eomm.data.grid import Grid
 from eomm.store.folders import disk_full_at, entered
+from eomm.store.zarr_errors import damaged_zarr
 
 VERSION = 2
 KIND = "embedding"
@@ -253,11 +254,13 @@ def open_embedding(path: Path | str, *, decode: bool = True) -> xr.Dataset:
     path = entered(path)
     open_attributes(path, kind=KIND)
     # xarray takes an array that is named as one of its dimensions for a coordinate.
-    stored = xr.open_zarr(path, consolidated=False, chunks=None).reset_coords("embedding")
+    with damaged_zarr(path):
+        stored = xr.open_zarr(path, consolidated=False, chunks=None).reset_coords("embedding")
     if not decode or "embedding_scale" not in stored:
         return stored
     vectors = stored["embedding"]
-    scaled = Scaled(open_array(path / "embedding"), stored["embedding_scale"].values)
+    with damaged_zarr(path):
+        scaled = Scaled(open_array(path / "embedding"), stored["embedding_scale"].values)
     lazy = xr.Variable(vectors.dims, indexing.LazilyIndexedArray(scaled), vectors.attrs)
     return stored.drop_vars(["embedding", "embedding_scale"]).assign(embedding=lazy).reset_coords("embedding")
 

@@ -19,6 +19,7 @@ from typing import IO, Any
 from eomm.data.cube import open_attributes
 from eomm.embedding.store import KIND, SHARD_DATES
 from eomm.errors import DataError, UsageError
+from eomm.store.fields import COUNT, Fields, check
 from eomm.store.folders import check_free, entered, partial_of, put_in_place, read_json, recover, write_json
 
 FOLDER = ".units"
@@ -276,7 +277,8 @@ def status(out: Path | str) -> dict[str, Any]:
         return {"embedding": str(out), "complete": True, "units": units, "done": units, "missing": 0, "failed": {}}
     if request is None:
         raise DataError(f"{run.partial}: is no unfinished embedding; remove it and embed again")
-    figures, total = run.figures(), int(request["units"])
+    check(request, Fields({"units": COUNT}), str(run.partial), remedy="remove it and embed again")
+    figures, total = run.figures(), request["units"]
     return {
         "embedding": str(out),
         "complete": False,

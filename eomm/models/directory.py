@@ -9,7 +9,8 @@ import hashlib
 import importlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from eomm.data.modality import Modality
 from eomm.errors import DataError, UsageError
 from eomm.models.interface import Encoder, FusionHead, path_name
 from eomm.models.shipped import find_model
-from eomm.store.folders import check_store, entered, new_directory, read_json, write_json
+from eomm.store.descriptions import AGAIN, PAIR, read_described
+from eomm.store.fields import check
+from eomm.store.folders import check_store, entered, new_directory, write_json
 
 VERSION = 1
 DEFAULT_CODE = {"encoder": "eomm.models.context", "decoder": "eomm.models.decoder", "fusion": "eomm.models.fusion"}
@@ -141,20 +144,17 @@ def load_model(path: Path | str, *, code: Sequence[str] = ()) -> Model:
     """
     path = find_model(path)
     check_store(path, "model.json", "a model directory, such as runs/fusion/model")
-    head = read_json(path / "model.json")
-    if head.get("eomm:kind") != "model" or head.get("version") != VERSION:
+    head = read_described(path / "model.json")
+    if head["version"] != VERSION:
         raise DataError(f"{path / 'model.json'}: not an eomm model of version {VERSION}")
-    encoders: dict[str, Encoder] = {}
-    decoders: dict[str, Any] = {}
-    for name, contract in head["contracts"].items():
-        part = head["parts"][name]
-        for kind, options in part.items():
+    for name in head["contracts"]:
+        pair = check(head["parts"].get(name), PAIR, f"{path / 'model.json'}, parts/{name}", remedy=AGAIN)
+        for kind, options in pair.items():
             check_trusted(options, code, f"{path}: its {name} {kind}")
-        encoders[name], decoders[name] = build_parts(Modality.from_dict(contract), part["encoder"], part["decoder"])
-    fusion = None
     if "fusion" in head["parts"]:
         check_trusted(head["parts"]["fusion"], code, f"{path}: its fusion head")
-        fusion = build_fusion(encoders, head["parts"]["fusion"])
+    with _buildable(path):
+        encoders, decoders, fusion = _networks(head)
     try:
         arrays = load_file(path / "params.safetensors")
     except (FileNotFoundError, SafetensorError) as e:
@@ -163,15 +163,38 @@ def load_model(path: Path | str, *, code: Sequence[str] = ()) -> Model:
     model = Model(
         encoders=encoders, decoders=decoders, fusion=fusion, params=params, parts=head["parts"], info=head["info"]
     )
-    check_params(model, path)
+    with _buildable(path):
+        check_params(model, path)
     if model.hash != head["hash"]:
         raise DataError(f"{path}: content hash {model.hash}, model.json says {head['hash']}; copy the model again")
     return model
 
 
+def _networks(head: Mapping[str, Any]) -> tuple[dict[str, Encoder], dict[str, Any], FusionHead | None]:
+    """Encoders, decoders and fusion head of a model.json."""
+    encoders: dict[str, Encoder] = {}
+    decoders: dict[str, Any] = {}
+    for name, contract in head["contracts"].items():
+        part = head["parts"][name]
+        encoders[name], decoders[name] = build_parts(Modality.from_dict(contract), part["encoder"], part["decoder"])
+    fusion = build_fusion(encoders, head["parts"]["fusion"]) if "fusion" in head["parts"] else None
+    return encoders, decoders, fusion
+
+
+@contextmanager
+def _buildable(path: Path) -> Iterator[None]:
+    """Errors of options that no network can have, such as a width of "x" or 0, as ours."""
+    try:
+        yield
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as e:
+        raise DataError(f"{path / 'model.json'}: its networks cannot be built ({str(e)[:200]}); {AGAIN}") from e
+
+
 def check_trusted(options: Mapping[str, Any], code: Sequence[str], what: str) -> None:
     """Raise UsageError when a part is code outside `eomm.models` that `code` does not name."""
     wanted = options.get("code", "eomm.models.")
+    if not isinstance(wanted, str):
+        raise DataError(f"{what} has code {wanted!r}, expected the name of a module; {AGAIN}")
     if not wanted.startswith("eomm.models.") and wanted not in code:
         raise UsageError(
             f"{what} is code in {wanted!r}; if you trust it, say --code {wanted} (in a configuration: config.code)"

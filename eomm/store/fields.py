@@ -51,6 +51,13 @@ class TableOf:
     of: Any
 
 
+@dataclass(frozen=True)
+class Maybe:
+    """What is described, or null."""
+
+    of: Any
+
+
 @dataclass(frozen=True, kw_only=True)
 class ListOf:
     """A list.
@@ -86,6 +93,8 @@ def check(found: Any, expected: Any, where: str, *, error: type[EommError] = Dat
 
 def _misfit(found: Any, expected: Any, key: str) -> tuple[str, str, str] | None:
     """Where, what was found, what was expected; None where it fits."""
+    if isinstance(expected, Maybe):
+        return None if found is None else _misfit(found, expected.of, key)
     if isinstance(expected, Fields):
         if not isinstance(found, Mapping):
             return key, describe(found), "a table"
@@ -113,7 +122,7 @@ def fits(found: Any, expected: Any) -> bool:
         if isinstance(found, bool) or not isinstance(found, int if expected.whole else int | float):
             return False
         return expected.low <= found <= expected.high and (isinstance(found, int) or math.isfinite(found))
-    if isinstance(expected, Fields | TableOf | ListOf):
+    if isinstance(expected, Fields | TableOf | ListOf | Maybe):
         return _misfit(found, expected, "") is None
     origin, args = typing.get_origin(expected), typing.get_args(expected)
     if origin in (types.UnionType, typing.Union):
@@ -161,6 +170,8 @@ def words(expected: Any) -> str:
         return kind + bounds.get(near, f" from {low} to {high}")
     if isinstance(expected, ListOf):
         return f"a list of {expected.count or ''} ".replace("  ", " ") + f"({words(expected.of)} each)"
+    if isinstance(expected, Maybe):
+        return words(expected.of)
     if isinstance(expected, Fields | TableOf):
         return "a table"
     origin, args = typing.get_origin(expected), typing.get_args(expected)

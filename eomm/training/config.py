@@ -19,6 +19,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from eomm.errors import UsageError
+from eomm.training import limits
 
 SHIPPED = "eomm.experiments"  # the folder experiments/ of a checkout
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -34,13 +35,15 @@ def load_config(experiment: str | Path, overrides: Sequence[str] = ()) -> Config
             the type of the value it replaces; tuples are comma-separated.
 
     Raises:
-        UsageError: no such experiment, it has no `get_config`, an unknown key, or a value of another type.
+        UsageError: no such experiment, it has no `get_config`, an unknown key, or a value that cannot be (limits.py).
     """
     config = _get_config(str(experiment))
     if not isinstance(config, ConfigDict):
         raise UsageError(f"{experiment}: get_config() returned {type(config).__name__}, expected a ConfigDict")
     for override in overrides:
         _apply(config, override)
+    limits.scale_warmup(config, given=any("optimiser.warmup_steps=" in o for o in overrides))
+    limits.check_values(dict(flatten(config)))
     return config.lock()
 
 

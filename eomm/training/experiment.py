@@ -13,7 +13,9 @@ from eomm.embedding.calibrate import MINIMUM, calibrate
 from eomm.errors import UsageError
 from eomm.models.directory import save_model
 from eomm.store.folders import check_apart, entered, read_json, recover
+from eomm.training.config import flatten
 from eomm.training.hosts import wait_for_all
+from eomm.training.limits import check_batch, check_values
 from eomm.training.loop import train
 from eomm.training.rundir import check_workdir
 from eomm.training.stages import build_stage
@@ -37,7 +39,9 @@ def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | No
     workdir = entered(workdir)
     if not config.data.records:
         raise UsageError("config.data.records is empty; name a record set, such as --config.data.records=records")
+    check_values(dict(flatten(config)))
     records = open_records(config.data.records)
+    check_batch(config, records, hosts=jax.process_count())
     inputs = {"the record set": records.path, **{f"encoder {e}": e for e in config.get("encoders", ())}}
     check_workdir(workdir)
     for folder in (workdir / "checkpoints", workdir / "model"):  # what stands beside them is only added to
