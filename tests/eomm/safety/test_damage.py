@@ -101,8 +101,18 @@ def test_no_damage_of_a_mapping_ends_in_a_traceback(monkeypatch):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("gsd_m", -10.0), ("scale", 0), ("scale", float("nan")), ("files", "/etc/*"), ("files", ""), ("files", "../*")]
-    + [("mask", {"dilation_m": float("nan")}), ("mask", {"threshold": -1}), ("orbit_cycle_days", -5), ("mask", "x")],
+    [
+        ("gsd_m", -10.0),
+        ("scale", 0),
+        ("scale", float("nan")),
+        ("files", "/etc/*"),
+        ("files", ""),
+        ("files", "../*"),
+        ("mask", {"dilation_m": float("nan")}),
+        ("mask", {"threshold": -1}),
+        ("orbit_cycle_days", -5),
+        ("mask", "x"),
+    ],
 )
 def test_nonsense_in_a_mapping_is_refused_by_its_key(key, value, monkeypatch):
     path = mappings.SHIPPED / "fetched_s2.toml"
@@ -115,12 +125,34 @@ def test_nonsense_in_a_mapping_is_refused_by_its_key(key, value, monkeypatch):
 
 @pytest.mark.parametrize(
     "override",
-    ["save_every=0", "log_every=-1", "steps=0", "seed=-1", "optimiser.learning_rate=nan", "optimiser.clip=inf"]
-    + ["optimiser.learning_rate=-1", "encoder.dtype=float31", "decoder.dtype=x", "data.batch_size=0"]
-    + ["data.batch_size=1000000000000", "data.threads=-1", "objective.hidden=1.5", "objective.targets=0"]
-    + ["encoder.frames=8", "encoder.frames=-1,2", "objective.prefixes=0", "data.on_bad_record=maybe", "mesh.data=-7"]
-    + ["optimiser.schedule=quick", "keep_checkpoints=0", "decoder.width=0", "accumulate=0", "objective.sam=nan"]
-    + ["steps=99999999999999999999", "objective.gap_days=5"],
+    [
+        "save_every=0",
+        "log_every=-1",
+        "steps=0",
+        "seed=-1",
+        "optimiser.learning_rate=nan",
+        "optimiser.clip=inf",
+        "optimiser.learning_rate=-1",
+        "encoder.dtype=float31",
+        "decoder.dtype=x",
+        "data.batch_size=0",
+        "data.batch_size=1000000000000",
+        "data.threads=-1",
+        "objective.hidden=1.5",
+        "objective.targets=0",
+        "encoder.frames=8",
+        "encoder.frames=-1,2",
+        "objective.prefixes=0",
+        "data.on_bad_record=maybe",
+        "mesh.data=-7",
+        "optimiser.schedule=quick",
+        "keep_checkpoints=0",
+        "decoder.width=0",
+        "accumulate=0",
+        "objective.sam=nan",
+        "steps=99999999999999999999",
+        "objective.gap_days=5",
+    ],
 )
 def test_a_configuration_that_cannot_be_is_refused_before_anything_is_read(override, tmp_path, capsys):
     key = override.partition("=")[0]
