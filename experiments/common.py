@@ -45,8 +45,39 @@ def objective() -> ConfigDict:
             "prefixes": (7, 16, 32),
             "turns": True,
             "crop_px": 0,
+            "only_hidden": False,
+            "hidden_others": (0.0, 0.0),
+            "patterns": ("scattered",),
+            "hidings": 1,
+            "near_days": 0.0,
+            "hidden_bands": 0.0,
+            "agreement": 0.0,
+            "agreement_from": (0.4, 0.6),
+            "agreement_guard": 1.0,
+            "decorrelation": 0.0,
         }
     )
+
+
+def hidden_objective() -> ConfigDict:
+    """For an optical modality: nothing visible is decoded, a share of the window is hidden besides the gap.
+
+    With `config.decoder.leading` where the encoder's first numbers are a state of the bands.
+    """
+    options = objective()
+    options.update(
+        {
+            "hidden": 0.6,
+            "hidden_neighbours": 0.75,
+            "gap_days": (5, 75),
+            "only_hidden": True,
+            "hidden_others": (0.15, 0.6),
+            "near_days": 12.0,
+            "target_weight": 0.0,  # the target is drawn like any other hidden date, only more often
+            "sam": 0.0,
+        }
+    )
+    return options
 
 
 def radar_objective() -> ConfigDict:
@@ -64,10 +95,12 @@ def pretrain(modality: str) -> ConfigDict:
     config = base()
     config.stage = "pretrain"
     config.modality = modality
+    config.init = ""  # a model directory with this encoder and decoder, whose parameters training starts from
     config.encoder = ConfigDict(
         {"code": "eomm.models.context", "size": "base", "frames": (8, 8), "use_orbit": False, "dtype": "float32"}
     )
     config.encoder.dim = 0  # length of the embedding; 0: as the size has it
-    config.decoder = ConfigDict({"width": 128, "dtype": "float32"})
+    config.encoder.band_flags = False  # true: bands may be missing (objective.hidden_bands)
+    config.decoder = ConfigDict({"width": 128, "leading": 0, "geometry": False, "dtype": "float32"})
     config.objective = objective()
     return config

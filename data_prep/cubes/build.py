@@ -24,6 +24,8 @@ from eomm.errors import ContractError, DataError, UsageError
 from eomm.store.folders import check_apart, check_free, disk_full, entered
 from eomm.store.progress import NamedProgress
 
+SCREENS = ("none", "flag", "mask")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -51,6 +53,7 @@ def build_cube(
     accept: Sequence[str] = (),
     resampling: str = "bilinear",
     speckle: str = "none",
+    screen: str = "none",
     window: Grid | None = None,
     overwrite: bool = False,
     progress: NamedProgress | None = None,
@@ -70,6 +73,9 @@ def build_cube(
         resampling: one of `data_prep.cubes.grid.METHODS`.
         speckle: one of `data_prep.cubes.series.SPECKLE`, for radar; a part of the contract, so a model trained without
             it refuses the cube.
+        screen: one of SCREENS: whether optical dates that leave their neighbours and come back are found (`excursions`,
+            for shadow and thin cloud that masks pass); "flag" notes them beside the mask, "mask" takes them out of it
+            besides. The newest dates are provisional.
         window: the cube's grid (`data_prep.fetch.place.site_grid`), of scenes that are larger than the site; of sources
             in tiles only what lies there is read. None for all the ground that the scenes cover.
         overwrite: replace an existing cube once the new one is complete.
@@ -85,7 +91,7 @@ def build_cube(
     """
     out = entered(out)
     check_apart(out, {f"source {s.mapping}": s.path for s in sources})
-    check_options(accept, resampling, speckle)
+    check_options(accept, resampling, speckle, screen)
     if not sources:
         raise UsageError(f"{out}: no source given; name at least one folder and its mapping")
     check_free(out, overwrite=overwrite, kind="cube")  # write_cube says so too, but only after the work
@@ -111,6 +117,7 @@ def build_cube(
                 accept=accept,
                 report=report,
                 speckle=speckle,
+                screen=screen,
             )
             for scenes in by_modality.values()
         ]
@@ -125,13 +132,15 @@ def build_cube(
             raise
 
 
-def check_options(accept: Sequence[str], resampling: str, speckle: str) -> None:
+def check_options(accept: Sequence[str], resampling: str, speckle: str, screen: str = "none") -> None:
     """Raise UsageError where an option of `build_cube` is unknown."""
     checks.check_accept(accept)
     if resampling not in grid.METHODS:
         raise UsageError(f"resampling {resampling!r} is unknown; choose one of {', '.join(grid.METHODS)}")
     if speckle not in SPECKLE:
         raise UsageError(f"speckle filter {speckle!r} is unknown; choose one of {', '.join(SPECKLE)}")
+    if screen not in SCREENS:
+        raise UsageError(f"screen {screen!r} is unknown; choose one of {', '.join(SCREENS)}")
 
 
 def _check_joinable(by_modality: Mapping[str, list[Scene]], accept: Sequence[str]) -> None:

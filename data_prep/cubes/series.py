@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.cubes import checks, clouds, grid, offset
+from data_prep.cubes.excursions import BRIGHTER, DARKER, MEANINGS, ExcursionScreen, check_screen, infrared
 from data_prep.cubes.haze import HazeScreen
 from data_prep.cubes.passes import Overpass, Product, find_overpasses
 from data_prep.mappings.mapping import Mapping as SourceMapping
@@ -64,7 +65,10 @@ class SourceSeries:
         accept: Sequence[str],
         report: NamedProgress,
         speckle: str = "none",
+        screen: str = "none",
     ):
+        self.screen = screen
+        self.flags: list[bytes] = []  # what it found, compressed: a long series of a large site must fit in memory
         self.target, self.method, self.accept, self.report = target, method, accept, report
         self.overpasses: list[Overpass] = find_overpasses(scenes)
         self.modality: Modality = speckle_filtered(scenes[0].mapping.contract, speckle)
@@ -100,6 +104,9 @@ class SourceSeries:
             acquisitions = [
                 dataclasses.replace(a, cloud_fraction=round(f, 4)) for a, f in zip(acquisitions, fractions, strict=True)
             ]
+        screened = self.screen != "none" and self.modality.unit == "reflectance"
+        if screened:
+            attributes["screen"] = self._run_screen(scratch)
         attributes["checks"] = self._check_sample()
         attributes["pixels"] = self.masked  # counted while the cube is written
         return GroupSource(
@@ -108,6 +115,8 @@ class SourceSeries:
             acquisitions=acquisitions,
             read=self._read,
             attributes=attributes,
+            screen=self._flagged if screened else None,
+            screen_meanings=MEANINGS,
         )
 
     def _read(self, i: int) -> Acquired:
@@ -232,6 +241,38 @@ class SourceSeries:
             "haze": HazeScreen.description if mask.haze else "none",
             "removed_fraction": {k: round(v / (total * size), 4) for k, v in removed.items()},
         }
+
+    def _run_screen(self, scratch: Path) -> dict[str, Any]:
+        """Decide `flags`, and in mode "mask" take what is flagged out of `keep`; the summary for the attributes."""
+        check_screen(self.name, self.modality.band_names)
+        names, total = infrared(self.modality.band_names), len(self.overpasses)
+        shape = (self.target.height, self.target.width)
+        everything = np.packbits(np.ones(shape, bool))
+        keep = np.stack([everything] * total) if self.keep is None else self.keep
+        self.keep = keep
+        counts, seen = np.zeros(4, np.int64), 0
+        with ExcursionScreen(shape, len(names), scratch) as screen:
+            for i, overpass in enumerate(self.overpasses):
+                screen.add(overpass.acquisition.day, np.moveaxis(self._physical(i, names), -1, 0))
+                self.report(f"{self.name}: screen", i + 1, total)
+            for i, found in enumerate(screen.found(self._kept)):
+                self.flags.append(zlib.compress(found.tobytes(), 1))
+                counts += np.bincount(found[self._kept(i)], minlength=4)
+                seen += int(self._kept(i).sum())
+        if self.screen == "mask":  # after all were judged, by one and the same mask
+            for i in range(total):
+                found = self._flagged(i)
+                keep[i] &= ~np.packbits((found == DARKER) | (found == BRIGHTER))
+        shares = zip(MEANINGS.split(), counts, strict=True)
+        return {
+            "method": ExcursionScreen.description,
+            "mode": self.screen,
+            "fraction_of_clear": {k: round(int(v) / max(seen, 1), 5) for k, v in shares},
+        }
+
+    def _flagged(self, i: int) -> np.ndarray:
+        shape = (self.target.height, self.target.width)
+        return np.frombuffer(zlib.decompress(self.flags[i]), np.uint8).reshape(shape)
 
     def _note_darkest(self, i: int, clear: np.ndarray, kept: np.ndarray, screen: HazeScreen | None) -> None:
         """Read the visible bands once, for the offset check and, where there is one, the haze screen."""

@@ -47,6 +47,7 @@ def build_sites(
     accept: Sequence[str] = (),
     resampling: str = "bilinear",
     speckle: str = "none",
+    screen: str = "none",
     workers: int = 0,
     scheduler: str | None = None,
     memory_gib: float | None = None,
@@ -67,6 +68,7 @@ def build_sites(
         accept: checks to overrule in every cube.
         resampling: see `build_cube`.
         speckle: see `build_cube`.
+        screen: see `build_cube`.
         workers: processes of a local cluster; none is started for fewer than two.
         scheduler: see `eomm.store.workers.connect`; its workers must see the same files.
         memory_gib: that a local worker may take before it is stopped.
@@ -86,10 +88,11 @@ def build_sites(
         raise UsageError("sites: no source given; name at least one folder and its mapping, or a catalogue")
     if catalogues and not dates:
         raise UsageError("sites: scenes can only be fetched of given dates; name the first and the last")
-    check_options(accept, resampling, speckle)
+    check_options(accept, resampling, speckle, screen)
     folder = SiteFolder(Path(out).absolute())
     digests = [_digest(mapping) for mapping, _ in sources]
     options = {"accept": sorted(accept), "resampling": resampling, "speckle": speckle}
+    options |= {"screen": screen} if screen != "none" else {}  # absent, as in folders of before there was one
     if catalogues and dates:
         options |= {"catalogues": list(catalogues), "dates": [str(d) for d in dates]}
         size_m = size_m or SIZE_M
@@ -125,6 +128,7 @@ def build_site(out: str, request: Request) -> None:
     sources = [Source(mapping=mapping, path=path) for mapping, path in request["sources"]]
     sources += [_fetch(folder.path / "scenes" / name, request, one) for one in request.get("catalogues", ())]
     options = {option: request[option] for option in ("accept", "resampling", "speckle")}
+    options["screen"] = request.get("screen", "none")
     path = build_cube(folder.cube(name), site=name, sources=sources, window=_window(request), overwrite=True, **options)
     cube = open_cube(path)
     try:

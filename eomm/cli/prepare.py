@@ -243,11 +243,13 @@ def add_making(c: argparse.ArgumentParser) -> None:
     c.add_argument("--resampling", choices=methods, default="bilinear", help=methods_help)
     speckle_help = "radar averaged over 3 acquisitions, also of hidden dates: another contract (default: none)"
     c.add_argument("--speckle", choices=("none", "rolling3", "causal3"), default="none", help=speckle_help)
+    screen_help = "look for shadow and thin cloud that masks pass: note it beside the mask, or mask it (default: none)"
+    c.add_argument("--screen", choices=("none", "flag", "mask"), default="none", help=screen_help)
 
 
 def making_of(a: argparse.Namespace) -> dict[str, Any]:
     """What `add_making` asked."""
-    return {"accept": a.accept, "resampling": a.resampling, "speckle": a.speckle}
+    return {"accept": a.accept, "resampling": a.resampling, "speckle": a.speckle, "screen": a.screen}
 
 
 def add_workers(c: argparse.ArgumentParser) -> None:

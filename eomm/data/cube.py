@@ -1,7 +1,8 @@
 """The analysis-ready cube on disk: write, open, check, read a window. Not how a cube is made (data_prep).
 
 One Zarr v3 store per site, a group per modality: `values` [time, y, x, band] int16, `valid` [time, y, x] bool,
-`day` [time] int32 days since 1970-01-01, `usable` [time] bool, coordinates x and y, `spatial_ref`. No JAX in here.
+`day` [time] int32 days since 1970-01-01, `usable` [time] bool, coordinates x and y, `spatial_ref`; where a screen was
+run, `screen` [time, y, x] uint8. No JAX in here.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 import tensorstore
 import zarr
-from jaxtyping import Bool, Float64, Int16, Int32
+from jaxtyping import Bool, Float64, Int16, Int32, UInt8
 
 from eomm.data.grid import Grid, to_date
 from eomm.data.modality import Modality, check_contract
@@ -88,6 +89,8 @@ class GroupSource:
         acquisitions: sorted by key, keys distinct.
         read: index of an acquisition -> (values int16 [y, x, band], valid bool [y, x]).
         attributes: further JSON attributes, such as resampling and cloud method; taken when all has been read.
+        screen: index of an acquisition -> uint8 [y, x], what a screen found there beside the masks; None without one.
+        screen_meanings: of its values from 0 on, separated by blanks.
     """
 
     modality: Modality
@@ -95,6 +98,8 @@ class GroupSource:
     acquisitions: Sequence[Acquisition]
     read: Callable[[int], Acquired]
     attributes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    screen: Callable[[int], UInt8[np.ndarray, "y x"]] | None = None
+    screen_meanings: str = ""
 
 
 def write_cube(
@@ -163,6 +168,8 @@ def _write_group(root: zarr.Group, source: GroupSource, scratch: Path) -> None:
                 usable[i] = mask.mean() >= USABLE_FRACTION
             _write_shards(values, v, start, stop)
             _write_shards(valid, m, start, stop)
+    if source.screen is not None:
+        _write_screen(group, source, (count, height, width), scratch)
     if not usable.any():
         raise DataError(
             f"modality {modality.name!r}: none of {count} acquisitions has {USABLE_FRACTION:.0%} of the site valid; "
@@ -179,6 +186,20 @@ def _write_group(root: zarr.Group, source: GroupSource, scratch: Path) -> None:
         ("spatial_ref", np.array(0, np.int32), (), grid.spatial_ref()),
     ]:
         group.create_array(name, data=array, dimension_names=dims, attributes=attrs)
+
+
+def _write_screen(group: zarr.Group, source: GroupSource, shape: tuple[int, int, int], scratch: Path) -> None:
+    """What a screen found, as an array of its own: it is no part of the mask."""
+    assert source.screen is not None
+    array = create_sharded(group, "screen", shape, "uint8", ("time", "y", "x"))
+    values = list(range(len(source.screen_meanings.split())))
+    array.attrs.update({"flag_values": values, "flag_meanings": source.screen_meanings, "grid_mapping": "spatial_ref"})
+    for start in range(0, shape[0], SHARD[0]):
+        stop = min(start + SHARD[0], shape[0])
+        with tempfile.TemporaryFile(dir=scratch) as file:
+            for i in range(start, stop):
+                file.write(np.ascontiguousarray(source.screen(i), np.uint8).reshape(shape[1:]).data)
+            _write_shards(array, file, start, stop)
 
 
 def _write_shards(array: zarr.Array, file: IO[bytes], start: int, stop: int) -> None:
@@ -240,6 +261,7 @@ class CubeGroup:
             self.usable: Bool[np.ndarray, " time"] = np.asarray(group["usable"][:])  # type: ignore[index]
         self._values = _open_array(path / "values")
         self._valid = _open_array(path / "valid")
+        self._screen = _open_array(path / "screen") if "screen" in group else None
         count, size = len(self.acquisitions), (self.grid.height, self.grid.width)
         shapes = (self.day.shape, self.usable.shape, self._values.shape, self._valid.shape)
         if count == 0 or shapes != ((count,), (count,), (count, *size, len(self.modality.bands)), (count, *size)):
@@ -282,6 +304,25 @@ class CubeGroup:
                 raise DataError(f"{self.path}: cannot be read ({str(e)[:300]}); the store is damaged") from e
 
         return finish
+
+    def read_screen(
+        self,
+        time: slice | Sequence[int] | np.ndarray | None = None,
+        y: slice | None = None,
+        x: slice | None = None,
+    ) -> UInt8[np.ndarray, "time y x"] | None:
+        """What a screen found beside the masks (`data_prep.cubes.excursions`), 0 nothing; None where none was run.
+
+        The window must lie in the cube.
+        """
+        if self._screen is None:
+            return None
+        t = slice(0, len(self)) if time is None else time
+        read = self._screen[t, y or slice(0, self.grid.height), x or slice(0, self.grid.width)].read()
+        try:
+            return np.asarray(read.result())
+        except ValueError as e:
+            raise DataError(f"{self.path}: cannot be read ({str(e)[:300]}); the store is damaged") from e
 
     def valid_fraction(self) -> Float64[np.ndarray, " time"]:
         """Share of the site's pixels that are valid, per acquisition; reads the masks alone, a shard at a time."""

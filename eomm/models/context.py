@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int, Int32, Shaped
 
 from eomm.data.modality import Modality
 from eomm.errors import UsageError
-from eomm.models.interface import Meta, Params, no_hidden, window_mask
+from eomm.models.interface import MISSING_BAND, Meta, Params, no_hidden, window_mask
 
 DILATIONS = (1, 2, 4)
 PERIODS = (5, 11, 23, 47, 97, 193, 389, 769)  # days; integers, so that angles of large day numbers are exact
@@ -46,6 +46,8 @@ class ContextEncoder:
         dilations: of the depthwise convolutions, one per residual block; () for a modality of a single pixel, whose
             acquisitions are embedded by a pointwise layer alone.
         use_orbit: whether orbit direction and incidence enter, and acquisitions of the target's orbit are marked.
+        band_flags: whether a band of value `MISSING_BAND` counts as not given: it is zero after scaling, and a flag
+            per band tells. For models that also serve sensors with fewer bands.
         dtype: of the computation; softmax and norms are float32 always, parameters too.
     """
 
@@ -56,6 +58,7 @@ class ContextEncoder:
     frames: tuple[int, int] = (8, 8)
     dilations: tuple[int, ...] = DILATIONS
     use_orbit: bool = False
+    band_flags: bool = False
     dtype: str = "float32"
 
     @property
@@ -109,7 +112,7 @@ class ContextEncoder:
 
     @property
     def _input_channels(self) -> int:
-        return len(self.modality.bands) + 1 + (3 if self.use_orbit else 0)
+        return len(self.modality.bands) * (2 if self.band_flags else 1) + 1 + (3 if self.use_orbit else 0)
 
     @property
     def _frame(self) -> "FrameNetwork":
@@ -120,11 +123,15 @@ class ContextEncoder:
         return TimeNetwork(width=self.width, heads=self.heads, dim=self.dim, use_orbit=self.use_orbit, dtype=self.dtype)
 
     def _inputs(self, values: Array, valid: Array, meta: Meta) -> tuple[Array, Array | None]:
-        """Scaled bands with the mask as a last channel, and what is known of the acquisition [b, t, 3]."""
+        """Scaled bands, the mask and flags of missing bands; and what is known of the acquisition [b, t, 3]."""
         scale, offset = self.modality.model_scale()
         mask = valid.astype(jnp.float32)[..., None]
         scaled = (values.astype(jnp.float32) * scale + offset) * mask
-        pixels = jnp.concatenate([scaled, mask], axis=-1).astype(self.dtype)
+        channels = [scaled, mask]
+        if self.band_flags:
+            missing = values == MISSING_BAND
+            channels = [jnp.where(missing, 0.0, scaled), mask, missing * mask]
+        pixels = jnp.concatenate(channels, axis=-1).astype(self.dtype)
         if not self.use_orbit:
             return pixels, None
         known = (meta["incidence"] > 0).astype(jnp.float32)

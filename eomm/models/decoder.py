@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int32
 
 from eomm.data.modality import Modality
 from eomm.errors import UsageError
-from eomm.models.interface import META, Meta, Params
+from eomm.models.interface import GEOMETRY, META, Meta, Params
 
 Queries = Mapping[str, Array]  # each [b, n, j]
 QUERY_FIELDS = ("days", "day", "dy", "dx", "same_orbit", "direction", "incidence")
@@ -30,19 +30,24 @@ class Decoder:
         modality: whose values it gives.
         dim: length of the embedding.
         width: hidden channels.
+        leading: how many leading numbers of the embedding also go straight to the values, by a linear map: where
+            these are a state of the bands, the rest learns what it leaves. 0: none.
+        geometry: whether it also knows view and sun of what it decodes (`geometry_features`), for optical sensors.
         dtype: of the computation.
     """
 
     modality: Modality
     dim: int
     width: int = 128
+    leading: int = 0
+    geometry: bool = False
     dtype: str = "float32"
 
     def init(self, rng: Array) -> Params:
         """Fresh parameters."""
         queries = {name: jnp.zeros((1, 1, 1)) for name in QUERY_FIELDS}
         embedding = jnp.zeros((1, 1, 1, 1, self.dim))
-        return jax.jit(self._network.init)(rng, embedding, query_features(queries))["params"]
+        return jax.jit(self._network.init)(rng, embedding, self._features(queries))["params"]
 
     def decode(
         self, params: Params, embedding: Float[Array, "b n y x d"], queries: Queries
@@ -53,9 +58,10 @@ class Decoder:
             params: of this decoder.
             embedding: of the targets.
             queries: `days` from the target's day, `day` decoded (days since 1970-01-01), `dy` and `dx` in pixels,
-                `same_orbit` as the target's (0 or 1), `direction` and `incidence` as in `CubeGroup.meta`.
+                `same_orbit` as the target's (0 or 1), `direction` and `incidence` as in `CubeGroup.meta`; where known
+                `interface.GEOMETRY`, degrees, NaN or absent where not.
         """
-        return cast(Array, self._network.apply({"params": params}, embedding, query_features(queries)))
+        return cast(Array, self._network.apply({"params": params}, embedding, self._features(queries)))
 
     def decode_targets(
         self,
@@ -76,7 +82,8 @@ class Decoder:
             hidden: acquisitions that each target did not see; only decoders of whole windows need it.
             frames: of the encoder, likewise.
         """
-        at = {k: jnp.take_along_axis(meta[k], targets, axis=1)[..., None] for k in ("day", *META)}
+        known = ("day", *META, *(k for k in GEOMETRY if k in meta))
+        at = {k: jnp.take_along_axis(meta[k], targets, axis=1)[..., None] for k in known}
         zero = jnp.zeros(at["day"].shape, jnp.int32)
         same = (at.pop("orbit") != 0).astype(jnp.float32)
         queries = {"days": zero, "dy": zero, "dx": zero, "same_orbit": same, **at}
@@ -85,7 +92,12 @@ class Decoder:
 
     @property
     def _network(self) -> "DecoderNetwork":
-        return DecoderNetwork(bands=len(self.modality.bands), width=self.width, dtype=self.dtype)
+        bands = len(self.modality.bands)
+        return DecoderNetwork(bands=bands, width=self.width, leading=self.leading, dtype=self.dtype)
+
+    def _features(self, queries: Queries) -> Float[Array, "b n j f"]:
+        columns = query_features(queries)
+        return jnp.concatenate([columns, geometry_features(queries)], axis=-1) if self.geometry else columns
 
 
 def build_decoder(modality: Modality, dim: int, options: Mapping[str, Any]) -> Decoder:
@@ -94,7 +106,12 @@ def build_decoder(modality: Modality, dim: int, options: Mapping[str, Any]) -> D
     if set(options) - known:
         unknown = sorted(set(options) - known)
         raise UsageError(f"decoder of {modality.name}: unknown {unknown}; known are {sorted(known)}")
-    return Decoder(modality=modality, dim=dim, **dict(options))
+    decoder = Decoder(modality=modality, dim=dim, **dict(options))
+    if not 0 <= decoder.leading <= dim:
+        raise UsageError(
+            f"decoder of {modality.name}: leading is {decoder.leading}; expected 0 to {dim}, the embedding"
+        )
+    return decoder
 
 
 def query_features(queries: Queries) -> Float[Array, "b n j f"]:
@@ -109,11 +126,25 @@ def query_features(queries: Queries) -> Float[Array, "b n j f"]:
     return jnp.stack([c.astype(jnp.float32) for c in columns], axis=-1)
 
 
+def geometry_features(queries: Queries) -> Float[Array, "b n j 6"]:
+    """View and sun as numbers of order one, with a flag each; 0 where unknown (NaN or absent; a view of 0 degrees)."""
+    view = queries["incidence"].astype(jnp.float32)
+    angles = [queries.get(name, jnp.full(view.shape, jnp.nan)) for name in GEOMETRY]
+    sun_known = jnp.isfinite(angles[0])
+    between_known = jnp.isfinite(angles[1]) & jnp.isfinite(angles[2]) & (view > 0)
+    sun, sun_azimuth, view_azimuth = (jnp.nan_to_num(x.astype(jnp.float32)) for x in angles)
+    between = jnp.deg2rad(sun_azimuth - view_azimuth)
+    tilt = jnp.where(between_known, view / 8, 0.0)  # Sentinel-2 looks aside by up to 12 degrees
+    columns = [(view > 0).astype(jnp.float32), view / 8, sun_known.astype(jnp.float32), sun / 50 * sun_known]
+    return jnp.stack([*columns, tilt * jnp.cos(between), tilt * jnp.sin(between)], axis=-1)
+
+
 class DecoderNetwork(nn.Module):
     """MLP of embedding and offset; each enters by its own layer, computed once per target and once per offset."""
 
     bands: int
     width: int
+    leading: int
     dtype: str
 
     @nn.compact
@@ -124,4 +155,8 @@ class DecoderNetwork(nn.Module):
         gate = nn.Dense(self.width, dtype=self.dtype, name="gate")(nn.relu(offsets))
         h = z[:, :, None] * (1 + gate[..., None, None, :]) + o[..., None, None, :]
         h = nn.relu(nn.Dense(self.width, dtype=self.dtype, name="hidden")(nn.relu(h)))
-        return nn.Dense(self.bands, dtype=self.dtype, name="values")(h).astype(jnp.float32)
+        values = nn.Dense(self.bands, dtype=self.dtype, name="values")(h).astype(jnp.float32)
+        if not self.leading:
+            return values
+        straight = nn.Dense(self.bands, use_bias=False, name="straight")(embedding[..., : self.leading])
+        return values + straight[:, :, None]

@@ -15,6 +15,8 @@ Params = Tree
 Features = Any  # a tree of arrays, see Encoder.features
 META = ("orbit", "direction", "incidence")  # what encoders may know of an acquisition besides its values
 Meta = Mapping[str, Shaped[Array, "b t"]]  # orbit, direction, incidence: see CubeGroup.meta
+GEOMETRY = ("sun_zenith", "sun_azimuth", "view_azimuth")  # degrees; what a decoder may know besides, where it is given
+MISSING_BAND = -32768  # stored value of a band that an acquisition lacks while others are valid; no contract stores it
 
 
 @runtime_checkable
@@ -25,6 +27,11 @@ class Encoder(Protocol):
         dim: length of the embedding.
         frames: how many usable acquisitions before and after the target the window holds.
         halo: pixels by which the window exceeds the target on every side.
+
+    An encoder may besides have
+        prefixes: rising lengths that are embeddings too, the last being `dim`; what lies between the last two is what
+            was learned (without: all of it).
+        band_flags: true where `features` reads `MISSING_BAND` as a band that is not given.
     """
 
     @property
@@ -120,6 +127,17 @@ class FusionHead(Protocol):
     def project(self, params: Params, fused: Float[Array, "*n d"]) -> dict[str, Float[Array, "*n _"]]:
         """From the fused embedding to what each modality's decoder reads."""
         ...
+
+
+def prefixes_of(encoder: Encoder) -> tuple[int, ...]:
+    """The lengths to which an encoder says its embedding may be cut; empty where it does not say."""
+    return tuple(getattr(encoder, "prefixes", ()))
+
+
+def learned_part(encoder: Encoder) -> slice:
+    """Which numbers of the embedding are learned: all, or those behind the last prefix but the whole."""
+    prefixes = prefixes_of(encoder)
+    return slice(max((p for p in prefixes if p < encoder.dim), default=0), encoder.dim)
 
 
 def window_mask(

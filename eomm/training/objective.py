@@ -12,8 +12,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int16, Int32, Shaped
 
 from eomm.data.modality import Modality
+from eomm.errors import UsageError
 from eomm.models.fusion import nearest_acquisition
+from eomm.models.interface import GEOMETRY
 from eomm.models.losses import SumCount, mean_absolute_error, ratio, spectral_angle
+
+PATTERNS = ("scattered", "run", "side", "alternate")
+"""How acquisitions besides the gap are chosen to be hidden; see `eomm.training.hiding.hide_others`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,25 @@ class Objective:
             pixels cost much: with a window's 15, one pixel per record is embedded.
         prefixes: lengths to which embeddings are cut at random, so that prefixes are embeddings too.
         turns: whether crops are turned and mirrored at random.
+        only_hidden: whether nothing visible is decoded: the target itself where it is hidden, and queries drawn among
+            what the target may not see (hiding.py). What is visible would be compression.
+        hidden_others: smallest and largest share of the other acquisitions that a target loses besides the gap;
+            (0, 0): none.
+        patterns: how these are chosen, one drawn per target; see `hiding.PATTERNS`.
+        hidings: how often each target is asked, each time with other acquisitions hidden; features are shared, so
+            that this is cheaper than more targets.
+        near_days: with `only_hidden`, queries fall off with this e-folding of days to a floor; 0: even.
+        hidden_bands: share of samples that lose bands at all dates, so that an encoder with `band_flags` serves
+            sensors that lack them. All bands are decoded.
+        agreement: weight of the distance between vectors from disjoint halves of the window (agreement.py).
+        agreement_from: shares of the run's steps at which that weight begins to rise and is reached; before, a vector
+            that says nothing agrees best.
+        agreement_guard: difference, in deviations of the bands, between what the halves saw around the target at
+            which a pixel counts half: what really changed need not agree.
+        decorrelation: weight of the squared correlations between the learned numbers of the embedding.
+
+    Raises:
+        UsageError: an unknown pattern, a share outside [0, 1], or wishes that exclude each other.
     """
 
     targets: int = 8
@@ -59,6 +83,35 @@ class Objective:
     crop_px: int = 0
     prefixes: tuple[int, ...] = ()
     turns: bool = False
+    only_hidden: bool = False
+    hidden_others: tuple[float, float] = (0.0, 0.0)
+    patterns: tuple[str, ...] = ("scattered",)
+    hidings: int = 1
+    near_days: float = 0.0
+    hidden_bands: float = 0.0
+    agreement: float = 0.0
+    agreement_from: tuple[float, float] = (0.4, 0.6)
+    agreement_guard: float = 1.0
+    decorrelation: float = 0.0
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.patterns) - set(PATTERNS))
+        if unknown or not self.patterns:
+            raise UsageError(f"config.objective.patterns: {unknown or 'none'}; known are {', '.join(PATTERNS)}")
+        for name, (low, high) in {"hidden_others": self.hidden_others, "agreement_from": self.agreement_from}.items():
+            if not 0 <= low <= high <= 1:
+                raise UsageError(f"config.objective.{name} is {low}, {high}; expected two rising shares of 0 to 1")
+        if self.hidings < 1:
+            raise UsageError(f"config.objective.hidings is {self.hidings}; expected 1 or more")
+        if self.agreement and self.agreement_guard <= 0:
+            raise UsageError(f"config.objective.agreement_guard is {self.agreement_guard}; expected more than 0")
+        if self.only_hidden and self.next_same_orbit:
+            raise UsageError(
+                "config.objective: only_hidden decodes no visible target, for which next_same_orbit says what to "
+                "decode in its place; set one of them to false"
+            )
+        if self.only_hidden and not (self.hidden or self.hidden_others[1]):
+            raise UsageError("config.objective: only_hidden, but hidden and hidden_others hide nothing")
 
 
 def draw_series(rng: Array, data: Mapping[str, Array], length: int) -> Mapping[str, Array]:
@@ -215,6 +268,7 @@ def make_queries(
     target_orbit = jnp.take_along_axis(batch["orbit"], targets, axis=1)[..., None]
     same = ((orbit == target_orbit) & (orbit != 0)).astype(jnp.float32)
     known = {"direction": at("direction").astype(jnp.float32), "incidence": at("incidence")}
+    known |= {name: at(name) for name in GEOMETRY if name in batch}
     return {"days": day - home[..., None], "day": day, "dy": dy, "dx": dx, "same_orbit": same, **known}
 
 

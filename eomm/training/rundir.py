@@ -9,6 +9,7 @@ profile/           a trace, where one was asked for (meter.py)
 bad_step_STEP/     the batch at which a run gave up (dump.py)
 """
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -33,6 +34,7 @@ from eomm.models.interface import path_name
 from eomm.store.folders import check_free, check_outside, locked, new_file, read_json, write_json
 from eomm.store.metrics import read_lines
 from eomm.training.config import flatten
+from eomm.training.objective import Objective
 
 MAY_CHANGE = (
     r"^(log_every|save_every|validate_every|validate_batches|keep_checkpoints|max_bad_steps|calibrate_records|mesh\..*"
@@ -48,6 +50,11 @@ DEFAULTS = {
     "remat": False,
     "best.metric": "",
     "best.patience": 0,
+    "init": "",
+    "encoder.band_flags": False,
+    "decoder.leading": 0,
+    "decoder.geometry": False,
+    **{f"objective.{f.name}": json.loads(json.dumps(f.default)) for f in dataclasses.fields(Objective)},
 }
 """What a configuration without these values means."""
 

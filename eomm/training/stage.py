@@ -30,6 +30,8 @@ class Stage:
         model: parameters -> the finished Model.
         frozen: tree of arrays that the loss may use and nobody changes.
         validation_loss: what validation computes where that is not `loss`: without dropout.
+        scheduled: whether the training step adds `frozen["progress"]`, the share of the run's steps that are done. A
+            loss that reads it takes 1 where it is not there, as in validation.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Stage:
     model: Callable[[Tree], Model]
     frozen: Tree = field(default_factory=dict)
     validation_loss: Callable[[Tree, Tree, Batch, Array], tuple[Array, dict[str, SumCount]]] | None = None
+    scheduled: bool = False
 
 
 def load_encoders(config: Any, records: RecordSet) -> tuple[list[Model], dict[str, Encoder], dict[str, Any]]:

@@ -19,6 +19,8 @@ from eomm.models.fusion import Fusion, nearest_acquisition
 from eomm.models.interface import Tree
 from eomm.models.losses import SumCount
 from eomm.training import published
+from eomm.training.agreement import Window, embedding_terms, split_window
+from eomm.training.hiding import draw_hidden_queries, hide_bands, hide_others
 from eomm.training.objective import (
     Objective,
     borrow_clouds,
@@ -29,12 +31,14 @@ from eomm.training.objective import (
     draw_series,
     draw_targets,
     hide,
+    modality_physical,
     observed,
     score,
     series_around,
     turn,
 )
 from eomm.training.stage import Batch, Stage, load_encoders, rematerialised
+from eomm.training.start import load_start, started_from
 
 
 def build_stage(config: Any, records: RecordSet) -> Stage:
@@ -47,6 +51,11 @@ def build_stage(config: Any, records: RecordSet) -> Stage:
     }
     if config.stage not in stages:
         raise UsageError(f"config.stage is {config.stage!r}; known stages are {', '.join(stages)}")
+    if config.get("init") and config.stage != "pretrain":
+        raise UsageError(
+            f"config.init is {config.init!r}, which only stage pretrain starts from; a fusion takes its encoders from "
+            "config.encoders"
+        )
     return stages[config.stage](config, records)
 
 
@@ -69,9 +78,14 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
     compute_features = rematerialised(encoder.features, config)
     objective = make_objective(config.objective)
     check_crop(encoder, shape, objective, str(records.path))
+    check_bands(encoder, objective, name)
     deviation = jnp.asarray(records.manifest["statistics"][name]["std"], jnp.float32)
+    start = load_start(config, shape.modality, encoder, decoder) if config.get("init") else None
+    prefixes = interface.prefixes_of(encoder) if objective.prefixes else ()
 
     def init(rng: Array) -> Tree:
+        if start:
+            return jax.tree.map(jnp.array, start.params[name])  # a copy: the step gives its state away
         first, second = jax.random.split(rng)
         return {"encoder": encoder.init(first), "decoder": decoder.init(second)}
 
@@ -84,18 +98,45 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
         seen = cut_edges(sides, seen, encoder.halo, objective.edges)
         inside = interface.crop(seen, encoder.halo)
         meta = {k: data[k] for k in interface.META}
-        features = compute_features(params["encoder"], data["values"], seen, meta)
+        shown = data["values"]
+        if objective.hidden_bands:
+            shown = hide_bands(jax.random.fold_in(rng, 8), shown, objective.hidden_bands)
+        features = compute_features(params["encoder"], shown, seen, meta)
         targets = draw_targets(where, interface.crop(data["valid"], encoder.halo), objective.targets)
-        hidden = hide(what, data["day"], targets, objective)
-        embedding = encoder.embed(params["encoder"], features, inside, data["day"], targets, hidden)
-        embedding = cut_prefix(prefix, embedding, objective.prefixes)
-        index, queries, exists = draw_queries(which, data, targets, hidden, objective)
+        targets = jnp.repeat(targets, objective.hidings, axis=1)
+        gap = hide(what, data["day"], targets, objective)
+        hidden = hide_others(jax.random.fold_in(rng, 9), data["day"], targets, gap, objective)
+
+        def embed(hidden: Array) -> Array:
+            return encoder.embed(params["encoder"], features, inside, data["day"], targets, hidden)
+
+        whole = embed(hidden)
+        embedding = cut_prefix(prefix, whole, prefixes or objective.prefixes)
+        draw = draw_hidden_queries if objective.only_hidden else draw_queries
+        index, queries, exists = draw(which, data, targets, hidden, objective)
         predicted = decoder.decode(params["decoder"], embedding, queries)
         values, mask = observed(data["values"], data["valid"], index, queries, encoder.halo)
         weight = (mask & exists[..., None, None]).astype(jnp.float32)
         target_hidden = jnp.take_along_axis(hidden, targets[..., None], axis=-1)[..., 0]
         total, metrics = score(shape.modality, objective, deviation, predicted, values, weight, target_hidden)
-        return total, metrics
+        if not (objective.agreement or objective.decorrelation):
+            return total, metrics
+        scaled = modality_physical(shape.modality, interface.crop(data["values"], encoder.halo)) / deviation
+        window = Window(values=scaled, valid=inside.astype(bool), day=data["day"], targets=targets)
+        halves = split_window(jax.random.fold_in(rng, 10), gap)
+        more, found = embedding_terms(
+            objective,
+            window,
+            whole,
+            hidden,
+            halves,
+            embed,
+            interface.learned_part(encoder),
+            frozen.get("progress", 1.0),
+        )
+        total += more
+        metrics["loss"] = (total * metrics["loss"][1], metrics["loss"][1])
+        return total, metrics | found
 
     def model(params: Tree) -> Model:
         return Model(
@@ -104,10 +145,20 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
             fusion=None,
             params={name: params},
             parts={name: {"encoder": dict(config.encoder), "decoder": dict(config.decoder)}},
-            info={"objectives": {name: dict(config.objective)}},
+            info={"objectives": {name: dict(config.objective)}, **({"init": started_from(start)} if start else {})},
         )
 
-    return Stage(name=f"pretrain {name}", modalities=(name,), init=init, loss=loss, model=model)
+    scheduled = bool(objective.agreement)
+    return Stage(name=f"pretrain {name}", modalities=(name,), init=init, loss=loss, model=model, scheduled=scheduled)
+
+
+def check_bands(encoder: interface.Encoder, objective: Objective, name: str) -> None:
+    """Raise UsageError where bands are to be hidden from an encoder that would take them for values."""
+    if objective.hidden_bands and not getattr(encoder, "band_flags", False):
+        raise UsageError(
+            f"config.objective.hidden_bands is {objective.hidden_bands}, but the {name} encoder does not read missing "
+            "bands; set config.encoder.band_flags to true, or hidden_bands to 0"
+        )
 
 
 def check_crop(encoder: interface.Encoder, shape: Any, objective: Objective, where: str) -> None:

@@ -72,6 +72,8 @@ def make_step(
         old = (state["params"], state["opt_state"])
         rng = jax.random.fold_in(root, state["step"])
         used = jax.lax.with_sharding_constraint(old[0], whole) if whole else old[0]
+        if stage.scheduled:
+            frozen = {**frozen, "progress": state["step"] / config.steps}
         (loss, metrics), gradient = differentiate(used, frozen, batch, rng)
         norm = optax.tree.norm(gradient)
         good = jnp.isfinite(loss) & jnp.isfinite(norm)

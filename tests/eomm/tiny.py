@@ -34,6 +34,7 @@ class TinyStage:
     loss: Callable[..., Any]
     model: Callable[..., Any] = dict
     validation_loss: Callable[..., Any] | None = None
+    scheduled: bool = False
     frozen: Any
 
 
