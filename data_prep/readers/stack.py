@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyproj
 import xarray as xr
+from pyproj.exceptions import CRSError
 
 from data_prep.mappings.mapping import MASK, Mapping
 from data_prep.readers.scene import Scene, decode
@@ -54,11 +55,19 @@ def scenes_of(data: xr.Dataset, file: Path, mapping: Mapping) -> list[Scene]:
             f"{file}: holds {' '.join(map(str, data.data_vars))}, expected some of "
             f"{' '.join(mapping.bands.values())}; correct [bands] of mapping {mapping.name!r}"
         )
+    if mapping.time in data.coords and data[mapping.time].dtype.kind == "O":
+        calendar = data[mapping.time].encoding.get("calendar", "unknown")
+        raise ContractError(
+            f"{file}: {mapping.time!r} is of the calendar {calendar!r}, whose days are no dates of ours; expected the "
+            "standard calendar"
+        )
     if mapping.time not in data.coords or data[mapping.time].dtype.kind != "M":
         raise ContractError(
             f"{file}: no time coordinate {mapping.time!r} (it has {' '.join(map(str, data.coords))}); "
             f"correct `time` of mapping {mapping.name!r}"
         )
+    if lost := np.flatnonzero(np.isnat(data[mapping.time].values)).tolist():
+        raise DataError(f"{file}: time steps {str(lost[:5])[1:-1]} have no time; expected one for each, in UTC")
     grid, flip = _grid(data, file, mapping)
     for layer, variable in layers.items():
         shape = (data.sizes[mapping.time], grid.height, grid.width)
@@ -194,11 +203,23 @@ def _grid(data: xr.Dataset, file: Path, mapping: Mapping) -> tuple[Grid, bool]:
 
 
 def _crs(data: xr.Dataset, file: Path) -> str:
-    if "epsg" in data.attrs:
-        return f"EPSG:{int(data.attrs['epsg'])}"
-    for attributes in (*(data[n].attrs for n in ("spatial_ref", "crs") if n in data), data.attrs):
+    """The EPSG code, from `epsg`, from whatever variable a band calls its grid mapping, or from the usual names."""
+    named = [v.attrs.get("grid_mapping", v.encoding.get("grid_mapping")) for v in data.data_vars.values()]
+    variables = [str(n).split(":")[0].strip() for n in named if n] + ["spatial_ref", "crs"]
+    if epsg := re.fullmatch(r"(?i:EPSG:)?\s*(\d+)(\.0+)?", str(data.attrs.get("epsg", "")).strip()):
+        stated: list[Any] = [int(epsg[1])]
+    else:
+        stated = [data.attrs["epsg"]] if "epsg" in data.attrs else []
+    for attributes in (*(data[n].attrs for n in dict.fromkeys(variables) if n in data.variables), data.attrs):
         text = attributes.get("crs_wkt") or attributes.get("spatial_ref")
-        code = pyproj.CRS.from_wkt(text).to_epsg() if text else None
-        if code:
+        stated += [text] if text else [dict(attributes)] if "grid_mapping_name" in attributes else []
+    for one in stated:
+        try:
+            crs = pyproj.CRS.from_cf(one) if isinstance(one, dict) else pyproj.CRS.from_user_input(one)
+        except (CRSError, KeyError, TypeError, ValueError) as e:
+            raise ContractError(f"{file}: its CRS {str(one)[:60]!r} is not understood ({str(e)[:100]})") from e
+        if code := crs.to_epsg():
             return f"EPSG:{code}"
-    raise ContractError(f"{file}: states no CRS; expected an attribute `epsg` or a variable spatial_ref with crs_wkt")
+    raise ContractError(
+        f"{file}: states no CRS with an EPSG code; expected an attribute `epsg`, or a grid mapping with crs_wkt"
+    )

@@ -14,6 +14,7 @@ from typing import Any
 import pyproj
 
 from data_prep.records.split import SPLITS
+from eomm.data.columns import canonical
 from eomm.errors import DataError, UsageError
 
 WGS84 = pyproj.Geod(ellps="WGS84")
@@ -97,8 +98,9 @@ def sample_sites(sites: Sequence[Site], count: int, *, by: str | None = None, se
 def _lines(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            missing = [c for c in ("name", "lon", "lat") if c not in (reader.fieldnames or ())]
+            reader = csv.DictReader(file, strict=True, skipinitialspace=True)
+            reader.fieldnames = canonical(reader.fieldnames or (), ("name", "lon", "lat"))
+            missing = [c for c in ("name", "lon", "lat") if c not in reader.fieldnames]
             if missing:
                 raise DataError(
                     f"{path}: line 1: no column {', '.join(missing)}; found {', '.join(reader.fieldnames or ())}, "

@@ -4,6 +4,7 @@ A group (a field, a polygon, a block) is what may not be on both sides of a fold
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from jaxtyping import Float32, Int32
 from rasterio.errors import CRSError, RasterioError
 from scipy import ndimage
 
+from eomm.data.columns import canonical
 from eomm.data.grid import Grid
 from eomm.data.raster import check_self_contained, open_raster
 from eomm.embedding.blocks import blocks
@@ -91,6 +93,7 @@ def read_labels(
         raw, known, group, names = _from_features(path, grid, column or "label")
     else:
         raw, known = _from_raster(path, grid, column)
+        known = known & np.isfinite(raw) if raw.dtype.kind == "f" else known
         group, names = None, ()
     left: list[str] = []
     if regression:
@@ -257,7 +260,8 @@ def _from_features(
 
 
 def _property(path: Path, feature: Feature, column: str) -> str:
-    value = feature.properties.get(column)
+    names = canonical([str(n) for n in feature.properties], [column])
+    value = dict(zip(names, feature.properties.values(), strict=True)).get(column)
     if not isinstance(value, str | int | float) or isinstance(value, bool) or value == "":
         raise DataError(
             f"{path}: feature {feature.id[:40]!r} has {column} {str(value)[:40]!r}; expected a label. It has the "
@@ -284,4 +288,4 @@ def _numbers(path: Path, raw: np.ndarray, known: np.ndarray) -> Float32[np.ndarr
 
 
 def _order(text: str) -> tuple[int, float, str]:
-    return (0, float(text), text) if text.lstrip("-").isdigit() else (1, 0.0, text)
+    return (0, float(text), text) if re.fullmatch("-?[0-9]+", text) else (1, 0.0, text)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from eomm.data.columns import canonical
 from eomm.errors import DataError, UsageError
 
 MAX_BYTES = 256 * 2**20
@@ -77,9 +78,9 @@ def read_features(path: Path | str, kind: str) -> list[Feature]:
 def from_csv(path: Path, text: str) -> Iterator[Feature]:
     """Points of a CSV with lon, lat and perhaps id."""
     point = shapely().Point
-    rows = csv.reader(text.splitlines(), strict=True)
+    rows = csv.reader(text.splitlines(), strict=True, skipinitialspace=True)
     try:
-        head = [name.strip().lower() for name in next(rows, [])]
+        head = [name.lower() for name in canonical(next(rows, []), ("lon", "lat", "id"))]
         if not {"lon", "lat"} <= set(head):
             raise DataError(f"{path}: its first line names {', '.join(head) or 'nothing'}; expected lon, lat, id")
         for number, row in enumerate(rows):
