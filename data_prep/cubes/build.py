@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import platform
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -105,6 +106,7 @@ def build_cube(
         _check_joinable(by_modality, accept)
         everything = [s for scenes in by_modality.values() for s in scenes]
         _check_local(everything)
+        _check_zones(everything, window)
         target = window or _target([s for v in by_modality.values() if not _site_wide(v) for s in v] or everything)
         for scene in everything:
             for g in scene.grids.values():
@@ -141,6 +143,23 @@ def check_options(accept: Sequence[str], resampling: str, speckle: str, screen: 
         raise UsageError(f"speckle filter {speckle!r} is unknown; choose one of {', '.join(SPECKLE)}")
     if screen not in SCREENS:
         raise UsageError(f"screen {screen!r} is unknown; choose one of {', '.join(SCREENS)}")
+
+
+def _check_zones(scenes: Sequence[Scene], window: Grid | None) -> None:
+    """Raise ContractError, naming the few files that lie in another CRS than most, or than the window that was asked.
+
+    Whichever is met first, a tile of the next zone is what differs, not all the others.
+    """
+    optical = [s for s in scenes if s.mapping.unit == "reflectance"]
+    found = Counter(g.crs for s in optical or scenes for g in s.grids.values())
+    expected = window.crs if window else found.most_common(1)[0][0]
+    others = {s.label: g.crs for s in scenes for g in s.grids.values() if g.crs != expected}
+    if others:
+        label, crs = next(iter(others.items()))
+        raise ContractError(
+            f"{label}: lies in {crs}, expected {expected}, {'which was asked for' if window else 'as most scenes do'} "
+            f"({len(others)} of {len(scenes)} do not); warp it onto that grid (gdalwarp -t_srs), or leave it out"
+        )
 
 
 def _check_joinable(by_modality: Mapping[str, list[Scene]], accept: Sequence[str]) -> None:

@@ -27,7 +27,9 @@ def source_files(path: Path, mapping: Mapping) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise DataError(f"{path}: does not exist; expected the files of mapping {mapping.name!r}")
-    files = sorted({f for pattern in mapping.files.split("|") for f in path.rglob(pattern)})
+    found = {f for pattern in mapping.files.split("|") for f in path.rglob(pattern)}
+    # Apple's twins (._x) are no files of anybody's, and a product in a product's folder is the same one.
+    files = sorted(f for f in found if not f.name.startswith("._") and found.isdisjoint(f.parents))
     files = [f for f in files if mapping.in_name is None or geotiff.named(f, mapping)]
     if not files:
         raise DataError(

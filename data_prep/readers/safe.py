@@ -8,7 +8,7 @@ entities.
 import re
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +31,7 @@ from eomm.errors import ContractError, DataError
 MAX_XML_BYTES = 64 * 2**20  # the largest MTD_TL.xml has 1 MB
 MAX_IMAGE_BYTES = 2 * 2**30  # the largest band has 150 MB
 MAX_RATIO = 100  # JPEG 2000 does not shrink further, XML 20 times
+METADATA = ("MTD_MSIL2A.xml", "MTD_MSIL1C.xml")
 MAX_SIDE_PX = 10_980  # a tile at 10 m
 BAND_IDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 """Names of bands in the order of ESA's numbers."""
@@ -108,8 +109,9 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid |
 def list_product(file: Path) -> Product:
     """The files of a SAFE folder or zip. Raises DataError where it is none, or one that is not to be trusted."""
     if file.is_dir():
-        names = tuple(sorted(p.relative_to(file).as_posix() for p in file.rglob("*") if p.is_file()))
-        return Product(file, names, "")
+        names = sorted(p.relative_to(file).as_posix() for p in file.rglob("*") if p.is_file())
+        inside = _top(file, names)
+        return Product(file / inside, _below(names, inside), "")
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
@@ -118,11 +120,36 @@ def list_product(file: Path) -> Product:
     for member in members:
         _check_member(file, member)
     listed = sorted(m.filename for m in members if not m.is_dir())
-    tops = {n.split("/")[0] for n in listed if "/" in n and n.split("/")[0].endswith(".SAFE")}
-    if len(tops) != 1:
-        raise DataError(f"{file}: holds {len(tops)} folders named .SAFE; expected one product in a zip")
-    inside = tops.pop() + "/"
-    return Product(file, tuple(n.removeprefix(inside) for n in listed if n.startswith(inside)), inside)
+    inside = _top(file, listed)
+    return Product(file, _below(listed, inside), inside)
+
+
+def _top(file: Path, names: Sequence[str]) -> str:
+    """The folder that holds the product's metadata, with a slash; "" for `file` itself. It may lie deeper.
+
+    Unpacking twice makes a .SAFE folder in another; Apple's twins (`._x`) and `__MACOSX` are no products.
+    """
+    own = [n for n in names if not _apple(n)]
+    tops = sorted({n[: -len(PurePosixPath(n).name)] for n in own if PurePosixPath(n).name in METADATA})
+    if len(tops) == 1 and (not tops[0] or tops[0].rstrip("/").endswith(".SAFE")):
+        return tops[0]
+    if not own:
+        raise DataError(f"{file}: holds nothing but Apple's notes on other files (._…, __MACOSX); leave it out")
+    if not tops:
+        raise DataError(
+            f"{file}: none of its {len(own)} files is {' or '.join(METADATA)}; expected a product in SAFE format"
+        )
+    raise DataError(
+        f"{file}: holds {len(tops)} products ({', '.join(tops[:3])}); expected one, in a folder named .SAFE"
+    )
+
+
+def _below(names: Sequence[str], top: str) -> tuple[str, ...]:
+    return tuple(n.removeprefix(top) for n in names if n.startswith(top) and not _apple(n))
+
+
+def _apple(name: str) -> bool:
+    return any(part == "__MACOSX" or part.startswith("._") for part in name.split("/"))
 
 
 def _check_member(file: Path, member: zipfile.ZipInfo) -> None:

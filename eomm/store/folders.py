@@ -19,9 +19,9 @@ UNMARKED = ("figures",)  # kinds whose own files do not tell
 TRIES = 100
 
 STORES = {  # the file by which each is known
-    "zarr.json": "a Zarr store",
-    "manifest.json": "a record set",
-    "model.json": "a model",
+    "zarr.json": "a Zarr store that is not of eomm",
+    "manifest.json": "a manifest.json that is not of eomm",
+    "model.json": "a model.json that is not of eomm",
     "config.json": "a training's run, whose model lies in model/ once it has ended",
 }
 
@@ -293,6 +293,8 @@ def what_lies(path: Path) -> str:
         return "does not exist"
     if not path.is_dir():
         return "is a file"
+    if own := words_of(path):
+        return f"holds {own}"
     known = [words for file, words in STORES.items() if (path / file).is_file()]
     return f"holds {known[0]}" if known else "is a folder without a finished store of eomm"
 
