@@ -91,7 +91,7 @@ def build_cube(
         UsageError: `out` exists, an option is unknown, or the disk is full.
     """
     out = entered(out)
-    check_apart(out, {f"source {s.mapping}": s.path for s in sources})
+    check_apart(out, {f"source {s.path}": s.path for s in sources}, searched=True)
     check_options(accept, resampling, speckle, screen)
     if not sources:
         raise UsageError(f"{out}: no source given; name at least one folder and its mapping")
@@ -100,6 +100,7 @@ def build_cube(
     with ExitStack() as keep_open, rasterio.Env():  # or each of thousands of reads and warps makes one, 1 ms
         resolved = [s.resolve() for s in sources]
         files = [source_files(path, mapping) for path, mapping in resolved]
+        check_apart(out, {f"source {f}": f for found in files for f in found if f.is_dir()})
         by_modality: dict[str, list[Scene]] = {}
         for (_, mapping), found in zip(resolved, files, strict=True):
             by_modality.setdefault(mapping.contract.name, []).extend(open_scenes(found, mapping, keep_open, window))

@@ -142,12 +142,15 @@ def check_outside(path: Path) -> None:
             raise UsageError(f"{path}: lies inside {found} ({folder}), which nothing may change; choose another path")
 
 
-def check_apart(out: Path | str, inputs: Mapping[str, Path | str | None], *, replaced: bool = True) -> None:
+def check_apart(
+    out: Path | str, inputs: Mapping[str, Path | str | None], *, replaced: bool = True, searched: bool = False
+) -> None:
     """Raise UsageError where writing `out` would change what it is made of.
 
     Args:
         out: a store or file to be made.
         inputs: what is read, by its name in messages, such as "the cube"; None and addresses of the net are passed.
+        searched: the inputs are folders in which others may lie beside what is read.
         replaced: `out` is made whole, so that an input in it would go; else files are added to it.
     """
     real = Path(out).resolve()
@@ -159,7 +162,7 @@ def check_apart(out: Path | str, inputs: Mapping[str, Path | str | None], *, rep
             raise UsageError(f"{out}: is {name} itself; choose another path")
         if replaced and real in source.parents:
             raise UsageError(f"{out}: holds {name} ({given}), which would be replaced with it; choose another path")
-        if source in real.parents:
+        if not searched and source in real.parents:
             raise UsageError(f"{out}: lies inside {name} ({given}), which nothing may change; choose another path")
 
 

@@ -178,8 +178,8 @@ def check_crop(encoder: interface.Encoder, shape: Any, objective: Objective, whe
         )
     if objective.reach_px > encoder.halo:
         raise UsageError(
-            f"{where}: config.objective.reach_px is {objective.reach_px}, and the encoder's margin, beyond which nothing "
-            f"can be decoded, {encoder.halo}; say --config.objective.reach_px={encoder.halo} (of fusion: "
+            f"{where}: config.objective.reach_px is {objective.reach_px}, and the encoder's margin, beyond which "
+            f"nothing can be decoded, {encoder.halo}; say --config.objective.reach_px={encoder.halo} (of fusion: "
             f"--config.objective.NAME.reach_px={encoder.halo})"
         )
 
