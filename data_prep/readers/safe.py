@@ -137,7 +137,7 @@ def _top(file: Path, names: Sequence[str]) -> str:
         raise DataError(f"{file}: holds nothing but Apple's notes on other files (._…, __MACOSX); leave it out")
     if not tops:
         raise DataError(
-            f"{file}: MTD_MSIL2A.xml is missing among its {len(own)} files; expected a complete product in SAFE format. "
+            f"{file}: MTD_MSIL2A.xml is missing among its {len(own)} files; expected a complete SAFE product. "
             "Download it again"
         )
     raise DataError(
