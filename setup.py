@@ -6,6 +6,6 @@ general names would stand in the way of other people's.
 
 from setuptools import find_packages, setup
 
-INSIDE = {"eomm.experiments": "experiments", "eomm.benchmarks": "benchmarks"}
+INSIDE = {f"eomm.{name}": name.replace(".", "/") for name in find_packages(include=["experiments*", "benchmarks*"])}
 
 setup(packages=[*find_packages(include=["eomm*", "data_prep*"]), *INSIDE], package_dir=INSIDE)

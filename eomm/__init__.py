@@ -14,6 +14,7 @@ _HOME = {
     "SENTINEL2": "data.modality",
     "Cube": "data.cube",
     "Grid": "data.cube",
+    "attributes_of": "data.attributes",
     "open_cube": "data.cube",
     "open_embedding": "embedding.run",
     "open_records": "data.records",

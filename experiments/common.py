@@ -11,6 +11,9 @@ def base() -> ConfigDict:
     config.data = ConfigDict({"records": "", "split": "train", "validation": "", "batch_size": 2, "threads": 2})
     config.data.on_bad_record = "fail"  # or "skip"
     config.data.balance = ""  # "site" or "stratum": draw each as often as the others
+    config.data.weights = ()  # of several record sets (eomm/training/sets.py): how often a batch comes from each
+    config.data.batch_sizes = ()  # of each; batch_size where empty
+    config.data.group_weights = ()  # "GROUP=WEIGHT" of groups by `balance`
     config.accumulate = 1  # pieces of a batch, computed one after the other to save memory
     config.remat = False  # compute the encoder's features again in the backward pass, to save memory
     config.best = ConfigDict({"metric": "", "patience": 0})  # of validation: which parameters stay, when to end early

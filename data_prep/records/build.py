@@ -132,9 +132,9 @@ def build_patches(
         "crop": crops,
         "strata": dict(sorted((strata or {}).items())),
     }
-    request = _digest([head, names, shard_records, [[c.site, content_of(c)] for c in opened]])
+    request = digest([head, names, shard_records, [[c.site, content_of(c)] for c in opened]])
     recover(out)
-    if _is_whole(out, request):
+    if is_whole(out, request):
         return out
     check_free(out, overwrite=overwrite, kind="records")
 
@@ -241,12 +241,13 @@ def _name(folder: Path, shards: Sequence[Shard], figures: Figures) -> list[dict[
     return files
 
 
-def _digest(content: Any) -> str:
+def digest(content: Any) -> str:
+    """16 hex digits that stand for a request: what a set is made of, and how."""
     text = json.dumps([VERSION, content], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _is_whole(out: Path, request: str) -> bool:
+def is_whole(out: Path, request: str) -> bool:
     """Whether a set is there, of this request, with all its files."""
     if _request_of(out / "manifest.json") != request:
         return False

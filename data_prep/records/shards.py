@@ -144,6 +144,22 @@ def write_shard(
         unfinished.unlink(missing_ok=True)
 
 
+def write_file(path: Path, shapes: Mapping[str, PatchShape], patches: Sequence[Patch]) -> dict[str, Any]:
+    """Write patches, those of a site together, as one file of a set. Raises OSError where it cannot be written.
+
+    Returns:
+        {"records", "sites": {site: records, in the file's order}, "bytes", "sha256"}.
+    """
+    codec = Codec(shapes)
+    with _writing(path):
+        writer = ArrayRecordWriter(str(path), SHARD_OPTIONS)
+        for patch in patches:
+            writer.write(codec.encode(patch))
+        writer.close()
+    sites = Counter(str(p["site"]) for p in patches)
+    return {"records": len(patches), "sites": dict(sites), "bytes": path.stat().st_size, "sha256": sha256(path)}
+
+
 def written(directory: Path, number: int) -> dict[str, Any] | None:
     """What is in a shard, if it is there: what `write_shard` told of it."""
     note, path = (directory / FOLDER / f"{number}.{kind}" for kind in ("json", "array_record"))

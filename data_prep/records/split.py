@@ -254,6 +254,16 @@ def _named(config: SplitConfig, present: set[str], clusters: Sequence[Sequence[s
     return named
 
 
+def draw_groups(groups: Sequence[str], fractions: Mapping[str, float], seed: int) -> dict[str, str]:
+    """Group -> split, each split other than train its share of the groups. Errors as those of `SplitConfig` and below.
+
+    Raises:
+        UsageError: too few groups for the fractions.
+    """
+    SplitConfig(fractions=fractions)  # the checks
+    return _drawn(fractions, [[g] for g in groups], seed)
+
+
 def _drawn(fractions: Mapping[str, float], clusters: Sequence[Sequence[str]], seed: int) -> dict[str, str]:
     order = [clusters[i] for i in np.random.default_rng([seed, 0]).permutation(len(clusters))]
     split_of: dict[str, str] = {}

@@ -1,6 +1,8 @@
 """The commands of `eomm` that give embeddings and models away: export, export-model, verify. See parser.py."""
 
 import argparse
+import sys
+import warnings
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -15,8 +17,9 @@ def export(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     """An embedding cube to what other programs read."""
     from eomm.export.run import export as export_cube
 
-    with progress_bar("export") as report:
-        return export_cube(
+    with progress_bar("export") as report, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="int8 GeoTIFFs")  # said below, without Python's frame
+        done = export_cube(
             a.embedding,
             a.out,
             to=a.to,
@@ -32,6 +35,9 @@ def export(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
             overwrite=a.overwrite,
             progress=report.counted,
         )
+    if "warning" in done:
+        print(f"eomm: warning: {done['warning']}", file=sys.stderr)
+    return done
 
 
 def export_model(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
@@ -48,11 +54,16 @@ def export_model(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
 
 
 def verify(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
-    """Whether this machine gives the published numbers."""
+    """Whether a store is whole; without one, whether this machine gives the published numbers."""
+    from eomm.embedding.intact import verify_intact
     from eomm.embedding.verify import verify as verify_golden
     from eomm.embedding.verify import verify_store
 
     given = (a.model, a.cube, a.expected)
+    if a.store is not None:
+        if any(given) or a.dtype:
+            raise UsageError("verify STORE compares a store with its own digests; name it alone")
+        return verify_intact(a.store, code=a.code)
     if not any(given):
         return verify_golden(dtype=a.dtype)
     if not all(given):
@@ -62,6 +73,10 @@ def verify(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
 
 def format_verdict(result: dict[str, Any]) -> str:
     """For people."""
+    if "intact" in result:
+        from eomm.embedding.intact import format_intact
+
+        return format_intact(result)
     from eomm.embedding.verify import format_verdict as format_
 
     return format_(result)
@@ -72,7 +87,7 @@ def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser])
     example = "eomm export e.zarr --to cog --out maps"
     c = command(commands, "export", export, "an embedding cube as GeoTIFFs or GeoParquet, or its means", example)
     c.add_argument("embedding", type=Path, help="an embedding cube")
-    to_help = "a Cloud-Optimised GeoTIFF per date, one GeoParquet file, or (composites) an embedding cube"
+    to_help = "a Cloud-Optimised GeoTIFF per date (QGIS, R), one GeoParquet file, or (composites) an embedding cube"
     c.add_argument("--to", choices=["cog", "parquet", "zarr"], required=True, help=to_help)
     c.add_argument("--out", type=Path, required=True, help="folder to make; for parquet the file")
     c.add_argument("--composite", choices=["month", "season", "year"], help="means over each, in the place of dates")
@@ -85,7 +100,8 @@ def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser])
         "--dates", type=date.fromisoformat, nargs=2, metavar=("FIRST", "LAST"), help="both included (default: all)"
     )
     c.add_argument("--length", type=whole, metavar="K", help="keep the first K numbers of each vector (default: all)")
-    c.add_argument("--dtype", choices=["float32", "int8"], help="int8 where the cube holds int8 (default: the cube's)")
+    dtype_help = "cog: int16 where the cube holds int8, which is the default then; int8 only for GDAL from 3.7 on"
+    c.add_argument("--dtype", choices=["float32", "int16", "int8"], help=dtype_help)
     c.add_argument("--cloudy", action="store_true", help="also vectors of clouded pixels, where the cube has them")
     c.add_argument("--compress", choices=["deflate", "zstd"], default="deflate", help="of GeoTIFFs")
     c.add_argument("--overwrite", action="store_true")
@@ -102,9 +118,13 @@ def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser])
     c.add_argument("--code", action="append", default=[], metavar="MODULE", help="trust encoders in this module")
     c.add_argument("--overwrite", action="store_true")
 
-    summary = "whether this machine and these versions give the published numbers; exit status 1 if not"
-    c = command(commands, "verify", verify, summary, "eomm verify --json")
-    c.set_defaults(formatter=format_verdict, succeeded=lambda result: result["equal"])
+    summary = "whether a store is whole, or this machine gives the published numbers; exit status 1 if not"
+    c = command(commands, "verify", verify, summary, "eomm verify flanders.zarr")
+    c.set_defaults(formatter=format_verdict, succeeded=lambda result: result.get("intact", result.get("equal")))
+    store_help = (
+        "cube, record set, embedding cube or model, compared with the digests it bears (default: golden vectors)"
+    )
+    c.add_argument("store", type=Path, nargs="?", help=store_help)
     c.add_argument("--dtype", choices=["float32", "bfloat16"], help="that networks compute in")
     c.add_argument("--model", type=Path, help="compare embeddings of your own: a model directory,")
     c.add_argument("--cube", type=Path, help="a cube,")

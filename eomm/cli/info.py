@@ -13,6 +13,8 @@ import numpy as np
 import zarr
 from safetensors import SafetensorError, safe_open
 
+from eomm.data.arrays import DIGEST
+from eomm.data.attributes import attributes_of
 from eomm.data.coverage import describe_coverage
 from eomm.data.cube import Acquisition, CubeGroup, open_cube
 from eomm.data.grid import Grid, to_date
@@ -22,6 +24,7 @@ from eomm.store.descriptions import AGAIN, read_described
 from eomm.store.fields import COUNT, DAY, Fields, ListOf, Maybe, check
 from eomm.store.folders import entered, read_json, recover
 from eomm.store.metrics import read_lines
+from eomm.store.shards import ATTRIBUTE
 from eomm.store.zarr_errors import damaged_zarr
 
 Description = dict[str, Any]
@@ -70,7 +73,7 @@ def _zarr_store(path: Path) -> Description:
     if kind == "cube":
         info["modalities"] = _modalities(path, complete=complete)
     else:
-        hidden = (*ROOT_KEYS, "eomm:windows", "zarr_conventions")
+        hidden = (*ROOT_KEYS, "eomm:windows", "zarr_conventions", "coordinates", ATTRIBUTE, DIGEST)
         info |= {k.removeprefix("eomm:"): v for k, v in attributes.items() if k not in hidden}
         info |= _embedding(path)
     return info | {"provenance": provenance}
@@ -238,7 +241,7 @@ def _grid(grid: Grid) -> Description:
 
 def _attributes(path: Path) -> Description:
     with damaged_zarr(path):
-        return dict(zarr.open_group(path, mode="r").attrs)
+        return attributes_of(zarr.open_group(path, mode="r"))
 
 
 def _flag(value: Any) -> bool | None:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-MAX_ITEMS = 6  # of a list of many records
+MAX_ITEMS = 6  # of a list of many records, or of a mapping of more than MAX_KEYS
+MAX_KEYS = 30
 WIDTH = 160  # characters up to which a small mapping stays on one line
 DETAILS = ("contracts", "request", "model_info", "objectives", "statistics", "hold_out_days", "sha256")
 CONVENTIONS = ("proj:", "geoemb:")  # for other programs; what they say stands elsewhere in the text
@@ -42,7 +43,7 @@ def _lines(value: Any, *, indent: int) -> list[str]:
     pad, lines = " " * indent, []
     items = value.items() if isinstance(value, Mapping) else ((f"{i}", v) for i, v in enumerate(value))
     for number, (key, item) in enumerate(items):
-        if number == MAX_ITEMS and not isinstance(value, Mapping):
+        if number == MAX_ITEMS and (not isinstance(value, Mapping) or len(value) > MAX_KEYS):
             lines.append(f"{pad}… and {len(value) - MAX_ITEMS} more")
             break
         flat = _flat(item)

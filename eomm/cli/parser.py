@@ -12,6 +12,7 @@ from eomm.cli.evaluate import add_commands as add_evaluate
 from eomm.cli.export import add_commands as add_export
 from eomm.cli.numbers import amount, number, whole
 from eomm.cli.prepare import add_commands as add_prepare
+from eomm.evaluation.quality.commands import add_commands as add_quality
 
 Handler = Callable[[argparse.Namespace, list[str]], Any]
 
@@ -165,8 +166,11 @@ def build_parser() -> argparse.ArgumentParser:
     c.add_argument("--figure", type=Path, metavar="FILE", help=figure_help)
     c.add_argument("--overwrite", action="store_true", help="replace --figure where it exists")
 
-    c = command(commands, "bench", handlers.bench, "throughput at the default size", "eomm bench embed --json")
-    c.add_argument("what", choices=["embed", "train"])
+    bench = commands.add_parser("bench", help="throughput of this machine, and how good vectors are")
+    benches = bench.add_subparsers(dest="what", required=True, metavar="WHAT")
+    for what in ("embed", "train"):
+        command(benches, what, handlers.bench, f"throughput of eomm {what} at the default size", f"eomm bench {what}")
+    add_quality(benches, command)
     return parser
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from eomm.cli.fetch import add_fetch, add_place, grid_of
 from eomm.cli.numbers import amount, number, whole
+from eomm.cli.points import add_points
 from eomm.errors import UsageError
 from eomm.store.progress import progress_bar
 
@@ -183,6 +184,7 @@ def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser])
     c.add_argument("--seed", type=whole, default=0, help="of what is drawn")
     add_workers(c)
     c.add_argument("--overwrite", action="store_true")
+    add_points(steps, command, format_info)
     add_sites(steps, command)
     add_check(steps, command)
     add_fetch(steps, command)

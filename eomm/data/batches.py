@@ -6,7 +6,8 @@ batch k holds the same records in the same rows on 1, 2 or 4 hosts, and the posi
 
 import bisect
 import itertools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ import grain
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from eomm.data.order import order_batches
 from eomm.data.records import Codec, Patch, PatchShape, RecordSet
 from eomm.errors import DataError, UsageError
+
+KEEP_BYTES = 1 << 28  # a split that fits is decoded once: series of pixels train faster than they can be decoded
 
 Batch = dict[str, dict[str, np.ndarray]]  # {modality: {field: [b, ...]}}
 Skip = Callable[[DataError], None]  # told of a record that cannot be read and is left out
@@ -47,11 +51,19 @@ class RecordSource:
         # array_record reports as an empty one, fails by name instead of vanishing from the epoch.
         paths = [f"{f}[0:{counts[f]}]" for f in self._files if counts[f]]
         self._raw = grain.sources.ArrayRecordDataSource(paths) if paths else []
+        self._kept: dict[int, Patch] | None = {} if len(self) * record_bytes(self.shapes) <= KEEP_BYTES else None
 
     def __len__(self) -> int:
         return self._ends[-1]
 
     def __getitem__(self, index: int) -> Patch:
+        if self._kept is None:
+            return self._read(index)
+        if index not in self._kept:
+            self._kept[index] = self._read(index)
+        return self._kept[index]
+
+    def _read(self, index: int) -> Patch:
         try:
             return self._codec.decode(self._raw[index])
         except (RuntimeError, ValueError, KeyError, OSError, DecodeError) as e:
@@ -81,6 +93,7 @@ def batches(
     threads: int = 2,
     skip: Skip | None = None,
     balance: str = "",
+    group_weights: Mapping[str, float] | None = None,
 ) -> grain.DatasetIterator[Batch]:
     """Iterate over this host's rows of the global batches, `batch_size // process_count` records each.
 
@@ -104,11 +117,45 @@ def batches(
             thread and as far ahead as batches are read.
         balance: "site" or "stratum": draw each as often as the others, by the weights in the manifest; records of rare
             ones come again before all others were seen.
+        group_weights: group -> how much more often than others it is drawn, where balanced; 0 leaves it out.
 
     Raises:
         DataError: the split is empty or missing; while iterating without `skip`, a record is damaged.
         UsageError: the set lacks a modality or what to balance by, or the batch cannot be divided among the hosts.
     """
+    read = reader(
+        records,
+        split=split,
+        batch_size=batch_size,
+        modalities=modalities,
+        process_index=process_index,
+        process_count=process_count,
+        skip=skip,
+    )
+    order = order_batches(
+        records,
+        split=split,
+        batch_size=batch_size,
+        seed=seed,
+        shuffle=shuffle,
+        repeat=repeat,
+        balance=balance,
+        group_weights=group_weights,
+    )
+    return prefetched(order.map(read), threads)
+
+
+def reader(
+    records: RecordSet,
+    *,
+    split: str,
+    batch_size: int,
+    modalities: Sequence[str] | None = None,
+    process_index: int = 0,
+    process_count: int = 1,
+    skip: Skip | None = None,
+) -> Callable[[np.ndarray], Batch]:
+    """The function from the indices of a global batch's records to this host's rows of it; errors as of `batches`."""
     if batch_size < 1 or batch_size % process_count:
         raise UsageError(f"batch_size {batch_size} cannot be divided among {process_count} hosts; choose a multiple")
     source = RecordSource(records, split=split, modalities=modalities, check_files=skip is None)
@@ -129,26 +176,34 @@ def batches(
     def read(indices: np.ndarray) -> Batch:
         return stack([one(int(i)) for i in indices[rows]], source.shapes, count=local)
 
-    if balance and not (shuffle and repeat):
-        raise UsageError(f"balance {balance!r}: needs records drawn for ever (shuffle and repeat)")
-    order = _balanced(records, split, balance, seed) if balance else _order(len(source), seed, shuffle, repeat)
-    # A prefetched element is a whole batch, so the buffer is kept short: `threads` batches ahead.
+    return read
+
+
+def prefetched(dataset: grain.MapDataset[Any], threads: int) -> grain.DatasetIterator[Any]:
+    """An iterator over whole batches, each read by one thread, `threads` of them ahead: they are large."""
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
-    dataset = order.batch(batch_size, drop_remainder=repeat).map(read).to_iter_dataset(options)
-    return dataset.__iter__()
+    return dataset.to_iter_dataset(options).__iter__()
 
 
 def batch_records(
-    records: RecordSet, *, split: str, batch_size: int, seed: int, number: int, balance: str = ""
+    records: RecordSet,
+    *,
+    split: str,
+    batch_size: int,
+    seed: int,
+    number: int,
+    balance: str = "",
+    group_weights: Mapping[str, float] | None = None,
 ) -> list[dict[str, Any]]:
     """The record in each row of global batch `number` (from 0) of `batches`: shard, record, site, row, col.
 
     One that cannot be read has an `error` instead of a site.
     """
+    drawn: dict[str, Any] = {"balance": balance, "group_weights": group_weights}
+    order = order_batches(records, split=split, batch_size=batch_size, seed=seed, **drawn)
     source = RecordSource(records, split=split, modalities=(), check_files=False)
-    order = _balanced(records, split, balance, seed) if balance else _order(len(source), seed, True, True)
     found = []
-    for index in order.batch(batch_size, drop_remainder=True)[number]:
+    for index in order[number]:
         shard, row = source.locate(int(index))
         entry: dict[str, Any] = {"shard": shard.name, "record": row}
         try:
@@ -159,49 +214,15 @@ def batch_records(
     return found
 
 
-def _order(count: int, seed: int, shuffle: bool, repeat: bool) -> grain.MapDataset[int]:
-    order = grain.MapDataset.range(count).seed(seed)
-    if shuffle:
-        order = order.shuffle()
-    return order.repeat() if repeat else order  # each epoch is shuffled anew
-
-
-def _balanced(records: RecordSet, split: str, by: str, seed: int) -> grain.MapDataset[int]:
-    """Every group's records in an order of its own, repeated, and groups by turns; as exact a position as `_order`'s.
-
-    The turns cost 5 microseconds per group and record, measured on 1,000 groups.
-    """
-    groups = group_records(records, split, by)
-    weights = records.manifest["balance"][by][split]
-    shares = np.array([weights[name]["records"] * weights[name]["weight"] for name in groups])
-    own = [np.random.default_rng([seed, number]).integers(1 << 31) for number in range(len(groups))]
-    orders = [
-        grain.MapDataset.source(rows).seed(int(one)).shuffle().repeat()
-        for rows, one in zip(groups.values(), own, strict=True)
-    ]
-    return grain.MapDataset.mix(orders, [float(s) for s in np.round(shares / shares.min(), 3)])
-
-
-def group_records(records: RecordSet, split: str, by: str) -> dict[str, np.ndarray]:
-    """Group -> the indices of its records in a split, by "site" or "stratum". Raises UsageError without such groups."""
-    there = records.manifest.get("balance", {})
-    if by not in there:
-        raise UsageError(
-            f"{records.path}: its records cannot be balanced by {by!r}, only by {', '.join(there) or 'nothing'}; cut "
-            "them again, with strata (eomm prepare sites --records --by COLUMN)"
-        )
-    strata, found, start = records.manifest.get("strata", {}), dict[str, list[np.ndarray]](), 0
-    for file in (f for f in records.manifest["files"] if f["split"] == split):
-        for site, count in file["sites"].items():
-            group = site if by == "site" else strata.get(site, "")
-            found.setdefault(group, []).append(np.arange(start, start + count))
-            start += count
-    return {group: np.concatenate(found[group]) for group in sorted(found)}
-
-
 def count_batches(records: RecordSet, *, split: str, batch_size: int) -> int:
     """How many batches `batches(…, repeat=False)` yields."""
     return -(-records.count(split) // batch_size)
+
+
+def record_bytes(shapes: Mapping[str, PatchShape]) -> int:
+    """Of one decoded record."""
+    fields = (f for shape in shapes.values() for f in shape.fields().values())
+    return sum(math.prod(dims) * np.dtype(dtype).itemsize for dims, dtype in fields)
 
 
 def stack(patches: Sequence[Patch | None], shapes: dict[str, PatchShape], *, count: int) -> Batch:

@@ -22,6 +22,8 @@ def held_out(
     split = manifest.get("split", {})
     columns = split.get("blocks", {}).get(site, {}).get("test", {}).get("columns", [])
     days = split.get("hold_out_days", ()) if manifest.get("crop", {}).get("reference", "s2") == reference else ()
+    if "hold_out_days_of" in split:  # of a mixture each set held out its own
+        days = split["hold_out_days_of"].get(site, ()) if days else ()
     return tuple(days), (int(columns[0][0]), int(columns[0][1])) if columns else None
 
 

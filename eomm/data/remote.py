@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 import uuid
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -49,9 +50,7 @@ def fetch_records(url: Path | str) -> Path:
         listed = {str(f["name"]): str(f["sha256"]) for f in json.loads(raw)["files"]}
     except (ValueError, KeyError, TypeError) as e:
         raise DataError(f"{text}/{MANIFEST}: is no manifest of records ({e})") from e
-    for name in listed:
-        if PurePosixPath(name).name != name or name in ("", ".", ".."):
-            raise DataError(f"{text}/{MANIFEST}: names a file {name!r}; expected names without a folder")
+    check_names(listed, f"{text}/{MANIFEST}")
     target = cache() / hashlib.sha256(text.encode() + raw).hexdigest()[:16]
     if target.exists():
         return target
@@ -72,6 +71,13 @@ def fetch_records(url: Path | str) -> Path:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return target
+
+
+def check_names(names: Iterable[Any], manifest: Path | str) -> None:
+    """Raise DataError unless a manifest's files are names without a folder: what it lists is opened and copied."""
+    for name in names:
+        if not isinstance(name, str) or PurePosixPath(name).name != name or name in ("", ".", "..") or "\\" in name:
+            raise DataError(f"{manifest}: names a file {name!r}; expected names without a folder")
 
 
 def cache() -> Path:

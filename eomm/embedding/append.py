@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from eomm.data.cube import open_attributes
+from eomm.data.attributes import open_attributes
 from eomm.data.grid import to_date
 from eomm.embedding.plan import Plan, check_same_site, digest
-from eomm.embedding.store import KIND, SHARD_DATES, open_array
-from eomm.embedding.units import Unit
+from eomm.embedding.read import KIND, VERSION
+from eomm.embedding.store import missing_of, open_array
+from eomm.embedding.units import Unit, place_of
 from eomm.errors import DataError, UsageError
+from eomm.store.identity import Identity
+from eomm.store.shards import ATTRIBUTE, DIGITS, NONE, check_present, places, shard_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,9 @@ class Base:
 
     Attributes:
         path: the store.
+        version: its form; one of before today's is written anew in today's, its numbers as they are.
+        identity: tells whether it is still this store that lies there.
+        files: checksums of its files by array and place.
         request: what it was made of, a digest.
         block: its (rows, columns).
         kept: position of a date here -> there.
@@ -34,6 +40,9 @@ class Base:
     """
 
     path: Path
+    version: int
+    identity: Identity
+    files: Mapping[str, Mapping[tuple[int, ...], str]]
     request: str
     block: tuple[int, int]
     kept: Mapping[int, int]
@@ -44,24 +53,31 @@ class Base:
 
     def summary(self) -> dict[str, Any]:
         """For the store that continues it."""
-        return {"kept": len(self.kept), "changed": self.changed, "new": self.new, "dropped": self.dropped}
+        converted = {"converted_from_version": self.version} if self.version < VERSION else {}
+        kept = {"kept": len(self.kept), "changed": self.changed, "new": self.new, "dropped": self.dropped}
+        return {**kept, **converted}
 
-    def link(self, partial: Path, unit: Unit, plan: Plan) -> bool:
-        """Take over a unit's files where all its dates are kept at their places; False where they are not."""
+    def link(self, partial: Path, unit: Unit, plan: Plan) -> dict[str, str] | None:
+        """Take over a unit's files where all its dates are kept at their places.
+
+        Returns:
+            Checksums by array; None where they are not, or the store is of an earlier form.
+
+        Raises:
+            DataError: a file is missing, or the store was replaced.
+        """
+        if self.version < VERSION:
+            return None
         if any(self.kept.get(d) != d for d in range(unit.dates.start, unit.dates.stop)):
-            return False
-        place = (unit.dates.start // SHARD_DATES, unit.y.start // self.block[0], unit.x.start // self.block[1])
+            return None
+        found = {}
         for name in plan.layout().arrays:
-            key = Path(name, "c", *map(str, place), *(["0"] if name == "embedding" else []))
-            if not (self.path / key).exists():  # a shard of nothing but the fill value has no file
-                continue
-            (partial / key).parent.mkdir(parents=True, exist_ok=True)
-            (partial / key).unlink(missing_ok=True)
-            try:
-                os.link(self.path / key, partial / key)  # neither store ever changes a file in place
-            except OSError:
-                shutil.copy2(self.path / key, partial / key)
-        return True
+            place = place_of(unit, self.block, name)
+            found[name] = self.files[name][place]
+            if found[name] != NONE:
+                take_file(shard_file(self.path / name, place), shard_file(partial / name, place))
+        self.identity.check()
+        return found
 
     def fill(
         self, layers: Mapping[str, np.ndarray], fresh: Int[np.ndarray, " n"], unit: Unit, plan: Plan
@@ -75,13 +91,37 @@ class Base:
         y, x = slice(unit.y.start, min(unit.y.stop, grid.height)), slice(unit.x.start, min(unit.x.stop, grid.width))
         there = [self.kept[int(d)] for d in old]
         for name in plan.layout().arrays:
-            stored = open_array(self.path / name)[there, y, x].read().result()
+            stored = self._read(name, there, y, x)
+            if name == "embedding" and self.version < VERSION and plan.clear_only:
+                clear = self._read("valid", there, y, x)
+                stored = np.where(clear[..., None], stored, np.asarray(missing_of(plan.dtype), stored.dtype))
             whole = np.zeros((len(dates), *stored.shape[1:]), stored.dtype)
             whole[np.searchsorted(dates, old)] = stored
             if len(fresh):
                 whole[np.searchsorted(dates, fresh)] = layers[name][:, : y.stop - y.start, : x.stop - x.start]
             found[name] = whole
         return found
+
+    def _read(self, name: str, dates: Sequence[int], y: slice, x: slice) -> np.ndarray:
+        try:
+            found = np.asarray(open_array(self.path / name)[dates, y, x].read().result())
+        except (ValueError, OSError) as e:
+            raise DataError(f"{self.path}: {name} cannot be read ({str(e)[:300]}); the store is damaged") from e
+        finally:
+            self.identity.check()
+        return found
+
+
+def take_file(there: Path, here: Path) -> None:
+    """Link a file, or copy it where links are not to be had. Raises DataError where it is missing."""
+    here.parent.mkdir(parents=True, exist_ok=True)
+    here.unlink(missing_ok=True)
+    try:
+        os.link(there, here)  # neither store ever changes a file in place
+    except FileNotFoundError as e:
+        raise DataError(f"{there}: missing; the store is damaged, embed anew with --overwrite") from e
+    except OSError:
+        shutil.copy2(there, here)
 
 
 def open_base(out: Path, plan: Plan) -> Base:
@@ -92,7 +132,11 @@ def open_base(out: Path, plan: Plan) -> Base:
         UsageError: it was made by another model or with other options, or holds dates that the cube has not.
         ContractError: it is of another site, grid or contract.
     """
-    attributes = open_attributes(out, kind=KIND)
+    open_attributes(out, kind=KIND, newest=VERSION)
+    identity = Identity(out / "zarr.json")
+    attributes = open_attributes(out, kind=KIND, newest=VERSION)
+    listed = attributes.pop(ATTRIBUTE, {})
+    check_present(out, listed)
     if "eomm:request" not in attributes:
         raise DataError(f"{out}: does not tell what it was made of; it is an export, or of an earlier version of eomm")
     check_same_site(attributes, plan, str(out))
@@ -116,6 +160,9 @@ def open_base(out: Path, plan: Plan) -> Base:
     again = [day for i, (day, _) in enumerate(here) if i not in kept]
     return Base(
         path=out,
+        version=int(attributes.get("eomm:version", 1)),
+        identity=identity,
+        files={name: by_place(out / name, text) for name, text in listed.items()},
         request=digest(attributes["eomm:request"]),
         block=(int(attributes["eomm:request"]["block"][0]), int(attributes["eomm:request"]["block"][1])),
         kept=kept,
@@ -124,6 +171,12 @@ def open_base(out: Path, plan: Plan) -> Base:
         dropped=tuple(str(to_date(d)) for d in dropped),
         quantisation=attributes.get("quantisation"),
     )
+
+
+def by_place(array: Path, text: str) -> dict[tuple[int, ...], str]:
+    """Checksums of an array's files, by their places."""
+    sums = [text[i : i + DIGITS] for i in range(DIGITS, len(text), DIGITS)]
+    return dict(zip(places(array), sums, strict=True))
 
 
 def fresh_dates(unit: Unit, base: Base | None) -> Int[np.ndarray, " n"]:

@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from eomm.data.batches import batches
 from eomm.data.cube import Cube
 from eomm.data.held_out import days_to_hide, held_out
+from eomm.data.mixture import Mixture, mix
 from eomm.data.modality import check_contract
 from eomm.data.records import RecordSet
 from eomm.embedding.dense import around
@@ -26,6 +27,7 @@ from eomm.errors import ContractError, UsageError
 from eomm.models import interface
 from eomm.models.directory import Model, reference_of
 from eomm.models.predict import Predictor, Seen, read_batch
+from eomm.models.reading import surround
 
 COUNT = 32  # records, or blocks of a cube
 BLOCK_PX = 8
@@ -38,7 +40,7 @@ STEPS = {"reflectance": 1e-4, "dB": 1e-2}  # of stored errors; others 1e-3
 
 
 def calibrate(
-    model: Model, records: RecordSet, *, cube: Cube | None = None, count: int = COUNT, seed: int = 0
+    model: Model, records: RecordSet | Mixture, *, cube: Cube | None = None, count: int = COUNT, seed: int = 0
 ) -> Model:
     """The model with `info["calibration"]`.
 
@@ -49,7 +51,7 @@ def calibrate(
 
     Args:
         model: a trained model.
-        records: its training records; others would shift the scales.
+        records: its training records; others would shift the scales. Of a mixture each set gives its share.
         cube: of a site of the records: the dates that they held out are hidden, where they also held out columns
             only there; of a site that they do not hold, every third clear date.
         count: records, or blocks of 8 x 8 px, used.
@@ -59,14 +61,16 @@ def calibrate(
         ContractError: the records or the cube lack a modality of the model.
         UsageError: fewer than three records, or the cube's site held nothing out.
     """
-    missing = [n for n in model.encoders if n not in records.shapes]
-    if missing:
-        raise ContractError(f"{records.path}: holds {', '.join(records.shapes)}, the model needs {', '.join(missing)}")
-    if min(count, records.count("train")) < MINIMUM:
-        count = min(count, records.count("train"))
-        raise UsageError(f"{records.path}: {count} records in the split train; calibration needs {MINIMUM} or more")
+    mixture = records if isinstance(records, Mixture) else mix([records], batch_size=1)
+    for one in (share.records for share in mixture.shares):
+        missing = [n for n in model.encoders if n not in one.shapes]
+        if missing:
+            raise ContractError(f"{one.path}: holds {', '.join(one.shapes)}, the model needs {', '.join(missing)}")
+    count = min(count, mixture.count("train"))
+    if count < MINIMUM:
+        raise UsageError(f"{mixture.paths}: {count} records in the split train; calibration needs {MINIMUM} or more")
     predictor = Predictor(model, reference_of(model, None))
-    found = measure_records(predictor, records, "train", count, seed)
+    found = measure_mixture(predictor, mixture, "train", count, seed)
     scale = np.maximum(MARGIN * np.max([f.largest for f in found], axis=0), 1e-6).astype(np.float32) / 127
     stored = [f.errors(np.clip(np.round(f.vectors / scale), -127, 127) * scale) for f in found]
     unit = model.modalities[predictor.reference].error_unit[0]
@@ -80,14 +84,14 @@ def calibrate(
             "hidden_mae_in_training_of_int8": float(np.concatenate(stored).mean()),
         },
     }
-    leaky = records.manifest.get("split", {}).get("leaky")  # then training saw the ground of every split
-    unseen = [s for s in ("validation", "test") if records.count(s) >= MINIMUM and not leaky]
+    leaky = mixture.manifest().get("split", {}).get("leaky")  # then training saw the ground of every split
+    unseen = [s for s in ("validation", "test") if mixture.count(s) >= MINIMUM and not leaky]
     if cube or unseen:
         source = f"cube of {cube.site}" if cube else f"split {unseen[0]}"
         others = (
-            measure_cube(predictor, cube, records, count, seed)
+            measure_cube(predictor, cube, mixture, count, seed)
             if cube
-            else measure_records(predictor, records, unseen[0], count, seed)
+            else measure_mixture(predictor, mixture, unseen[0], count, seed)
         )
         error = fit_and_check([f.columns for f in others])
         calibration["error"] = {"unit": unit, "step": STEPS.get(unit, 1e-3), "of": source, **error}
@@ -108,6 +112,18 @@ def fit_and_check(parts: Sequence[tuple[np.ndarray, ...]]) -> dict[str, Any]:
     return {**fit_error(*whole), "check": check_error(np.concatenate(expected), np.concatenate(truth))}
 
 
+def measure_mixture(predictor: Predictor, mixture: Mixture, split: str, count: int, seed: int) -> list["Measured"]:
+    """Some targets of records of every set that has the split, as often as training draws from it, at least once."""
+    if not mixture.single:
+        mixture = mixture.with_split(split)
+    total = sum(s.weight for s in mixture.shares)
+    found = []
+    for s in mixture.shares:
+        own = max(1, round(count * s.weight / total))
+        found += measure_records(predictor, s.records, split, own, seed)
+    return found
+
+
 def measure_records(predictor: Predictor, records: RecordSet, split: str, count: int, seed: int) -> list["Measured"]:
     """Some targets of every record, each with a gap of its own."""
     names = tuple(predictor.model.encoders)
@@ -115,9 +131,11 @@ def measure_records(predictor: Predictor, records: RecordSet, split: str, count:
     found = []
     with closing(batches(records, split=split, batch_size=1, seed=seed, modalities=names, threads=1)) as rows:
         for i in range(count):
-            record, rng = next(rows), np.random.default_rng([seed, i])
+            rng = np.random.default_rng([seed, i])
+            halos = {n: e.halo for n, e in predictor.model.encoders.items()}
+            record = {n: surround(one, halos[n], records.reading) for n, one in next(rows).items()}
             batch, halo = record[predictor.reference], predictor.model.encoders[predictor.reference].halo
-            present = batch["present"][0].astype(bool)
+            present = np.asarray(batch["present"])[0].astype(bool)
             clear = np.asarray(interface.crop(batch["valid"], halo))[0].mean((1, 2))
             share = clear * present + 1e-9 * present
             few = bool(np.count_nonzero(present) < TARGETS)
@@ -126,15 +144,16 @@ def measure_records(predictor: Predictor, records: RecordSet, split: str, count:
     return found
 
 
-def measure_cube(predictor: Predictor, cube: Cube, records: RecordSet, count: int, seed: int) -> list["Measured"]:
+def measure_cube(predictor: Predictor, cube: Cube, mixture: Mixture, count: int, seed: int) -> list["Measured"]:
     """All held-out dates in blocks of the cube, each with a gap of its own; a third of them per measurement."""
     name, names = predictor.reference, predictor.model.encoders
     for n in names:
         check_contract(
             cube[n].modality, predictor.model.modalities[n], found_in=str(cube.path), expected_by="the model"
         )
-    days = days_to_hide(cube, name, records.manifest, records.path)
-    columns = held_out(records.manifest, cube.site, name)[1]
+    manifest = mixture.manifest()
+    days = days_to_hide(cube, name, manifest, mixture.paths)
+    columns = held_out(manifest, cube.site, name)[1]
     usable = cube[name].day[cube[name].usable]
     targets = np.flatnonzero(np.isin(usable, days))
     if len(targets) < MINIMUM:

@@ -11,11 +11,7 @@ from eomm.embedding.append import Base, fresh_dates
 from eomm.embedding.dense import FAR, Series, fuse_dates, quantise
 from eomm.embedding.expected_error import expected_error
 from eomm.embedding.plan import Plan
-from eomm.embedding.store import (
-    FLAGS,
-    NO_ERROR,
-    NO_OFFSET,
-)
+from eomm.embedding.store import FLAGS, NO_ERROR, NO_OFFSET, missing_of
 from eomm.embedding.units import Unit
 from eomm.errors import DataError
 
@@ -110,6 +106,7 @@ def embed_dates(
         embedding, noted = np.asarray(stored), {k: float(v) for k, v in found.items()}
         finite = bool(noted.pop("finite"))
         figures |= noted
+    embedding = np.where(wanted[..., None], embedding, np.asarray(missing_of(plan.dtype), embedding.dtype))
     if not finite:
         raise DataError(
             f"model {model.hash}: its vectors on {plan.cube.path} are not finite; the model is damaged or diverged"

@@ -9,9 +9,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from eomm.data.arrays import finish
 from eomm.embedding.append import Base
 from eomm.embedding.plan import Plan, cube_digest
-from eomm.embedding.store import complete
+from eomm.embedding.units import Unit, place_of
 from eomm.models.directory import plain
 
 
@@ -55,10 +56,11 @@ def close(
     path: Path,
     plan: Plan,
     base: Base | None,
+    units: Sequence[Unit],
     figures: Sequence[Mapping[str, Any]],
     seam: Mapping[str, Any] | None,
 ) -> None:
-    """Complete a store: what its units noted and the seam's figure.
+    """Complete a store: what its units noted, in their order, and the seam's figure.
 
     What quantisation cost is of all vectors ever computed for the store, those of the store it continues included.
     """
@@ -80,4 +82,8 @@ def close(
         }
     if seam:
         attributes["seam"] = dict(seam)
-    complete(path, attributes)
+    known: dict[str, dict[tuple[int, ...], str]] = {name: {} for name in plan.layout().arrays}
+    for unit, noted in zip(units, figures, strict=True):
+        for name, checksum in noted.get("files", {}).items():
+            known[name][place_of(unit, plan.block, name)] = checksum
+    finish(path, attributes, known)

@@ -24,14 +24,16 @@ from eomm.embedding.plan import BLOCK, Plan, even, make_plan, nearest
 from eomm.embedding.stac import write_item
 from eomm.embedding.store import (
     SHARD_DATES,
+    VERSION,
     Writer,
     create,
     open_embedding,
 )
-from eomm.embedding.units import Run, Unit, by_block, list_units, requested, share, tidy
+from eomm.embedding.units import Run, Unit, by_block, list_units, place_of, requested, share, tidy
 from eomm.errors import DataError, UsageError
 from eomm.models.directory import Model, load_model
 from eomm.store.folders import check_apart, disk_full_at, entered, is_disk_full, partial_of, recover
+from eomm.store.shards import NONE, checksum, shard_file
 
 __all__ = ["BLOCK", "embed", "even", "nearest", "open_embedding"]
 
@@ -75,7 +77,8 @@ def embed(
         shard: (i, n), do only part i of n, counted from 0; whoever ends last completes the store.
         check: embed one seam between blocks twice, with blocks of another size, and record the largest difference.
         append: `out` is a finished store of an earlier state of the cube: compute only dates that are new or whose
-            windows changed, keep the vectors of the others, and drop dates that the cube no longer calls usable.
+            windows changed, keep the vectors of the others, and drop dates that the cube no longer calls usable. A
+            store that an earlier eomm wrote in another form becomes one of today's, its numbers as they are.
         overwrite: replace an existing store.
         progress: called with (units done, units in all).
 
@@ -107,8 +110,9 @@ def embed(
     base = open_base(out, plan) if append else None
     if base:
         plan = dataclasses.replace(plan, block=base.block)
-        if base.kept == {i: i for i in range(len(plan.day))} and not base.dropped:
-            return out  # nothing came
+        nothing_came = base.kept == {i: i for i in range(len(plan.day))} and not base.dropped
+        if nothing_came and base.version == VERSION:
+            return out
     request = {**plan.request(), **({"continues": base.request} if base else {})}
 
     def make(path: Path) -> None:
@@ -178,7 +182,8 @@ def carry_out(
         )
     if not run.missing(units):
         seam = check_seam(plan) if check else None
-        run.finish(units, lambda path, figures: close(path, plan, base, figures, seam))
+        plan.cube.identity.check()
+        run.finish(units, lambda path, figures: close(path, plan, base, units, figures, seam))
 
 
 class UnitCount:
@@ -209,8 +214,8 @@ def work(plan: Plan, run: Run, todo: Sequence[Unit], base: Base | None, count: C
         for units in by_block(todo):
             series = None
             for unit in units:
-                if base and base.link(run.partial, unit, plan):
-                    run.done(unit, {})
+                if base and (taken := base.link(run.partial, unit, plan)):
+                    run.done(unit, {"files": taken})
                     count()
                     continue
                 began = time.perf_counter()
@@ -226,15 +231,16 @@ def work(plan: Plan, run: Run, todo: Sequence[Unit], base: Base | None, count: C
                     continue
                 figures["seconds"] = time.perf_counter() - began
 
-                def done(unit: Unit = unit, figures: dict[str, Any] = figures) -> None:
-                    run.done(unit, figures)
+                names = tuple(layers)
+
+                def done(unit: Unit = unit, figures: dict[str, Any] = figures, names: Sequence[str] = names) -> None:
+                    files = {n: shard_file(run.partial / n, place_of(unit, plan.block, n)) for n in names}
+                    sums = {n: checksum(f) if f.exists() else NONE for n, f in files.items()}  # still in memory
+                    run.done(unit, figures | {"files": sums})
                     count()
 
                 writer.write(layers, unit.dates, unit.y, unit.x, done)
         writer.finish()
-
-
-# --- One unit -------------------------------------------------------------------------------------------------------
 
 
 # --- The seam -------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import numpy as np
 import pyproj
 import zarr
 
+from eomm.data.attributes import attributes_of
 from eomm.data.grid import EPOCH, Grid
 from eomm.store.folders import write_json
 
@@ -26,7 +27,7 @@ def write_item(store: Path) -> None:
     """Write the item of a finished embedding cube beside it; its link is relative, so that both move together."""
     root = zarr.open_group(store, mode="r")
     day = np.asarray(root["time"][:])  # type: ignore[index]
-    write_json(item_path(store), make_item(dict(root.attrs), day, f"./{store.name}"))
+    write_json(item_path(store), make_item(attributes_of(root), day, f"./{store.name}"))
 
 
 def make_item(attributes: dict[str, Any], day: np.ndarray, href: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from itertools import groupby, product
 from pathlib import Path
 from typing import IO, Any
 
-from eomm.data.cube import open_attributes
+from eomm.data.attributes import open_attributes, to_deep
 from eomm.embedding.store import KIND, SHARD_DATES
 from eomm.errors import DataError, UsageError
 from eomm.store.fields import COUNT, Fields, check
@@ -59,6 +59,12 @@ def list_units(count: int, shape: tuple[int, int], block: tuple[int, int]) -> li
 def share(units: Sequence[Unit], index: int, count: int) -> list[Unit]:
     """Shard `index` of `count`: a run of units, so that those of a block stay together."""
     return list(units[index * len(units) // count : (index + 1) * len(units) // count])
+
+
+def place_of(unit: Unit, block: tuple[int, int], name: str) -> tuple[int, ...]:
+    """Which shard of an array a unit is."""
+    place = (unit.dates.start // SHARD_DATES, unit.y.start // block[0], unit.x.start // block[1])
+    return (*place, 0) if name == "embedding" else place
 
 
 def by_block(units: Sequence[Unit]) -> Iterator[list[Unit]]:
@@ -206,8 +212,9 @@ class Run:
         write_json(self._folder / f"{unit.number}.failed", {"reason": reason})
 
     def figures(self) -> list[dict[str, Any]]:
-        """What was noted of every finished unit."""
-        return [read_json(p) for n, p in sorted(self._marks().items()) if n[:-5].isdigit() and n.endswith(".json")]
+        """What was noted of every finished unit, in their order."""
+        marks = {int(n[:-5]): p for n, p in self._marks().items() if n[:-5].isdigit() and n.endswith(".json")}
+        return [read_json(p) for _, p in sorted(marks.items())]
 
     def failures(self) -> dict[int, str]:
         """Reasons by unit."""
@@ -246,7 +253,7 @@ def tidy(store: Path) -> None:
 def requested(store: Path) -> Any:
     """What a finished store was made of, or None."""
     try:
-        return read_json(store / "zarr.json")["attributes"].get("eomm:request")
+        return to_deep(read_json(store / "zarr.json")["attributes"]).get("eomm:request")
     except (DataError, KeyError, AttributeError):
         return None
 

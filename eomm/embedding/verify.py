@@ -20,6 +20,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float32
 
+from eomm.data.attributes import attributes_of
 from eomm.data.cube import Acquisition, GroupSource, write_cube
 from eomm.data.grid import Grid, to_date
 from eomm.data.modality import Modality
@@ -138,9 +139,9 @@ def verify_store(
     Raises:
         ContractError, DataError, UsageError: as in `embed`; or the two embeddings are not on the same grid and dates.
     """
-    with open_embedding(expected) as ds, tempfile.TemporaryDirectory() as work:
+    with open_embedding(expected, masked=False) as ds, tempfile.TemporaryDirectory() as work:
         loaded = with_dtype(load_model(model, code=code), dtype)
-        made = ds.attrs.get("provenance", {})
+        made = attributes_of(ds).get("provenance", {})
         days = days_of(ds)
         path = embed(
             loaded,
@@ -148,11 +149,11 @@ def verify_store(
             Path(work) / "embedding.zarr",
             modalities=made.get("modalities"),
             dates=(to_date(days.min()), to_date(days.max())),
-            length=ds.sizes["embedding"],
+            length=ds.sizes["feature"],
             dtype="float32",
             clear_only=made.get("clear_only", True),
         )
-        with open_embedding(path) as found:
+        with open_embedding(path, masked=False) as found:
             difference = compare(found, ds, Path(expected))
     described = describe(difference, model=loaded.hash, dtype=dtype or "as the model says")
     return described | {"same_model": ds.attrs.get("eomm:model") == loaded.hash, "made": made.get("versions", {})}
@@ -170,14 +171,14 @@ def compare(found: xr.Dataset, expected: xr.Dataset, path: Path) -> Difference:
             f"{path}: has {len(wanted)} dates where the cube gives {len(days)}; they differ in "
             f"{', '.join(str(to_date(d)) for d in missing[:5]) or 'how often a day comes'}"
         )
-    difference, clear_only = Difference(), expected.attrs.get("provenance", {}).get("clear_only", True)
+    difference, clear_only = Difference(), attributes_of(expected).get("provenance", {}).get("clear_only", True)
     raw = open_embedding(path, decode=False)
     stored, scale = raw["embedding"].dtype, raw["embedding_scale"].values if "embedding_scale" in raw else None
     for start in range(0, len(days), TOGETHER):
         for y, x in blocks(grids[0]):
             a, b = (d.isel(time=slice(start, start + TOGETHER), y=y, x=x) for d in (found, expected))
             valid = [d["valid"].values.astype(bool) for d in (a, b)]
-            both = a["embedding"].values, b["embedding"].values.astype(np.float32)
+            both = a["embedding"].values, b["embedding"].values.astype(np.float32, copy=False)
             difference.valid_differs += int((valid[0] != valid[1]).sum())
             on = valid[0] & valid[1] if clear_only else np.ones_like(valid[0])
             difference.add(both[0][on], both[1][on], rounding(both[1][on], stored, scale))

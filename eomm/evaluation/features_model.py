@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from eomm.data.attributes import attributes_of
 from eomm.data.cube import Cube
 from eomm.data.grid import EPOCH, Grid
 from eomm.embedding.run import embed
@@ -61,7 +62,7 @@ def stored(path: Path, cube: Cube, dates: Dates, *, name: str) -> Features:
         UsageError: it has no date within `dates`, or is too large.
     """
     found = open_embedding(path)
-    about = found.attrs
+    about = attributes_of(found)
     simulated = bool(about.get("provenance", {}).get("simulated", False))
     grid = Grid.from_attributes(about)
     here = cube.grid
@@ -82,7 +83,7 @@ def stored(path: Path, cube: Cube, dates: Dates, *, name: str) -> Features:
     if not len(chosen):
         when = f" from {dates[0]} to {dates[1]}" if dates else ""
         raise UsageError(f"features {name!r}: {path} has no date{when}; choose other dates, or embed them")
-    check_size(grid, len(chosen), found.sizes["embedding"], name)
+    check_size(grid, len(chosen), found.sizes["feature"], name)
     part = found.isel(time=chosen)
     valid = np.asarray(part["valid"].values, bool)
     values = np.where(valid[..., None], part["embedding"].values, 0).astype(np.float32)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import rasterio
 import rasterio.shutil
-from jaxtyping import Bool, Float32, Int8
+from jaxtyping import Bool, Float32, Int
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
@@ -27,7 +27,10 @@ from eomm.export.frames import COUNT, Block, Frame, Frames, parts_of
 from eomm.store.folders import disk_full
 
 COMPRESSIONS = ("deflate", "zstd")
-INT8_NODATA = -128  # which int8 stores never use
+# GDAL has had signed bytes since 3.7: what reads a GeoTIFF with an older one (QGIS 3.22, R's terra 1.7) takes them for
+# unsigned, with other numbers and no missing ones. So int16 is what int8 stores are written as.
+NODATA = {"int8": -128, "int16": -32768}  # which stores never use
+FINER = 256  # a mean's int16 numbers are multiples of the scale over this, 127 * 256 being the most that int16 holds
 CACHE_MB = 256  # of GDAL's blocks; by itself it takes a share of the machine's memory
 
 
@@ -54,8 +57,9 @@ class Layer:
         if self.bands == (COUNT,):
             return block.layers[COUNT][i][None]
         present, vectors = block.present[i], block.vectors[i]
-        filled = quantise(vectors, present, self.scale) if self.scale is not None else floats(vectors, present)
-        return np.moveaxis(filled, -1, 0)
+        if self.scale is None:
+            return np.moveaxis(floats(vectors, present), -1, 0)
+        return np.moveaxis(quantise(vectors, present, self.scale, self.dtype), -1, 0)
 
 
 def write_cogs(
@@ -68,14 +72,15 @@ def write_cogs(
 ) -> list[str]:
     """Write a COG per frame into a folder, `<site>_<date or period>.tif`; return their names.
 
-    Bands are described as "embedding 0" and so on. Pixels without a vector are nodata: NaN, or -128 in int8, where
-    each band has the scale that makes its numbers vectors. A composite has a second file per period, `…_dates.tif`,
+    Bands are described as "embedding 0" and so on. Pixels without a vector are nodata: NaN, in integers -32768 (int16)
+    or -128 (int8), where each band has the scale that makes its numbers vectors. Of dates these numbers are those that
+    the store holds; int16 means have a scale 256 times finer. A composite has a second file per period, `…_dates.tif`,
     with the number of dates averaged. A cube of unknown position (CRS "LOCAL") gives files in metres without CRS.
 
     Args:
         frames: what to write.
         folder: an existing folder.
-        dtype: "float32", or "int8" where the store holds int8.
+        dtype: "float32", or where the store holds int8 "int16" or "int8", which GDAL reads right from 3.7 on.
         compress: "deflate", which everything reads, or "zstd".
         progress: called with (parts done, parts in all).
 
@@ -86,8 +91,10 @@ def write_cogs(
     if compress not in COMPRESSIONS:
         raise UsageError(f"compress {compress!r}: expected one of {', '.join(COMPRESSIONS)}")
     bands = tuple(f"embedding {i}" for i in range(frames.length))
-    nodata = INT8_NODATA if dtype == "int8" else np.nan
-    layers = [Layer("", dtype, nodata, bands, frames.scale if dtype == "int8" else None)]
+    scale = None if dtype == "float32" or frames.scale is None else frames.scale
+    if scale is not None and dtype == "int16" and COUNT in frames.layers:
+        scale = scale / np.float32(FINER)
+    layers = [Layer("", dtype, NODATA.get(dtype, np.nan), bands, scale)]
     if COUNT in frames.layers:
         layers.append(Layer(f"_{COUNT}", "uint16", 0, (COUNT,)))
     site = re.sub(r"[^A-Za-z0-9._-]", "_", str(frames.attributes.get("site", "site")))
@@ -178,11 +185,15 @@ def floats(vectors: Float32[np.ndarray, "y x d"], present: Bool[np.ndarray, "y x
 
 
 def quantise(
-    vectors: Float32[np.ndarray, "*n d"], present: Bool[np.ndarray, "*n"], scale: Float32[np.ndarray, " d"]
-) -> Int8[np.ndarray, "*n d"]:
-    """Vectors divided by `scale`, which gives back exactly what an int8 store holds; -128 where there is none."""
-    numbers = np.rint(vectors / scale)
-    return np.where(present[..., None], np.clip(numbers, -127, 127), INT8_NODATA).astype(np.int8)
+    vectors: Float32[np.ndarray, "*n d"],
+    present: Bool[np.ndarray, "*n"],
+    scale: Float32[np.ndarray, " d"],
+    dtype: str = "int8",
+) -> Int[np.ndarray, "*n d"]:
+    """Vectors divided by `scale`, which gives back exactly what an int8 store holds; `NODATA` where there is none."""
+    most = np.iinfo(dtype).max
+    numbers = np.clip(np.rint(vectors / scale), -most, most)
+    return np.where(present[..., None], numbers, NODATA[dtype]).astype(dtype)
 
 
 @contextlib.contextmanager

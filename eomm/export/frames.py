@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float32
 
+from eomm.data.attributes import attributes_of
 from eomm.data.grid import EPOCH, Grid, to_date
 from eomm.embedding.blocks import TOGETHER, days_of
 from eomm.embedding.run import open_embedding
@@ -91,13 +92,13 @@ class Frames:
         cloudy: bool = False,
     ):
         self.path = entered(path)
-        self._ds = open_embedding(self.path)
+        self._ds = open_embedding(self.path, masked=not cloudy)
+        self.attributes: Mapping[str, Any] = attributes_of(self._ds)
         # A composite has no vectors but those it calls valid; a cube says whether it has others.
-        everywhere = "eomm:export" not in self._ds.attrs and not self._ds.attrs["provenance"].get("clear_only", True)
+        everywhere = "eomm:export" not in self.attributes and not self.attributes["provenance"].get("clear_only", True)
         self._cloudy, self._composite = cloudy and everywhere, composite
-        self.attributes: Mapping[str, Any] = self._ds.attrs
         self.grid = Grid.from_attributes(self.attributes)
-        full = self._ds.sizes["embedding"]
+        full = self._ds.sizes["feature"]
         if length is not None and not 1 <= length <= full:
             raise UsageError(f"length is {length}; the vectors of {self.path} have {full} numbers")
         self.length = length or full
@@ -122,12 +123,14 @@ class Frames:
             if self._composite:
                 return self._means(frames, y, x)
             return self._dates([f.dates[0] for f in frames], y, x)
+        except DataError:
+            raise
         except (ValueError, OSError, RuntimeError) as e:
             raise DataError(f"{self.path}: cannot be read ({str(e)[:300]}); the store is damaged") from e
 
     def _dates(self, positions: Sequence[int], y: slice, x: slice) -> Block:
         ds = self._ds.isel(time=list(positions), y=y, x=x)
-        vectors = ds["embedding"].isel(embedding=slice(self.length)).values.astype(np.float32, copy=False)
+        vectors = ds["embedding"].isel(feature=slice(self.length)).values.astype(np.float32, copy=False)
         present = ds["valid"].values.astype(bool)
         if self._cloudy:
             present = np.ones_like(present)
@@ -149,7 +152,7 @@ class Frames:
 
 def layers_of(ds: xr.Dataset) -> list[str]:
     """Names of the layers [time, y, x] beside the vectors and their validity."""
-    return [str(n) for n, v in ds.data_vars.items() if v.dims == ("time", "y", "x") and n != "valid"]
+    return [str(n) for n, v in ds.data_vars.items() if v.dims == ("time", "y", "x") and n != "valid"]  # in their order
 
 
 def singles(day: np.ndarray, chosen: np.ndarray) -> list[Frame]:

@@ -19,15 +19,17 @@ import rasterio.features
 from jaxtyping import Bool, Float64, Int
 from rasterio import Affine
 
-from eomm.data.grid import Grid, to_date
+from eomm.data.grid import Grid
 from eomm.embedding.blocks import blocks, touched
 from eomm.errors import UsageError
+from eomm.export.columns import properties
 from eomm.export.features import Feature, shapely
 from eomm.export.frames import COUNT, Block, Frame, Frames, parts_of
 from eomm.store.folders import check_outside, disk_full, new_file, partial_of
 from eomm.store.progress import Progress
 
 ROWS = 50_000  # of a row group, about
+DATE = "timestamp"  # pandas makes objects of Parquet's dates
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,11 @@ def write_features(
 ) -> dict[str, Any]:
     """Write a row per feature and frame, with means over the feature's pixels that have a vector.
 
-    A point has the pixel it lies in, a polygon those whose centre it holds. Columns: `id`, `frame` (the date, or the
-    composite's period), `date` (its first day), `pixels` with a vector, `pixels_total`, the vector `e00`, `e01` and
-    so on, the cube's layers, `geometry` (WKB, longitude and latitude as in the file). Where `pixels` is 0, vector and
-    layers are null. Flags are left out: they have no mean.
+    A point has the pixel it lies in, a polygon those whose centre it holds. Columns, always in this order: `id`, the
+    features' properties in the order of the file (columns.py), `frame` (the date, or the composite's period), `date`
+    (its first day, a timestamp at midnight, which pandas takes for a date and not for an object), `pixels` with a
+    vector, `pixels_total`, the vector `e00`, `e01` and so on, the cube's layers, `geometry` (WKB, longitude and
+    latitude as in the file). Where `pixels` is 0, vector and layers are null. Flags are left out: they have no mean.
 
     Returns:
         `rows`, and `outside`: the ids of features without a pixel, which have no row.
@@ -78,8 +81,11 @@ def write_features(
     inside = [features[i] for i in on.tolist()]
     geometry, ids = shapely().to_wkb([f.geometry for f in inside]), [f.id for f in inside]
     layers = [name for name in frames.layers if name not in frames.flags]
-    schema = {"id": "string", "frame": "string", "date": "date32", "pixels": "int32", "pixels_total": "int32"}
-    schema |= {e: "float32" for e in vector_names(frames.length)} | {n: "float32" for n in layers}
+    ours = {"frame": "string", "date": DATE, "pixels": "int32", "pixels_total": "int32"}
+    ours |= {e: "float32" for e in vector_names(frames.length)} | {n: "float32" for n in layers}
+    known = properties(inside, taken=("id", *ours, "geometry"))
+    schema = {"id": "string", **{name: column.dtype for name, column in known.items()}, **ours}
+    told = {name: column.values for name, column in known.items()}
     areas, parts = blocks(grid), parts_of(frames.frames)
     types = sorted({f.geometry.geom_type for f in inside})
     with Writer(path, schema, types, geo={}, about=about) as writer:
@@ -91,7 +97,7 @@ def write_features(
                 if progress:
                     progress(i * len(pieces) + j + 1, len(parts) * len(pieces))
             for k, frame in enumerate(group):
-                own = {"id": ids, "pixels": sums.count[k, on], "pixels_total": total[on]}
+                own = {"id": ids, **told, "pixels": sums.count[k, on], "pixels_total": total[on]}
                 writer.add(frame, own | sums.means(k, on), geometry)
     outside = [f.id for f, n in zip(features, total.tolist(), strict=True) if not n]
     return {"rows": writer.rows, "outside": outside}
@@ -102,8 +108,9 @@ def write_pixels(
 ) -> dict[str, Any]:
     """Write a row per frame and pixel that has a vector, of every `stride`th row and column.
 
-    Columns: `row` and `col` of the cube, `frame` (the date, or the composite's period), `date` (its first day), the
-    vector `e00`, `e01` and so on, the cube's layers, `geometry` (WKB: the pixel's centre, in the cube's CRS).
+    Columns, always in this order: `row` and `col` of the cube, `frame` (the date, or the composite's period), `date`
+    (its first day), the vector `e00`, `e01` and so on, the cube's layers, `geometry` (WKB: the pixel's centre, in the
+    cube's CRS).
 
     Returns:
         `rows`.
@@ -116,7 +123,7 @@ def write_pixels(
         raise UsageError(f"stride is {stride}; expected at least 1 pixel")
     grid = frames.grid
     kinds = {COUNT: "int32"} | {name: "int32" for name in frames.flags}
-    schema = {"row": "int32", "col": "int32", "frame": "string", "date": "date32"}
+    schema = {"row": "int32", "col": "int32", "frame": "string", "date": DATE}
     schema |= {e: "float32" for e in vector_names(frames.length)}
     schema |= {name: kinds.get(name, "float32") for name in frames.layers}
     areas, parts = blocks(grid), parts_of(frames.frames)
@@ -232,7 +239,7 @@ class Writer:
             "geo": json.dumps({"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}),
             "eomm": json.dumps(dict(about)),
         }
-        fields = [(name, getattr(pa, kind)()) for name, kind in schema.items()]
+        fields = [(name, pa.timestamp("ms") if kind == DATE else getattr(pa, kind)()) for name, kind in schema.items()]
         self._schema = pa.schema([*fields, ("geometry", pa.binary())], metadata=metadata)
         self._path, self._partial = path, partial_of(path)
         self._waiting: list[Any] = []
@@ -261,7 +268,8 @@ class Writer:
         count = len(geometry)
         if not count:
             return
-        own = {"frame": [frame.name] * count, "date": [to_date(frame.first)] * count, "geometry": geometry}
+        day = np.full(count, frame.first, "datetime64[D]").astype("datetime64[ms]")
+        own = {"frame": [frame.name] * count, "date": day, "geometry": geometry}
         arrays = [
             self._pa.array(data, field.type, from_pandas=True)
             for field in self._schema

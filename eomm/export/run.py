@@ -1,5 +1,6 @@
 """An embedding cube in the forms that others read: COGs, GeoParquet, and means over periods. Not embedding itself."""
 
+import warnings
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -14,6 +15,10 @@ from eomm.export.zarr import write_zarr
 from eomm.store.folders import check_apart, entered, new_directory, write_json
 
 FORMS = ("cog", "parquet", "zarr")
+INT8 = (
+    "int8 GeoTIFFs are misread by GDAL before 3.7 (QGIS before 3.32, R's terra with it): wrong numbers, and none "
+    "missing; int16 is read right everywhere"
+)
 
 
 def export(
@@ -44,7 +49,9 @@ def export(
             of each period, pixel by pixel over those where it has a vector.
         dates: first and last date, both included; all when None.
         length: keep so many leading numbers of each vector.
-        dtype: "float32", or "int8" where the cube holds int8; as the cube's when None. Parquet is always float32.
+        dtype: of GeoTIFFs "float32", or where the cube holds int8 "int16" (the default there) or "int8", which GDAL
+            before 3.7 misreads: with a warning; of Zarr "float32", or "int8" where the cube holds it (the default
+            there). Parquet is always float32.
         cloudy: also the vectors of clouded pixels, where the cube has them.
         compress: of COGs, "deflate" or "zstd".
         points: for parquet, a GeoJSON or CSV file (`eomm.export.features`): a row per point and date.
@@ -73,11 +80,12 @@ def export(
         raise UsageError("points, polygons and stride: choose one of them")
     check_apart(out, {"the embedding": embedding, "the points": points, "the polygons": polygons})
     frames = Frames(embedding, dates=dates, length=length, composite=composite, cloudy=cloudy)
-    dtype = "float32" if to == "parquet" and dtype is None else stored_dtype(frames, dtype)
+    dtype = stored_dtype(frames, to, dtype)
     about = describe(frames, to=to, dtype=dtype, composite=composite)
+    if to == "cog" and dtype == "int8":
+        about["warning"] = INT8
+        warnings.warn(INT8, stacklevel=2)
     if to == "parquet":
-        if dtype != "float32":
-            raise UsageError(f"dtype {dtype!r}: Parquet files hold float32")
         check_free(out, overwrite=overwrite)
         if points or polygons:
             kind, file = ("points", points) if points else ("polygons", polygons)
@@ -94,15 +102,15 @@ def export(
     return {"out": str(out), **about}
 
 
-def stored_dtype(frames: Frames, dtype: str | None) -> str:
-    """The dtype to write. Raises UsageError where it cannot be."""
-    found = "float32" if frames.scale is None else "int8"
-    if dtype not in (None, "float32", found):
-        raise UsageError(
-            f"dtype {dtype!r}: {frames.path} can be exported as {' or '.join(dict.fromkeys(('float32', found)))}; int8 "
-            "needs the scales of a cube that holds int8"
-        )
-    return dtype or found
+def stored_dtype(frames: Frames, to: str, dtype: str | None) -> str:
+    """The dtype to write, the first possible one when None. Raises UsageError where it cannot be."""
+    possible = {"cog": ("int16", "float32", "int8"), "zarr": ("int8", "float32"), "parquet": ("float32",)}[to]
+    if frames.scale is None:
+        possible = ("float32",)
+    if dtype not in (None, *possible):
+        why = "Parquet files hold float32" if to == "parquet" else "integers need the scales of a cube that holds int8"
+        raise UsageError(f"dtype {dtype!r}: {frames.path} can be exported to {to} as {' or '.join(possible)}; {why}")
+    return dtype or possible[0]
 
 
 def describe(frames: Frames, *, to: str, dtype: str, composite: str | None) -> dict[str, Any]:

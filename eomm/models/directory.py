@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import importlib
 import json
+import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -139,7 +140,8 @@ def load_model(path: Path | str, *, code: Sequence[str] = ()) -> Model:
         code: modules outside `eomm.models` whose networks may be used; they are imported.
 
     Raises:
-        DataError: missing, damaged, or parameters that do not fit the networks or are not finite.
+        DataError: missing, damaged, parameters that do not fit the networks or are not finite, or scales of int8
+            vectors that are not above zero.
         UsageError: the model names code that `code` does not allow.
     """
     path = find_model(path)
@@ -165,6 +167,7 @@ def load_model(path: Path | str, *, code: Sequence[str] = ()) -> Model:
     )
     with _buildable(path):
         check_params(model, path)
+    check_scales(model, path)
     if model.hash != head["hash"]:
         raise DataError(f"{path}: content hash {model.hash}, model.json says {head['hash']}; copy the model again")
     return model
@@ -214,6 +217,21 @@ def check_params(model: Model, path: Path) -> None:
             raise DataError(f"{path}: parameter {name} has shape {array.shape}, expected {want[name].shape}")
         if not np.isfinite(array).all():
             raise DataError(f"{path}: parameter {name} holds NaN or infinity; the training diverged or the file is bad")
+
+
+def check_scales(model: Model, path: Path) -> None:
+    """Raise DataError unless the scales of int8 vectors, where the model has them, are as many and above zero."""
+    calibration = model.info.get("calibration")
+    if calibration is None:
+        return
+    where = f"{path / 'model.json'}: info.calibration.scale"
+    scale = calibration.get("scale") if isinstance(calibration, Mapping) else None
+    if not isinstance(scale, list) or len(scale) != model.dim:
+        found = f"{len(scale)} numbers" if isinstance(scale, list) else repr(scale)[:40]
+        raise DataError(f"{where} is {found}, expected {model.dim} of them; calibrate the model again")
+    wrong = [s for s in scale if type(s) not in (int, float) or not (math.isfinite(s) and s > 0)]
+    if wrong:
+        raise DataError(f"{where} has {wrong[0]!r}, expected numbers above 0; calibrate the model again")
 
 
 def expected_params(model: Model) -> dict[str, jax.ShapeDtypeStruct]:

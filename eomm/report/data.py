@@ -158,7 +158,8 @@ class Views:
         return np.asarray(self._store[name][:, :: self._step, :: self._step].values)
 
     def _vectors(self, index: int) -> np.ndarray:
-        return np.asarray(self._store["embedding"][index, :: self._step, :: self._step].values, np.float32)
+        found = np.asarray(self._store["embedding"][index, :: self._step, :: self._step].values, np.float32)
+        return np.nan_to_num(found)  # what is not valid is not shown
 
     def _acquisition(self, index: int) -> int:
         return int(np.flatnonzero(self.group.usable & (self.group.day == self.day[index]))[0])

@@ -15,7 +15,7 @@ from typing import Any
 from eomm.errors import DataError, UsageError
 from eomm.store.kinds import KINDS, MARK, ZARR, is_begun, is_empty, kind_of, strangers, words_of
 
-UNMARKED = ("figures",)  # kinds whose own files do not tell
+UNMARKED = ("figures", "quality")  # kinds whose own files do not tell
 TRIES = 100
 
 STORES = {  # the file by which each is known

@@ -20,6 +20,7 @@ KINDS = {  # by kind: words for it, and the names that lie in it beside what its
     "model": ("a model", ("model.json", "params.safetensors", "CARD.md")),
     "export": ("an export", ("manifest.json", "*.aux.xml")),
     "portable model": ("a portable model", ("manifest.json", "contract.json", "README.md", "*.stablehlo", "*.bin")),
+    "quality": ("a result of eomm bench quality", ("quality.json", "quality.md")),
     "figures": ("a folder of figures", ("*.png",)),
     "simulated site": ("a simulated site", ("s1", "s2", "truth", "flux", "site.json")),
 }

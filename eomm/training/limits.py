@@ -6,12 +6,12 @@ Every number is finite. A key that no rule names, such as one of a user's own en
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from ml_collections import ConfigDict
 
-from eomm.data.records import RecordSet
+from eomm.data.mixture import Share
 from eomm.errors import UsageError
 from eomm.store.fields import COUNT, SIZE, ListOf, Number, check, fits
 
@@ -25,7 +25,7 @@ RULES: tuple[tuple[str, Any], ...] = (  # of dotted keys; the first that fits co
     (r"data\.batch_size", Number(low=1, high=2**24, whole=True)),
     (r"data\.threads", Number(low=0, high=1024, whole=True)),
     (r"data\.on_bad_record", Literal["fail", "skip"]),
-    (r"data\.(records|split|validation|balance)|best\.metric|stage|modality|reference", str),
+    (r"data\.(split|validation|balance)|best\.metric|stage|modality|reference", str),
     (r"optimiser\.(learning_rate|weight_decay|clip)", POSITIVE),
     (r"optimiser\.b2|optimiser\.plateau\.factor|drop", SHARE),
     (r"optimiser\.schedule", Literal["cosine", "constant", "plateau"]),
@@ -72,13 +72,15 @@ def scale_warmup(config: ConfigDict, given: bool) -> None:
         print(f"config.optimiser.warmup_steps: {steps // 10}, not {warmup}, of {steps} steps", file=sys.stderr)
 
 
-def check_batch(config: ConfigDict, records: RecordSet, *, hosts: int) -> None:
-    """Raise UsageError where a host's share of a batch does not fit its memory."""
+def check_batch(sets: Sequence[Share], *, hosts: int) -> None:
+    """Raise UsageError where a host's share of a batch of any of the sets does not fit its memory."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    record = max((f["bytes"] / max(f["records"], 1) for f in records.manifest["files"]), default=0)
-    needed = config.data.batch_size * record / hosts
-    if needed > memory:
-        raise UsageError(
-            f"config.data.batch_size is {config.data.batch_size}: its records take {needed / 2**30:,.0f} GiB here, and "
-            f"this machine has {memory / 2**30:,.0f}; choose a smaller batch"
-        )
+    for one in sets:
+        files = one.records.manifest["files"]
+        record = max((f["bytes"] / max(f["records"], 1) for f in files), default=0)
+        needed = one.batch_size * record / hosts
+        if needed > memory:
+            raise UsageError(
+                f"config.data.batch_size is {one.batch_size}: its records of {one.name} take "
+                f"{needed / 2**30:,.0f} GiB here, and this machine has {memory / 2**30:,.0f}; choose a smaller batch"
+            )

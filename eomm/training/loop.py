@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,10 +18,11 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from eomm.data.batches import batch_records, batches
+from eomm.data.mixture import Mixture, Share, mixed_batches
 from eomm.data.records import RecordSet
 from eomm.data.remote import local_path
 from eomm.errors import DataError, EommError, UsageError
@@ -36,6 +37,7 @@ from eomm.training.dump import write_dump
 from eomm.training.meter import Meter, Profile
 from eomm.training.optimiser import make_plateau
 from eomm.training.rundir import MetricsLog, check_same_run, claimed, describe_start, identity
+from eomm.training.sets import mixture_of
 from eomm.training.step import make_step, make_validation, means
 
 if TYPE_CHECKING:
@@ -56,10 +58,10 @@ class Trained:
 
 
 def train(
-    stage: "Stage",
+    stage: "Stage | Sequence[Stage]",
     *,
     config: ConfigDict,
-    records: RecordSet,
+    records: RecordSet | Mixture,
     workdir: Path | str,
     validation: str | None = None,
     profile: str | None = None,
@@ -70,16 +72,19 @@ def train(
     returns the parameters. On several hosts every process calls it.
 
     Args:
-        stage: what is trained.
+        stage: what is trained; over a mixture whose sets a stage must know, one for each of them, which differ in
+            nothing but their batches.
         config: seed, steps, data {split, batch_size}, optimiser (optimiser.py), log_every, save_every; optionally
             accumulate (1, `accumulated`), best {metric, patience} (best.py), data.threads (2), data.on_bad_record
-            ("fail", or "skip": an empty record in its place, counted), data.balance ("", see `batches`), mesh {data,
-            fsdp} and mesh.rules, validate_every, validate_batches (all), keep_checkpoints (2), max_bad_steps (10).
-        records: an opened record set.
+            ("fail", or "skip": an empty record in its place, counted), data.balance and what else sets.py says of
+            record sets, mesh {data, fsdp} and mesh.rules, validate_every, validate_batches (all), keep_checkpoints (2),
+            max_bad_steps (10).
+        records: an opened record set, or a mixture of several (sets.py): each batch comes from one of them, and the
+            step is compiled once for each shape.
         workdir: the run's directory (rundir.py), made when missing.
-        validation: a split of `records`; every validate_every steps and at the end the loss over it is logged. With
-            optimiser.schedule "plateau" it also moves the learning rate; with config.best it chooses the parameters
-            and may end the run before `steps`.
+        validation: a split of `records`, of a mixture a split of some of its sets; every validate_every steps and at
+            the end the loss over it is logged. With optimiser.schedule "plateau" it also moves the learning rate; with
+            config.best it chooses the parameters and may end the run before `steps`.
         profile: "FIRST:LAST", steps of which a trace is written.
 
     Raises:
@@ -97,14 +102,19 @@ def train(
         # --- What is trained, and where ------------------------------------------------------------------------
         mesh_options = config.get("mesh", ConfigDict({"data": -1}))
         mesh = meshes.make_mesh({k: v for k, v in mesh_options.items() if k != "rules"})
-        batch_size, parts = config.data.batch_size, config.get("accumulate", 1)
-        meshes.check_batch_size(batch_size, mesh, parts)
+        mixture = mixture_of(config, records)
+        stages = tuple(stage) if isinstance(stage, Sequence) else (stage,) * len(mixture.shares)
+        stage = stages[0]
+        sizes, parts = [s.batch_size for s in mixture.shares], config.get("accumulate", 1)
+        for size in sizes:
+            meshes.check_batch_size(size, mesh, parts)
         batch_place, whole = meshes.batch_sharding(mesh), meshes.replicated(mesh)
         # Compiled, since keys cannot be put onto a mesh of several hosts.
         split = jax.jit(lambda: tuple(jax.random.split(jax.random.key(config.seed), 3)), out_shardings=whole)
         init_rng, root, validation_rng = split()
-        abstract_batch = _abstract_batch(stage, records, batch_size, batch_place)
-        step_fn, init_fn = make_step(stage, config, abstract_batch, whole=whole)
+        abstract = [_abstract_batch(stage, s, batch_place) for s in mixture.shares]
+        made = [make_step(one, config, batch, whole=whole) for one, batch in zip(stages, abstract, strict=True)]
+        init_fn = made[0][1]
         abstract_state = jax.eval_shape(init_fn, init_rng)
         state_place = meshes.state_sharding(abstract_state, mesh, mesh_options.get("rules", meshes.RULES))
         frozen = jax.device_put(stage.frozen, whole)
@@ -115,7 +125,7 @@ def train(
         profiled = stack.enter_context(closing(Profile(workdir / "profile", profile)))
 
         # --- A new run, the rest of one, or none of it ---------------------------------------------------------
-        this_run = identity(config, records, stage.name, stage.frozen)
+        this_run = identity(config, mixture, stage.name, stage.frozen)
         checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", keep=config.get("keep_checkpoints", 2)))
 
         def finished(state: Tree, step: int) -> Trained:
@@ -140,33 +150,33 @@ def train(
             start, position = 0, None
             state = jax.jit(init_fn, out_shardings=state_place)(init_rng)
         if jax.process_index() == 0:
-            describe_start(workdir, config, records, step=start)
+            describe_start(workdir, config, mixture, step=start)
         log = stack.enter_context(closing(MetricsLog(workdir, step=start)))
 
         # --- Compile before the clock starts, and before data threads take memory -------------------------------
         began = time.perf_counter()
-        compiled = (
-            jax.jit(step_fn, donate_argnums=0, out_shardings=(state_place, whole))
-            .lower(state, root, frozen, abstract_batch)
-            .compile()
-        )
+        compiled: list[Any] = []
+        for i, (step_fn, _) in enumerate(made):
+            same = [j for j in range(i) if stages[j] is stages[i] and abstract[j] == abstract[i]]
+            jitted = jax.jit(step_fn, donate_argnums=0, out_shardings=(state_place, whole))
+            compiled.append(compiled[same[0]] if same else jitted.lower(state, root, frozen, abstract[i]).compile())
         _say(f"compiled the training step in {time.perf_counter() - began:.1f} s")
-        validate = make_validation(stage, config, records, validation, mesh, skipped)
+        validate = make_validation(stages, config, mixture, validation, mesh, skipped)
         after_validation = jax.jit(plateau.after, out_shardings=whole) if plateau else None
-        flops, peak = training_flops(stage, abstract_batch), peak_flops(jax.devices()[0])
+        share = np.array(mixture.turns) / sum(mixture.turns)
+        flops = float(share @ [training_flops(*one) for one in zip(stages, abstract, strict=True)])
+        peak = peak_flops(jax.devices()[0])
 
         # --- The loop ------------------------------------------------------------------------------------------
         open_data = partial(
-            batches,
-            records,
+            mixed_batches,
+            mixture,
             split=config.data.split,
-            batch_size=batch_size,
             seed=config.seed,
             modalities=stage.modalities,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
             skip=skipped,
-            balance=config.data.get("balance", ""),
         )
         data = stack.enter_context(closing(open_data(threads=config.data.get("threads", 2))))
         if position:
@@ -175,7 +185,7 @@ def train(
         shown = {"desc": stage.name, "unit": "step", "file": sys.stderr, "mininterval": 0.5}
         first = jax.process_index() == 0
         bar = stack.enter_context(tqdm(total=config.steps, initial=start, disable=not first, **shown))
-        meter = Meter(batch_size, flops=flops, peak=peak)
+        meter = Meter(float(share @ sizes), flops=flops, peak=peak)
         running: tuple[int, dict[str, Any]] | None = None  # the step on the device, not yet read
 
         def read(report: tuple[int, dict[str, Any]] | None) -> None:
@@ -185,7 +195,7 @@ def train(
             meter.steps += 1
             bar.update()
             if bad_in_row >= config.get("max_bad_steps", 10):
-                folder = _dump(workdir, done, jax.device_get(report[1]["last"]), config, records, open_data)
+                folder = _dump(workdir, done, jax.device_get(report[1]["last"]), config, mixture, open_data)
                 raise EommError(
                     f"{workdir}: loss or gradient was not finite {bad_in_row} times in a row up to step "
                     f"{done} (batch {done - 1}); these steps changed nothing, the last checkpoint is intact. {folder} "
@@ -205,8 +215,9 @@ def train(
             done = step + 1
             profiled.before(done)
             with meter.waiting():
-                batch = meshes.to_global(next(data), batch_place, batch_size)
-            state, report = compiled(state, root, frozen, batch)
+                i, rows = next(data)
+                batch = meshes.to_global(rows, batch_place, sizes[i])
+            state, report = compiled[i](state, root, frozen, batch)
             profiled.after(done, report)
             read(running)  # step k - 1 is read while step k runs
             running = (done, report)
@@ -249,16 +260,15 @@ def _dump(
     step: int,
     terms: Mapping[str, Any],
     config: ConfigDict,
-    records: RecordSet,
+    mixture: Mixture,
     open_data: Callable[..., Any],
 ) -> Path:
     """Read the batch of a step again, which is a function of its number, and write it down."""
     number = step - 1
     with closing(open_data(threads=0)) as data:
         data.set_state({"next_index": number})
-        batch = next(data)
-    where = {"split": config.data.split, "batch_size": config.data.batch_size, "seed": config.seed, "number": number}
-    rows = batch_records(records, **where, balance=config.data.get("balance", ""))
+        _, batch = next(data)
+    rows = mixture.batch_records(split=config.data.split, seed=config.seed, number=number)
     path = write_dump(workdir, step=step, batch_number=number, records=rows, terms=terms, batch=batch)
     hosts.wait_for_all("the dump is written")
     return path
@@ -306,11 +316,11 @@ def _stop_signals() -> Iterator[list[int]]:
             signal.signal(n, handler)
 
 
-def _abstract_batch(stage: "Stage", records: RecordSet, batch_size: int, place: jax.sharding.NamedSharding) -> Tree:
+def _abstract_batch(stage: "Stage", share: Share, place: jax.sharding.NamedSharding) -> Tree:
     return {
         name: {
-            field: jax.ShapeDtypeStruct((batch_size, *dims), dtype, sharding=place)
-            for field, (dims, dtype) in records.shapes[name].fields().items()
+            field: jax.ShapeDtypeStruct((share.batch_size, *dims), dtype, sharding=place)
+            for field, (dims, dtype) in share.records.shapes[name].fields().items()
         }
         for name in stage.modalities
     }

@@ -17,12 +17,12 @@ class Meter:
     """Rates since the last log entry, without the time that validation and saving take.
 
     Args:
-        batch_size: records per step.
+        batch_size: records per step; of a mixture their mean.
         flops: floating-point operations per step, over all devices.
         peak: of one device per second; None where its maker states none.
     """
 
-    def __init__(self, batch_size: int, *, flops: float, peak: float | None):
+    def __init__(self, batch_size: float, *, flops: float, peak: float | None):
         self._batch_size, self._flops, self._peak = batch_size, flops, peak
         self._restart()
 

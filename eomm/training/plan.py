@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
-import numpy as np
 from jax.sharding import AbstractMesh, AxisType
 from ml_collections import ConfigDict
 
+from eomm.data.batches import record_bytes
 from eomm.data.modality import SENTINEL1, SENTINEL2
-from eomm.data.records import PatchShape, RecordSet, open_records
+from eomm.data.records import PatchShape, RecordSet
 from eomm.errors import UsageError
 from eomm.models.interface import Tree
 from eomm.training import mesh as meshes
 from eomm.training.accelerators import ACCELERATORS, Accelerator, find_accelerator
 from eomm.training.cost import training_flops
+from eomm.training.sets import open_mixture
 from eomm.training.stages import build_stage
 from eomm.training.step import make_step
 
@@ -87,8 +88,8 @@ def plan_training(
     """Memory per device, operations and steps per second of a configuration, and the time that data sets take.
 
     Args:
-        config: an experiment's; of `config.data.records` only the shapes are used, and where there are none those of
-            `eomm prepare records` are assumed.
+        config: an experiment's; of `config.data.records` only the shapes are used (of a mixture those of the set with
+            the largest batches), and where there are none those of `eomm prepare records` are assumed.
         devices: how many.
         device: a name of `ACCELERATORS`.
         batch_per_device: records; config.data.batch_size divided among the devices where None.
@@ -109,12 +110,13 @@ def plan_training(
     config = config.copy_and_resolve_references()
     if batch_per_device:
         config.data.batch_size = batch_per_device * devices
-    records = open_records(config.data.records) if config.data.records else assumed_records(config)
+    named = bool(config.data.records)
+    records = heaviest(config, keep_size=batch_per_device is not None) if named else assumed_records(config)
     stage, mesh = build_stage(config, records), abstract_mesh(config, devices)
     meshes.check_batch_size(config.data.batch_size, mesh)
     memory = device_memory(stage, config, records, mesh)
     flops = training_flops(stage, abstract_batch(stage, records, config.data.batch_size))
-    size = record_bytes(records, stage.modalities)
+    size = record_bytes({n: records.shapes[n] for n in stage.modalities})
     seconds = {
         **step_seconds(flops, memory, accelerator, mesh, utilisation),
         "reading": config.data.batch_size * size / (devices * read_gb * 1e9),
@@ -144,6 +146,16 @@ def plan_training(
             describe_data_set(d, d.records(reference), size, rate, config.data.batch_size, passes) for d in DATA_SETS
         ],
     }
+
+
+def heaviest(config: ConfigDict, *, keep_size: bool) -> RecordSet:
+    """Of the record sets that a configuration names, that whose batch is the largest: a plan is made for it alone."""
+    mixture = open_mixture(config)
+    sizes = [s.batch_size * record_bytes(v.shapes) for s, v in zip(mixture.shares, mixture.views(), strict=True)]
+    which = sizes.index(max(sizes))
+    if not keep_size:
+        config.data.batch_size = mixture.shares[which].batch_size
+    return mixture.views()[which]
 
 
 def assumed_records(config: ConfigDict) -> RecordSet:
@@ -232,12 +244,6 @@ def describe_data_set(
         "steps": math.ceil(records * passes / batch_size),
         "hours": records * passes / rate / 3600,
     }
-
-
-def record_bytes(records: RecordSet, names: tuple[str, ...]) -> int:
-    """Of one record, of the modalities that are read."""
-    fields = (f for name in names for f in records.shapes[name].fields().values())
-    return sum(math.prod(dims) * np.dtype(dtype).itemsize for dims, dtype in fields)
 
 
 def tree_bytes(tree: Tree) -> int:

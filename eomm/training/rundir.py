@@ -28,7 +28,7 @@ import numpy as np
 import tensorboardX
 from ml_collections import ConfigDict
 
-from eomm.data.records import RecordSet
+from eomm.data.mixture import Mixture, Share
 from eomm.errors import UsageError
 from eomm.models.interface import path_name
 from eomm.store.folders import check_free, check_outside, locked, new_file, read_json, write_json
@@ -47,6 +47,9 @@ DEFAULTS = {
     "accumulate": 1,
     "encoder.dim": 0,
     "data.balance": "",
+    "data.weights": [],
+    "data.batch_sizes": [],
+    "data.group_weights": [],
     "remat": False,
     "best.metric": "",
     "best.patience": 0,
@@ -86,13 +89,13 @@ def claimed(workdir: Path) -> Iterator[None]:
         yield
 
 
-def identity(config: ConfigDict, records: RecordSet, stage_name: str, frozen: Any) -> dict[str, Any]:
+def identity(config: ConfigDict, mixture: Mixture, stage_name: str, frozen: Any) -> dict[str, Any]:
     """What makes two runs the same run, as JSON types."""
     # Where validation moves the learning rate or chooses the parameters, the model depends on it.
     validated = config.optimiser.schedule == "plateau" or config.get("best", {}).get("metric")
     fixed = r"^(validate_|data\.validation$)" if validated else "^$"
     values = {k: v for k, v in flatten(config) if re.search(fixed, k) or not re.search(MAY_CHANGE, k)}
-    described = {"config": values, "stage": stage_name, "records": records.data_hash, "frozen": tree_hash(frozen)}
+    described = {"config": values, "stage": stage_name, "records": mixture.data_hash, "frozen": tree_hash(frozen)}
     return json.loads(json.dumps(described, default=str))
 
 
@@ -128,11 +131,11 @@ def tree_hash(tree: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def describe_start(workdir: Path, config: ConfigDict, records: RecordSet, *, step: int) -> None:
+def describe_start(workdir: Path, config: ConfigDict, mixture: Mixture, *, step: int) -> None:
     """Write config.json and add this start to environment.json."""
     write_json(workdir / "config.json", json.loads(json.dumps(dict(flatten(config)), default=str)))
     file = workdir / "environment.json"
-    manifest = records.path / "manifest.json"
+    sets = [_describe_share(s) for s in mixture.shares]
     start = {
         "step": step,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -142,13 +145,20 @@ def describe_start(workdir: Path, config: ConfigDict, records: RecordSet, *, ste
         "packages": {p: importlib.metadata.version(p) for p in PACKAGES},
         "devices": {"kind": jax.devices()[0].device_kind, "count": jax.device_count(), "hosts": jax.process_count()},
         "git": git_revision(),
-        "records": {
-            "path": str(records.path.resolve()),
-            "hash": records.data_hash,
-            "manifest_sha256": hashlib.sha256(manifest.read_bytes()).hexdigest(),
-        },
+        "records": sets[0] if mixture.single else sets,
     }
     write_json(file, [*(read_json(file) if file.exists() else []), start])
+
+
+def _describe_share(share: Share) -> dict[str, Any]:
+    manifest = share.records.path / "manifest.json"
+    return {
+        "path": str(share.records.path.resolve()),
+        "hash": share.records.data_hash,
+        "manifest_sha256": hashlib.sha256(manifest.read_bytes()).hexdigest(),
+        "weight": share.weight,
+        "batch_size": share.batch_size,
+    }
 
 
 def git_revision() -> str | None:

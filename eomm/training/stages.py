@@ -11,13 +11,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from eomm.data.records import RecordSet
+from eomm.data.records import RecordSet, reading_of
 from eomm.errors import ContractError, UsageError
 from eomm.models import interface
 from eomm.models.directory import Model, build_parts
 from eomm.models.fusion import Fusion, nearest_acquisition
 from eomm.models.interface import Tree
 from eomm.models.losses import SumCount
+from eomm.models.reading import surround, surrounded
 from eomm.training import published
 from eomm.training.agreement import Window, embedding_terms, split_window
 from eomm.training.hiding import draw_hidden_queries, hide_bands, hide_others
@@ -70,14 +71,14 @@ def make_objective(options: Mapping[str, Any]) -> Objective:
 
 def pretrain(config: Any, records: RecordSet) -> Stage:
     """One modality alone: its encoder and decoder learn from hidden targets and from context."""
-    name = config.modality
+    name, reading = config.modality, reading_of(records.manifest)
     if name not in records.shapes:
         raise ContractError(f"{records.path}: holds {', '.join(records.shapes)}, config.modality is {name!r}")
     shape = records.shapes[name]
     encoder, decoder = build_parts(shape.modality, config.encoder, config.decoder)
     compute_features = rematerialised(encoder.features, config)
     objective = make_objective(config.objective)
-    check_crop(encoder, shape, objective, str(records.path))
+    check_crop(encoder, surrounded(shape, encoder.halo, reading), objective, str(records.path))
     check_bands(encoder, objective, name)
     deviation = jnp.asarray(records.manifest["statistics"][name]["std"], jnp.float32)
     start = load_start(config, shape.modality, encoder, decoder) if config.get("init") else None
@@ -91,7 +92,8 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
 
     def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> tuple[Array, dict[str, SumCount]]:
         clouds, where, what, which, prefix, when, how, sides = jax.random.split(rng, 8)
-        data = draw_series(when, batch[name], objective.series)
+        data = surround(batch[name], encoder.halo, reading)
+        data = draw_series(when, data, objective.series)
         data = draw_crop(jax.random.fold_in(when, 1), data, objective.crop_px)
         data = turn(how, data) if objective.turns else data
         seen = borrow_clouds(clouds, data["valid"], objective.borrowed_clouds)
@@ -212,7 +214,7 @@ def fuse(config: Any, records: RecordSet) -> Stage:
     `config.finetune` encoders and decoders are optimised too, as in the published release.
     """
     models, encoders, decoders = load_encoders(config, records)
-    reference = config.reference
+    reference, reading = config.reference, reading_of(records.manifest)
     if reference not in encoders or len(encoders) < 2:
         raise UsageError(f"config.encoders give {sorted(encoders)}; needed are {reference!r} and at least one other")
     fusion = Fusion.build({n: e.dim for n, e in encoders.items()}, dict(config.fusion))
@@ -223,7 +225,8 @@ def fuse(config: Any, records: RecordSet) -> Stage:
     objectives = {n: make_objective(options[n]) for n in encoders}
     o = objectives[reference]
     for name, encoder in encoders.items():
-        check_crop(encoder, records.shapes[name], objectives[name], str(records.path))
+        shape = surrounded(records.shapes[name], encoder.halo, reading)
+        check_crop(encoder, shape, objectives[name], str(records.path))
     check_pixels(encoders, records, reference)
     deviation = {n: jnp.asarray(records.manifest["statistics"][n]["std"], jnp.float32) for n in encoders}
     others = [n for n in encoders if n != reference]
@@ -241,6 +244,7 @@ def fuse(config: Any, records: RecordSet) -> Stage:
 
     def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> tuple[Array, dict[str, SumCount]]:
         whole = {**frozen, **params}  # what is tuned stands before where it started
+        batch = {**batch, **{n: surround(batch[n], e.halo, reading) for n, e in encoders.items()}}
         where, what, drop, prefix, *which = jax.random.split(rng, 4 + len(encoders))
         same = jax.random.fold_in(where, 1)  # one key: every modality's crop is cut at the same place
         cut = {n: batch[n] if records.shapes[n].site_wide else draw_crop(same, batch[n], o.crop_px) for n in encoders}

@@ -1,6 +1,6 @@
 """What is compiled: the pure training step of a stage, and its validation. Not the loop (loop.py)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import optax
 from ml_collections import ConfigDict
 
 from eomm.data.batches import Skip, batches, count_batches
-from eomm.data.records import RecordSet
+from eomm.data.mixture import Mixture, Share
 from eomm.errors import UsageError
 from eomm.models.interface import Tree
 from eomm.training.mesh import batch_sharding, replicated, to_global
@@ -146,9 +146,9 @@ def whole_step(metrics: Tree) -> Tree:
 
 
 def make_validation(
-    stage: "Stage",
+    stages: Sequence["Stage"],
     config: ConfigDict,
-    records: RecordSet,
+    mixture: Mixture,
     split: str | None,
     mesh: jax.sharding.Mesh,
     skip: Skip | None = None,
@@ -156,12 +156,52 @@ def make_validation(
     """A function (params, frozen, rng) -> {metric: mean} over a fixed set with fixed draws; None without a split.
 
     The loss is the stage's `validation_loss` where it has one. Rows that fill up the last batch are empty records,
-    which count for nothing in a loss weighted by validity. `skip` is that of `batches`.
+    which count for nothing in a loss weighted by validity. `skip` is that of `batches`. Of a mixture, means are over
+    those sets that have the split, by their weights; those of a set alone are called "SET/metric".
+
+    Args:
+        stages: one for each set of the mixture.
+        config: of the run.
+        mixture: of record sets.
+        split: which of their splits.
+        mesh: devices.
+        skip: see above.
+
+    Raises:
+        UsageError: no set of the mixture has the split.
     """
     if split is None:
         return None
-    batch_size = config.data.batch_size
-    count = count_batches(records, split=split, batch_size=batch_size)
+    shares = list(zip(stages, mixture.shares, strict=True))
+    if not mixture.single:
+        there = mixture.with_split(split).shares
+        shares = [(stage, share) for stage, share in shares if share in there]
+    functions = [_validate_one(stage, config, share, split, mesh, skip) for stage, share in shares]
+    weights = np.array([share.weight for _, share in shares])
+
+    def validate(params: Tree, frozen: Tree, rng: jax.Array) -> dict[str, float]:
+        found = [one(params, frozen, rng) for one in functions]
+        if mixture.single:
+            return found[0]
+        names = dict.fromkeys(name for one in found for name in one)
+        has = {name: np.array([name in one for one in found]) for name in names}
+        pooled = {
+            name: float(sum(w * one[name] for w, one in zip(weights, found, strict=True) if name in one))
+            / float(weights[has[name]].sum())
+            for name in names
+        }
+        own = {f"{s.name}/{k}": v for (_, s), one in zip(shares, found, strict=True) for k, v in one.items()}
+        return pooled | own
+
+    return validate
+
+
+def _validate_one(
+    stage: "Stage", config: ConfigDict, share: Share, split: str, mesh: jax.sharding.Mesh, skip: Skip | None
+) -> Validate:
+    """Of one record set."""
+    batch_size = share.batch_size
+    count = count_batches(share.records, split=split, batch_size=batch_size)
     count = min(count, config.get("validate_batches", None) or count)
     place = batch_sharding(mesh)
     # Whole on every host, which could not read its part of a spread one.
@@ -169,7 +209,7 @@ def make_validation(
 
     def validate(params: Tree, frozen: Tree, rng: jax.Array) -> dict[str, float]:
         data = batches(
-            records,
+            share.records,
             split=split,
             batch_size=batch_size,
             seed=0,

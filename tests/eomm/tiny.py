@@ -38,9 +38,9 @@ class TinyStage:
     frozen: Any
 
 
-def make_patch(rng, number):
+def make_patch(rng, number, shapes=SHAPES):
     patch = {"site": "a", "row": number, "col": 0}
-    for name, shape in SHAPES.items():
+    for name, shape in shapes.items():
         patch[name] = {f: rng.integers(0, 2000, dims).astype(t) for f, (dims, t) in shape.fields().items()}
         patch[name] |= {"valid": rng.integers(0, 2, patch[name]["valid"].shape).astype(np.uint8)}
         patch[name]["day"][:] = number  # so that a batch tells which records it holds
@@ -56,23 +56,23 @@ def make_batch(rng, size=16):
     return batch
 
 
-def make_records(path, *, train=24, validation=5, poisoned=(), seed=0):
+def make_records(path, *, train=24, validation=5, poisoned=(), seed=0, shapes=SHAPES, manifest=None):
     path.mkdir(parents=True)
     rng, files, number = np.random.default_rng(seed), [], 0
     for split, count in {"train": train, "validation": validation}.items():
-        for i in range(2):
+        for i in range(2 if count else 0):
             file = path / shard_name(split, i, 2)
             writer, part = ArrayRecordWriter(str(file), "group_size:1"), range(i, count, 2)
             for _ in part:
-                patch = make_patch(rng, number)
+                patch = make_patch(rng, number, shapes)
                 if number in poisoned:
                     patch["s2"]["values"][0] = POISON
-                writer.write(Codec(SHAPES).encode(patch))
+                writer.write(Codec(shapes).encode(patch))
                 number += 1
             writer.close()
             entry = {"name": file.name, "split": split, "records": len(part)}
             files.append({**entry, "bytes": file.stat().st_size, "sha256": sha256(file)})
-    finish_records(path, shapes=SHAPES, files=files, manifest={})
+    finish_records(path, shapes=shapes, files=files, manifest=manifest or {})
     return open_records(path)
 
 
@@ -133,9 +133,10 @@ def main(argv=None):
     """Train in a process of its own, which may be killed, be one of several, and change the configuration."""
     from eomm.training.hosts import EndTogether, join
     from eomm.training.loop import train
+    from eomm.training.sets import mixture_of
 
     parser = argparse.ArgumentParser()
-    parser.add_argument("records", type=Path)
+    parser.add_argument("records", help="a path, or several between commas")
     parser.add_argument("workdir", type=Path)
     parser.add_argument("--die", nargs=2, metavar=("BATCH", "SIGNAL"))
     parser.add_argument("--plateau", action="store_true")
@@ -152,7 +153,7 @@ def main(argv=None):
     changes = {k: ast.literal_eval(v) for k, v in (text.split("=", 1) for text in a.set)}
     config = make_config(**(PLATEAU if a.plateau else {}) | changes)
     validation = a.validation or ("validation" if a.plateau else None)
-    records = open_records(a.records)
+    records = mixture_of(config, [open_records(p) for p in a.records.split(",")])
     with EndTogether():
         done = train(make_stage(), config=config, records=records, workdir=a.workdir, validation=validation)
     if a.params and jax.process_index() == 0:

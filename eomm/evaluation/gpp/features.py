@@ -9,6 +9,7 @@ import pandas as pd
 import rasterio
 from jaxtyping import Float
 
+from eomm.data.attributes import attributes_of
 from eomm.data.cube import open_cube
 from eomm.data.grid import Grid
 from eomm.data.raster import open_raster
@@ -121,7 +122,7 @@ def read_embedding(path: Path, tower: Tower, extract: str) -> pd.DataFrame:
     part = data[["embedding", "valid"]].isel(y=rows, x=cols)
     day = data["time"].values.astype("datetime64[D]").astype(np.int32)
     found = average(Features(part["embedding"].values.astype(np.float32), part["valid"].values, day), weight)
-    found.attrs["simulated"] = bool(data.attrs.get("provenance", {}).get("simulated", False))
+    found.attrs["simulated"] = bool(attributes_of(data).get("provenance", {}).get("simulated", False))
     return found
 
 

@@ -21,6 +21,7 @@ from data_prep.fetch.run import fetch_scenes
 from data_prep.mappings.mapping import load_mapping
 from data_prep.simulate import simulate_site
 from eomm.cli import main
+from eomm.data.attributes import attributes_of
 from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError, UsageError
 from tests.data_prep.stac_server import publish, serve
@@ -77,7 +78,7 @@ def first_s2(world):
 def content(cube, group):
     g = zarr.open_group(cube, mode="r")[group]
     return {k: np.asarray(g[k][:]) for k in ("values", "valid", "day")} | {
-        "orbits": [a["orbit"] for a in g.attrs["acquisitions"]]
+        "orbits": [a["orbit"] for a in attributes_of(g)["acquisitions"]]
     }
 
 
@@ -107,8 +108,8 @@ def test_a_fetched_cube_equals_the_one_of_local_scenes(world, server, tmp_path):
     )
     assert_same_cube(fetched, local)
     group = zarr.open_group(fetched, mode="r")["s2"]
-    assert group.attrs["acquisitions"][0]["sun_zenith_deg"] > 20
-    assert zarr.open_group(fetched, mode="r").attrs["provenance"]["simulated"]
+    assert attributes_of(group)["acquisitions"][0]["sun_zenith_deg"] > 20
+    assert attributes_of(zarr.open_group(fetched, mode="r"))["provenance"]["simulated"]
     assert not list(tmp_path.rglob("*.partial"))
 
 

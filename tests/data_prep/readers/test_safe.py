@@ -10,6 +10,7 @@ import zarr
 from data_prep.cubes.build import Source, build_cube
 from data_prep.mappings.mapping import load_mapping
 from data_prep.readers import open_scenes, source_files
+from eomm.data.attributes import attributes_of
 from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError
 from tests.data_prep.tiny_safe import START, numbers, write_safe
@@ -99,8 +100,8 @@ def test_tiles_of_a_datatake_are_merged_and_the_later_baseline_wins(tmp_path):
         write_safe(tmp_path, when, tile="31UDS", baseline="05.00", seed=3)
     group = cube(tmp_path / "a.zarr", tmp_path)
     assert group["values"].shape[:3] == (2, SIZE, SIZE + 20)
-    names = group.attrs["acquisitions"][0]["product_ids"]
-    assert len(names) == 3 and group.attrs["acquisitions"][0]["datetime"].startswith("2020-04-01T10:54:21")
+    names = attributes_of(group)["acquisitions"][0]["product_ids"]
+    assert len(names) == 3 and attributes_of(group)["acquisitions"][0]["datetime"].startswith("2020-04-01T10:54:21")
     blue = group["values"][0, :, :, 0]
     np.testing.assert_array_equal(blue[:, :SIZE], numbers("B02", 3, SIZE, 0))  # 05.00, also over the other tile's 02.13
     np.testing.assert_array_equal(blue[:, SIZE:], numbers("B02", 2, SIZE, 0)[:, SIZE - 20 :])

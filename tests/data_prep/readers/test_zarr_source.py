@@ -13,6 +13,7 @@ from pyproj import CRS
 from data_prep.cubes.build import Source, build_cube
 from data_prep.mappings.mapping import load_mapping
 from data_prep.readers import open_scenes, source_files
+from eomm.data.attributes import attributes_of
 from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError
 from tests.data_prep.tiny_scenes import NAMES, NORTH, SIZE, WEST, reflectance
@@ -119,7 +120,7 @@ def test_a_cube_of_deepfeatures_becomes_ours(tmp_path, zarr_format, south_up):
     assert not kept[3, 4] and kept.mean() > 0.95  # the NaN
     expected = np.rint(reflectance("B02", 10) * 1e4)
     np.testing.assert_array_equal(group["values"][1][..., 0][kept], expected[kept])
-    assert not group["valid"][0, :8, :8].any() and group.attrs["acquisitions"][0]["cloud_fraction"] == 0.04
+    assert not group["valid"][0, :8, :8].any() and attributes_of(group)["acquisitions"][0]["cloud_fraction"] == 0.04
 
 
 def test_only_what_lies_near_the_site_is_read(tmp_path):

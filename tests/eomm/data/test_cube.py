@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 import tracemalloc
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import xarray as xr
 
 from eomm.data import cube as cube_module
+from eomm.data.attributes import attributes_of
 from eomm.data.cube import Acquisition, GroupSource, open_cube, write_cube
 from eomm.data.grid import Grid
 from eomm.data.modality import SENTINEL1, SENTINEL1_SIGMA0, SENTINEL2
@@ -85,10 +87,17 @@ def test_a_window_beyond_the_cube_is_invalid_there_and_right_elsewhere(cube, y, 
     np.testing.assert_array_equal(got_values, np.pad(values, (*pad, (0, 0)))[at])
 
 
-def test_plain_xarray_opens_a_group_with_dates_and_crs(cube):
+def test_plain_xarray_opens_a_group_with_dates_bands_and_crs(cube, tmp_path):
     path, values, _ = cube
-    with xr.open_zarr(path, group="s2", consolidated=False) as ds:
-        assert ds["values"].dims == ("time", "y", "x", "band")
+    with xr.open_zarr(path, group="s2") as ds:  # without a warning: the suite makes them errors
+        assert ds["values"].dims == ("time", "y", "x", "band") and "spatial_ref" in ds.coords
+        np.testing.assert_array_equal(ds["values"].sel(time="1970-04-11", band="B04"), values[0, ..., 2])
+        red = ds["values"].isel(time=slice(0, 2)).to_dataframe()["values"].xs("B04", level="band")
+        np.testing.assert_array_equal(red, values[:2, ..., 2].ravel())
+        ds.to_netcdf(tmp_path / "s2.nc")
+        with xr.open_dataset(tmp_path / "s2.nc") as again:
+            xr.testing.assert_equal(again, ds)
+            assert attributes_of(again)["acquisitions"][0]["platform"] == "S2A"
         assert str(ds["day"].values[0])[:10] == "1970-04-11"
         assert "32631" in ds["spatial_ref"].attrs["crs_wkt"]
         np.testing.assert_array_equal(ds["values"][5].values, values[5])
@@ -168,3 +177,66 @@ def test_a_truncated_chunk_is_named(tmp_path, cube):
     shard.write_bytes(shard.read_bytes()[:100])
     with pytest.raises(DataError, match=r"s2.*damaged"):
         open_cube(path)["s2"].read()
+
+
+# --- Damaged, or replaced -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["values", "valid", "usable", "day", "time", "band"])
+def test_a_missing_file_is_refused(name, cube, tmp_path):
+    shutil.copytree(cube[0], tmp_path / "c.zarr")
+    files = (p for p in (tmp_path / "c.zarr" / "s2" / name / "c").rglob("*") if p.is_file())
+    sorted(files)[-1].unlink()
+    with pytest.raises(DataError, match=rf"c\.zarr/s2/{name}.*: missing; the store is damaged"):
+        open_cube(tmp_path / "c.zarr")
+
+
+def test_shards_of_nothing_have_no_file_and_are_not_missed(tmp_path):
+    s2, values, valid = source(days=tuple(range(100, 170)))
+    valid[32:64] = False
+    read = lambda i: (values[i] * valid[i][..., None], valid[i])  # noqa: E731
+    write_cube(tmp_path / "c.zarr", site="x", groups=[dataclasses.replace(s2, read=read)], provenance={})
+    assert not [p for p in (tmp_path / "c.zarr" / "s2" / "valid" / "c" / "1").rglob("*") if p.is_file()]
+    _, found = open_cube(tmp_path / "c.zarr")["s2"].read()
+    np.testing.assert_array_equal(found, valid)
+
+
+def test_every_flipped_bit_of_a_value_is_seen(cube, tmp_path):
+    rng = np.random.default_rng(1)
+    shutil.copytree(cube[0], tmp_path / "c.zarr")
+    folders = [tmp_path / "c.zarr" / "s2" / name / "c" for name in ("values", "valid")]
+    files = sorted(p for folder in folders for p in folder.rglob("*") if p.is_file())
+    for i in range(30):
+        file = files[i % len(files)]
+        whole = file.read_bytes()
+        damaged = bytearray(whole)
+        damaged[rng.integers(len(whole))] ^= 1 << int(rng.integers(8))
+        file.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"c\.zarr.*damaged"):
+            open_cube(tmp_path / "c.zarr")["s2"].read()
+        file.write_bytes(whole)
+    open_cube(tmp_path / "c.zarr")["s2"].read()
+
+
+def test_a_cube_that_is_replaced_while_it_is_read_is_refused(tmp_path):
+    path = tmp_path / "c.zarr"
+    s2, *_ = source()
+    write_cube(path, site="x", groups=[s2], provenance={"made": 1})
+    opened = open_cube(path)["s2"]
+    opened.read([0])
+    waiting = opened.begin_read([1])
+    write_cube(path, site="x", groups=[source(seed=1)[0]], provenance={"made": 2}, overwrite=True)
+    for read in (waiting, lambda: opened.read([2]), opened.valid_fraction):
+        with pytest.raises(DataError, match=r"c\.zarr: was replaced or removed while it was being read"):
+            read()
+    shutil.rmtree(path)
+    with pytest.raises(DataError, match="replaced or removed"):
+        opened.read([0])
+
+
+def test_a_cube_of_a_later_eomm_is_refused(cube, tmp_path):
+    shutil.copytree(cube[0], tmp_path / "c.zarr")
+    head = tmp_path / "c.zarr" / "zarr.json"
+    head.write_text(head.read_text().replace('"eomm:version": 2', '"eomm:version": 3'))
+    with pytest.raises(DataError, match="an eomm cube of version 3; this eomm reads up to 2"):
+        open_cube(tmp_path / "c.zarr")

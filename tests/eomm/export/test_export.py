@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 from datetime import date
 
@@ -13,6 +14,7 @@ from shapely.geometry import Polygon
 
 from eomm.cli import main
 from eomm.cli.info import describe
+from eomm.data.attributes import attributes_of
 from eomm.data.grid import to_date
 from eomm.embedding.run import open_embedding
 from eomm.errors import DataError, UsageError
@@ -35,15 +37,13 @@ def stores():
 @pytest.fixture
 def small(monkeypatch):
     """Many blocks and groups of frames also on a small site."""
-    monkeypatch.setattr(export_frames, "TILE", 16)
+    monkeypatch.setattr("eomm.embedding.blocks.TILE", 16)
     monkeypatch.setattr(export_frames, "TOGETHER", 3)
 
 
 def masked(store, cloudy=False):
     """Vectors of a store [time, y, x, d], NaN where there is none."""
-    ds = open_embedding(store).load()
-    there = ds["embedding"].values.any(-1) if cloudy else ds["valid"].values.astype(bool)
-    return np.where(there[..., None], ds["embedding"].values, np.nan)
+    return open_embedding(store, masked=not cloudy)["embedding"].values
 
 
 def test_cogs_hold_the_store_exactly_where_it_lies(stores, tmp_path, small):
@@ -71,34 +71,63 @@ def test_cogs_hold_the_store_exactly_where_it_lies(stores, tmp_path, small):
     assert np.isnan(want).any() and np.isfinite(want).any()
 
 
-def test_int8_is_exported_as_it_is_stored(stores, tmp_path):
+@pytest.mark.parametrize(("dtype", "nodata"), [("int16", -32768), ("int8", -128)])
+def test_int8_is_exported_as_it_is_stored(dtype, nodata, stores, tmp_path):
     some = {"dates": (to_date(DAYS[0]), to_date(DAYS[1])), "length": 5}
-    done = export(stores["int8"], tmp_path / "out", to="cog", **some)
+    if dtype == "int8":
+        with pytest.warns(UserWarning, match=r"misread by GDAL before 3\.7"):
+            done = export(stores["int8"], tmp_path / "out", to="cog", dtype="int8", **some)
+    else:
+        done = export(stores["int8"], tmp_path / "out", to="cog", **some)
     wide = export(stores["int8"], tmp_path / "wide", to="cog", dtype="float32", **some)
     stored = open_embedding(stores["int8"], decode=False).load()
-    assert done["dtype"] == "int8" and stored["embedding"].dtype == np.int8
+    assert done["dtype"] == dtype and stored["embedding"].dtype == np.int8
+    assert ("warning" in done) == (dtype == "int8")
     for i, name in enumerate(done["files"]):
         there = stored["valid"].values[i].astype(bool)
         with rasterio.open(tmp_path / "out" / name) as file:
             found = np.moveaxis(file.read(), 0, -1)
-            assert file.dtypes[0] == "int8" and file.nodata == -128
+            assert set(file.dtypes) == {dtype} and file.nodata == nodata
             np.testing.assert_allclose(file.scales, stored["embedding_scale"][:5])
             scaled = found * np.array(file.scales)
-        np.testing.assert_array_equal(found, np.where(there[..., None], stored["embedding"][i, ..., :5], -128))
+        want = stored["embedding"].values[i, ..., :5].astype(np.int16)
+        np.testing.assert_array_equal(found, np.where(there[..., None], want, nodata))
         with rasterio.open(tmp_path / "wide" / wide["files"][i]) as file:
             vectors = np.moveaxis(file.read(), 0, -1)
         np.testing.assert_allclose(vectors[there], scaled[there], rtol=1e-6)
         assert np.isnan(vectors[~there]).all() and there.any() and not there.all()
 
 
+def test_int16_means_are_finer_than_the_store(stores, tmp_path):
+    done = export(stores["int8"], tmp_path / "out", to="cog", composite="season")
+    assert done["dtype"] == "int16"
+    for name, (_, mean, _) in zip(done["files"][::2], means_by_hand(masked(stores["int8"]), "season"), strict=True):
+        with rasterio.open(tmp_path / "out" / name) as file:
+            assert set(file.dtypes) == {"int16"} and file.nodata == -32768
+            raw = np.moveaxis(file.read().astype(float), 0, -1)
+            found = np.where(raw == file.nodata, np.nan, raw * np.array(file.scales))
+        np.testing.assert_array_equal(np.isnan(found), np.isnan(mean))
+        assert np.nanmax(np.abs(found - mean) / (np.array(file.scales) * 256)) <= 0.51 / 256
+
+
+def test_the_command_warns_of_int8_in_one_line(stores, tmp_path, capsys):
+    one = ["--dates", str(to_date(DAYS[0])), str(to_date(DAYS[0]))]
+    assert (
+        main(["export", str(stores["int8"]), "--to", "cog", "--out", str(tmp_path / "o"), "--dtype", "int8", *one]) == 0
+    )
+    said = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(said) == 1 and said[0].startswith("eomm: warning: int8 GeoTIFFs are misread by GDAL before 3.7")
+
+
 def test_a_composite_of_int8_is_int8_with_the_same_scales(stores, tmp_path):
     export(stores["int8"], tmp_path / "c.zarr", to="zarr", composite="season")
     ds, scale = open_embedding(tmp_path / "c.zarr").load(), np.linspace(0.02, 0.05, 8)
     stored = open_embedding(tmp_path / "c.zarr", decode=False)
-    assert stored["embedding"].dtype == np.int8 and int(stored["embedding"].min()) > -128
+    assert stored["embedding"].dtype == np.int8
+    np.testing.assert_array_equal(stored["embedding"] == -128, np.repeat(~ds["valid"].values[..., None], 8, axis=-1))
     for i, (_, mean, count) in enumerate(means_by_hand(masked(stores["int8"]), "season")):
-        error = np.abs(ds["embedding"].values[i] - np.where(count[..., None] > 0, mean, 0))
-        assert (error <= 0.501 * scale).all()
+        error = np.abs(ds["embedding"].values[i] - np.where(count[..., None] > 0, mean, np.nan))
+        assert (error <= 0.501 * scale)[count > 0].all() and np.isnan(error[count == 0]).all()
     again = export(tmp_path / "c.zarr", tmp_path / "y.zarr", to="zarr", composite="year")
     assert again["frames"] == ["2018"] and again["dtype"] == "int8", "a composite is an embedding cube"
 
@@ -180,7 +209,8 @@ def test_a_composite_is_the_mean_over_the_dates_that_have_a_vector(composite, st
     np.testing.assert_array_equal(ds["dates"], [count for *_, count in want])
     np.testing.assert_array_equal(ds["valid"], [count > 0 for *_, count in want])
     np.testing.assert_allclose(ds["embedding"].where(ds["valid"]), [mean for _, mean, _ in want], atol=1e-6)
-    assert not ds["embedding"].values[~ds["valid"].values].any() and ds.attrs["eomm:export"]["composite"] == composite
+    assert np.isnan(ds["embedding"].values[~ds["valid"].values]).all()
+    assert attributes_of(ds)["eomm:export"]["composite"] == composite
     first, after = (np.asarray(ds["time_bounds"][:, i]).astype("datetime64[D]") for i in (0, 1))
     np.testing.assert_array_equal(ds["time"].values.astype("datetime64[D]"), first)
     days = np.array(DAYS, "datetime64[D]")
@@ -232,7 +262,9 @@ def test_points_have_the_row_of_their_pixel_at_every_date(stores, tmp_path, smal
         if name == "far":
             continue
         own, at = found[found.id == name].reset_index(), ds.isel(y=int(row), x=int(col))
-        assert own.date.tolist() == [to_date(d) for d in DAYS] and own.frame.tolist() == [str(d) for d in own.date]
+        assert own.date.dtype.kind == "M" and own.frame.tolist() == [str(to_date(d)) for d in DAYS]
+        np.testing.assert_array_equal(own.date, np.array(DAYS, "datetime64[D]"))
+        assert own.note.tolist() == ["x"] * len(DAYS)
         assert (own.pixels == at.valid.values).all() and (own.pixels_total == 1).all()
         there = at.valid.values.astype(bool)
         np.testing.assert_allclose(own[vectors].values[there], at.embedding.values[there], atol=1e-6)
@@ -351,13 +383,50 @@ def test_features_that_cannot_be_served_are_refused(stores, tmp_path, monkeypatc
             export(stores["clear"], out, to="parquet", stride=9, overwrite=overwrite)
 
 
+def test_columns_have_one_order_and_properties_their_names_and_types(stores, tmp_path):
+    said = [
+        {
+            "crop": "maize",
+            "date": "2018-05-01",
+            "id": "a",
+            "area_ha": 2,
+            "organic": True,
+            "plan": {"b": [1]},
+            "mixed": 1,
+        },
+        {"crop": None, "date": "2018-05-02", "id": "b", "area_ha": 2.5, "organic": False, "mixed": "x", "new": 7},
+    ]
+    rings = [ring([(2, 2), (9, 2), (9, 9)]), ring([(10, 2), (20, 2), (20, 9)])]
+    features = [{"type": "Feature", "properties": p, "geometry": g} for p, g in zip(said, rings, strict=True)]
+    (tmp_path / "f.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    orders = []
+    for i in range(2):
+        copy = tmp_path / f"{i}.zarr"
+        shutil.copytree(stores["clear"], copy)
+        export(copy, tmp_path / f"{i}.parquet", to="parquet", polygons=tmp_path / "f.geojson", length=2)
+        export(copy, tmp_path / f"{i}.pixels", to="parquet", stride=9, length=2)
+        orders.append([pyarrow.parquet.read_schema(tmp_path / f"{i}.{kind}").names for kind in ("parquet", "pixels")])
+    layers = ["observations_s1", "observations_s2", "s1_offset_days"]
+    own = ["crop", "property_date", "area_ha", "organic", "plan", "mixed", "new"]
+    pixels = ["frame", "date", "pixels", "pixels_total", "e00", "e01"]
+    assert orders[0][0] == ["id", *own, *pixels, *layers, "geometry"]
+    assert orders[0][1] == ["row", "col", "frame", "date", "e00", "e01", "flags", *layers, "geometry"]
+    assert orders[0] == orders[1]
+    found = geopandas.read_parquet(tmp_path / "0.parquet")
+    assert found.date.dtype.kind == "M" and found.area_ha.dtype == float and found.organic.dtype == bool
+    first, second = (found[found.id == i].iloc[0] for i in ("a", "b"))
+    assert (first.crop, first.property_date, first.area_ha, bool(first.organic)) == ("maize", "2018-05-01", 2.0, True)
+    assert json.loads(first.plan) == {"b": [1]} and (first.mixed, second.mixed) == ("1", "x") and second.new == 7
+    assert (np.isnan(first.new) and second.crop is None) or np.isnan(second.crop)
+
+
 def test_bad_requests_are_refused_and_leave_nothing(stores, tmp_path):
     out, store = tmp_path / "out", stores["clear"]
     for match, options in {
         "to 'png'": {"to": "png"},
         "length is 9": {"to": "cog", "length": 9},
         "no date from 1999-01-01": {"to": "cog", "dates": (date(1999, 1, 1),) * 2},
-        "can be exported as float32;": {"to": "cog", "dtype": "int8"},
+        "can be exported to cog as float32;": {"to": "cog", "dtype": "int8"},
         "is that already": {"to": "zarr"},
         "composite 'week'": {"to": "zarr", "composite": "week"},
         "Parquet files hold float32|exported as float32": {"to": "parquet", "dtype": "int8"},

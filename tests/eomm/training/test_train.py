@@ -19,6 +19,7 @@ from eomm.training.loop import train
 from eomm.training.mesh import make_mesh
 from eomm.training.optimiser import Plateau
 from eomm.training.rundir import git_revision
+from eomm.training.sets import mixture_of
 from eomm.training.step import make_validation
 from tests.environment import with_devices
 from tests.eomm.tiny import PLATEAU, make_config, make_records, make_stage
@@ -171,7 +172,7 @@ def test_a_run_ends_early_and_with_its_best_parameters_also_when_killed(records,
     assert (tmp_path / "whole" / "checkpoints" / str(best)).exists()
 
     config, mesh = make_config(**options), make_mesh({"data": 1}, jax.devices()[:1])
-    validate = make_validation(make_stage(), config, records, "validation", mesh)
+    validate = make_validation([make_stage()], config, mixture_of(config, records), "validation", mesh)
     rng = jax.random.split(jax.random.key(config.seed), 3)[2]
     assert validate(whole, make_stage().frozen, rng)["loss"] == pytest.approx(validated[best], rel=1e-6)
 

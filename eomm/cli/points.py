@@ -1,0 +1,68 @@
+"""The command `eomm prepare points`: a table of dated values to a record set. See prepare.py."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+MAPPING = """What the mapping looks like:
+  modality = "s2"          # or a table [modality] with a contract of your own
+  id = "parcel"            # columns of the table
+  date = "date"
+  valid = "SCL"            # optional: which column says what is clear, and by which values
+  valid_values = [4, 5, 6]
+  group = "farm"           # optional: what no two splits may share
+  split = "split"          # optional: train, validation or test; also stratum, lon, lat
+  scale = 1e-4             # physical value = number * scale + offset
+  offset = 0.0             # -0.1 where the +1000 of Sentinel-2 is left in
+  fill = [0]
+  [bands]
+  B02 = "blue"             # every band of the modality"""
+
+
+def prepare_points(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """A table of dated values to a record set."""
+    from data_prep.records.points import build_point_records
+    from eomm.cli.info import describe
+    from eomm.cli.prepare import fractions_of
+    from eomm.data.points import load_point_mapping, read_points
+
+    mapping = load_point_mapping(a.mapping)
+    path = build_point_records(
+        a.out,
+        read_points(a.table, mapping),
+        modality=mapping.contract,
+        reading=a.reading,
+        acquisitions=a.acquisitions,
+        min_dates=a.min_dates,
+        fractions=fractions_of(a),
+        seed=a.seed,
+        source=a.table.name,
+        accept=a.accept,
+        overwrite=a.overwrite,
+    )
+    return describe(path)
+
+
+def add_points(steps: Any, command: Callable[..., argparse.ArgumentParser], formatter: Callable[..., str]) -> None:
+    """Add it to the steps of `prepare`."""
+    example = "eomm prepare points parcels.parquet --mapping parcels.toml --out records\n\n" + MAPPING
+    purpose = "a table of dated values of pixels or parcels (CSV, Parquet) to records, to train without cubes"
+    c = command(steps, "points", prepare_points, purpose, example)
+    c.set_defaults(formatter=formatter)
+    c.add_argument("table", type=Path, help="a row for each series and date")
+    c.add_argument("--mapping", type=Path, required=True, metavar="TOML", help="what its columns mean; see below")
+    c.add_argument("--out", type=Path, required=True, metavar="RECORDS", help="folder to make")
+    reading_help = (
+        "what an encoder that sees neighbours takes for them: nothing (lone), or more of the same (homogeneous, as "
+        "inside a parcel); recorded, and no matter to encoders of single pixels (default: %(default)s)"
+    )
+    c.add_argument("--reading", choices=["lone", "homogeneous"], default="lone", help=reading_help)
+    length_help = "dates of a record; longer series become several (default: the longest series')"
+    c.add_argument("--acquisitions", type=int, metavar="N", help=length_help)
+    c.add_argument("--min-dates", type=int, default=4, metavar="N", help="series with fewer are left out (default: 4)")
+    c.add_argument("--test-fraction", type=float, metavar="SHARE", help="of the groups, drawn for test")
+    c.add_argument("--validation-fraction", type=float, metavar="SHARE", help="of the groups, drawn for validation")
+    c.add_argument("--accept", action="append", default=[], metavar="CHECK", help="overrule a failing check; recorded")
+    c.add_argument("--seed", type=int, default=0, help="of what is drawn")
+    c.add_argument("--overwrite", action="store_true")

@@ -1,0 +1,159 @@
+"""Which records a global batch holds: functions of seed and number alone, the same on every host. Reads no record.
+
+Orders are drawn over a whole split, before hosts take their rows.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import grain
+import numpy as np
+
+from eomm.data.records import RecordSet
+from eomm.errors import UsageError
+
+ENDLESS = 1 << 60  # batches
+
+PERMUTATION = "permutation"  # the manifest's "shuffle" of sets of small records
+Stream = Callable[[np.ndarray], np.ndarray]  # numbers of elements -> rows
+
+
+def order_batches(
+    records: RecordSet,
+    *,
+    split: str,
+    batch_size: int,
+    seed: int,
+    shuffle: bool = True,
+    repeat: bool = True,
+    balance: str = "",
+    group_weights: Mapping[str, float] | None = None,
+) -> grain.MapDataset[Any]:
+    """The indices of the records in every global batch, by its number; arguments as of `eomm.data.batches.batches`.
+
+    Raises:
+        UsageError: nothing to balance by, or balanced and not drawn for ever.
+    """
+    if group_weights and not balance:
+        raise UsageError(
+            f"weights of groups ({', '.join(group_weights)}) need config.data.balance: 'site' or 'stratum'"
+        )
+    if balance and not (shuffle and repeat):
+        raise UsageError(f"balance {balance!r}: needs records drawn for ever (shuffle and repeat)")
+    drawn = shuffle and repeat and records.manifest.get("shuffle") == PERMUTATION
+    if not (balance or drawn):
+        return shuffled(np.arange(records.count(split)), seed, shuffle, repeat).batch(batch_size, drop_remainder=repeat)
+    stream = permuted if drawn else one_by_one
+    if balance:
+        element = _balanced(records, split, balance, seed, group_weights or {}, stream)
+    else:
+        element = stream(np.arange(records.count(split)), seed)
+    numbers = np.arange(batch_size)
+    return grain.MapDataset.range(ENDLESS).map(lambda number: element(number * batch_size + numbers))
+
+
+def shuffled(rows: np.ndarray, seed: int, shuffle: bool, repeat: bool) -> grain.MapDataset[int]:
+    """Rows one by one; each epoch is shuffled anew."""
+    order = grain.MapDataset.source(rows).seed(seed)
+    if shuffle:
+        order = order.shuffle()
+    return order.repeat() if repeat else order
+
+
+def one_by_one(rows: np.ndarray, seed: int) -> Stream:
+    """An endless stream of rows in Grain's order, which needs no memory: 0.1 to 0.2 ms for each."""
+    order = shuffled(rows, seed, True, True)
+    return lambda number: np.array([order[int(k)] for k in number], np.int64)
+
+
+def permuted(rows: np.ndarray, seed: int) -> Stream:
+    """The same from a permutation of each epoch: for records so small that Grain's order takes most of the time."""
+
+    @functools.lru_cache(maxsize=4)  # threads may be an epoch ahead
+    def epoch_of(epoch: int) -> np.ndarray:
+        return rows[np.random.default_rng([seed, epoch]).permutation(len(rows))]
+
+    def draw(number: np.ndarray) -> np.ndarray:
+        epoch, place = np.divmod(number, len(rows))
+        found = np.empty(len(number), np.int64)
+        for e in np.unique(epoch):
+            found[epoch == e] = epoch_of(int(e))[place[epoch == e]]
+        return found
+
+    return draw
+
+
+def _balanced(
+    records: RecordSet,
+    split: str,
+    by: str,
+    seed: int,
+    group_weights: Mapping[str, float],
+    stream: Callable[[np.ndarray, int], Stream],
+) -> Stream:
+    """Every group's records in an order of its own, repeated, and groups by turns."""
+    groups = group_records(records, split, by)
+    weights = records.manifest["balance"][by][split]
+    shares = np.array(
+        [weights[name]["records"] * weights[name]["weight"] * group_weights.get(name, 1.0) for name in groups]
+    )
+    own = [int(np.random.default_rng([seed, number]).integers(1 << 31)) for number in range(len(groups))]
+    kept = shares > 0
+    if not kept.any():
+        raise UsageError(f"{records.path}: the weights of all {by} groups of {split!r} are 0; give one of them another")
+    streams = [stream(rows, one) for rows, one, k in zip(groups.values(), own, kept, strict=True) if k]
+    turns = proportions([float(s) for s in np.round(shares[kept] / shares[kept].min(), 3)])
+
+    def draw(number: np.ndarray) -> np.ndarray:
+        which, key = interleave(number, turns)
+        found = np.empty(len(number), np.int64)
+        for i in np.unique(which):
+            found[which == i] = streams[i](key[which == i])
+        return found
+
+    return draw
+
+
+def proportions(weights: Sequence[float]) -> tuple[int, ...]:
+    """Whole numbers in proportion to `weights`, the least of them 100."""
+    scale = 100 / min(weights)
+    return tuple(int(w * scale) for w in weights)
+
+
+def interleave(number: np.ndarray, turns: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Which of several endless streams gives element `number` of their mixture, and its number in that stream.
+
+    As `grain.MapDataset.mix` has it, so that orders stay what they were, and for all elements of a batch at once: one
+    by one a batch of 256 records from 20 groups took 150 ms.
+
+    Args:
+        number: [n] from 0.
+        turns: of every stream, in proportion.
+    """
+    now, after = np.asarray(number, np.int64), np.asarray(number, np.int64) + 1
+    which, key, remaining = np.full(now.shape, -1), np.zeros(now.shape, np.int64), sum(turns)
+    for i, turn in enumerate(turns):
+        next_now, next_after = (x * (remaining - turn) // remaining for x in (now, after))
+        count = after - next_after
+        found = (which < 0) & ((now - next_now) != count)
+        which[found], key[found] = i, count[found] - 1
+        now, after, remaining = next_now, next_after, remaining - turn
+    return which, key
+
+
+def group_records(records: RecordSet, split: str, by: str) -> dict[str, np.ndarray]:
+    """Group -> the indices of its records in a split, by "site" or "stratum". Raises UsageError without such groups."""
+    there = records.manifest.get("balance", {})
+    if by not in there:
+        raise UsageError(
+            f"{records.path}: its records cannot be balanced by {by!r}, only by {', '.join(there) or 'nothing'}; cut "
+            "them again, with strata (eomm prepare sites --records --by COLUMN)"
+        )
+    strata, found, start = records.manifest.get("strata", {}), dict[str, list[np.ndarray]](), 0
+    for file in (f for f in records.manifest["files"] if f["split"] == split):
+        for site, count in file["sites"].items():
+            group = site if by == "site" else strata.get(site, "")
+            found.setdefault(group, []).append(np.arange(start, start + count))
+            start += count
+    return {group: np.concatenate(found[group]) for group in sorted(found)}

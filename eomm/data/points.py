@@ -1,0 +1,250 @@
+"""Dated values of points and parcels: series in memory, and how a table of them is read. No JAX in here.
+
+A series is what one pixel, one parcel's mean, or the pixels of one small field were at the dates of one sensor. Records
+of them are data_prep/records/points.py; a table that is one cube's would rather be a cube.
+"""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int32, Shaped
+
+from eomm.data.modality import KNOWN, Modality
+from eomm.errors import ContractError, DataError, UsageError
+
+ENDINGS = (".csv", ".parquet")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PointSeries:
+    """The dates of one pixel, parcel or small field.
+
+    Attributes:
+        id: its name, of its own within its group.
+        group: what no two splits may share: a field, a farm, a locality. Records call it their site.
+        day: [t] days since 1970-01-01, ascending, none twice.
+        values: physical values, [t, band] of a pixel or a mean, [t, y, x, band] of the pixels of a field.
+        valid: of the same shape without bands; what is not of the field is never valid.
+        split: "train", "validation" or "test"; "" where it is drawn by group.
+        stratum: by which training may balance what it draws, such as a region or a crop; or "".
+        place: (lon, lat) in degrees, or None.
+    """
+
+    id: str
+    group: str
+    day: Int32[np.ndarray, " t"]
+    values: Shaped[np.ndarray, "t ... c"]
+    valid: Shaped[np.ndarray, "t ..."]
+    split: str = ""
+    stratum: str = ""
+    place: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise DataError where shapes do not fit each other or days do not ascend."""
+        if self.values.ndim not in (2, 4) or self.valid.shape != self.values.shape[:-1]:
+            raise DataError(
+                f"series {self.name}: values {self.values.shape}, valid {self.valid.shape}; expected [t, band] and "
+                "[t], or [t, y, x, band] and [t, y, x]"
+            )
+        if self.day.shape != self.valid.shape[:1] or (np.diff(self.day) <= 0).any():
+            raise DataError(
+                f"series {self.name}: {self.day.shape[0]} days for {len(self.valid)} dates, or not ascending; expected "
+                "a day for each date, sorted, none twice"
+            )
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"{self.group}/{self.id}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointMapping:
+    """What the columns of a table mean; in a file, TOML with these keys.
+
+    Attributes:
+        modality: a key of `eomm.data.modality.KNOWN` ("s2"), or a contract of one's own as a table [modality].
+        id: column that names the series.
+        date: column of dates, or of texts such as 2018-05-31 or 2018-05-31T10:56:21Z.
+        bands: band of the modality -> column; every band of it is needed.
+        scale: physical value = number * scale + offset.
+        offset: see `scale`; Sentinel-2 numbers from baseline 04.00 on that keep their +1000 have -0.1.
+        fill: numbers that mean no data.
+        valid: column that says which dates are clear, or None where all are.
+        valid_values: of that column, such as [4, 5, 6] of SCL.
+        group: column of what no two splits may share; each series is its own where None.
+        split: column of train, validation and test, or None.
+        stratum: column by which training may balance, or None.
+        lon: column of longitudes in degrees, or None.
+        lat: column of latitudes, or None.
+    """
+
+    modality: str | Modality
+    id: str
+    date: str
+    bands: Mapping[str, str]
+    scale: float = 1.0
+    offset: float = 0.0
+    fill: tuple[float, ...] = ()
+    valid: str | None = None
+    valid_values: tuple[Any, ...] = (1,)
+    group: str | None = None
+    split: str | None = None
+    stratum: str | None = None
+    lon: str | None = None
+    lat: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ContractError where the modality is unknown or a band is not named."""
+        if not isinstance(self.modality, Modality) and self.modality not in KNOWN:
+            raise ContractError(f"mapping: modality is {self.modality!r}, expected one of {', '.join(KNOWN)}")
+        names = self.contract.band_names
+        if sorted(self.bands) != sorted(names):
+            raise ContractError(
+                f"mapping: bands are {' '.join(self.bands)}, expected all of {' '.join(names)}, the {len(names)} of "
+                f"modality {self.contract.name!r}; for other bands give a table [modality] of your own"
+            )
+
+    @property
+    def contract(self) -> Modality:
+        """The modality's contract."""
+        return self.modality if isinstance(self.modality, Modality) else KNOWN[self.modality]
+
+    @property
+    def columns(self) -> list[str]:
+        """All columns that it names."""
+        single = (self.id, self.date, self.valid, self.group, self.split, self.stratum, self.lon, self.lat)
+        return list(dict.fromkeys([c for c in single if c] + list(self.bands.values())))
+
+
+def load_point_mapping(path: Path | str) -> PointMapping:
+    """A mapping from a TOML file.
+
+    Raises:
+        UsageError: no such file.
+        DataError: not TOML.
+        ContractError: a key is unknown or missing, or its value cannot be.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; a mapping of points is a TOML file, see `PointMapping`")
+    try:
+        table = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise DataError(f"{path}: not valid TOML ({e}); correct the mapping") from e
+    if isinstance(table.get("modality"), dict):
+        table["modality"] = Modality.from_dict(table["modality"])
+    known: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(PointMapping)}
+    unknown = [k for k in table if k not in known]
+    missing = [k for k, default in known.items() if default is dataclasses.MISSING and k not in table]
+    if unknown or missing:
+        raise ContractError(
+            f"{path}: unknown keys {', '.join(unknown) or 'none'}, missing {', '.join(missing) or 'none'}; expected "
+            f"only {', '.join(known)}"
+        )
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+    return PointMapping(**fields)
+
+
+def read_points(path: Path | str, mapping: PointMapping) -> list[PointSeries]:
+    """The series of a table: CSV, or Parquet (with the extra `geo`), a row for each series and date.
+
+    Raises:
+        UsageError: neither ending; pyarrow is missing.
+        DataError: as `points_of`.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in ENDINGS or not path.is_file():
+        raise UsageError(f"{path}: no such file, or its name ends in none of {', '.join(ENDINGS)}")
+    if path.suffix.lower() == ".csv":
+        return points_of(pd.read_csv(path), mapping, where=str(path))
+    try:
+        return points_of(pd.read_parquet(path), mapping, where=str(path))
+    except ImportError as e:
+        raise UsageError(f"{path}: needs pyarrow ({e}); pip install 'eomm[geo]', or give a CSV") from e
+
+
+def points_of(table: pd.DataFrame, mapping: PointMapping, *, where: str) -> list[PointSeries]:
+    """The series of a table in memory, in the order of their groups and names.
+
+    Of several rows of a series and day the first valid one counts. A value that is missing or `fill` in any band makes
+    its date invalid there.
+
+    Args:
+        table: a row for each series and date.
+        mapping: what its columns mean.
+        where: it comes from, for messages.
+
+    Raises:
+        DataError: a column is missing, a date or number cannot be read, or a series has two groups, splits or strata.
+    """
+    missing = [c for c in mapping.columns if c not in table.columns]
+    if missing or not len(table):
+        raise DataError(
+            f"{where}: {len(table)} rows, columns missing: {', '.join(missing) or 'none'}; the mapping names "
+            f"{', '.join(mapping.columns)}, the table has {', '.join(map(str, table.columns))}"
+        )
+    columns = [mapping.bands[b] for b in mapping.contract.band_names]
+    try:
+        raw = table[columns].to_numpy(np.float64)
+        dates = pd.to_datetime(table[mapping.date], format="ISO8601", utc=True).dt.tz_localize(None)
+        day = dates.to_numpy("datetime64[D]").astype(np.int64)
+    except (ValueError, TypeError) as e:
+        raise DataError(f"{where}: a date or a number cannot be read ({e}); correct the table or the mapping") from e
+    if undated := int((day == np.iinfo(np.int64).min).sum()):
+        raise DataError(f"{where}: {undated} rows have no {mapping.date}; drop them")
+    valid = np.isfinite(raw).all(1) & ~np.isin(raw, mapping.fill).any(1)
+    if mapping.valid:
+        valid &= table[mapping.valid].isin(mapping.valid_values).to_numpy()
+    values = raw * mapping.scale + mapping.offset
+    text = {k: _text(table, c) for k in ("id", "group", "split", "stratum") if (c := getattr(mapping, k))}
+    keys = [text["id"]] + ([text["group"]] if "group" in text else [])
+    found = [
+        _series(rows, text, values, valid, day, _place(table, mapping, rows[0]), where)
+        for rows in pd.Series(np.arange(len(table))).groupby(keys, sort=False).apply(np.asarray)
+    ]
+    return sorted(found, key=lambda s: (s.group, s.id))
+
+
+def _series(
+    rows: np.ndarray,
+    text: Mapping[str, np.ndarray],
+    values: np.ndarray,
+    valid: np.ndarray,
+    day: np.ndarray,
+    place: tuple[float, float] | None,
+    where: str,
+) -> PointSeries:
+    about = {name: set(column[rows].tolist()) for name, column in text.items()}
+    name = next(iter(about["id"]))
+    for what, several in about.items():
+        if len(several) > 1:
+            raise DataError(f"{where}: series {name!r} has {what} {', '.join(sorted(several))}; expected one")
+    order = rows[np.lexsort((~valid[rows], day[rows]))]  # of equal days the first valid row leads; stable
+    _, first = np.unique(day[order], return_index=True)
+    rows = order[first]
+    single = {what: next(iter(value)) for what, value in about.items()}
+    return PointSeries(
+        **{"group": name, **single},
+        day=day[rows].astype(np.int32),
+        values=np.where(valid[rows, None], values[rows], 0).astype(np.float32),
+        valid=valid[rows],
+        place=place,
+    )
+
+
+def _text(table: pd.DataFrame, column: str) -> np.ndarray:
+    return table[column].fillna("").astype(str).to_numpy()
+
+
+def _place(table: pd.DataFrame, mapping: PointMapping, row: int) -> tuple[float, float] | None:
+    if not (mapping.lon and mapping.lat):
+        return None
+    lon, lat = float(table[mapping.lon].iat[row]), float(table[mapping.lat].iat[row])
+    return (lon, lat) if np.isfinite([lon, lat]).all() else None

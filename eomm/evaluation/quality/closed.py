@@ -1,0 +1,191 @@
+"""Closed forms that stand beside any encoder: raw bands, smoothed, windows, the state, one-sided means, harmonics.
+
+Constants are measured on training series (`closed_forms`). Every form is defined where the date itself is not valid.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from eomm.errors import DataError
+from eomm.evaluation.quality.series import BANDS, Series
+from eomm.evaluation.quality.vectors import One, Vectors, beside, per_series, principal, scaled
+
+SIGMA_DAYS = 12.0  # of the Gaussian mean
+SIDE = 4  # dates before and after in the raw window
+TAU_DAYS, LIKENESS, SIDE_TAU_DAYS = 30.0, 3.0, 15.0  # of the state, and of the one-sided means
+NEAR_DAYS = 4  # dates so near differ by noise alone
+YEAR_DAYS = 365.2425
+RIDGE = 3.0  # of the waves: of 0.1, 0.3, 1, 3, 10 the best on training places with 30 or 60 days hidden
+COMPONENTS = 64
+
+
+def nearest(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n c"]:
+    """The bands of the date itself, or of the nearest valid one where it is not valid (the earlier of two)."""
+    own, day = _visible(series)
+    return own[np.abs(series.day[at][:, None] - day[None]).argmin(1)] if len(own) else _nothing(at, series)
+
+
+def gaussian(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n c"]:
+    """Mean of the valid dates, weighted by exp(-(days / 12)^2 / 2)."""
+    own, day = _visible(series)
+    return (
+        _weigh(-0.5 * ((day[None] - series.day[at][:, None]) / SIGMA_DAYS) ** 2) @ own
+        if len(own)
+        else _nothing(at, series)
+    )
+
+
+def linear(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n c"]:
+    """Linear interpolation in time between valid dates; constant beyond the first and last."""
+    own, day = _visible(series)
+    if not len(own):
+        return _nothing(at, series)
+    return np.stack([np.interp(series.day[at], day, column) for column in own.T], axis=1)
+
+
+def window(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n w"]:
+    """Bands of the date and of the four valid ones before and after it, and the days to these over 30.
+
+    At the ends of a series the last date stands again.
+    """
+    own, day = _visible(series)
+    if not len(own):
+        return np.zeros((len(at), (2 * SIDE + 1) * len(BANDS) + 2 * SIDE))
+    target, last = series.day[at], len(day) - 1
+    before, after = np.searchsorted(day, target, "left") - 1, np.searchsorted(day, target, "right")
+    steps = [np.clip(before - k, 0, last) for k in range(SIDE - 1, -1, -1)]
+    steps += [np.clip(after + k, 0, last) for k in range(SIDE)]
+    bands = [own[i] for i in steps[:SIDE]] + [nearest(series, at)] + [own[i] for i in steps[SIDE:]]
+    days = [(day[i] - target)[:, None] / 30 for i in steps]
+    return np.concatenate([*bands, *days], axis=1)
+
+
+def difference(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 2c"]:
+    """Bands of the date, and what they differ by from the valid date before it; 0 where there is none."""
+    own, day = _visible(series)
+    here = nearest(series, at)
+    if not len(own):
+        return np.concatenate([here, here], axis=1)
+    before = np.searchsorted(day, series.day[at], "left") - 1
+    change = np.where((before >= 0)[:, None], here - own[np.maximum(before, 0)], 0)
+    return np.concatenate([here, change], axis=1)
+
+
+def harmonic(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n c"]:
+    """What a yearly and a half-yearly wave through the valid dates say of the dates."""
+    return _waves(series.day[at]) @ coefficients(series)
+
+
+def coefficients(series: Series, *, ridge: float = RIDGE) -> Float[np.ndarray, "5 c"]:
+    """Mean, yearly and half-yearly waves of each band through the valid dates, by penalised least squares."""
+    own, day = _visible(series)
+    if not len(own):
+        return np.zeros((5, series.values.shape[1]))
+    x, mean = _waves(day), own.mean(0)
+    found = np.linalg.solve(x.T @ x + np.diag([0, 1, 1, 1, 1]) * ridge, x.T @ (own - mean))
+    found[0] += mean
+    return found
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Whitening:
+    """Bands in units of their noise, ordered by signal to noise.
+
+    Attributes:
+        matrix: [10, 10]; components are (bands - mean) @ matrix.T.
+        mean: [10].
+    """
+
+    matrix: Float[np.ndarray, "c c"]
+    mean: Float[np.ndarray, " c"]
+
+    def __call__(self, bands: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
+        """Components."""
+        return (bands - self.mean) @ self.matrix.T
+
+    def state(self, series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n c"]:
+        """Components averaged over dates that are near in time and like the date itself; by time alone where hidden."""
+        own, day = _visible(series)
+        if not len(own):
+            return np.zeros((len(at), len(self.mean)))
+        y = self(own)
+        log = -np.abs(day[None] - series.day[at][:, None]) / TAU_DAYS
+        own_rows = self(series.values[at].astype(np.float64))
+        apart = ((own_rows[:, None] - y[None]) ** 2).sum(-1) / (4 * LIKENESS**2)
+        return _weigh(log - np.where(series.valid[at][:, None], apart, 0)) @ y
+
+    def sides(self, series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 2c"]:
+        """Weighted means of what was before and of what came after, minus the state; 0 where a side has no date."""
+        own, day = _visible(series)
+        if not len(own):
+            return np.zeros((len(at), 2 * len(self.mean)))
+        y, apart, state = self(own), day[None] - series.day[at][:, None], self.state(series, at)
+        parts = []
+        for side in (apart < 0, apart > 0):
+            some = side.any(1, keepdims=True)
+            log = np.where(side, -np.abs(apart) / SIDE_TAU_DAYS, -np.inf)
+            parts.append(np.where(some, _weigh(np.where(some, log, 0)) @ y - state, 0))
+        return np.concatenate(parts, axis=1)
+
+
+def measure_whitening(sample: Sequence[Series]) -> Whitening:
+    """From differences between dates at most four days apart, outliers clipped at three robust deviations.
+
+    Raises DataError where fewer than 100 such differences are found.
+    """
+    steps, values = [], []
+    for s in sample:
+        own, day = _visible(s)
+        steps.append(np.diff(own, axis=0)[np.diff(day) <= NEAR_DAYS])
+        values.append(own)
+    step, value = np.concatenate(steps), np.concatenate(values)
+    if len(step) < 100:
+        raise DataError(f"{len(step)} pairs of dates at most {NEAR_DAYS} days apart; noise needs 100; give more series")
+    limit = 3 * 1.4826 * np.median(np.abs(step), axis=0)
+    step = np.clip(step, -limit, limit)
+    white = np.linalg.inv(np.linalg.cholesky(step.T @ step / len(step) / 2))
+    ratio, basis = np.linalg.eigh(white @ np.cov(value.T) @ white.T)
+    return Whitening(matrix=basis[:, np.argsort(-ratio)].T @ white, mean=value.mean(0))
+
+
+def closed_forms(sample: Sequence[Series]) -> dict[str, Vectors]:
+    """All closed forms by name, their constants measured on training series."""
+
+    def form(name: str, length: int, one: One, **options: bool) -> Vectors:
+        return scaled(per_series(name, length, one), sample, **options)
+
+    bands = len(BANDS)
+    white = measure_whitening(sample)
+    raw_window = form("raw window", (2 * SIDE + 1) * bands + 2 * SIDE, window, by_column=True)
+    state = scaled(per_series("state", bands, white.state, state=bands), sample)
+    forms = [
+        form("raw bands", bands, nearest),
+        form("Gaussian mean", bands, gaussian),
+        raw_window,
+        scaled(principal("PCA of the window", raw_window, COMPONENTS, sample), sample),
+        state,
+        beside("thirty numbers", state, form("sides", 2 * bands, white.sides)),
+        form("difference to the date before", 2 * bands, difference, by_column=True),
+    ]
+    return {f.name: f for f in forms}
+
+
+def _visible(series: Series) -> tuple[Float[np.ndarray, "n c"], Float[np.ndarray, " n"]]:
+    return series.values[series.valid].astype(np.float64), series.day[series.valid].astype(np.float64)
+
+
+def _nothing(at: Int[np.ndarray, " n"], series: Series) -> Float[np.ndarray, "n c"]:
+    return np.zeros((len(at), series.values.shape[1]))
+
+
+def _weigh(log: Float[np.ndarray, "n t"]) -> Float[np.ndarray, "n t"]:
+    weight = np.exp(log - log.max(1, keepdims=True))
+    return weight / weight.sum(1, keepdims=True)
+
+
+def _waves(day: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 5"]:
+    turn = 2 * np.pi * np.asarray(day, np.float64) / YEAR_DAYS
+    return np.stack([np.ones(len(turn)), np.cos(turn), np.sin(turn), np.cos(2 * turn), np.sin(2 * turn)], axis=1)

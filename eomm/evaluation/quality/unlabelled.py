@@ -1,0 +1,220 @@
+"""Tasks without labels of classes: hidden targets, repeatability, near over far, and a step shown at once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from eomm.errors import UsageError
+from eomm.evaluation.quality.probes import perceptron
+from eomm.evaluation.quality.scores import Outcome, mean_of
+from eomm.evaluation.quality.series import REACH_DAYS, Series, groups_of, hide, keep
+from eomm.evaluation.quality.vectors import One, Vectors
+
+GAPS = (0, 10, 30, 60)  # days hidden on both sides of a target
+FEWEST_LEFT = 4  # visible dates when the widest gap is hidden
+NEAR_DAYS, FAR_DAYS = (1, 5), (60, 199)
+MEANS_OF, WITHIN_DAYS, LAST_DAYS = 4, 60, 15  # a step: dates on each side, how far they reach, half of the gap between
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Hidden:
+    """Targets that no method has seen.
+
+    Attributes:
+        series: one for each target, as a method sees it.
+        at: [1] the target's position in each.
+        truth: [n, band] reflectance.
+        group: of each.
+    """
+
+    series: list[Series]
+    at: list[Int[np.ndarray, "1"]]
+    truth: Float[np.ndarray, "n c"]
+    group: Shaped[np.ndarray, " n"]
+
+
+def hidden_targets(series: Sequence[Series], gap_days: int, *, each: int = 3, seed: int = 0) -> Hidden:
+    """Dates drawn from every series, the same for every gap. Raises UsageError where none can be hidden."""
+    made: list[tuple[Series, int]] = []
+    truth, group = [], []
+    for number, s in enumerate(series):
+        apart = np.abs(s.day[:, None] - s.day[None])
+        left = ((apart > max(GAPS)) & (apart <= REACH_DAYS) & s.valid[None]).sum(1)
+        may = np.flatnonzero(s.valid & (left >= FEWEST_LEFT))
+        rng = np.random.default_rng([seed, number])
+        for t in np.sort(rng.permutation(may)[:each]):
+            made.append(hide(s, int(t), gap_days))
+            truth.append(s.values[t])
+            group.append(s.group)
+    if not made:
+        raise UsageError(f"none of {len(series)} series has {FEWEST_LEFT} dates beside a gap of {max(GAPS)} days")
+    return Hidden(
+        series=[s for s, _ in made],
+        at=[np.array([i]) for _, i in made],
+        truth=np.array(truth, np.float64),
+        group=np.array(group, str),
+    )
+
+
+def hidden_errors(vectors: Vectors, learn: Sequence[Hidden], tests: Mapping[str, Hidden]) -> dict[str, Outcome]:
+    """Mean absolute error of reflectance that one probe, fitted on all gaps, reads from vectors of hidden targets.
+
+    Beside every vector it is given what anybody knows of a hidden date: the time of the year, and how far the nearest
+    visible dates are.
+    """
+    x = np.concatenate([_inputs(vectors, h) for h in learn])
+    read = perceptron(x, np.concatenate([h.truth for h in learn]))
+    return {task: _error(read(_inputs(vectors, test)), test) for task, test in tests.items()}
+
+
+def _inputs(vectors: Vectors, hidden: Hidden) -> Float[np.ndarray, "n f"]:
+    return np.concatenate([np.concatenate(vectors(hidden.series, hidden.at)), when(hidden)], axis=1).astype(np.float64)
+
+
+def when(hidden: Hidden) -> Float[np.ndarray, "n 4"]:
+    """Cosine and sine of the day of the year, logarithms of days to the nearest visible date before and after."""
+    rows = []
+    for s, at in zip(hidden.series, hidden.at, strict=True):
+        day, seen = int(s.day[at[0]]), s.day[s.valid]
+        gaps = [
+            day - seen[seen < day].max(initial=day - REACH_DAYS),
+            seen[seen > day].min(initial=day + REACH_DAYS) - day,
+        ]
+        turn = 2 * np.pi * day / 365.2425
+        rows.append([np.cos(turn), np.sin(turn), *np.log1p(gaps)])
+    return np.array(rows, np.float64)
+
+
+def interpolated_error(one: One, test: Hidden) -> Outcome:
+    """The same of a function of the visible dates that gives bands itself."""
+    return _error(np.concatenate([one(s, at) for s, at in zip(test.series, test.at, strict=True)]), test)
+
+
+def repeatability(vectors: Vectors, series: Sequence[Series], *, each: int = 3, seed: int = 0) -> Outcome:
+    """Distance between vectors of one date from disjoint halves of the other dates, over that of dates 60 days apart.
+
+    The date itself is hidden in both, so that the halves share nothing.
+    """
+    halves: list[tuple[list[Series], list[np.ndarray]]] = [([], []), ([], [])]
+    pairs: list[tuple[int, int]] = []
+    group: list[str] = []
+    for number, s in enumerate(series):
+        for a, b in _far_pairs(s, each, np.random.default_rng([seed, number])):
+            first = len(halves[0][0])
+            for t in (a, b):
+                for half, found in enumerate(halves):
+                    one, at = _half(s, t, half)
+                    found[0].append(one)
+                    found[1].append(np.array([at]))
+            pairs.append((first, first + 1))
+            group.append(s.group)
+    if not pairs:
+        raise UsageError(f"none of {len(series)} series has two dates {FAR_DAYS[0]} days apart")
+    odd, even = (np.concatenate(vectors(*half)).astype(np.float64) for half in halves)
+    a, b = np.array(pairs).T
+    near = (_length(odd[a] - even[a]) + _length(odd[b] - even[b])) / 2
+    far = (_length(odd[a] - odd[b]) + _length(even[a] - even[b])) / 2
+    return mean_of(np.array(group), near, far)
+
+
+def near_over_far(vectors: Vectors, series: Sequence[Series]) -> Outcome:
+    """Median distance of dates 1 to 5 days apart over that of dates 60 to 199 days apart; medians of each group."""
+    by_group: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}
+    for s, z in zip(series, vectors(series), strict=True):
+        where = np.flatnonzero(s.valid)
+        i, j = np.triu_indices(len(where), 1)
+        apart, distance = s.day[where][j] - s.day[where][i], _length((z[where][i] - z[where][j]).astype(np.float64))
+        for found, (low, high) in zip(by_group.setdefault(s.group, ([], [])), (NEAR_DAYS, FAR_DAYS), strict=True):
+            found.append(distance[(apart >= low) & (apart <= high)])
+    medians = {g: [np.concatenate(part) for part in parts] for g, parts in by_group.items()}
+    kept = [g for g, (near, far) in medians.items() if len(near) and len(far)]
+    if not kept:
+        raise UsageError(f"no group of {len(series)} series has both near and far pairs of dates")
+    near, far = (np.array([np.median(medians[g][k]) for g in kept]) for k in (0, 1))
+    return mean_of(np.array(kept), near, far)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Step:
+    """A change between two dates: of which series, which dates before it and after it, the nearest first."""
+
+    series: Series
+    before: Int[np.ndarray, "4"]
+    after: Int[np.ndarray, "4"]
+
+
+def steps_at(series: Sequence[Series], label: str) -> list[Step]:
+    """Labelled events with four clear dates on each side; those dated on a clear acquisition are left out."""
+    found = []
+    for s in series:
+        for day in np.asarray(s.labels[label], np.int64):
+            if day not in s.day[s.valid] and (step := step_of(s, int(day))) is not None:
+                found.append(step)
+    return found
+
+
+def step_of(series: Series, day: int) -> Step | None:
+    """The four valid dates on each side of a day without one, see `step_between`."""
+    return step_between(series, int((series.day[series.valid] < day).sum()))
+
+
+def step_between(series: Series, count: int) -> Step | None:
+    """The last four of the first `count` valid dates, and the next four; None where they are too far apart.
+
+    The nearest two may be 30 days apart, and four may reach 60 days from there.
+    """
+    where = np.flatnonzero(series.valid)
+    before, after = where[max(0, count - MEANS_OF) : count][::-1], where[count : count + MEANS_OF]
+    if len(before) < MEANS_OF or len(after) < MEANS_OF:
+        return None
+    day = series.day
+    reach = max(day[before[0]] - day[before[-1]], day[after[-1]] - day[after[0]])
+    near = day[after[0]] - day[before[0]] <= 2 * LAST_DAYS
+    return Step(series=series, before=before, after=after) if near and reach <= WITHIN_DAYS else None
+
+
+def step_at_once(vectors: Vectors, steps: Sequence[Step]) -> Outcome:
+    """Change from the last date before to the first after, along the change of the means of four, over that change."""
+    if not steps:
+        raise UsageError("no step has four clear dates on each side; give longer series")
+    distinct = list({id(s.series): s.series for s in steps}.values())
+    made = {id(s): z.astype(np.float64) for s, z in zip(distinct, vectors(distinct), strict=True)}
+    once, whole = [], []
+    for step in steps:
+        z = made[id(step.series)]
+        change = z[step.after].mean(0) - z[step.before].mean(0)
+        size = float(np.sqrt((change**2).sum()))
+        once.append(float((z[step.after[0]] - z[step.before[0]]) @ change) / max(size, 1e-12))
+        whole.append(size)
+    return mean_of(groups_of([s.series for s in steps]), np.array(once), np.array(whole))
+
+
+def interpolators(forms: Mapping[str, One], tests: Mapping[str, Hidden]) -> dict[str, dict[str, Outcome]]:
+    """Errors by method and task."""
+    return {name: {task: interpolated_error(one, test) for task, test in tests.items()} for name, one in forms.items()}
+
+
+def _error(guess: Float[np.ndarray, "n c"], test: Hidden) -> Outcome:
+    return mean_of(test.group, np.abs(guess - test.truth).mean(1))
+
+
+def _far_pairs(series: Series, each: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+    where = np.flatnonzero(series.valid)
+    i, j = np.triu_indices(len(where), 1)
+    apart = series.day[where][j] - series.day[where][i]
+    may = np.flatnonzero((apart >= FAR_DAYS[0]) & (apart <= FAR_DAYS[1]))
+    return [(int(where[i[k]]), int(where[j[k]])) for k in rng.permutation(may)[:each]]
+
+
+def _half(series: Series, target: int, half: int) -> tuple[Series, int]:
+    """Every second valid date besides the target, which stays without values."""
+    hidden, at = hide(series, target, 0)
+    others = np.flatnonzero(hidden.valid)[half::2]
+    which = np.sort(np.append(others, at))
+    return keep(hidden, which), int(np.searchsorted(which, at))
+
+
+def _length(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+    return np.asarray(np.sqrt((rows**2).sum(-1)))

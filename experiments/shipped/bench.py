@@ -1,0 +1,141 @@
+"""`eomm bench quality`: vectors of models and closed forms at every task of a role, with intervals and verdicts."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from eomm.errors import UsageError
+from eomm.evaluation.quality.closed import closed_forms
+from eomm.evaluation.quality.learned import model_vectors, random_encoder
+from eomm.evaluation.quality.scores import Outcome, averaged
+from eomm.evaluation.quality.tasks import Trial
+from eomm.evaluation.quality.vectors import Vectors, beside, leading, remembered, scaled
+from eomm.evaluation.quality.verdicts import judge_hidden, judge_learned, judge_steadiness, judge_vector
+from eomm.evaluation.quality.words import plan_rows as rows_of
+from eomm.evaluation.quality.words import result
+from eomm.models.directory import load_model
+
+from .looks import LOG, log_look
+from .places import ROLES
+from .plan import NEAR, STEP, TASKS, sample_of, trials
+
+MODEL = "model"  # the name of what is judged
+STATE = "state block"
+
+
+def plan_rows() -> list[dict[str, Any]]:
+    """What is measured how, as JSON."""
+    return rows_of(TASKS)
+
+
+def run(
+    models: Sequence[Path] = (),
+    *,
+    data: Path,
+    role: str = "choose",
+    others: Mapping[str, Path] | None = None,
+    code: Sequence[str] = (),
+    surroundings: str = "lone",
+    only: Sequence[str] = (),
+    looks: Path = LOG,
+    why: str | None = None,
+    command: str = "",
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Score models and closed forms.
+
+    Args:
+        models: directories of one model trained with several seeds, which are averaged; none: closed forms alone.
+        data: folder of the shipped sets.
+        role: "choose" or "report"; a look at report is logged first, and needs `why`.
+        others: further models by name, such as the encoder before on the same records and steps.
+        code: modules whose networks may be used.
+        surroundings: of a lone pixel in an encoder's window, see `model_vectors`.
+        only: beginnings of names of tasks; all when empty.
+        looks: where looks at report are logged.
+        why: one looks at report.
+        command: as it was typed, for the log.
+        say: gets a line per trial.
+
+    Returns:
+        JSON types: `role`, `models` (hashes), `plan`, `scores` by task and method, `skipped`, `verdicts` by method.
+
+    Raises:
+        UsageError: an unknown role, no task of that name, or report without a reason.
+        DataError: a set or a model is missing, or the look cannot be logged.
+    """
+    named = {MODEL: list(models)} if models else {}
+    named |= {name: [path] for name, path in (others or {}).items()}
+    if role not in ROLES[1:]:
+        raise UsageError(f"role {role!r}: expected {' or '.join(ROLES[1:])}")
+    asked = [t for t in TASKS if not only or any(t.name.startswith(o) for o in only)]
+    if not asked:
+        raise UsageError(f"tasks {', '.join(only)}: none begins so; known are {', '.join(t.name for t in TASKS)}")
+    loaded = {name: [load_model(p, code=code) for p in paths] for name, paths in named.items()}
+    hashes = {f"{name} {i}": m.hash for name, ms in loaded.items() for i, m in enumerate(ms)}
+    about: dict[str, Any] = {"role": role, "models": hashes, "surroundings": surroundings}
+    if role == "report":
+        if not why:
+            raise UsageError("a look at report sets needs a reason: --why TEXT; it is logged")
+        about["look"] = log_look(looks, models=hashes, tasks=[t.name for t in asked], command=command, why=why)
+    sample = sample_of(data)
+    methods = beside_all(closed_forms(sample), sample)
+    for name, ms in loaded.items():
+        for seed, m in enumerate(ms):
+            vectors = model_vectors(m, name=name, surroundings=surroundings, seed=seed)
+            methods.append(vectors)
+            if name == MODEL and vectors.state:
+                methods.append(leading(STATE, vectors, vectors.state))
+    with threadpool_limits(1):  # fits are small; threads would wait for each other
+        outcomes, skipped = score_all(trials(data, role, sample), [remembered(m) for m in methods], asked, say)
+        judged = MODEL if models else "thirty numbers"
+        found = result(TASKS, outcomes, {judged: judge(outcomes, judged)}, about)
+    return {**found, "skipped": skipped}
+
+
+def beside_all(forms: Mapping[str, Vectors], sample: Sequence[Any]) -> list[Vectors]:
+    """Closed forms, a random encoder, and the thirty numbers with it."""
+    noise = scaled(random_encoder(), sample, by_column=True)
+    return [*forms.values(), noise, beside("[thirty, random]", forms["thirty numbers"], noise)]
+
+
+def score_all(
+    trials_: Sequence[Trial], methods: Sequence[Vectors], asked: Sequence[Any], say: Callable[[str], None]
+) -> tuple[dict[str, dict[str, Outcome]], dict[str, str]]:
+    """Outcomes by task and method, seeds averaged; and tasks not scored for some method, with the reason."""
+    outcomes: dict[str, dict[str, Outcome]] = {t.name: {} for t in asked}
+    skipped: dict[str, str] = {}
+    for trial in trials_:
+        tasks = [t for t in trial.tasks if t in asked]
+        if not tasks:
+            continue
+        start, found = time.monotonic(), dict[str, dict[str, list[Outcome]]]()
+        for vectors in [*methods, *trial.extra]:
+            allowed = [t for t in tasks if t.takes(vectors)]
+            skipped |= {
+                f"{t.name}, {vectors.name}": f"may have learned from {t.forbids}" for t in tasks if t not in allowed
+            }
+            scored = trial.score(vectors) if allowed else {}
+            for t in allowed:
+                found.setdefault(t.name, {}).setdefault(vectors.name, []).append(scored[t.name])
+        for t in tasks:
+            outcomes[t.name] |= {name: averaged(seeds) for name, seeds in found.get(t.name, {}).items()}
+            outcomes[t.name] |= {name: given[t.name] for name, given in (trial.given or {}).items()}
+        say(f"{', '.join(t.name for t in tasks)}: {time.monotonic() - start:.0f} s")
+    return {t: found for t, found in outcomes.items() if found}, skipped
+
+
+def judge(outcomes: Mapping[str, Mapping[str, Outcome]], method: str) -> dict[str, Any]:
+    """All verdicts on one method."""
+    blocks = {MODEL: STATE, "thirty numbers": "state"}
+    state = blocks.get(method)
+    scored = any(state in found for found in outcomes.values())
+    return {
+        "vector": judge_vector(outcomes, TASKS, method),
+        "learned part": judge_learned(outcomes, TASKS, method),
+        "hidden targets": judge_hidden(outcomes, TASKS, method),
+        "steadiness": judge_steadiness(outcomes, method, state if scored else None, [t.name for t in NEAR], STEP.name),
+    }

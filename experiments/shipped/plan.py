@@ -1,0 +1,323 @@
+"""The plan of the quality bench: every task with its one metric, probe and number of labels, before anything is scored.
+
+`trials` cuts the shipped sets by role and binds the tasks to them.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from eomm.errors import UsageError
+from eomm.evaluation.quality import closed, dated, labelled, unlabelled
+from eomm.evaluation.quality.scores import Outcome
+from eomm.evaluation.quality.series import BANDS, Series
+from eomm.evaluation.quality.tasks import Task, Trial
+from eomm.evaluation.quality.vectors import Vectors, per_series
+
+from .bavaria import read_bavaria
+from .flanders import read_flanders, seen_by_landsat
+from .korea import read_korea
+from .places import ROLES
+from .slovakia import USES, read_mowing, read_plots
+from .unlabelled_sets import read_berlin, read_forest, read_swiss, read_towers
+
+SAMPLE = 300  # series of a set on which constants are measured
+LEARN_HIDDEN, TEST_HIDDEN = 100, 200  # series of a set from which and at which hidden targets are read
+FEWEST = labelled.FEW + 1  # series of a class
+FIELD_PIXELS = 12  # of a Flemish field
+MAIZE_OR_GRASS, COVERS = (1200, 9120), (11, 13, 99)  # crops and covers of the Flemish fields with at least 3 fields
+
+LOGISTIC = "logistic regression, C of 0.03, 0.3, 3 chosen on inner groups"
+RIDGE = "ridge, penalty chosen by leave-one-out"
+DECODER = "ridge and a perceptron (64, 64) on what it leaves, of vector, day of year, days to the nearest dates"
+KNN = "3 nearest neighbours, Euclidean"
+AUC = "AUC over pairs of dates of one fold"
+DATES = "all dates of the localities of the other 4 of 5 folds"
+
+MOWN = Task(name="mown within 12 days", metric=AUC, probe=LOGISTIC, labels=DATES, group="locality")
+MOWN_WITHIN = Task(
+    name="mown, within plot-years",
+    metric="AUC within plot-years",
+    probe=LOGISTIC,
+    labels=DATES,
+    group="locality",
+    primary=False,
+)
+MOWN_NEAR = Task(
+    name="mown, ±3 days left out", metric=AUC, probe=LOGISTIC, labels=DATES, group="locality", primary=False
+)
+ACCURACY = "balanced accuracy"
+USE = Task(name="grassland use, LR", metric=ACCURACY, probe=LOGISTIC, labels="4 of 5 folds of LR", group="locality")
+USE_TO_NB = Task(name="grassland use, LR to NB", metric=ACCURACY, probe=LOGISTIC, labels="all of LR", group="locality")
+USE_TO_LR = Task(name="grassland use, NB to LR", metric=ACCURACY, probe=LOGISTIC, labels="all of NB", group="locality")
+FEW = "5 a class, 20 draws"
+CROPS = Task(name="crops, 5 labels", metric=ACCURACY, probe=LOGISTIC, labels=FEW, group="parcel")
+CROPS_KNN = Task(name="crops, 5 labels, kNN", metric=ACCURACY, probe=KNN, labels=FEW, group="parcel", primary=False)
+BARE = "crops without greenhouses, 5 labels"
+CROPS_BARE = Task(name=BARE, metric=ACCURACY, probe=LOGISTIC, labels=FEW, group="parcel", primary=False)
+CROPS_BARE_KNN = Task(name=f"{BARE}, kNN", metric=ACCURACY, probe=KNN, labels=FEW, group="parcel", primary=False)
+ALL = "crops of parcels of any size, 5 labels"
+CROPS_ALL = Task(name=ALL, metric=ACCURACY, probe=LOGISTIC, labels=FEW, group="parcel", primary=False)
+CROPS_ALL_KNN = Task(name=f"{ALL}, kNN", metric=ACCURACY, probe=KNN, labels=FEW, group="parcel", primary=False)
+RANKS = "rank correlation within a field, mean over fields"
+OTHER_FIELDS = "all pixels of fields that train (to choose: of the others)"
+WHEAT = Task(name="yield within wheat fields", metric=RANKS, probe=RIDGE, labels=OTHER_FIELDS, group="field")
+BARLEY = Task(name="yield within barley fields", metric=RANKS, probe=RIDGE, labels=OTHER_FIELDS, group="field")
+FIELDS = "at most 12 pixels of each of the other fields"
+FIELD_CROP = Task(name="maize or grass, Flanders", metric=ACCURACY, probe=LOGISTIC, labels=FIELDS, group="field")
+FIELD_COVER = Task(name="cover, Flanders", metric=ACCURACY, probe=LOGISTIC, labels=FIELDS, group="field")
+OTHER_SCENES = "pixels at the other Landsat dates"
+LANDSAT = Task(
+    name="Landsat 8 reflectance", metric="R2 of six bands", probe=RIDGE, labels=OTHER_SCENES, group="100 m cell"
+)
+KELVIN = Task(
+    name="Landsat 8 B10 anomalies, 100 m",
+    metric="R2 of anomalies from the date's and the cell's mean",
+    probe=RIDGE,
+    labels="cells of the other half",
+    group="100 m cell",
+    forbids="flanders",
+)
+HIDDEN = tuple(
+    Task(
+        name=f"hidden, {gap} days",
+        metric="mean absolute error of reflectance",
+        probe=DECODER,
+        labels="hidden dates of training places",
+        group="place",
+        better="lower",
+        primary=False,
+        margin=None,
+    )
+    for gap in unlabelled.GAPS
+)
+REPEAT = Task(
+    name="repeatability",
+    metric="distance of vectors from odd and even other dates over that of dates 60 to 199 days apart",
+    probe="none",
+    labels="none",
+    group="place",
+    better="lower",
+    primary=False,
+    margin=None,
+)
+NEAR = tuple(
+    Task(
+        name=f"near over far, {place}",
+        metric="median distance 1 to 5 days apart over 60 to 199 days, means over groups",
+        probe="none",
+        labels="none",
+        group=group,
+        better="lower",
+        primary=False,
+        margin=None,
+    )
+    for place, group in (("Korea", "parcel"), ("mowing polygons", "locality"))
+)
+STEP = Task(
+    name="a real step at once",
+    metric="change from the last date before to the first after, along that of means of 4 dates, over that",
+    probe="none",
+    labels="events not dated on a clear acquisition",
+    group="locality",
+    primary=False,
+    margin=None,
+)
+TASKS = (
+    *(MOWN, MOWN_WITHIN, MOWN_NEAR, USE, USE_TO_NB, USE_TO_LR),
+    *(CROPS, CROPS_KNN, CROPS_BARE, CROPS_BARE_KNN, CROPS_ALL, CROPS_ALL_KNN),
+    *(WHEAT, BARLEY, FIELD_CROP, FIELD_COVER, LANDSAT, KELVIN),
+    *(*HIDDEN, REPEAT, *NEAR, STEP),
+)
+"""Everything that is measured, in the order of the table."""
+
+
+def sample_of(data: Path) -> list[Series]:
+    """Training series on which constants are measured: at most 300 of a set, none of Flanders (`KELVIN` forbids it)."""
+    sets = [read_swiss(data), read_towers(data), read_forest(data), read_berlin(data)]
+    sets += [of_role(read_bavaria(data), "train"), of_role(read_korea(data), "train")]
+    return [s for one in sets for s in thinned(one, SAMPLE)]
+
+
+def trials(data: Path, role: str, sample: Sequence[Series]) -> list[Trial]:
+    """All tasks of a role, bound to its series. Raises UsageError for a role that none has."""
+    if role not in ROLES[1:]:
+        raise UsageError(f"role {role!r}: expected {' or '.join(ROLES[1:])}; what trains is not scored")
+    mowing, korea, plots = of_role(read_mowing(data), role), of_role(read_korea(data), role), read_plots(data)
+    return [
+        *mowing_trials(mowing),
+        *use_trials([s for s in plots if s.labels["use"] in USES], role),
+        *crop_trials(korea),
+        *yield_trials(read_bavaria(data), role),
+        *flanders_trials(data, role),
+        *unlabelled_trials(mowing, korea, of_role(plots, role), sample),
+    ]
+
+
+def mowing_trials(mowing: Sequence[Series]) -> list[Trial]:
+    """Per date, with events dated on a clear acquisition left out, or all but the days around them."""
+    sure, near = (dated.events_of(mowing, "mown", unsure=u) for u in ("clear", "near"))
+    return [
+        Trial(
+            tasks=(MOWN, MOWN_WITHIN),
+            score=lambda v: dict(zip((MOWN.name, MOWN_WITHIN.name), dated.just_happened(v, sure), strict=True)),
+        ),
+        Trial(tasks=(MOWN_NEAR,), score=lambda v: {MOWN_NEAR.name: dated.just_happened(v, near)[0]}),
+    ]
+
+
+def use_trials(plots: Sequence[Series], role: str) -> list[Trial]:
+    """Within LR to choose; each direction between LR and NB to report."""
+    lr, nb = ([s for s in plots if s.region == r] for r in ("LR", "NB"))
+    extra = (harmonics(),)
+    if role == "choose":
+        return [Trial(tasks=(USE,), score=lambda v: {USE.name: labelled.held_out(v, lr, "use")}, extra=extra)]
+    return [
+        Trial(
+            tasks=(USE_TO_NB, USE_TO_LR),
+            score=lambda v: {
+                USE_TO_NB.name: labelled.carried_over(v, lr, nb, "use"),
+                USE_TO_LR.name: labelled.carried_over(v, nb, lr, "use"),
+            },
+            extra=extra,
+        )
+    ]
+
+
+def crop_trials(korea: Sequence[Series]) -> list[Trial]:
+    """Parcels of at least 1,000 square metres with and without greenhouses, and parcels of any size."""
+    large = [s for s in korea if s.labels["large"]]
+    bare = [s for s in large if not s.labels["greenhouse"]]
+    named = ((large, CROPS, CROPS_KNN), (bare, CROPS_BARE, CROPS_BARE_KNN), (korea, CROPS_ALL, CROPS_ALL_KNN))
+    return [_crops(common(part, "crop", FEWEST), one, other) for part, one, other in named]
+
+
+def _crops(parcels: Sequence[Series], one: Task, other: Task) -> Trial:
+    return Trial(
+        tasks=(one, other),
+        score=lambda v: dict(zip((one.name, other.name), labelled.few_labels(v, parcels, "crop"), strict=True)),
+        extra=(harmonics(),),
+    )
+
+
+def yield_trials(fields: Sequence[Series], role: str) -> list[Trial]:
+    """The fields that report, learned from all that train; to choose, each of these held out in turn.
+
+    To choose, vectors may have been learned from these fields' series, never from their yields.
+    """
+    out = []
+    for crop, task in (("wheat", WHEAT), ("barley", BARLEY)):
+        of_crop = [s for s in fields if s.labels["crop"] == crop]
+        if role == "choose":
+            of_crop = of_role(of_crop, "train")
+        tested = np.array([s.labels["role"] == ("report" if role == "report" else "train") for s in of_crop])
+        fold = np.array([s.labels["role"] if role == "report" else s.group for s in of_crop])
+        out.append(_yield(of_crop, task, fold, tested))
+    return out
+
+
+def _yield(fields: Sequence[Series], task: Task, fold: np.ndarray, tested: np.ndarray) -> Trial:
+    return Trial(
+        tasks=(task,),
+        score=lambda v: {task.name: labelled.rank_within(v, fields, "yield", fold=fold, tested=tested)},
+    )
+
+
+def flanders_trials(data: Path, role: str) -> list[Trial]:
+    """Training columns to choose, test columns to report; temperature by halves of the site, for who never saw it."""
+    pixels = read_flanders(data)
+    part = {"choose": "train", "report": "test"}[role]
+    out = []
+    for label, classes, task in (("crop", MAIZE_OR_GRASS, FIELD_CROP), ("cover", COVERS, FIELD_COVER)):
+        known = [s for s in pixels if s.labels[label] in classes]
+        out.append(_fields(known, part, label, task, harmonics()))
+    reflectance, kelvin, about = seen_by_landsat(data, pixels)
+    tested, learned = about["part"] == part, about["part"] == "train"
+    shown = dated.only(reflectance, tested | learned, tested=tested, learned=learned)
+    out.append(Trial(tasks=(LANDSAT,), score=lambda v: {LANDSAT.name: dated.seen_by_another(v, shown)}))
+    west = about["cell"] % 100 < 3
+    tested, halves = west == (role == "choose"), np.where(west, "west", "east")
+    by_half = dated.only(kelvin, np.ones(len(west), bool), tested=tested, learned=~tested, fold=halves)
+
+    def temperature(vectors: Vectors) -> dict[str, Outcome]:
+        return {KELVIN.name: dated.anomalies_seen(vectors, by_half, cell=about["cell"], date=about["date"])}
+
+    return [*out, Trial(tasks=(KELVIN,), score=temperature)]
+
+
+def _fields(pixels: Sequence[Series], part: str, label: str, task: Task, extra: Vectors) -> Trial:
+    """Fields of a part; to report, those that reach into it are learned from nowhere."""
+    test = of_each([s for s in pixels if s.labels["part"] == part], FIELD_PIXELS)
+    inside = {s.group for s in test}
+    learn = of_each([s for s in pixels if s.labels["part"] == "train" and s.group not in inside], FIELD_PIXELS)
+
+    def score(vectors: Vectors) -> dict[str, Outcome]:
+        if part == "train":
+            return {task.name: labelled.held_out(vectors, test, label)}
+        return {task.name: labelled.carried_over(vectors, learn, test, label)}
+
+    return Trial(tasks=(task,), score=score, extra=(extra,))
+
+
+def unlabelled_trials(
+    mowing: Sequence[Series], korea: Sequence[Series], plots: Sequence[Series], sample: Sequence[Series]
+) -> list[Trial]:
+    """Hidden targets at places that never train, repeatability, near over far by place, steps."""
+    places = [s for one in (mowing, korea, plots) for s in thinned(one, TEST_HIDDEN)]
+    names = sorted({s.name for s in sample})
+    teachers = [s for name in names for s in thinned([s for s in sample if s.name == name], LEARN_HIDDEN)]
+    by_gap = list(zip(HIDDEN, unlabelled.GAPS, strict=True))
+    learn = [unlabelled.hidden_targets(teachers, gap) for gap in unlabelled.GAPS]
+    test = {t.name: unlabelled.hidden_targets(places, gap) for t, gap in by_gap}
+    waves = {"linear": closed.linear, "Gaussian": closed.gaussian, "harmonic": closed.harmonic}
+    steps = unlabelled.steps_at(mowing, "mown")
+    return [
+        Trial(
+            tasks=HIDDEN,
+            score=lambda v: unlabelled.hidden_errors(v, learn, test),
+            given=unlabelled.interpolators(waves, test),
+        ),
+        Trial(tasks=(REPEAT,), score=lambda v: {REPEAT.name: unlabelled.repeatability(v, places)}),
+        Trial(
+            tasks=NEAR,
+            score=lambda v: {
+                t.name: unlabelled.near_over_far(v, s) for t, s in zip(NEAR, (korea, mowing), strict=True)
+            },
+        ),
+        Trial(tasks=(STEP,), score=lambda v: {STEP.name: unlabelled.step_at_once(v, steps)}),
+    ]
+
+
+def harmonics() -> Vectors:
+    """Coefficients of yearly and half-yearly waves, the same at every date of a series; where seasons are complete."""
+
+    def one(series: Series, at: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(closed.coefficients(series).ravel(), (len(at), 5 * len(BANDS)))
+
+    return per_series("harmonics", 5 * len(BANDS), one)
+
+
+def of_role(series: Sequence[Series], role: str) -> list[Series]:
+    """Those whose label says so."""
+    return [s for s in series if s.labels["role"] == role]
+
+
+def common(series: Sequence[Series], label: str, fewest: int) -> list[Series]:
+    """Those of classes with at least so many."""
+    names, counts = np.unique([s.labels[label] for s in series], return_counts=True)
+    kept = set(names[counts >= fewest].tolist())
+    return [s for s in series if s.labels[label] in kept]
+
+
+def of_each(series: Sequence[Series], most: int) -> list[Series]:
+    """At most so many of each group, so that a large field does not outvote small ones."""
+    by_group: dict[str, list[Series]] = {}
+    for s in series:
+        by_group.setdefault(s.group, []).append(s)
+    return [s for one in by_group.values() for s in thinned(one, most)]
+
+
+def thinned(series: Sequence[Series], most: int) -> list[Series]:
+    """At most so many, evenly taken."""
+    return [series[i] for i in np.unique(np.linspace(0, len(series) - 1, min(most, len(series))).astype(int))]
