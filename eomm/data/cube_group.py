@@ -84,11 +84,12 @@ class CubeGroup:
 
     def __init__(self, path: Path, group: zarr.Group, identity: Identity):
         attributes = check(attributes_of(group), GROUP, f"{path / 'zarr.json'}", remedy=AGAIN)
-        check_present(path, attributes.pop(ATTRIBUTE, {}))  # stores of before version 2 list nothing
+        with damaged_zarr(path):
+            check_present(path, attributes.pop(ATTRIBUTE, {}))  # stores of before version 2 list nothing
         for name in (DIGEST, "coordinates"):
             attributes.pop(name, None)
         self.path, self._identity = path, identity
-        self.modality = Modality.from_dict(attributes.pop("eomm:contract"))
+        self.modality = Modality.from_dict(attributes.pop("eomm:contract"), str(path / "zarr.json"))
         self.acquisitions = [Acquisition.from_dict(a, path) for a in attributes.pop("acquisitions")]
         self.digests: list[str] = attributes.pop("digests", [])
         self.grid = Grid.from_attributes(attributes)

@@ -236,7 +236,7 @@ def open_records(path: Path | str, expect: Mapping[str, Modality] | None = None)
         raise DataError(f"{path}: not a finished eomm record set; cut the records again")
     check_names((f["name"] for f in manifest["files"]), path / "manifest.json")
     shapes = {
-        name: PatchShape(**{**s, "modality": Modality.from_dict(s["modality"])})
+        name: PatchShape(**{**s, "modality": Modality.from_dict(s["modality"], str(path / "manifest.json"))})
         for name, s in manifest["shapes"].items()
     }
     for name, modality in (expect or {}).items():

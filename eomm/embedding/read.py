@@ -21,6 +21,7 @@ from eomm.errors import DataError
 from eomm.store.folders import entered, read_json
 from eomm.store.identity import Identity
 from eomm.store.shards import ATTRIBUTE, arrays_in, check_present
+from eomm.store.zarr_errors import damaged_zarr
 
 VERSION = 3
 KIND = "embedding"
@@ -47,6 +48,12 @@ def open_embedding(path: Path | str, *, decode: bool = True, masked: bool = True
     """
     path = entered(path)
     open_attributes(path, kind=KIND, newest=VERSION)
+    with damaged_zarr(path):
+        return _open(path, decode=decode, masked=masked)
+
+
+def _open(path: Path, *, decode: bool, masked: bool) -> xr.Dataset:
+    """`open_embedding` of a store whose root has been looked at."""
     identity = Identity(path / "zarr.json")
     about = open_attributes(path, kind=KIND, newest=VERSION)
     check_present(path, about.pop(ATTRIBUTE, {}))

@@ -156,7 +156,7 @@ def load_model(path: Path | str, *, code: Sequence[str] = ()) -> Model:
     if "fusion" in head["parts"]:
         check_trusted(head["parts"]["fusion"], code, f"{path}: its fusion head")
     with _buildable(path):
-        encoders, decoders, fusion = _networks(head)
+        encoders, decoders, fusion = _networks(head, str(path / "model.json"))
     try:
         arrays = load_file(path / "params.safetensors")
     except (FileNotFoundError, SafetensorError) as e:
@@ -173,13 +173,15 @@ def load_model(path: Path | str, *, code: Sequence[str] = ()) -> Model:
     return model
 
 
-def _networks(head: Mapping[str, Any]) -> tuple[dict[str, Encoder], dict[str, Any], FusionHead | None]:
+def _networks(head: Mapping[str, Any], where: str) -> tuple[dict[str, Encoder], dict[str, Any], FusionHead | None]:
     """Encoders, decoders and fusion head of a model.json."""
     encoders: dict[str, Encoder] = {}
     decoders: dict[str, Any] = {}
     for name, contract in head["contracts"].items():
         part = head["parts"][name]
-        encoders[name], decoders[name] = build_parts(Modality.from_dict(contract), part["encoder"], part["decoder"])
+        encoders[name], decoders[name] = build_parts(
+            Modality.from_dict(contract, where), part["encoder"], part["decoder"]
+        )
     fusion = build_fusion(encoders, head["parts"]["fusion"]) if "fusion" in head["parts"] else None
     return encoders, decoders, fusion
 

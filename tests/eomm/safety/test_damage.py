@@ -146,7 +146,6 @@ def test_nonsense_in_a_mapping_is_refused_by_its_key(key, value, monkeypatch):
         "data.on_bad_record=maybe",
         "mesh.data=-7",
         "optimiser.schedule=quick",
-        "keep_checkpoints=0",
         "decoder.width=0",
         "accumulate=0",
         "objective.sam=nan",
