@@ -191,6 +191,8 @@ def _buildable(path: Path) -> Iterator[None]:
     """Errors of options that no network can have, such as a width of "x" or 0, as ours."""
     try:
         yield
+    except UsageError as e:
+        raise UsageError(f"{path / 'model.json'}: {e}") from e
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as e:
         raise DataError(f"{path / 'model.json'}: its networks cannot be built ({str(e)[:200]}); {AGAIN}") from e
 

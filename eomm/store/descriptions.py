@@ -21,12 +21,13 @@ MODEL = Fields(
         "macs?": TableOf(Number(low=0)),
     }
 )
+_CONTRACT = Fields({"bands": ListOf(of=dict)})
 _PLACE = Fields({"lon": _NUMBER, "lat": _NUMBER, "radius_m": _NUMBER})
 RECORDS = Fields(
     {
         "eomm:kind": Literal["records"],
         "eomm:complete": bool,
-        "shapes": TableOf(Fields({"modality": dict, "acquisitions": SIZE, "height": SIZE, "width": SIZE})),
+        "shapes": TableOf(Fields({"modality": _CONTRACT, "acquisitions": SIZE, "height": SIZE, "width": SIZE})),
         "files": ListOf(of=Fields({"name": str, "split": str, "records": COUNT, "bytes": COUNT, "sha256": str})),
         "simulated?": bool,
         "split?": Fields(
