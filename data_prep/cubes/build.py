@@ -13,12 +13,12 @@ from typing import Any
 
 import rasterio
 
-from data_prep.cubes import checks, grid, offset
+from data_prep.cubes import checks, grid, offset, statements
 from data_prep.cubes.passes import bounds
 from data_prep.cubes.series import SPECKLE, SourceSeries
 from data_prep.mappings.mapping import Mapping as SourceMapping
 from data_prep.mappings.mapping import load_mapping
-from data_prep.readers import Scene, open_scenes, source_files
+from data_prep.readers import Found, Scene, find_source, open_scenes
 from eomm.data.cube import write_cube
 from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError, UsageError
@@ -99,7 +99,8 @@ def build_cube(
     report = progress or (lambda what, done, total: None)
     with ExitStack() as keep_open, rasterio.Env():  # or each of thousands of reads and warps makes one, 1 ms
         resolved = [s.resolve() for s in sources]
-        files = [source_files(path, mapping) for path, mapping in resolved]
+        sought = [find_source(path, mapping) for path, mapping in resolved]
+        files = [found.files for found in sought]
         check_apart(out, {f"source {f}": f for found in files for f in found if f.is_dir()})
         by_modality: dict[str, list[Scene]] = {}
         for (_, mapping), found in zip(resolved, files, strict=True):
@@ -124,7 +125,7 @@ def build_cube(
             )
             for scenes in by_modality.values()
         ]
-        provenance = _provenance(resolved, files, accept, everything)
+        provenance = _provenance(resolved, sought, accept, everything)
         out.parent.mkdir(parents=True, exist_ok=True)
         try:
             prepared = [g.prepare(out.parent) for g in groups]
@@ -171,7 +172,9 @@ def _check_joinable(by_modality: Mapping[str, list[Scene]], accept: Sequence[str
             raise DataError(f"modality {name!r}: the sources hold no time step; expected at least one acquisition")
         for scene in scenes:
             checks.check_metadata(scene, accept)
+            statements.check_numbers(scene, accept)
             offset.check_statement(scene, accept)
+        statements.check_mixture(scenes, accept)
         for what in ("modality", "unit", "mask"):
             values = {repr(getattr(s.mapping, what)) for s in scenes if what != "mask" or s.mapping.mask}
             if len(values) > 1:
@@ -226,7 +229,7 @@ def _inside(scenes: Sequence[Scene], target: Grid) -> list[Scene]:
 
 def _provenance(
     resolved: Sequence[tuple[Path, SourceMapping]],
-    files: Sequence[Sequence[Path]],
+    sought: Sequence[Found],
     accept: Sequence[str],
     scenes: Sequence[Scene],
 ) -> dict[str, Any]:
@@ -236,8 +239,9 @@ def _provenance(
         "simulated": any(s.simulated for s in scenes),
         "accepted": sorted(accept),
         "sources": [
-            {"mapping": mapping.to_dict(), "files": [_fingerprint(f) for f in found]}
-            for (_, mapping), found in zip(resolved, files, strict=True)
+            {"mapping": mapping.to_dict(), "files": [_fingerprint(f) for f in found.files]}
+            | ({"passed_over": found.passed_over} if found.passed_over else {})
+            for (_, mapping), found in zip(resolved, sought, strict=True)
         ],
         "versions": {"python": platform.python_version()} | {p: version(p) for p in packages},
     }

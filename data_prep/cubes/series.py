@@ -78,6 +78,7 @@ class SourceSeries:
         self.mapping: SourceMapping = scenes[0].mapping
         self.mask: Mask | None = next((s.mapping.mask for s in scenes if s.mapping.mask), None)
         self.keep: np.ndarray | None = None  # packed bits [time, y * x / 8] of what the masks leave
+        self.unscreened: np.ndarray | None = None  # the same before haze and other screens
         self.darkness: list[offset.Darkness] = []
         self.masked = dict.fromkeys(("no_data", "below_range", "above_range", "clouds", "valid"), 0)
         self.chosen: dict[int, bytes] = {}  # of overpasses with several products: which one each pixel is of
@@ -142,8 +143,11 @@ class SourceSeries:
 
     def _kept(self, i: int) -> np.ndarray:
         assert self.keep is not None
-        size = self.target.height * self.target.width
-        return np.unpackbits(self.keep[i], count=size).astype(bool).reshape(self.target.height, self.target.width)
+        return _unpacked(self.keep[i], self.target)
+
+    def _unscreened(self, i: int) -> np.ndarray | bool:
+        """What the masks leave before haze and other screens, which take an offset left in for haze."""
+        return True if self.unscreened is None else _unpacked(self.unscreened[i], self.target)
 
     def _filtered(self, i: int) -> np.ndarray:
         """What is written: `_physical`, of radar averaged in power over the acquisitions of the speckle filter."""
@@ -207,9 +211,21 @@ class SourceSeries:
         layers = {}
         for layer in self.mask.layers:
             raw = product[layer].read(layer)
-            known = np.where(np.isin(raw, self.mask.fill), np.float32(np.nan), raw.astype(np.float32))
+            fill = [*self.mask.fill, *self._declared_fill(product[layer], layer)]
+            known = np.where(np.isin(raw, fill), np.float32(np.nan), raw.astype(np.float32))
             layers[layer] = grid.to_grid(known, product[layer].grids[layer], self.target, method="nearest")
         return clouds.classify(self.mask, layers)
+
+    def _declared_fill(self, scene: Scene, layer: str) -> list[float]:
+        """Numbers of a mask's layer that its file declares to be no data, but for those that the mask knows.
+
+        Zero percent of cloud, or a class that is kept, is sooner a wrong declaration than no data.
+        """
+        assert self.mask is not None
+        declared = scene.numbers[layer].fill if layer in scene.numbers else ()
+        if self.mask.method == "probability":
+            return [f for f in declared if not 0 <= f <= 100]
+        return [f for f in declared if f not in (*self.mask.clear, *(self.mask.cloud or ()))]
 
     def _mask_series(self, mask: Mask, scratch: Path) -> tuple[list[float], dict[str, Any]]:
         """Decide `keep`; returns the cloud fraction per acquisition and the summary for the group's attributes."""
@@ -231,6 +247,7 @@ class SourceSeries:
                     self._note_darkest(i, clear, dilated, screen if mask.haze else None)
                 self.report(f"{self.name}: masks", i + 1, total)
             self.keep = np.stack(kept)
+            self.unscreened = self.keep.copy()  # an offset left in looks like haze: its evidence must stay
             for i, hazy in enumerate(screen.hazy() if mask.haze else ()):
                 hazy = hazy & self._kept(i)
                 removed["haze"] += int(hazy.sum())
@@ -250,6 +267,7 @@ class SourceSeries:
         everything = np.packbits(np.ones(shape, bool))
         keep = np.stack([everything] * total) if self.keep is None else self.keep
         self.keep = keep
+        self.unscreened = keep.copy() if self.unscreened is None else self.unscreened
         counts, seen = np.zeros(4, np.int64), 0
         with ExcursionScreen(shape, len(names), scratch) as screen:
             for i, overpass in enumerate(self.overpasses):
@@ -285,10 +303,10 @@ class SourceSeries:
             self.darkness.append(offset.Darkness.of(i, self.overpasses[i], darkest, clear=float(clear.mean())))
 
     def _infrared(self, i: int) -> float:
-        """1 % quantile of a short-wave infrared band over clear pixels, NaN where there is none."""
+        """1 % quantile of a short-wave infrared band over clear pixels, hazy or not; NaN where there is none."""
         names = [b for b in offset.INFRARED if b in self.modality.band_names][:1]
         plane = self._physical(i, names)[..., 0] if names else np.empty(0)
-        found = plane[np.isfinite(plane) & (self._kept(i) if self.keep is not None and names else True)]
+        found = plane[np.isfinite(plane) & (self._unscreened(i) if names else True)]
         return float(np.quantile(found, 0.01)) if found.size else float("nan")
 
     def _check_sample(self) -> list[str]:
@@ -296,7 +314,7 @@ class SourceSeries:
         names = self.modality.band_names
         clear = (
             np.ones(len(self.overpasses))
-            if self.keep is None
+            if self.mask is None or self.keep is None
             else np.array([self._kept(i).mean() for i in range(len(self.overpasses))])
         )
         parts = np.array_split(np.arange(len(self.overpasses)), min(SAMPLED, len(self.overpasses)))
@@ -307,7 +325,8 @@ class SourceSeries:
             checks.check_bands(physical, mapping=self.mapping, label=overpass.label, accept=self.accept)
             chosen = np.isfinite(physical).all(-1) & (self._kept(i) if self.keep is not None else True)
             if self.mask is None and self.modality.unit == "reflectance":
-                self._note_darkest(i, chosen, chosen, None)
+                before = np.isfinite(physical).all(-1) & self._unscreened(i)
+                self._note_darkest(i, before, before, None)
             pixels = physical[chosen]
             spectra.append(pixels[:: max(1, len(pixels) // 5000)])
         if self.modality.unit != "reflectance":
@@ -318,3 +337,8 @@ class SourceSeries:
             pixels = np.concatenate(spectra)
             found.append(checks.check_spectra(pixels, names=names, label=first, accept=self.accept))
         return found
+
+
+def _unpacked(bits: np.ndarray, grid: Grid) -> np.ndarray:
+    size = grid.height * grid.width
+    return np.unpackbits(bits, count=size).astype(bool).reshape(grid.height, grid.width)

@@ -10,6 +10,7 @@ A catalogue is a row of values; a new provider is a new row. What was looked up,
 - Copernicus Data Space names the offset per asset (`raster:offset`); its files (JPEG 2000) need the user's S3 keys.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from data_prep.mappings.mapping import RTC_SOURCES
+from eomm.data.days import parse_time
 from eomm.errors import ContractError, DataError, UsageError
 
 FILES: dict[str, dict[str, tuple[int, tuple[str, ...]]]] = {
@@ -255,17 +257,37 @@ def orbit_of(item: Any) -> int | None:
 def time_of(item: Any) -> datetime:
     """The acquisition's time, UTC. Raises DataError where the item has none."""
     text = item.properties.get("start_datetime")
-    time = item.datetime or (datetime.fromisoformat(text) if text else None)
+    time = item.datetime or (parse_time(text, where=f"item {item.id}: start_datetime") if text else None)
     if time is None:
         raise DataError(f"item {item.id}: states neither datetime nor start_datetime")
     return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
 
+def check_numbers(item: Any, catalogue: Catalogue) -> None:
+    """Compare the scales and fills that assets state with those that we read them by. Raises ContractError."""
+    for layer, name in catalogue.assets.items():
+        if layer == "SCL" or name not in item.assets:
+            continue
+        expected = {"scale": 1e-4, "nodata": 0.0} if catalogue.modality == "s2" else {"scale": 1.0}
+        for key, ours in expected.items():
+            stated = _named(item.assets[name], key)
+            if stated is not None and not math.isclose(stated, ours, rel_tol=1e-6):
+                raise ContractError(
+                    f"item {item.id}, asset {name} ({layer}): states the {key} {stated:g}, expected {ours:g} as the "
+                    f"{catalogue.modality} of all known catalogues; fetch another collection"
+                )
+
+
 def _named_offset(asset: Any) -> float | None:
+    return _named(asset, "offset")
+
+
+def _named(asset: Any, what: str) -> float | None:
+    """What an asset, or else its one band, states by the raster extension or STAC 1.1; None where it is no number."""
     fields = asset.extra_fields
     bands = fields.get("raster:bands") or fields.get("bands") or [{}]
     for table in (fields, bands[0]):
-        for key in ("raster:offset", "offset"):
-            if key in table:
-                return float(table[key])
+        for key in (f"raster:{what}", what):
+            if isinstance(found := table.get(key), int | float) and math.isfinite(found):
+                return float(found)
     return None

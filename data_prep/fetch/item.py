@@ -47,6 +47,7 @@ def fetch_item(
     """
     try:
         catalogues.check_item(item, catalogue)
+        catalogues.check_numbers(item, catalogue)
         tags = catalogues.tags_of(item, catalogue)
         files = FILES[catalogue.modality]
         assets = {layer: catalogue.assets[layer] for _, layers in files.values() for layer in layers}

@@ -3,13 +3,14 @@
 import random
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
 from data_prep.fetch.catalogues import Catalogue, time_of
 from data_prep.fetch.place import Bbox
+from eomm.data import longitude
 from eomm.errors import DataError, UsageError
 
 RETRY_CODES = (429, 500, 502, 503, 504)
@@ -23,7 +24,7 @@ def find_items(catalogue: Catalogue, *, bbox: Bbox, first: date, last: date, tim
 
     Args:
         catalogue: where to look.
-        bbox: west, south, east, north in degrees.
+        bbox: west, south, east, north in degrees; west > east across 180 degrees.
         first: the first day, UTC.
         last: the last day, included.
         timeout_s: for each answer.
@@ -53,7 +54,8 @@ def find_items(catalogue: Catalogue, *, bbox: Bbox, first: date, last: date, tim
         api = client.Client.open(address, stac_io=io)
         collections = [catalogue.collection] if catalogue.collection else None
         days = f"{first}T00:00:00Z/{last}T23:59:59Z"
-        return list(api.search(collections=collections, bbox=bbox, datetime=days, limit=100).items())
+        parts = [api.search(collections=collections, bbox=b, datetime=days, limit=100).items() for b in _divided(bbox)]
+        return [item for part in parts for item in part]
 
     try:
         with warnings.catch_warnings():
@@ -72,9 +74,7 @@ def find_items(catalogue: Catalogue, *, bbox: Bbox, first: date, last: date, tim
     wanted = {
         i.id: i
         for i in found
-        if catalogue.collection in (None, i.collection_id)
-        and _touches(i.bbox, bbox)
-        and first <= time_of(i).date() <= last
+        if catalogue.collection in (None, i.collection_id) and _touches(i, bbox) and first <= time_of(i).date() <= last
     }
     return sorted(wanted.values(), key=lambda i: (time_of(i), i.id))
 
@@ -133,11 +133,41 @@ def short(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:300]}"
 
 
-def _touches(a: list[float] | None, b: Bbox) -> bool:
+def _touches(item: Any, box: Bbox) -> bool:
+    """Whether an item's box, or else its geometry, shares ground with one; true where it does not say where it lies.
+
+    Boxes with west > east lie across 180 degrees (RFC 7946). An item without a place is read and found empty, rather
+    than passed over.
+    """
+    a: Sequence[float] | None = item.bbox or _box_of((item.geometry or {}).get("coordinates"))
     if a is None:
-        return False
+        return True
     west, south, east, north = a if len(a) == 4 else (a[0], a[1], a[3], a[4])
-    return west < b[2] and b[0] < east and south < b[3] and b[1] < north
+    return south < box[3] and box[1] < north and longitude.share((west, east), (box[0], box[2]))
+
+
+def _box_of(coordinates: Any) -> Bbox | None:
+    """Around the positions of a GeoJSON geometry; None where there is none."""
+    found = list(_positions(coordinates))
+    if not found:
+        return None
+    west, wide = longitude.extent(p[0] for p in found)
+    return west, min(p[1] for p in found), longitude.wrapped(west + wide), max(p[1] for p in found)
+
+
+def _positions(coordinates: Any) -> Iterator[list[float]]:
+    if isinstance(coordinates, list | tuple) and coordinates:
+        if isinstance(coordinates[0], int | float):
+            yield list(coordinates)
+        else:
+            for part in coordinates:
+                yield from _positions(part)
+
+
+def _divided(box: Bbox) -> list[Bbox]:
+    """A box across 180 degrees as the two on either side, which every server understands."""
+    west, south, east, north = box
+    return [box] if west <= east else [(west, south, 180.0, north), (-180.0, south, east, north)]
 
 
 def clients() -> tuple[Any, Any, Any]:

@@ -5,6 +5,7 @@ import re
 
 import pyproj
 
+from eomm.data import longitude
 from eomm.data.grid import Grid
 from eomm.errors import UsageError
 
@@ -36,7 +37,7 @@ def site_grid(
     Args:
         at: longitude and latitude of the centre; or else `bbox`.
         size_m: side of the square around `at`, rounded up to whole 20 m pixels.
-        bbox: west, south, east, north in degrees; the grid covers it.
+        bbox: west, south, east, north in degrees; the grid covers it. With west > east it lies across 180 degrees.
         crs: such as "EPSG:32631"; the UTM zone of the centre where None.
 
     Raises:
@@ -45,12 +46,13 @@ def site_grid(
     if (at is None) == (bbox is None):
         raise UsageError("a site needs either its centre (--at LON,LAT) or a box (--bbox W S E N)")
     west, south, east, north = bbox or (*at, *at)  # type: ignore[misc]
-    if not (-180 <= west <= east <= 180 and -80 <= south <= north <= 84):
+    wide = longitude.width(west, east)
+    if not (-180 <= min(west, east) <= max(west, east) <= 180 and wide <= 180 and -80 <= south <= north <= 84):
         raise UsageError(
-            f"longitudes {west} to {east} and latitudes {south} to {north}: expected west <= east within -180 and 180, "
-            "south <= north within -80 and 84, longitude first"
+            f"longitudes {west} to {east} and latitudes {south} to {north}: expected west to east within -180 and 180 "
+            "(west > east only across 180 degrees), south <= north within -80 and 84, longitude first"
         )
-    lon, lat = (west + east) / 2, (south + north) / 2
+    lon, lat = longitude.wrapped(west + wide / 2), (south + north) / 2
     crs = crs or f"EPSG:{(32600 if lat >= 0 else 32700) + utm_zone(lon, lat)}"
     if not re.fullmatch("EPSG:32[67][0-6][0-9]", crs):
         raise UsageError(f"CRS {crs}: expected a UTM zone, EPSG:326xx or EPSG:327xx")

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from data_prep.mappings.mapping import Mapping
 from data_prep.readers import geotiff, hdf5, netcdf, safe, zarr_store
+from data_prep.readers.files import Found as Found
+from data_prep.readers.files import find_files, inner_store, is_store
 from data_prep.readers.scene import Scene as Scene
 from eomm.data.grid import Grid
 from eomm.errors import DataError
 
-STORES = (".SAFE", ".zarr")
 WINDOWED = {"geotiff": geotiff.open_file, "safe": safe.open_file, "zarr": zarr_store.open_file}
 """Readers that leave what lies beside a site's window unread."""
 WHOLE = {"netcdf": netcdf.open_file, "hdf5": hdf5.open_file}
@@ -18,25 +19,32 @@ WHOLE = {"netcdf": netcdf.open_file, "hdf5": hdf5.open_file}
 def source_files(path: Path, mapping: Mapping) -> list[Path]:
     """The files of a source: `path` itself, or those below it that the mapping's patterns name, sorted.
 
-    A store that is a folder (.SAFE, .zarr) counts as a file.
-
     Raises:
         DataError: `path` does not exist, or nothing below it fits.
     """
-    if path.is_file() or (path.is_dir() and path.suffix in STORES):
-        return [path]
+    return find_source(path, mapping).files
+
+
+def find_source(path: Path, mapping: Mapping) -> Found:
+    """The files of a source, and how many others were passed over (`files.find_files`). Raises as `source_files`."""
+    if is_store(path):
+        return Found([inner_store(path)], {})
+    if path.is_file():
+        return Found([path], {})
     if not path.is_dir():
         raise DataError(f"{path}: does not exist; expected the files of mapping {mapping.name!r}")
-    found = {f for pattern in mapping.files.split("|") for f in path.rglob(pattern)}
-    # Apple's twins (._x) are no files of anybody's, and a product in a product's folder is the same one.
-    files = sorted(f for f in found if not f.name.startswith("._") and found.isdisjoint(f.parents))
-    files = [f for f in files if mapping.in_name is None or geotiff.named(f, mapping)]
+    found = find_files(path, mapping.files)
+    files = [f for f in found.files if mapping.in_name is None or geotiff.named(f, mapping)]
+    passed = dict(found.passed_over)
+    if other := len(found.files) - len(files):
+        passed[f"files whose names do not fit in_name of mapping {mapping.name!r}"] = other
     if not files:
+        beside = "".join(f"; passed over were {count} {what}" for what, count in passed.items())
         raise DataError(
-            f"{path}: no file named {mapping.in_name or mapping.files}, which mapping {mapping.name!r} expects; "
-            "is it the right folder, and the right mapping?"
+            f"{path}: no file named {mapping.in_name or mapping.files}, which mapping {mapping.name!r} expects{beside}"
+            "; is it the right folder, and the right mapping?"
         )
-    return files
+    return Found(files, passed)
 
 
 def open_scenes(files: list[Path], mapping: Mapping, keep_open: ExitStack, window: Grid | None = None) -> list[Scene]:

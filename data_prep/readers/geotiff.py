@@ -2,16 +2,20 @@
 
 import re
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
 
 from data_prep.mappings.mapping import ANGLES, IN_NAME, RTC_SOURCES, Mapping
 from data_prep.readers.crop import crop_to
 from data_prep.readers.scene import Scene, decode
+from data_prep.readers.stated import Numbers, agreed
+from data_prep.readers.stated import number as stated_number
+from eomm.data.days import parse_time
 from eomm.data.grid import Grid
 from eomm.data.raster import open_raster
 from eomm.errors import ContractError, DataError
@@ -20,7 +24,6 @@ EXPECTED_TAGS = "PLATFORM, DATETIME, RELATIVE_ORBIT, ORBIT_DIRECTION, INCIDENCE_
 STATED = {
     "level": "PROCESSING_LEVEL",
     "calibration": "CALIBRATION",
-    "unit": "UNIT",
     "baseline": "PROCESSING_BASELINE",
 }
 
@@ -30,7 +33,9 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid |
     del keep_open  # files are opened per read: a folder may hold more of them than may be open at once
     try:
         with open_raster(file) as data:
-            tags, descriptions, nodata = data.tags(), data.descriptions, data.nodata
+            tags, descriptions = data.tags(), data.descriptions
+            own = {i: numbers_of(data, i, f"{file}, band {i}") for i in data.indexes}
+            masked = {i for i in data.indexes if _has_mask(data, i)}
             crop = crop_to(grid_of(data, str(file)), window)
     except (RasterioError, OSError) as e:
         raise DataError(f"{file}: not a readable GeoTIFF ({e}); it is empty, truncated or of another kind") from e
@@ -50,10 +55,7 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid |
         )
 
     def number(tag: str) -> float | None:
-        try:
-            return float(tags[tag]) if tags.get(tag) else None
-        except ValueError as e:
-            raise DataError(f"{file}: tag {tag} is {tags[tag]!r}, expected a number; correct the tag") from e
+        return stated_number(tags.get(tag), f"{file}: tag {tag}")
 
     # Baseline 04.00 of Sentinel-2 adds 1000 to DN; the metadata say so, per scene, and the scene's own word is used.
     boa_offset = number("BOA_OFFSET")
@@ -63,11 +65,13 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid |
         try:
             with open_raster(file) as data:
                 raw = data.read(numbers[layer], window=crop.window)
+                seen = data.read_masks(numbers[layer], window=crop.window) > 0 if numbers[layer] in masked else None
         except (RasterioError, OSError) as e:
             raise DataError(f"{file}: {layer} cannot be read ({e}); the file is truncated or damaged") from e
         if layer in mapping.mask_layers:
-            return raw
-        return decode(raw, mapping, offset=offset, missing=[] if nodata is None else [nodata])
+            return raw if seen is None else np.where(seen, raw, np.zeros((), raw.dtype))
+        values = decode(raw, mapping, offset=offset, missing=own[numbers[layer]].fill)
+        return values if seen is None else np.where(seen, values, np.float32(np.nan))
 
     direction = tags.get("ORBIT_DIRECTION", "").lower() or mapping.direction
     scene = Scene(
@@ -86,8 +90,55 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid |
         offset=offset,
         simulated=tags.get("SIMULATED", "").lower() in ("true", "1", "yes"),
         stated={key: tags[tag] for key, tag in STATED.items() if tags.get(tag)},
+        numbers={layer: own[i] for layer, i in numbers.items()},
     )
     return [scene]
+
+
+def numbers_of(data: Any, band: int, where: str) -> Numbers:
+    """What an open GeoTIFF states of one band's numbers: in the band's own fields, or in tags of it or of the file.
+
+    GDAL tells scale 1 and offset 0 also where nothing is stated, so these say nothing here.
+
+    Raises:
+        ContractError: two places state different numbers.
+        DataError: a tag that must be a number is none.
+    """
+    places = [("its band", {k.upper(): v for k, v in data.tags(band).items()})]
+    places.append(("its tags", {k.upper(): v for k, v in data.tags().items()}))
+    scale, offset = data.scales[band - 1], data.offsets[band - 1]
+    scales = [("SCALE of its band", None if (scale, offset) == (1, 0) else scale)]
+    offsets = [("OFFSET of its band", offset or None)]
+    for place, tags in places:
+        scales += [(f"{k} among {place}", _tag(tags, k, where)) for k in ("SCALE_FACTOR", "SCALE")]
+        for k in ("BOA_QUANTIFICATION_VALUE", "QUANTIFICATION_VALUE"):
+            whole = _tag(tags, k, where)
+            scales.append((f"1 / {k} among {place}", 1 / whole if whole else None))
+        offsets += [(f"{k} among {place}", _tag(tags, k, where)) for k in ("ADD_OFFSET", "OFFSET")]
+    units = (data.units[band - 1], *(tags.get(k) for _, tags in places for k in ("UNITS", "UNIT", "UNITTYPE")))
+    nodata = data.nodatavals[band - 1]
+    return Numbers(
+        scale=agreed(scales, where=where, what="scale"),
+        offset=agreed(offsets, where=where, what="offset"),
+        unit=next((u for u in units if u), None),
+        fill=() if nodata is None else (nodata,),
+    )
+
+
+def _tag(tags: dict[str, str], name: str, where: str) -> float | None:
+    """A number among tags. SCALE and OFFSET are anybody's words: where they are no number, they are none of these."""
+    try:
+        return stated_number(tags.get(name), f"{where}: tag {name}")
+    except DataError:
+        if name in ("SCALE", "OFFSET"):
+            return None
+        raise
+
+
+def _has_mask(data: Any, band: int) -> bool:
+    """Whether a mask or an alpha band says which pixels have data; nodata does so in the numbers themselves."""
+    flags = data.mask_flag_enums[band - 1]
+    return MaskFlags.per_dataset in flags and MaskFlags.all_valid not in flags
 
 
 def named(file: Path, mapping: Mapping) -> dict[str, str]:
@@ -128,8 +179,4 @@ def _time(file: Path, tags: dict[str, str]) -> datetime:
     text = tags.get("DATETIME")
     if not text:  # TIFF's own DateTime is when the file was written
         raise DataError(f"{file}: no tag DATETIME; expected the tags {EXPECTED_TAGS}. Write at least DATETIME (UTC)")
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as e:
-        raise DataError(f"{file}: tag DATETIME is {text!r}; expected ISO 8601, such as 2020-01-05T10:54:21") from e
-    return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
+    return parse_time(text, where=f"{file}: tag DATETIME")

@@ -9,6 +9,7 @@ import numpy as np
 from data_prep.mappings.mapping import Mapping
 from data_prep.readers.esa_names import ProductName, parse
 from data_prep.readers.scene import Scene, decode
+from data_prep.readers.stated import of_attributes
 from eomm.data.grid import Grid
 from eomm.data.raster import check_self_contained
 from eomm.errors import ContractError, DataError
@@ -33,6 +34,13 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack) -> list[Scene]
     gsd = float(mapping.gsd_m)
     grid = Grid(crs="LOCAL", transform=(gsd, 0.0, 0.0, 0.0, -gsd, gsd * height), height=height, width=width)
 
+    numbers = {
+        layer: of_attributes(
+            dict(dataset.attrs), dataset.dtype, where=f"{file}, {dataset.name}/{channel}", part=channel
+        )
+        for layer, (dataset, channel) in layers.items()
+    }
+
     def read(layer: str, i: int) -> np.ndarray:
         dataset, channel = layers[layer]
         try:
@@ -41,7 +49,7 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack) -> list[Scene]
             raise DataError(f"{file}: {layer} of {products[i]} cannot be read ({e}); the file is damaged") from e
         if layer in mapping.mask_layers:
             return raw
-        return decode(raw, mapping)
+        return decode(raw, mapping, missing=numbers[layer].fill)
 
     scenes = []
     for i, product in enumerate(products):
@@ -59,6 +67,7 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack) -> list[Scene]
                 direction=mapping.direction,
                 named=True,
                 stated={"level": name.level} | ({"baseline": name.baseline} if name.baseline else {}),
+                numbers=numbers,
             )
         )
     return scenes

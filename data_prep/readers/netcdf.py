@@ -17,7 +17,9 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack) -> list[Scene]
     check_self_contained(file)
     try:
         # SCL's declared NaN fill breaks xarray's decoding of integers, and float64 would cost four times the memory.
-        data = keep_open.enter_context(xr.open_dataset(file, engine="h5netcdf", mask_and_scale=False))
+        data = keep_open.enter_context(
+            xr.open_dataset(file, engine="h5netcdf", mask_and_scale=False, decode_times=False)
+        )
     except (OSError, ValueError, KeyError) as e:
         raise DataError(f"{file}: not a readable NetCDF4 file ({e}); it is empty, truncated or of another kind") from e
     return scenes_of(bands_apart(data, file, mapping), file, mapping)

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,8 +22,11 @@ from rasterio.errors import RasterioError
 
 from data_prep.mappings.mapping import RTC_SOURCES, Mapping
 from data_prep.readers.crop import Crop, crop_to
+from data_prep.readers.files import is_twin
 from data_prep.readers.geotiff import grid_of
 from data_prep.readers.scene import Scene, decode
+from data_prep.readers.stated import Numbers
+from eomm.data.days import parse_time
 from eomm.data.grid import Grid
 from eomm.data.raster import JPEG2000, open_raster
 from eomm.errors import ContractError, DataError
@@ -129,7 +132,7 @@ def _top(file: Path, names: Sequence[str]) -> str:
 
     Unpacking twice makes a .SAFE folder in another; Apple's twins (`._x`) and `__MACOSX` are no products.
     """
-    own = [n for n in names if not _apple(n)]
+    own = [n for n in names if not is_twin(n)]
     tops = sorted({n[: -len(PurePosixPath(n).name)] for n in own if PurePosixPath(n).name in METADATA})
     if len(tops) == 1 and (not tops[0] or tops[0].rstrip("/").endswith(".SAFE")):
         return tops[0]
@@ -146,11 +149,7 @@ def _top(file: Path, names: Sequence[str]) -> str:
 
 
 def _below(names: Sequence[str], top: str) -> tuple[str, ...]:
-    return tuple(n.removeprefix(top) for n in names if n.startswith(top) and not _apple(n))
-
-
-def _apple(name: str) -> bool:
-    return any(part == "__MACOSX" or part.startswith("._") for part in name.split("/"))
+    return tuple(n.removeprefix(top) for n in names if n.startswith(top) and not is_twin(n))
 
 
 def _check_member(file: Path, member: zipfile.ZipInfo) -> None:
@@ -176,11 +175,15 @@ def _scene(product: Product, root: Any, granule: str, mapping: Mapping, window: 
     crops = {layer: crop_to(_grid(product, name), window) for layer, name in images.items()}
     quantification = _number(root, ("BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE"), file)
     offsets = _offsets(root, file)
+    if lacking := [v for v, i in ids.items() if offsets and i not in offsets]:
+        raise DataError(
+            f"{file}: states BOA_ADD_OFFSET of other bands, but not of {', '.join(lacking)}; the metadata are damaged"
+        )
     special = [_integer(v, "SPECIAL_VALUE_INDEX", file) for v in _every(root, "Special_Values")]
     zenith, azimuth = _view(tile)
 
     def offset_of(variable: str) -> float | None:
-        return offsets.get(ids[variable], 0.0) / quantification if offsets else None
+        return offsets[ids[variable]] / quantification if offsets else None
 
     def read(layer: str) -> np.ndarray:
         raw = _read(product, images[layer], crops[layer])
@@ -211,8 +214,9 @@ def _scene(product: Product, root: Any, granule: str, mapping: Mapping, window: 
         stated={
             "level": "L2A",
             "baseline": _text(root, "PROCESSING_BASELINE", file),
-            "scale": 1 / quantification,
         },
+        # The offsets of bands are not compared: what the product states of each is what `read` adds to it.
+        numbers={band: Numbers(scale=1 / quantification, fill=tuple(special)) for band in mapping.bands},
     )
 
 
@@ -285,11 +289,7 @@ def _view(tile: Any) -> tuple[float | None, float | None]:
 
 def _time(tile: Any, product: Any, file: Path) -> datetime:
     text = next((e.text for e in (tile, product) if e is not None and e.text), None)
-    try:
-        time = datetime.fromisoformat(str(text))
-    except ValueError as e:
-        raise DataError(f"{file}: SENSING_TIME is {text!r}; expected such as 2020-01-05T10:54:21Z") from e
-    return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
+    return parse_time(text, where=f"{file}: SENSING_TIME")
 
 
 def _every(root: Any, name: str) -> Iterator[Any]:

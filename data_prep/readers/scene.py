@@ -10,7 +10,9 @@ import numpy as np
 from jaxtyping import Float
 
 from data_prep.mappings.mapping import Mapping as SourceMapping
+from data_prep.readers.stated import Numbers
 from eomm.data.grid import Grid
+from eomm.data.missing import is_fill
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +36,9 @@ class Scene:
         angles: what is known of `mapping.ANGLES`, in degrees.
         named: whether `product` is the provider's own name.
         simulated: whether the file says that it is simulated.
-        stated: what else the file states of itself: "level", "calibration", "scale", "offset"; "baseline", the version
-            of the provider's processor such as "04.00"; "units" by band.
+        stated: what else the file states of itself: "level", "calibration"; "baseline", the version of the provider's
+            processor such as "04.00".
+        numbers: what the file states of the numbers of its layers.
     """
 
     product: str
@@ -53,6 +56,7 @@ class Scene:
     named: bool = False
     simulated: bool = False
     stated: Mapping[str, Any] = field(default_factory=dict)
+    numbers: Mapping[str, Numbers] = field(default_factory=dict)
 
     @property
     def added_offset(self) -> float:
@@ -81,4 +85,8 @@ def decode(
     # are measured, and kept down to the contract's minimum: masking them would make dark water too bright.
     fill = [*mapping.fill, *missing, *(mapping.clipped if offset == 0 else ())]
     physical = raw.astype(np.float32) * np.float32(mapping.scale) + np.float32(offset)
-    return np.where(np.isin(raw, fill), np.float32(np.nan), physical)
+    if raw.dtype.kind != "f":
+        return np.where(np.isin(raw, fill), np.float32(np.nan), physical)
+    # In the raster's own precision, or -9999.9 would not be found; and what nobody declares but no quantity is.
+    hole = np.isin(raw, np.array(fill, raw.dtype)) | is_fill(raw)
+    return np.where(hole, np.float32(np.nan), physical)

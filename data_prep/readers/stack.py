@@ -3,27 +3,27 @@
 Read raw: decoding is ours, since declared fills mislead.
 """
 
+import dataclasses
 import re
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyproj
 import xarray as xr
-from pyproj.exceptions import CRSError
 
-from data_prep.mappings.mapping import MASK, Mapping
+from data_prep.mappings.mapping import Mapping
+from data_prep.readers.coordinates import grid_of_coordinates, times_of
 from data_prep.readers.scene import Scene, decode
-from eomm.data.grid import Grid
+from data_prep.readers.stated import Numbers, of_attributes
 from eomm.errors import ContractError, DataError
 
 LABELLED = re.compile(r"(\w+)\[(\w+)\]")
 """How a mapping names a band of an array with a dimension of bands: s2l2a[B02]."""
 BAND = "band"
 """That dimension, and the coordinate that has the bands' names."""
+PART = "eomm:part"
+"""The attribute that keeps the band's place among them, in what is open; never in a file."""
 BLOCK_PIXELS = 1_000_000
 """Time steps of a variable are read in blocks of this size: one HDF5 request each, 3 ms, dominates small sites."""
 BLOCK_BYTES = 2**29
@@ -43,7 +43,8 @@ def bands_apart(data: xr.Dataset, file: Path, mapping: Mapping) -> xr.Dataset:
         if labels.count(label) > 1:
             raise ContractError(f"{file}: {match[1]} has {labels.count(label)} bands named {label}, expected one")
         if label in labels:
-            data[name] = array.isel({BAND: labels.index(label)}).drop_vars(BAND)
+            part = labels.index(label)
+            data[name] = array.isel({BAND: part}).drop_vars(BAND).assign_attrs({PART: part})
     return data
 
 
@@ -55,20 +56,8 @@ def scenes_of(data: xr.Dataset, file: Path, mapping: Mapping) -> list[Scene]:
             f"{file}: holds {' '.join(map(str, data.data_vars))}, expected some of "
             f"{' '.join(mapping.bands.values())}; correct [bands] of mapping {mapping.name!r}"
         )
-    if mapping.time in data.coords and data[mapping.time].dtype.kind == "O":
-        calendar = data[mapping.time].encoding.get("calendar", "unknown")
-        raise ContractError(
-            f"{file}: {mapping.time!r} is of the calendar {calendar!r}, whose days are no dates of ours; expected the "
-            "standard calendar"
-        )
-    if mapping.time not in data.coords or data[mapping.time].dtype.kind != "M":
-        raise ContractError(
-            f"{file}: no time coordinate {mapping.time!r} (it has {' '.join(map(str, data.coords))}); "
-            f"correct `time` of mapping {mapping.name!r}"
-        )
-    if lost := np.flatnonzero(np.isnat(data[mapping.time].values)).tolist():
-        raise DataError(f"{file}: time steps {str(lost[:5])[1:-1]} have no time; expected one for each, in UTC")
-    grid, flip = _grid(data, file, mapping)
+    times = times_of(data, file, mapping)
+    grid, flip = grid_of_coordinates(data, file, mapping, layers)
     for layer, variable in layers.items():
         shape = (data.sizes[mapping.time], grid.height, grid.width)
         if set(data[variable].dims) != {mapping.time, "y", "x"} or data[variable].size != np.prod(shape):
@@ -77,12 +66,18 @@ def scenes_of(data: xr.Dataset, file: Path, mapping: Mapping) -> list[Scene]:
             )
     incidence = _degrees(data, mapping.incidence, mapping)
     angles = {angle: _degrees(data, variable, mapping) for angle, variable in mapping.angles.items()}
-    read = _reader(data, file, mapping, layers, flip)
+    masks = mapping.mask_layers
+    numbers = {
+        layer: _numbers(data[variable], f"{file}, {variable} ({layer})", mapping.mask_shift if layer in masks else 0)
+        for layer, variable in layers.items()
+    }
+    read = _reader(data, file, mapping, layers, numbers, flip)
+    stated = _stated(data)
     return [
         Scene(
             product=file.stem,
             file=file,
-            time=_to_datetime(time),
+            time=time,
             mapping=mapping,
             grids=dict.fromkeys(layers, grid),
             read=lambda layer, i=i: read(layer, i),  # type: ignore[misc]
@@ -91,9 +86,10 @@ def scenes_of(data: xr.Dataset, file: Path, mapping: Mapping) -> list[Scene]:
             incidence_deg=incidence[i],
             angles={angle: found for angle, degrees in angles.items() if (found := degrees[i]) is not None},
             simulated=str(data.attrs.get("simulated", "")).lower() in ("true", "1", "yes"),
-            stated=_stated(data, layers),
+            stated=stated,
+            numbers=numbers,
         )
-        for i, time in enumerate(data[mapping.time].values)
+        for i, time in enumerate(times)
     ]
 
 
@@ -107,7 +103,12 @@ def block_steps(data: xr.Dataset, variable: str, mapping: Mapping) -> int:
 
 
 def _reader(
-    data: xr.Dataset, file: Path, mapping: Mapping, layers: dict[str, str], flip: bool
+    data: xr.Dataset,
+    file: Path,
+    mapping: Mapping,
+    layers: dict[str, str],
+    numbers: dict[str, Numbers],
+    flip: bool,
 ) -> Callable[[str, int], np.ndarray]:
     blocks: dict[str, tuple[int, np.ndarray]] = {}
 
@@ -137,33 +138,31 @@ def _reader(
             raw = blocks[layer][1][i - start]
         except (OSError, RuntimeError, ValueError) as e:
             raise DataError(f"{file}: {layer} at time step {i} cannot be read ({e}); the file is damaged") from e
-        if str(variable.attrs.get("_Unsigned", "")).lower() == "true" and raw.dtype.kind == "i":
-            raw = raw.view(raw.dtype.str.replace("i", "u"))  # openEO writes uint16 as int16 with this attribute
+        raw = raw.view(_dtype(variable))
         raw = raw[::-1] if flip else raw
         if layer in mapping.mask_layers:
             return raw + mapping.mask_shift if mapping.mask_shift else raw
-        return decode(raw, mapping, missing=_declared_fill(variable, raw.dtype))
+        return decode(raw, mapping, missing=numbers[layer].fill)
 
     return read
 
 
-def _declared_fill(variable: xr.DataArray, dtype: np.dtype) -> list[Any]:
-    fill = [variable.attrs[k] for k in ("_FillValue", "missing_value") if k in variable.attrs]
-    return [np.asarray(f).astype(dtype) for f in fill if dtype.kind == "f" or np.isfinite(f)]
+def _numbers(variable: xr.DataArray, where: str, shift: int = 0) -> Numbers:
+    """What a variable states. A band out of an array with a dimension of bands has its own of what that lists."""
+    part = variable.attrs.get(PART)
+    stated = of_attributes(variable.attrs, _dtype(variable), where=where, part=part)
+    return dataclasses.replace(stated, fill=tuple(f + shift for f in stated.fill)) if shift else stated
 
 
-def _stated(data: xr.Dataset, layers: dict[str, str]) -> dict[str, Any]:
-    stated: dict[str, Any] = {}
-    bands = [(b, v) for b, v in layers.items() if not b.startswith(MASK)]
-    for attribute, key in [("processing_level", "level"), ("calibration", "calibration")]:
-        if attribute in data.attrs:
-            stated[key] = str(data.attrs[attribute])
-    for attribute, key in [("scale_factor", "scale"), ("add_offset", "offset")]:
-        found = {float(data[v].attrs[attribute]) for _, v in bands if attribute in data[v].attrs}
-        if found:
-            stated[key] = sorted(found)[0] if len(found) == 1 else sorted(found)
-    stated["units"] = {b: str(data[v].attrs["units"]) for b, v in bands if "units" in data[v].attrs}
-    return stated
+def _dtype(variable: xr.DataArray) -> np.dtype:
+    """Of its numbers: openEO writes uint16 as int16 with an attribute."""
+    unsigned = str(variable.attrs.get("_Unsigned", "")).lower() == "true" and variable.dtype.kind == "i"
+    return np.dtype(variable.dtype.str.replace("i", "u")) if unsigned else variable.dtype
+
+
+def _stated(data: xr.Dataset) -> dict[str, Any]:
+    known = {"processing_level": "level", "calibration": "calibration"}
+    return {key: str(data.attrs[attribute]) for attribute, key in known.items() if attribute in data.attrs}
 
 
 def _degrees(data: xr.Dataset, variable: str | None, mapping: Mapping) -> list[float | None]:
@@ -171,55 +170,3 @@ def _degrees(data: xr.Dataset, variable: str | None, mapping: Mapping) -> list[f
         return [None] * data.sizes[mapping.time]
     angles = data[variable].values
     return [round(float(a), 3) if np.isfinite(a) and a > 0 else None for a in angles]
-
-
-def _to_datetime(time: np.datetime64) -> datetime:
-    stamp: datetime = pd.Timestamp(time).floor("s").to_pydatetime()
-    return stamp
-
-
-def _grid(data: xr.Dataset, file: Path, mapping: Mapping) -> tuple[Grid, bool]:
-    """The grid from pixel-centre coordinates x and y, and whether rows run from south to north."""
-    for axis in ("x", "y"):
-        if axis not in data.coords:
-            raise ContractError(f"{file}: no coordinate {axis} of pixel centres; expected metres in a UTM zone")
-    x, y = (data[axis].values.astype(float).reshape(-1) for axis in ("x", "y"))
-    if len(x) == len(y) == 1 and mapping.gsd_m:
-        half = mapping.gsd_m / 2
-        corners = (mapping.gsd_m, 0.0, float(x[0]) - half, 0.0, -mapping.gsd_m, float(y[0]) + half)
-        return Grid(crs=_crs(data, file), transform=corners, height=1, width=1), False
-    if min(len(x), len(y)) < 2:
-        raise ContractError(
-            f"{file}: {len(y)} x {len(x)} pixel centres do not tell the pixel's size; expected at least two along x "
-            f"and y, or a single pixel and its size as `gsd_m` of mapping {mapping.name!r}"
-        )
-    flip = bool(y[1] > y[0])
-    y = y[::-1] if flip else y
-    dx, dy = (x[-1] - x[0]) / (len(x) - 1), (y[-1] - y[0]) / (len(y) - 1)
-    if dx <= 0 or not (np.allclose(np.diff(x), dx, atol=1e-3) and np.allclose(np.diff(y), dy, atol=1e-3)):
-        raise ContractError(f"{file}: x and y are not evenly spaced; expected a regular, north-up grid")
-    crs = _crs(data, file)
-    return Grid(crs=crs, transform=(dx, 0.0, x[0] - dx / 2, 0.0, dy, y[0] - dy / 2), height=len(y), width=len(x)), flip
-
-
-def _crs(data: xr.Dataset, file: Path) -> str:
-    """The EPSG code, from `epsg`, from whatever variable a band calls its grid mapping, or from the usual names."""
-    named = [v.attrs.get("grid_mapping", v.encoding.get("grid_mapping")) for v in data.data_vars.values()]
-    variables = [str(n).split(":")[0].strip() for n in named if n] + ["spatial_ref", "crs"]
-    if epsg := re.fullmatch(r"(?i:EPSG:)?\s*(\d+)(\.0+)?", str(data.attrs.get("epsg", "")).strip()):
-        stated: list[Any] = [int(epsg[1])]
-    else:
-        stated = [data.attrs["epsg"]] if "epsg" in data.attrs else []
-    for attributes in (*(data[n].attrs for n in dict.fromkeys(variables) if n in data.variables), data.attrs):
-        text = attributes.get("crs_wkt") or attributes.get("spatial_ref")
-        stated += [text] if text else [dict(attributes)] if "grid_mapping_name" in attributes else []
-    for one in stated:
-        try:
-            crs = pyproj.CRS.from_cf(one) if isinstance(one, dict) else pyproj.CRS.from_user_input(one)
-        except (CRSError, KeyError, TypeError, ValueError) as e:
-            raise ContractError(f"{file}: its CRS {str(one)[:60]!r} is not understood ({str(e)[:100]})") from e
-        if code := crs.to_epsg():
-            return f"EPSG:{code}"
-    raise ContractError(
-        f"{file}: states no CRS with an EPSG code; expected an attribute `epsg`, or a grid mapping with crs_wkt"
-    )

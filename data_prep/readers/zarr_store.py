@@ -30,7 +30,7 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid |
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of stores without consolidated metadata, and of version 3's strings
-            data = keep_open.enter_context(xr.open_zarr(file, chunks=None, mask_and_scale=False))
+            data = keep_open.enter_context(xr.open_zarr(file, chunks=None, mask_and_scale=False, decode_times=False))
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise DataError(f"{file}: not a readable Zarr store ({e}); it is unfinished or of another kind") from e
     data = bands_apart(data, file, mapping)

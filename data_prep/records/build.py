@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.records.cut import CropConfig, largest, shapes_of, sizes_of
+from data_prep.records.draws import describe_draws
 from data_prep.records.manifest import (
     content_of,
     describe_balance,
@@ -62,6 +63,9 @@ def build_patches(
     reference: str = "s2",
     min_clear: int = 4,
     clear_fraction: float = 0.5,
+    margin_px: int = 0,
+    draw_px: int = 32,
+    draw_acquisitions: int = 32,
     modalities: Sequence[str] | None = None,
     strata: Mapping[str, str] | None = None,
     shard_records: int = 256,
@@ -81,7 +85,7 @@ def build_patches(
         out: directory of the record set.
         cubes: finished cubes under the same contracts.
         split: who trains and who tests.
-        crop_px: see `CropConfig`, also for the arguments from here to `clear_fraction`.
+        crop_px: see `CropConfig`, also for the arguments from here to `draw_acquisitions`.
         acquisitions: length of a reference series.
         stride_px: from crop to crop.
         stride_acquisitions: from series to series.
@@ -90,6 +94,9 @@ def build_patches(
         reference: leading modality.
         min_clear: clear acquisitions that a record needs.
         clear_fraction: of a crop valid for an acquisition to count as clear.
+        margin_px: 0, or the halo of encoders: records without copies, from which batches draw crops.
+        draw_px: side of these.
+        draw_acquisitions: of these.
         modalities: which to take; all of the cubes when None.
         strata: site -> stratum, such as its land cover, by which training may balance what it draws.
         shard_records: at most so many records in a file.
@@ -118,6 +125,9 @@ def build_patches(
         reference=reference,
         min_clear=min_clear,
         clear_fraction=clear_fraction,
+        margin_px=margin_px,
+        draw_px=draw_px,
+        draw_acquisitions=draw_acquisitions,
     )
     opened = open_cubes(cubes, config, modalities)
     names = sorted(modalities or opened[0].groups)
@@ -164,6 +174,7 @@ def build_patches(
             "statistics": statistics.to_dict(),
             "sources": [describe_source(c, names, reference) for c in opened],
             "request": request,
+            **describe_draws(takes, recipe.shapes, config),
         }
         shutil.rmtree(folder / FOLDER)
         finish_records(folder, shapes=recipe.shapes, files=files, manifest=manifest)

@@ -62,6 +62,10 @@ class CropConfig:
         reference: the modality whose grid and dates lead.
         min_clear: a record needs this many reference acquisitions with at least `clear_fraction` of the crop valid.
         clear_fraction: see `min_clear`.
+        margin_px: 0, or the halo of encoders: then crops overlap by their margins alone, and batches draw smaller ones
+            (`draw_px`, `draw_acquisitions`) within them.
+        draw_px: side of these, their margins included.
+        draw_acquisitions: reference acquisitions of these.
     """
 
     crop_px: int = 32
@@ -73,12 +77,23 @@ class CropConfig:
     reference: str = "s2"
     min_clear: int = 4
     clear_fraction: float = 0.5
+    margin_px: int = 0
+    draw_px: int = 32
+    draw_acquisitions: int = 32
 
     def __post_init__(self) -> None:
         for name in ("crop_px", "acquisitions", "stride_px", "stride_acquisitions", "min_clear"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"patches: {name} is {value}, expected at least 1")
+        if self.margin_px and not (
+            0 < 2 * self.margin_px < self.draw_px <= self.crop_px and 0 < self.draw_acquisitions <= self.acquisitions
+        ):
+            raise UsageError(
+                f"patches: margin_px {self.margin_px}, draw_px {self.draw_px}, crop_px {self.crop_px}, "
+                f"draw_acquisitions {self.draw_acquisitions}, acquisitions {self.acquisitions}; expected crops to be "
+                "drawn that are larger than their margins and no larger than a record"
+            )
         if self.reference in self.windows or min((n for w in self.windows.values() for n in w), default=0) < 0:
             raise UsageError(
                 f"patches: windows are {dict(self.windows)}; expected numbers from 0 for modalities beside "
@@ -88,14 +103,23 @@ class CropConfig:
     @property
     def strides(self) -> tuple[int, int]:
         """(pixels, acquisitions)."""
+        if self.margin_px:
+            shared = min(sum(self.window), self.acquisitions - 1)
+            return (
+                self.stride_px or self.crop_px - 2 * self.margin_px,
+                self.stride_acquisitions or self.acquisitions - shared,
+            )
         return self.stride_px or max(1, self.crop_px // 2), self.stride_acquisitions or max(1, self.acquisitions // 2)
 
 
-def starts(low: int, high: int, size: int, stride: int) -> list[int]:
+def starts(low: int, high: int, size: int, stride: int, *, even: bool = False) -> list[int]:
     """Where pieces of `size` begin so that they cover [low, high): every `stride`, and one flush with the end."""
     last = high - size
     if last < low:
         return []
+    if even:  # no piece overlaps the one before by more than another
+        count = -(-(last - low) // stride) + 1
+        return sorted({round(s) for s in np.linspace(low, last, count)})
     return sorted({*range(low, last + 1, stride), last})
 
 
@@ -108,6 +132,7 @@ def series(
     stride: int,
     around: Mapping[str, tuple[int, int]],
     held_out: Sequence[int] = (),
+    even: bool = False,
 ) -> list[Window]:
     """Series of `length` consecutive usable reference acquisitions, and what other modalities saw around them.
 
@@ -125,7 +150,7 @@ def series(
     if not len(taken):
         return []
     windows = []
-    for start in starts(0, len(taken), min(length, len(taken)), stride):
+    for start in starts(0, len(taken), min(length, len(taken)), stride, even=even):
         chosen = taken[start : start + length]
         first, last = group.day[chosen[0]], group.day[chosen[-1]]
         indices = {reference: chosen}
@@ -186,14 +211,16 @@ def series_of(
             stride=config.strides[1],
             around={n: config.windows.get(n, config.window) for n in names if n != config.reference},
             held_out=held_out,
+            even=bool(config.margin_px),
         )
     ]
 
 
 def corners_of(cube: Cube, part: Part, config: CropConfig) -> np.ndarray:
     """(row, col) of every crop that fits into `part`, int32 [crops, 2]."""
-    rows = starts(0, cube[config.reference].grid.height, config.crop_px, config.strides[0])
-    cols = [c for low, high in part.columns for c in starts(low, high, config.crop_px, config.strides[0])]
+    height, even = cube[config.reference].grid.height, bool(config.margin_px)
+    rows = starts(0, height, config.crop_px, config.strides[0], even=even)
+    cols = [c for low, high in part.columns for c in starts(low, high, config.crop_px, config.strides[0], even=even)]
     return np.array(list(itertools.product(rows, cols)), np.int32).reshape(-1, 2)
 
 

@@ -41,7 +41,10 @@ def describe_crops(config: CropConfig) -> dict[str, Any]:
     )
     strides = {"stride_px": pixels, "stride_acquisitions": acquisitions}
     windows = {"window": list(config.window), "windows": {n: list(w) for n, w in config.windows.items()}}
-    return {**dataclasses.asdict(config), **strides, **windows, "rule": rule}
+    fields = dataclasses.asdict(config)
+    if not config.margin_px:  # as sets were described before there were margins
+        fields = {k: v for k, v in fields.items() if k not in ("margin_px", "draw_px", "draw_acquisitions")}
+    return {**fields, **strides, **windows, "rule": rule}
 
 
 def describe_split(

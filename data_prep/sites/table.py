@@ -14,11 +14,14 @@ from typing import Any
 import pyproj
 
 from data_prep.records.split import SPLITS
-from eomm.data.columns import canonical
+from eomm.data import longitude
+from eomm.data.tables import find_column, plain_name
 from eomm.errors import DataError, UsageError
 
 WGS84 = pyproj.Geod(ellps="WGS84")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+OWN = ("name", "lon", "lat", "size_m", "split")
+"""Columns with a meaning of ours; each may have a synonym (`eomm.data.tables`)."""
 GEOMETRIES = ("Point", "Polygon", "MultiPolygon")
 
 
@@ -52,7 +55,7 @@ class Site:
 
 
 def read_sites(path: Path | str) -> list[Site]:
-    """Sites from a CSV file (columns name, lon, lat; optional size_m, split) or a GeoJSON FeatureCollection.
+    """Sites from a CSV file (columns name, lon, lat or synonyms; perhaps size_m, split) or a GeoJSON FeatureCollection.
 
     The properties of a GeoJSON feature are its columns. A polygon is the square around it: its centre and longer side.
 
@@ -99,13 +102,7 @@ def _lines(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True, skipinitialspace=True)
-            reader.fieldnames = canonical(reader.fieldnames or (), ("name", "lon", "lat"))
-            missing = [c for c in ("name", "lon", "lat") if c not in reader.fieldnames]
-            if missing:
-                raise DataError(
-                    f"{path}: line 1: no column {', '.join(missing)}; found {', '.join(reader.fieldnames or ())}, "
-                    "expected name, lon, lat and what else you like, separated by commas"
-                )
+            reader.fieldnames = _named(path, reader.fieldnames or ())
             for row in reader:
                 where = f"{path}: line {reader.line_num}"
                 if None in row or None in row.values():
@@ -117,9 +114,24 @@ def _lines(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
         raise DataError(f"{path}: not a CSV file in UTF-8 ({e})") from e
 
 
+def _named(path: Path, head: Sequence[str]) -> list[str]:
+    """The names in a list's first line, those that we read by our own name. Raises DataError where one is missing."""
+    names = [name.strip() for name in head]
+    ours = {own: find_column(names, own) for own in OWN}
+    if missing := [own for own in ("name", "lon", "lat") if ours[own] is None]:
+        raise DataError(
+            f"{path}: line 1: no column {', '.join(missing)}; found {', '.join(names)}, expected name, lon, lat (or "
+            "such as site, longitude, latitude) and what else you like, separated by commas"
+        )
+    if twice := {plain_name(n) for n in names if names.count(n) > 1}:
+        raise DataError(f"{path}: line 1: column {', '.join(sorted(twice))} is there twice; give each its own name")
+    given = {theirs: own for own, theirs in ours.items() if theirs is not None}
+    return [given.get(name, name) for name in names]
+
+
 def _features(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as e:
         raise DataError(f"{path}: does not exist; expected a list of sites (CSV or GeoJSON)") from e
     except ValueError as e:
@@ -132,7 +144,9 @@ def _features(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     for number, feature in enumerate(content["features"], 1):
         where = f"{path}: feature {number}"
         properties = (feature.get("properties") if isinstance(feature, dict) else None) or {}
-        row = {str(k): "" if v is None else str(v).strip() for k, v in properties.items()}
+        row = {str(k).strip(): "" if v is None else str(v).strip() for k, v in properties.items()}
+        ours = {theirs: own for own in OWN if own not in row and (theirs := find_column(row, own))}
+        row = {ours.get(k, k): v for k, v in row.items()}
         square = {k: str(v) for k, v in _square(feature, where).items()}
         yield where, square | row | {k: square[k] for k in ("lon", "lat")} | ({} if row.get("size_m") else square)
 
@@ -146,14 +160,16 @@ def _square(feature: Any, where: str) -> dict[str, float]:
     try:
         pairs: list[Any] = [coordinates] if kind == "Point" else [p for ring in _rings(kind, coordinates) for p in ring]
         lon, lat = ([float(p[i]) for p in pairs] for i in (0, 1))
-        (west, east), (south, north) = (min(lon), max(lon)), (min(lat), max(lat))
+        (west, wide), (south, north) = longitude.extent(lon), (min(lat), max(lat))
     except (TypeError, ValueError, IndexError) as e:
         raise DataError(f"{where}: its coordinates are not those of a {kind} ({e})") from e
-    centre = {"lon": (west + east) / 2, "lat": (south + north) / 2}
+    for x, y in zip(lon, lat, strict=True):
+        # A polygon across 180 degrees may go on to 190; a point has no reason to.
+        _check_place(longitude.wrapped(x) if kind != "Point" and -360 <= x <= 360 else x, y, where=where)
+    centre = {"lon": longitude.wrapped(west + wide / 2), "lat": (south + north) / 2}
     if kind == "Point":
         return centre
-    _check_place(**centre, where=where)
-    width = WGS84.inv(west, centre["lat"], east, centre["lat"])[2]
+    width = WGS84.inv(west, centre["lat"], west + wide, centre["lat"])[2]
     height = WGS84.inv(centre["lon"], south, centre["lon"], north)[2]
     return {**centre, "size_m": round(max(width, height), 1)}
 

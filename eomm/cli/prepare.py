@@ -276,6 +276,13 @@ def add_crops(c: argparse.ArgumentParser) -> None:
     c.add_argument("--crop-px", type=whole, default=32, metavar="N", help="side of a record (default: %(default)s)")
     c.add_argument("--acquisitions", type=whole, default=32, metavar="N", help="of Sentinel-2 in it (default: 32)")
     c.add_argument("--stride-px", type=whole, metavar="N", help="from a record to the next (default: half of one)")
+    margin_help = (
+        "records without copies: they overlap by a margin of N px, the encoder's halo (7), and batches draw crops of "
+        "--draw-px and --draw-acquisitions within them; choose a large --crop-px, such as 78 (default: 0, used whole)"
+    )
+    c.add_argument("--margin-px", type=whole, default=0, metavar="N", help=margin_help)
+    c.add_argument("--draw-px", type=whole, default=32, metavar="N", help="side of a drawn crop (default: 32)")
+    c.add_argument("--draw-acquisitions", type=whole, default=32, metavar="N", help="of Sentinel-2 in it (default: 32)")
     stride_help = "the same in time (default: half of one)"
     c.add_argument("--stride-acquisitions", type=whole, metavar="N", help=stride_help)
     window_help = "acquisitions of a modality before and after the series (default: 8 and 8), such as weather=60,0"
@@ -284,7 +291,8 @@ def add_crops(c: argparse.ArgumentParser) -> None:
 
 def crops_of(a: argparse.Namespace) -> dict[str, Any]:
     """What `add_crops` asked, for `build_patches`."""
-    names = ("crop_px", "acquisitions", "stride_px", "stride_acquisitions", "seed")
+    names = ["crop_px", "acquisitions", "stride_px", "stride_acquisitions", "seed"]
+    names += ["margin_px", "draw_px", "draw_acquisitions"]
     return {name: getattr(a, name) for name in names} | {"windows": windows_of(a.window)}
 
 

@@ -5,6 +5,7 @@ batch k holds the same records in the same rows on 1, 2 or 4 hosts, and the posi
 """
 
 import bisect
+import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,8 @@ import grain
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from eomm.data.order import order_batches
+from eomm.data.draw import Draw
+from eomm.data.order import POOL, order_batches
 from eomm.data.records import Codec, Patch, PatchShape, RecordSet
 from eomm.errors import DataError, UsageError
 
@@ -43,7 +45,11 @@ class RecordSource:
         self, records: RecordSet, *, split: str, modalities: Sequence[str] | None = None, check_files: bool = True
     ):
         self.shapes = _shapes(records, modalities)
-        self._codec = Codec(self.shapes)  # fields of other modalities are skipped while decoding
+        described = records.manifest.get("draw")
+        self.draw = Draw.from_manifest(described) if described else None
+        lead = {self.draw.reference} if self.draw and self.shapes else set()
+        needed = {n: s for n, s in records.stored.items() if n in {*self.shapes, *lead}}
+        self._codec = Codec(needed)  # fields of other modalities are skipped while decoding
         self._files = records.files(split, check=check_files)
         counts = {records.path / f["name"]: f["records"] for f in records.manifest["files"]}
         self._ends = list(itertools.accumulate(counts[f] for f in self._files))
@@ -51,7 +57,9 @@ class RecordSource:
         # array_record reports as an empty one, fails by name instead of vanishing from the epoch.
         paths = [f"{f}[0:{counts[f]}]" for f in self._files if counts[f]]
         self._raw = grain.sources.ArrayRecordDataSource(paths) if paths else []
-        self._kept: dict[int, Patch] | None = {} if len(self) * record_bytes(self.shapes) <= KEEP_BYTES else None
+        self._kept: dict[int, Patch] | None = {} if len(self) * record_bytes(needed) <= KEEP_BYTES else None
+        if self.draw and self._kept is None:  # a record gives many crops, one after the other
+            self._read = functools.lru_cache(maxsize=2 * POOL)(self._read)  # type: ignore[method-assign]
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -164,9 +172,11 @@ def reader(
     local = batch_size // process_count
     rows = slice(process_index * local, (process_index + 1) * local)
 
-    def one(index: int) -> Patch | None:
+    def one(element: np.ndarray) -> Patch | None:
         try:
-            return source[index]
+            if source.draw is None:
+                return source[int(element)]
+            return source.draw.of(source[int(element[0])], source.shapes, np.random.default_rng(int(element[1])))
         except DataError as e:
             if skip is None:
                 raise
@@ -174,7 +184,7 @@ def reader(
             return None
 
     def read(indices: np.ndarray) -> Batch:
-        return stack([one(int(i)) for i in indices[rows]], source.shapes, count=local)
+        return stack([one(i) for i in indices[rows]], source.shapes, count=local)
 
     return read
 
@@ -203,7 +213,8 @@ def batch_records(
     order = order_batches(records, split=split, batch_size=batch_size, seed=seed, **drawn)
     source = RecordSource(records, split=split, modalities=(), check_files=False)
     found = []
-    for index in order[number]:
+    for element in order[number]:
+        index = np.ravel(element)[0]
         shard, row = source.locate(int(index))
         entry: dict[str, Any] = {"shard": shard.name, "record": row}
         try:
@@ -216,7 +227,8 @@ def batch_records(
 
 def count_batches(records: RecordSet, *, split: str, batch_size: int) -> int:
     """How many batches `batches(…, repeat=False)` yields."""
-    return -(-records.count(split) // batch_size)
+    each = records.manifest.get("draw", {}).get("per_record", 1)
+    return -(-records.count(split) * each // batch_size)
 
 
 def record_bytes(shapes: Mapping[str, PatchShape]) -> int:

@@ -15,6 +15,7 @@ from eomm.errors import UsageError
 
 ENDLESS = 1 << 60  # batches
 
+POOL = 8  # records whose crops are mixed
 PERMUTATION = "permutation"  # the manifest's "shuffle" of sets of small records
 Stream = Callable[[np.ndarray], np.ndarray]  # numbers of elements -> rows
 
@@ -41,6 +42,8 @@ def order_batches(
         )
     if balance and not (shuffle and repeat):
         raise UsageError(f"balance {balance!r}: needs records drawn for ever (shuffle and repeat)")
+    if crops := records.manifest.get("draw", {}).get("per_record"):
+        return _draws(records, split, batch_size, seed, shuffle and repeat, repeat, balance, group_weights or {}, crops)
     drawn = shuffle and repeat and records.manifest.get("shuffle") == PERMUTATION
     if not (balance or drawn):
         return shuffled(np.arange(records.count(split)), seed, shuffle, repeat).batch(batch_size, drop_remainder=repeat)
@@ -82,6 +85,54 @@ def permuted(rows: np.ndarray, seed: int) -> Stream:
         return found
 
     return draw
+
+
+def pooled(rows: np.ndarray, seed: int, each: int) -> Stream:
+    """An endless stream of rows, `each` times an epoch, mixed within pools of POOL rows: few are held at once."""
+
+    @functools.lru_cache(maxsize=4)
+    def pool_of(epoch: int, pool: int) -> np.ndarray:
+        mine = np.random.default_rng([seed, epoch]).permutation(len(rows))[pool * POOL : (pool + 1) * POOL]
+        return np.random.default_rng([seed, epoch, pool]).permutation(np.repeat(rows[mine], each))
+
+    def draw(number: np.ndarray) -> np.ndarray:
+        epoch, place = np.divmod(number, len(rows) * each)
+        pool, within = np.divmod(place, POOL * each)
+        keys = zip(epoch.tolist(), pool.tolist(), within.tolist(), strict=True)
+        return np.array([pool_of(e, p)[w] for e, p, w in keys], np.int64)
+
+    return draw
+
+
+def _draws(
+    records: RecordSet,
+    split: str,
+    batch_size: int,
+    seed: int,
+    endless: bool,
+    repeat: bool,
+    balance: str,
+    group_weights: Mapping[str, float],
+    each: int,
+) -> grain.MapDataset[Any]:
+    """[records, seeds of their crops] of every batch; each record gives `each` crops in an epoch."""
+    count = records.count(split)
+
+    def seeded(rows: np.ndarray, number: np.ndarray) -> np.ndarray:
+        seeds = [np.random.SeedSequence([seed, int(n)]).generate_state(1, np.uint64)[0] >> 1 for n in number]
+        return np.stack([rows, np.array(seeds, np.int64)], axis=1)
+
+    if not endless:
+        order = shuffled(np.arange(count * each), seed, False, repeat).batch(batch_size, drop_remainder=repeat)
+        return order.map(lambda number: seeded(number // each, number))
+    stream = functools.partial(pooled, each=each)
+    element = (
+        _balanced(records, split, balance, seed, group_weights, stream) if balance else stream(np.arange(count), seed)
+    )
+    numbers = np.arange(batch_size)
+    return grain.MapDataset.range(ENDLESS).map(
+        lambda number: seeded(element(number * batch_size + numbers), number * batch_size + numbers)
+    )
 
 
 def _balanced(

@@ -15,7 +15,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int32, Shaped
 
+from eomm.data.days import parse_days
+from eomm.data.missing import is_fill
 from eomm.data.modality import KNOWN, Modality
+from eomm.data.tables import read_frame
 from eomm.errors import ContractError, DataError, UsageError
 
 ENDINGS = (".csv", ".parquet")
@@ -162,10 +165,8 @@ def read_points(path: Path | str, mapping: PointMapping) -> list[PointSeries]:
     path = Path(path)
     if path.suffix.lower() not in ENDINGS or not path.is_file():
         raise UsageError(f"{path}: no such file, or its name ends in none of {', '.join(ENDINGS)}")
-    if path.suffix.lower() == ".csv":
-        return points_of(pd.read_csv(path), mapping, where=str(path))
     try:
-        return points_of(pd.read_parquet(path), mapping, where=str(path))
+        return points_of(read_frame(path), mapping, where=str(path))
     except ImportError as e:
         raise UsageError(f"{path}: needs pyarrow ({e}); pip install 'eomm[geo]', or give a CSV") from e
 
@@ -184,22 +185,24 @@ def points_of(table: pd.DataFrame, mapping: PointMapping, *, where: str) -> list
     Raises:
         DataError: a column is missing, a date or number cannot be read, or a series has two groups, splits or strata.
     """
-    missing = [c for c in mapping.columns if c not in table.columns]
-    if missing or not len(table):
+    lost = [c for c in mapping.columns if c not in table.columns]
+    if lost or not len(table):
         raise DataError(
-            f"{where}: {len(table)} rows, columns missing: {', '.join(missing) or 'none'}; the mapping names "
+            f"{where}: {len(table)} rows, columns missing: {', '.join(lost) or 'none'}; the mapping names "
             f"{', '.join(mapping.columns)}, the table has {', '.join(map(str, table.columns))}"
         )
     columns = [mapping.bands[b] for b in mapping.contract.band_names]
     try:
         raw = table[columns].to_numpy(np.float64)
-        dates = pd.to_datetime(table[mapping.date], format="ISO8601", utc=True).dt.tz_localize(None)
-        day = dates.to_numpy("datetime64[D]").astype(np.int64)
     except (ValueError, TypeError) as e:
-        raise DataError(f"{where}: a date or a number cannot be read ({e}); correct the table or the mapping") from e
-    if undated := int((day == np.iinfo(np.int64).min).sum()):
+        raise DataError(f"{where}: a number cannot be read ({e}); correct the table or the mapping") from e
+    if undated := int(table[mapping.date].isna().sum()):
         raise DataError(f"{where}: {undated} rows have no {mapping.date}; drop them")
-    valid = np.isfinite(raw).all(1) & ~np.isin(raw, mapping.fill).any(1)
+    day = parse_days(table[mapping.date], where=f"{where}, column {mapping.date}").astype(np.int64)
+    missing = np.isin(raw, mapping.fill)
+    if (mapping.scale, mapping.offset) == (1.0, 0.0):  # of scaled integers each may be a measurement
+        missing |= is_fill(raw)
+    valid = np.isfinite(raw).all(1) & ~missing.any(1)
     if mapping.valid:
         valid &= table[mapping.valid].isin(mapping.valid_values).to_numpy()
     values = raw * mapping.scale + mapping.offset

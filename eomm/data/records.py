@@ -4,6 +4,7 @@ A record set is a TensorFlow Datasets directory of ArrayRecord shards (`tfds.bui
 a `manifest.json` beside it. How patches are cut is data_prep/records/build.py.
 """
 
+import dataclasses
 import functools
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from eomm.data.modality import Modality, check_contract
 from eomm.data.remote import check_names, fetch_records, is_url
 from eomm.errors import DataError
 from eomm.store.descriptions import read_described
-from eomm.store.folders import check_store, entered, recover, sha256, write_json
+from eomm.store.folders import check_store, entered, read_json, recover, sha256, write_json
 
 VERSION = "1.0.0"
 NAME = "eomm_patches"  # the data set's name in TensorFlow Datasets
@@ -151,13 +152,20 @@ class RecordSet:
 
     Attributes:
         path: its directory.
-        shapes: by modality name.
+        shapes: by modality name, of what a batch holds of a record.
         manifest: counts, split, buffer, statistics, a hash per shard; JSON types.
+        whole: shapes of the records where batches hold crops drawn from them (draw.py), else None.
     """
 
     path: Path
     shapes: Mapping[str, PatchShape]
     manifest: Mapping[str, Any]
+    whole: Mapping[str, PatchShape] | None = None
+
+    @property
+    def stored(self) -> Mapping[str, PatchShape]:
+        """Shapes of the records on disk."""
+        return self.whole or self.shapes
 
     @property
     def data_hash(self) -> str:
@@ -174,7 +182,7 @@ class RecordSet:
     @property
     def codec(self) -> Codec:
         """Encodes and decodes this set's records."""
-        return Codec(self.shapes)
+        return Codec(self.stored)
 
     def files(self, split: str, *, check: bool = True) -> list[Path]:
         """Shards of a split, in order.
@@ -196,6 +204,14 @@ class RecordSet:
     def count(self, split: str) -> int:
         """Number of records in a split, 0 where there is none."""
         return sum(f["records"] for f in self.manifest["files"] if f["split"] == split)
+
+    def check_unchanged(self) -> None:
+        """Raise DataError where another record set lies there by now: what was read since it was opened may mix two."""
+        if read_json(self.path / "manifest.json") != self.manifest:
+            raise DataError(
+                f"{self.path}: was replaced since it was opened, so that what was read may mix two record sets; run "
+                "again when nothing writes there, in a fresh folder"
+            )
 
     def verify(self) -> None:
         """Hash every shard. Raises DataError naming the first that is missing or differs from the manifest."""
@@ -239,11 +255,12 @@ def open_records(path: Path | str, expect: Mapping[str, Modality] | None = None)
         name: PatchShape(**{**s, "modality": Modality.from_dict(s["modality"], str(path / "manifest.json"))})
         for name, s in manifest["shapes"].items()
     }
+    drawn = {n: dataclasses.replace(shapes[n], **size) for n, size in manifest.get("drawn", {}).items()}
     for name, modality in (expect or {}).items():
         if name not in shapes:
             raise DataError(f"{path}: has no modality {name!r}; it has {', '.join(shapes)}")
         check_contract(shapes[name].modality, modality, found_in=str(path), expected_by="the reader")
-    return RecordSet(path, shapes, manifest)
+    return RecordSet(path, drawn, manifest, shapes) if drawn else RecordSet(path, shapes, manifest)
 
 
 def finish_records(

@@ -140,6 +140,9 @@ def open_base(out: Path, plan: Plan) -> Base:
     if "eomm:request" not in attributes:
         raise DataError(f"{out}: does not tell what it was made of; it is an export, or of an earlier version of eomm")
     check_same_site(attributes, plan, str(out))
+    lacks = [name for name in plan.layout().arrays if not (out / name / "zarr.json").is_file()]
+    if lacks:
+        raise UsageError(f"{out}: cannot be continued, it has no {', '.join(lacks)}; embed anew with --overwrite")
     there, here = [(int(day), str(window)) for day, window in attributes["eomm:windows"]], plan.windows()
     if not all(window for _, window in [*there, *here]):
         raise DataError(

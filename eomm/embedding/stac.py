@@ -3,6 +3,8 @@
 Beside and not inside: zarr warns of every file in a store that is not its own.
 """
 
+import itertools
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import numpy as np
 import pyproj
 import zarr
 
+from eomm.data import longitude
 from eomm.data.attributes import attributes_of
 from eomm.data.grid import EPOCH, Grid
 from eomm.store.folders import write_json
@@ -66,9 +69,30 @@ def make_item(attributes: dict[str, Any], day: np.ndarray, href: str) -> dict[st
         item["properties"] |= grid.attributes()
         ring = corners(grid)
         lon, lat = zip(*ring, strict=True)
-        item["bbox"] = [min(lon), min(lat), max(lon), max(lat)]
-        item["geometry"] = {"type": "Polygon", "coordinates": [[list(p) for p in ring]]}
+        west, wide = longitude.extent(lon)
+        item["bbox"] = [west, min(lat), longitude.wrapped(west + wide), max(lat)]  # west > east across 180 degrees
+        item["geometry"] = outline(ring)
     return item
+
+
+def outline(ring: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """A closed ring as a GeoJSON geometry, divided at 180 degrees where it crosses them (RFC 7946, section 3.1.9)."""
+    if max(lon for lon, _ in ring) - min(lon for lon, _ in ring) <= 180:
+        return {"type": "Polygon", "coordinates": [[list(p) for p in ring]]}
+    around = [(lon % 360, lat) for lon, lat in ring]
+    east = [(lon - 360, lat) for lon, lat in _beyond(around, 1)]
+    return {"type": "MultiPolygon", "coordinates": [[[list(p) for p in part]] for part in (_beyond(around, -1), east)]}
+
+
+def _beyond(ring: Sequence[tuple[float, float]], side: int) -> list[tuple[float, float]]:
+    """The part of a convex closed ring, longitudes 0 to 360, on one side of 180 degrees: -1 west, 1 east; closed."""
+    part: list[tuple[float, float]] = []
+    for (a, north), (b, south) in itertools.pairwise(ring):
+        if (a - 180) * side >= 0:
+            part.append((a, north))
+        if (a - 180) * (b - 180) < 0:
+            part.append((180.0, round(north + (south - north) * (180 - a) / (b - a), 7)))
+    return [*part, part[0]]
 
 
 def corners(grid: Grid) -> list[tuple[float, float]]:

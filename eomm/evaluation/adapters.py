@@ -22,6 +22,7 @@ from rasterio.transform import array_bounds
 from rasterio.warp import Resampling, reproject, transform_bounds
 
 from eomm.data.cube import Cube
+from eomm.data.days import parse_days
 from eomm.data.grid import EPOCH, Grid
 from eomm.data.raster import open_raster
 from eomm.errors import ContractError, DataError, EommError, UsageError
@@ -68,10 +69,11 @@ def provider(spec: str, *, work: Path | None = None) -> tuple[str, Provider]:
 
 
 def _form_of(path: Path) -> str:
-    if path.suffix == ".npy":
+    ending = path.suffix.lower()
+    if ending == ".npy":
         return "tessera" if path.with_name(path.stem + "_scales.npy").exists() else "npy"
-    if path.suffix == ".zarr" or path.suffix in (".tif", ".tiff"):
-        return path.suffix[1:].replace("tiff", "tif").replace("tif", "tiff")
+    if ending in (".zarr", ".tif", ".tiff"):
+        return {".zarr": "zarr"}.get(ending, "tiff")
     return "model" if (path / "model.json").exists() else ""
 
 
@@ -218,10 +220,9 @@ def declared_days(path: Path, about: Mapping[str, Any], count: int) -> np.ndarra
         if count != 1:
             raise DataError(f'{path}: {count} dates; {beside.name} must name them as "dates"')
         return None
-    try:
-        day = np.array(about["dates"], "M8[D]").astype(np.int32)
-    except (ValueError, TypeError) as e:
-        raise DataError(f"{beside}: dates {str(about['dates'])[:60]} ({e}); expected 2018-07-05 and so on") from e
+    if not isinstance(about["dates"], list):
+        raise DataError(f"{beside}: dates {str(about['dates'])[:60]}; expected a list of days such as 2018-07-05")
+    day = parse_days(about["dates"], where=f"{beside}, dates")
     if day.shape != (count,):
         raise DataError(f"{beside}: {day.size} dates for {count} in the array")
     return day

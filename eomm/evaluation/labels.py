@@ -17,14 +17,15 @@ from jaxtyping import Float32, Int32
 from rasterio.errors import CRSError, RasterioError
 from scipy import ndimage
 
-from eomm.data.columns import canonical
 from eomm.data.grid import Grid
+from eomm.data.missing import is_fill
 from eomm.data.raster import check_self_contained, open_raster
+from eomm.data.tables import find_column
 from eomm.embedding.blocks import blocks
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.evaluation.adapters import grid_of, part_of, warp
-from eomm.export.features import Feature, read_features
-from eomm.export.parquet import place
+from eomm.export.features import Feature, exchanged, read_features
+from eomm.export.parquet import Piece, place
 
 NONE = -1
 MAX_PIXELS = 400_000_000  # of a raster of labels, or of what of it lies on the cube
@@ -77,7 +78,7 @@ def read_labels(
     Args:
         path: the file; its ending says what it is.
         grid: of the cube; a raster on another grid is warped by nearest neighbour.
-        column: the NetCDF variable, or the property or column that holds the label ("label" when None).
+        column: the NetCDF variable, or the property or column that holds the label ("label" or "class" when None).
         regression: labels are numbers to predict, not classes.
         ignore: labels that count as none.
         classes: names by label; when given, other labels count as none.
@@ -90,15 +91,16 @@ def read_labels(
     """
     path = Path(path)
     if path.suffix.lower() in VECTORS:
-        raw, known, group, names = _from_features(path, grid, column or "label")
+        raw, known, group, names, left = _from_features(path, grid, column)
     else:
-        raw, known = _from_raster(path, grid, column)
+        raw, known, scale, offset = _from_raster(path, grid, column)
         known = known & np.isfinite(raw) if raw.dtype.kind == "f" else known
-        group, names = None, ()
-    left: list[str] = []
+        if regression:  # what the file says that its numbers stand for; a class is the number itself
+            raw = np.where(known, raw, 0).astype(np.float64) * scale + offset if (scale, offset) != (1, 0) else raw
+        group, names, left = None, (), []
     if regression:
         values = _numbers(path, raw, known)
-        known = known & np.isfinite(values)
+        known = known & np.isfinite(values) & ~is_fill(values)
         found: tuple[str, ...] = ()
         if group is None:
             group, names = known.astype(np.int32), ("all",)
@@ -119,7 +121,8 @@ def read_labels(
     labels = Labels(values, known, found, np.where(known, group, 0).astype(np.int32), names, tuple(left))
     labels = without_small(labels, min_pixels)
     if not labels.known.any():
-        raise UsageError(f"{path}: no labelled pixel on the cube ({grid.text}) is left")
+        why = "".join(f"; left out: {text}" for text in labels.left_out)
+        raise UsageError(f"{path}: no labelled pixel on the cube ({grid.text}) is left{why}")
     return labels
 
 
@@ -158,10 +161,10 @@ def block_groups(shape: tuple[int, int], size: int) -> Int32[np.ndarray, "y x"]:
     return (1 + row[:, None] * (col[-1] + 1) + col[None]).astype(np.int32)
 
 
-def _from_raster(path: Path, grid: Grid, variable: str | None) -> tuple[np.ndarray, np.ndarray]:
-    """Raw labels on the cube's grid, and where there are any."""
+def _from_raster(path: Path, grid: Grid, variable: str | None) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """Raw labels on the cube's grid, where there are any, and the scale and offset that the file states."""
     is_netcdf = path.suffix.lower() in (".nc", ".nc4", ".h5")
-    raw, known, own = _read_netcdf(path, variable) if is_netcdf else _read_tiff(path, grid)
+    raw, known, own, scale, offset = _read_netcdf(path, variable) if is_netcdf else _read_tiff(path, grid)
     if own != grid:
         y, x, part = part_of(own, grid, path)
         raw, known = raw[y, x], known[y, x]
@@ -171,22 +174,23 @@ def _from_raster(path: Path, grid: Grid, variable: str | None) -> tuple[np.ndarr
             raise DataError(f"{path}: {raw.size:,} pixels on the cube; cut it or bring it onto the cube's grid first")
         where, known = warp(index[..., None], known, part, grid)
         raw = raw.ravel()[where[..., 0].astype(np.int64)]
-    return raw, known
+    return raw, known, scale, offset
 
 
-def _read_tiff(path: Path, grid: Grid) -> tuple[np.ndarray, np.ndarray, Grid]:
+def _read_tiff(path: Path, grid: Grid) -> tuple[np.ndarray, np.ndarray, Grid, float, float]:
     try:
         with open_raster(path) as file:
             y, x, own = part_of(grid_of(path, file), grid, path)
             if own.height * own.width > MAX_PIXELS:
                 raise DataError(f"{path}: {own.height} x {own.width} px on the cube; cut it to the site")
             window = rasterio.windows.Window.from_slices(y, x)
-            return file.read(1, window=window), file.read_masks(1, window=window) > 0, own
+            known = file.read_masks(1, window=window) > 0
+            return file.read(1, window=window), known, own, file.scales[0], file.offsets[0]
     except RasterioError as e:
         raise DataError(f"{path}: cannot be read as a raster of labels ({e})") from e
 
 
-def _read_netcdf(path: Path, variable: str | None) -> tuple[np.ndarray, np.ndarray, Grid]:
+def _read_netcdf(path: Path, variable: str | None) -> tuple[np.ndarray, np.ndarray, Grid, float, float]:
     try:
         check_self_contained(path)
         with xr.open_dataset(path, engine="h5netcdf", mask_and_scale=False, decode_times=False) as file:
@@ -199,6 +203,7 @@ def _read_netcdf(path: Path, variable: str | None) -> tuple[np.ndarray, np.ndarr
             if array.size > MAX_PIXELS:
                 raise DataError(f"{path}: {array.shape} px; cut it to the site")
             raw, fill = array.values, array.attrs.get("_FillValue", array.attrs.get("missing_value"))
+            scale, offset = (float(array.attrs.get(k, v)) for k, v in (("scale_factor", 1), ("add_offset", 0)))
             x, y = (file[n].values.astype(float) for n in ("x", "y"))
             crs = _netcdf_crs(path, file)
     except (OSError, KeyError, ValueError) as e:
@@ -208,7 +213,7 @@ def _read_netcdf(path: Path, variable: str | None) -> tuple[np.ndarray, np.ndarr
     dx, dy = x[1] - x[0], y[1] - y[0]
     own = Grid(crs=crs, transform=(dx, 0, x[0] - dx / 2, 0, dy, y[0] - dy / 2), height=len(y), width=len(x))
     known = np.ones(raw.shape, bool) if fill is None else raw != fill
-    return raw, known, own
+    return raw, known, own, scale, offset
 
 
 def _netcdf_crs(path: Path, file: xr.Dataset) -> str:
@@ -230,11 +235,11 @@ def _netcdf_crs(path: Path, file: xr.Dataset) -> str:
 
 
 def _from_features(
-    path: Path, grid: Grid, column: str
-) -> tuple[np.ndarray, np.ndarray, Int32[np.ndarray, "y x"], tuple[str, ...]]:
+    path: Path, grid: Grid, column: str | None
+) -> tuple[np.ndarray, np.ndarray, Int32[np.ndarray, "y x"], tuple[str, ...], list[str]]:
     """Labels of points and polygons: a pixel has that of the polygon that holds its centre, or of the point in it.
 
-    Pixels of two features with different labels have none.
+    Pixels of two features with different labels have none. Features and pixels without effect are said in words.
     """
     if grid.crs == "LOCAL":
         raise UsageError(f"{path}: the cube's CRS is LOCAL, so nobody knows where points and polygons lie on it")
@@ -244,7 +249,8 @@ def _from_features(
     label = np.full(owner.shape, NONE, np.int32)
     kinds = {t: i for i, t in enumerate(dict.fromkeys(texts))}
     areas = blocks(grid)
-    for number, pieces in place(features, grid).items():
+    placed = place(features, grid)
+    for number, pieces in placed.items():
         y, x = areas[number]
         for piece in pieces:
             rows = slice(y.start + piece.y.start, y.start + piece.y.stop)
@@ -256,12 +262,34 @@ def _from_features(
             here[other] = NONE
             owner[rows, cols][piece.mask] = piece.feature + 1
     raw = np.array([*kinds, ""], object)[label]
-    return raw, label != NONE, owner, ("", *(f.id for f in features))
+    left = _without_pixel(features, placed, grid)
+    if torn := int(((owner > 0) & (label == NONE)).sum()):
+        left.append(f"{torn} pixels that lie in features of different labels")
+    return raw, label != NONE, owner, ("", *(f.id for f in features)), left
 
 
-def _property(path: Path, feature: Feature, column: str) -> str:
-    names = canonical([str(n) for n in feature.properties], [column])
-    value = dict(zip(names, feature.properties.values(), strict=True)).get(column)
+def _without_pixel(features: Sequence[Feature], placed: Mapping[int, Sequence[Piece]], grid: Grid) -> list[str]:
+    """In words, which features have no pixel of the grid, and whether exchanged coordinates are why."""
+    on = {piece.feature for pieces in placed.values() for piece in pieces if piece.mask.any()}
+    off = [i for i in range(len(features)) if i not in on]
+    if not off:
+        return []
+    some = ", ".join(features[i].id[:40] for i in off[:5]) + (" …" if len(off) > 5 else "")
+    words = [f"{len(off)} of {len(features)} features without a pixel of the cube ({some})"]
+    turned = [dataclasses.replace(features[i], geometry=exchanged(features[i].geometry)) for i in off]
+    found = {p.feature for pieces in place(turned, grid).values() for p in pieces if p.mask.any()}
+    if found:
+        here = ", ".join(turned[i].id[:40] for i in sorted(found)[:5]) + (" …" if len(found) > 5 else "")
+        words.append(
+            f"{len(found)} of them would lie on it with longitude and latitude exchanged ({here}): mend the file"
+        )
+    return words
+
+
+def _property(path: Path, feature: Feature, column: str | None) -> str:
+    name = find_column(feature.properties, column or "label")
+    value = None if name is None else feature.properties[name]
+    column = column or "label"
     if not isinstance(value, str | int | float) or isinstance(value, bool) or value == "":
         raise DataError(
             f"{path}: feature {feature.id[:40]!r} has {column} {str(value)[:40]!r}; expected a label. It has the "

@@ -1,7 +1,7 @@
 """Points and polygons from a user's file, checked before anything is done with them: the file is not to be trusted.
 
-GeoJSON (RFC 7946: longitude, latitude) or, for points, CSV with the columns lon, lat and perhaps id. Not where they
-lie on a grid.
+GeoJSON (RFC 7946: longitude, latitude) or, for points, CSV with the columns lon, lat and perhaps id, or their
+obvious synonyms. Not where they lie on a grid.
 """
 
 import csv
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eomm.data.columns import canonical
+from eomm.data.tables import find_column
 from eomm.errors import DataError, UsageError
 
 MAX_BYTES = 256 * 2**20
@@ -80,9 +80,13 @@ def from_csv(path: Path, text: str) -> Iterator[Feature]:
     point = shapely().Point
     rows = csv.reader(text.splitlines(), strict=True, skipinitialspace=True)
     try:
-        head = [name.lower() for name in canonical(next(rows, []), ("lon", "lat", "id"))]
-        if not {"lon", "lat"} <= set(head):
-            raise DataError(f"{path}: its first line names {', '.join(head) or 'nothing'}; expected lon, lat, id")
+        head = [name.strip() for name in next(rows, [])]
+        columns = {own: find_column(head, own) for own in ("lon", "lat", "id")}
+        if columns["lon"] is None or columns["lat"] is None:
+            raise DataError(
+                f"{path}: its first line names {', '.join(head) or 'nothing'}; expected lon, lat (or longitude, "
+                "latitude) and perhaps id, separated by commas"
+            )
         for number, row in enumerate(rows):
             what = f"{path}: line {rows.line_num}"
             check_count(path, number)
@@ -91,13 +95,14 @@ def from_csv(path: Path, text: str) -> Iterator[Feature]:
             if len(row) != len(head):
                 raise DataError(f"{what}: {len(row)} values; the first line names {len(head)} columns")
             own = dict(zip(head, (v.strip() for v in row), strict=True))
-            lon, lat = own["lon"], own["lat"]
+            lon, lat = own[columns["lon"]], own[columns["lat"]]
             try:
                 position = [float(lon), float(lat)]
             except ValueError as e:
                 raise DataError(f"{what}: lon {lon[:30]!r}, lat {lat[:30]!r}; expected degrees as numbers") from e
             check_position(position, what)
-            yield Feature(own.get("id", str(number)), point(position), own)
+            name = own[columns["id"]] if columns["id"] is not None else str(number)
+            yield Feature(name, point(position), own)
     except csv.Error as e:
         raise DataError(f"{path}: line {rows.line_num}: not CSV ({e})") from e
 
@@ -164,6 +169,11 @@ def polygon_of(geometry: dict[str, Any], what: str) -> Any:
     if not shapely().is_valid(made):
         raise DataError(f"{what}: {shapely().is_valid_reason(made)}; mend the polygon")
     return made
+
+
+def exchanged(geometry: Any) -> Any:
+    """A geometry with longitude and latitude exchanged, as a file has them that was written latitude first."""
+    return shapely().transform(geometry, lambda xy: xy[:, ::-1])
 
 
 def check_position(position: Any, what: str) -> None:

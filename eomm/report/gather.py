@@ -164,8 +164,13 @@ def one(paths: Sequence[Path], what: str, option: str) -> Path | None:
 
 def _directories(folder: Path) -> Iterator[Path]:
     """The folder and those below it, but none inside a store."""
-    for root, below, _ in os.walk(folder):
+    seen: set[str] = set()  # links may lead round in a circle
+    for root, below, _ in os.walk(folder, followlinks=True):
         path = Path(root)
+        if (true := os.path.realpath(root)) in seen:
+            below[:] = []
+            continue
+        seen.add(true)
         depth = len(path.relative_to(folder).parts)
         stores = ("zarr.json", "model.json", "manifest.json")
         inside = any((path / f).is_file() for f in stores) or depth >= MAX_DEPTH
@@ -190,7 +195,7 @@ def _sort(path: Path, found: Found) -> None:
     elif (path / "metrics.jsonl").is_file():
         found.runs.append(path)
     elif not (path / "manifest.json").is_file():
-        for file in sorted(path.glob("*.json")):
+        for file in sorted(p for p in path.glob("*.json") if not p.name.startswith("._")):  # AppleDouble
             try:
                 ours = file.is_file() and is_evaluation(read_json(file))
             except DataError:  # of another program, or half written: said on the page

@@ -11,14 +11,17 @@ from jaxtyping import Float
 
 from eomm.data.attributes import attributes_of
 from eomm.data.cube import open_cube
+from eomm.data.days import parse_days
 from eomm.data.grid import Grid
+from eomm.data.missing import without_fills
 from eomm.data.raster import open_raster
+from eomm.data.tables import read_frame
 from eomm.embedding.store import open_embedding
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.evaluation.features import Features
 from eomm.evaluation.features_raw import INDICES, bands, indices
 from eomm.evaluation.folds import near_groups
-from eomm.evaluation.gpp.flux_files import MISSING, UNIT, FluxSeries
+from eomm.evaluation.gpp.flux_files import UNIT, FluxSeries
 from eomm.evaluation.gpp.flux_sites import Tower
 from eomm.evaluation.gpp.rows import WEATHER, Table, join, make_table
 
@@ -141,17 +144,17 @@ def read_cube(path: Path, tower: Tower, extract: str) -> dict[str, pd.DataFrame]
 
 
 def read_extra(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Columns of a table with a column TIMESTAMP (YYYYMMDD) or date. Raises DataError."""
-    if not path.exists():
-        raise DataError(f"{path}: missing")
-    table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    """Columns of a table with a column TIMESTAMP or date, of days as `parse_day` reads them. Raises DataError."""
+    table = read_frame(path)
     stamps = [c for c in ("TIMESTAMP", "date") if c in table]
     if lost := [c for c in columns if c not in table] + ([] if stamps else ["TIMESTAMP or date"]):
         raise DataError(f"{path}: no column {', '.join(lost)}; there are {', '.join(table)}")
-    stamp = table[stamps[0]].astype(str)
-    day = pd.to_datetime(stamp).to_numpy("datetime64[D]").astype(np.int32)
-    values = table[list(columns)].astype(np.float64)
-    return values.mask(values == MISSING).assign(day=day)[["day", *columns]].dropna()
+    day = parse_days(table[stamps[0]], where=f"{path}, column {stamps[0]}")
+    try:
+        values = without_fills(table[list(columns)].astype(np.float64))
+    except (ValueError, TypeError) as e:
+        raise DataError(f"{path}: {e}; expected numbers in {', '.join(columns)}") from e
+    return values.assign(day=day)[["day", *columns]].dropna()
 
 
 def average(features: Features, weight: Float[np.ndarray, "y x"]) -> pd.DataFrame:
@@ -179,7 +182,7 @@ def weights(grid: Grid, tower: Tower, extract: str) -> tuple[slice, slice, Float
     """
     row, col = tower.pixel(grid)
     how, _, number = extract.partition(":")
-    if extract.endswith((".tif", ".tiff")):
+    if extract.lower().endswith((".tif", ".tiff")):
         return slice(0, grid.height), slice(0, grid.width), _raster(Path(extract.format(site=tower.site)), grid)
     if how == "pixel" and not number:
         reach = 0

@@ -13,16 +13,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from eomm.data.days import parse_days
+from eomm.data.missing import FILLS, without_fills
+from eomm.data.tables import read_frame
 from eomm.errors import ContractError, DataError, UsageError
 
-MISSING = -9999.0
 TARGETS = ("GPP_NT_VUT_REF", "GPP_DT_VUT_REF")
 QUALITY = "NEE_VUT_REF_QC"  # by its whole name: the first column that contains "QC" belongs to the air temperature
 WEATHER = ("TA_F", "SW_IN_F", "VPD_F", "P_F")
 UNIT = "g C m-2 d-1"
 NAME = re.compile(
     r"^[A-Za-z0-9]+_(?P<site>[A-Za-z0-9_-]+?)_FLUXNET(2015)?_"
-    r"((FULLSET|SUBSET|FLUXMET)_)?(?P<step>HH|HR|DD|WW|MM|YY)_.*\.csv$"
+    r"((FULLSET|SUBSET|FLUXMET)_)?(?P<step>HH|HR|DD|WW|MM|YY)_.*\.[cC][sS][vV]$"
 )
 PER_DAY = {"gcm-2d-1": 1.0, "umolco2m-2s-1": 12.011e-6 * 86400, "umolm-2s-1": 12.011e-6 * 86400}
 
@@ -65,7 +67,7 @@ def read_flux(path: Path | str, *, target: str = TARGETS[0], unit: str | None = 
     path = Path(path)
     site = site_of(path)
     columns = (target, QUALITY)
-    table = _read_csv(path)
+    table = read_frame(path)
     if lost := [c for c in ("TIMESTAMP", *columns) if c not in table]:
         raise DataError(f"{path}: no column {', '.join(lost)}; expected a FULLSET, SUBSET or FLUXMET daily file")
     day = _days(path, table["TIMESTAMP"])
@@ -74,8 +76,8 @@ def read_flux(path: Path | str, *, target: str = TARGETS[0], unit: str | None = 
     try:
         values = table[names].astype(np.float64)
     except ValueError as e:
-        raise DataError(f"{path}: {e}; expected numbers, {MISSING:g} where missing") from e
-    values = values.mask(values == MISSING)
+        raise DataError(f"{path}: {e}; expected numbers, {FILLS[0]:g} where missing") from e
+    values = without_fills(values)
     quality = values[QUALITY]
     if (bad := quality[(quality < 0) | (quality > 1)]).size:
         raise ContractError(
@@ -111,7 +113,11 @@ def declared_unit(path: Path, variable: str) -> str:
         ContractError: it gives two.
     """
     site = site_of(path)
-    beside = [p for p in sorted(path.parent.glob("*.csv")) if "VARINFO" in p.name and f"_{site}_" in p.name]
+    beside = [
+        p
+        for p in sorted(path.parent.iterdir())
+        if p.suffix.lower() == ".csv" and "VARINFO" in p.name and f"_{site}_" in p.name and not p.name.startswith("._")
+    ]
     daily = [p for p in beside if "_DD_" in p.name] or beside
     units: dict[str, Path] = {}
     for info in daily:
@@ -130,7 +136,7 @@ def declared_unit(path: Path, variable: str) -> str:
 
 def read_groups(path: Path) -> list[Mapping[str, str]]:
     """The groups of a BADM file (columns GROUP_ID, VARIABLE, DATAVALUE): variable to value. Raises DataError."""
-    table = _read_csv(path, text=True)
+    table = read_frame(path, text=True)
     if lost := [c for c in ("GROUP_ID", "VARIABLE", "DATAVALUE") if c not in table]:
         raise DataError(f"{path}: no column {', '.join(lost)}; expected a BADM file (GROUP_ID, VARIABLE, DATAVALUE)")
     return [dict(zip(g["VARIABLE"], g["DATAVALUE"], strict=True)) for _, g in table.groupby("GROUP_ID", sort=False)]
@@ -155,20 +161,7 @@ def _plain(unit: str) -> str:
 
 
 def _days(path: Path, stamp: pd.Series) -> np.ndarray:
-    when = pd.to_datetime(stamp.astype("string"), format="%Y%m%d", errors="coerce")
-    if when.isna().any():
-        raise DataError(f"{path}: TIMESTAMP {stamp[when.isna()].iloc[0]!r} is no day; expected YYYYMMDD")
-    if when.duplicated().any():
-        raise DataError(f"{path}: {stamp[when.duplicated()].iloc[0]} occurs twice; expected a row per day")
-    return when.to_numpy("datetime64[D]").astype(np.int32)
-
-
-def _read_csv(path: Path, *, text: bool = False) -> pd.DataFrame:
-    """A CSV whose header may have spaces; variable-information files are not all in UTF-8."""
-    try:
-        table = pd.read_csv(path, dtype=str if text else None, encoding_errors="replace", keep_default_na=not text)
-    except FileNotFoundError as e:
-        raise DataError(f"{path}: missing") from e
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as e:
-        raise DataError(f"{path}: not a CSV file ({e}); download it again") from e
-    return table.rename(columns=str.strip)
+    day = parse_days(stamp, where=f"{path}, TIMESTAMP")
+    if (twice := stamp[pd.Series(day).duplicated().to_numpy()]).size:
+        raise DataError(f"{path}: {twice.iloc[0]} occurs twice; expected a row per day")
+    return day

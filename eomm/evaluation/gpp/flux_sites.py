@@ -6,19 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import pyproj
 
 from eomm.data.grid import Grid
+from eomm.data.tables import find_column, plain_name, read_frame
 from eomm.errors import DataError, UsageError
 from eomm.evaluation.gpp.flux_files import read_groups
 
-COLUMNS = {  # accepted spellings in a site list, lower case
-    "site": ("site", "site_id", "siteid", "id"),
-    "lat": ("lat", "latitude", "location_lat"),
-    "lon": ("lon", "long", "longitude", "location_long"),
-    "kind": ("igbp", "pft", "type"),
-}
+COLUMNS = ("site", "lat", "lon", "kind")
+"""Of a site list; each may have a synonym (`eomm.data.tables`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +72,7 @@ def read_towers(paths: Sequence[Path]) -> dict[str, Tower]:
     """
     found: dict[str, Tower] = {}
     for path in paths:
-        for tower in _read_json(path) if path.suffix == ".json" else _read_csv(path):
+        for tower in _read_json(path) if path.suffix.lower() == ".json" else _read_csv(path):
             if found.setdefault(tower.site, tower) != tower:
                 raise UsageError(f"{path}: tower {tower.site} is described differently by another file; give one")
     return found
@@ -95,16 +91,10 @@ def _read_json(path: Path) -> list[Tower]:
 
 
 def _read_csv(path: Path) -> list[Tower]:
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="replace")
-    except FileNotFoundError as e:
-        raise DataError(f"{path}: missing") from e
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as e:
-        raise DataError(f"{path}: not a CSV file ({e})") from e
-    names = {c.strip().lower(): c for c in table}
-    if {"variable", "datavalue", "site_id"} <= set(names):
-        return [_from_groups(path, str(site)) for site in table["SITE_ID"].unique()]
-    by = {key: next((names[s] for s in spellings if s in names), None) for key, spellings in COLUMNS.items()}
+    table = read_frame(path, text=True)
+    if {"variable", "datavalue", "site_id"} <= {plain_name(c) for c in table}:
+        return [_from_groups(path, str(site)) for site in table[find_column(table, "site_id")].unique()]
+    by = {key: find_column(table, key) for key in COLUMNS}
     if lost := [k for k in ("site", "lat", "lon") if by[k] is None]:
         raise DataError(
             f"{path}: no column for {', '.join(lost)} among {', '.join(table)}; expected a list with site, lat and "

@@ -11,9 +11,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int, Shaped
 
+from eomm.data.days import parse_days
+from eomm.data.missing import without_fills
+from eomm.data.tables import read_frame
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.evaluation.gpp.climatology import year_of
-from eomm.evaluation.gpp.flux_files import MISSING, UNIT, gpp_factor
+from eomm.evaluation.gpp.flux_files import UNIT, gpp_factor
 
 OPERATORS = {"<=": operator.le, ">=": operator.ge, "==": operator.eq, "!=": operator.ne, "<": operator.lt}
 OPERATORS[">"] = operator.gt
@@ -148,9 +151,7 @@ def read_table(
         UsageError: a condition that cannot be read.
     """
     path = Path(path)
-    if not path.exists():
-        raise DataError(f"{path}: missing")
-    raw = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    raw = read_frame(path)
     wanted = [site, date, target, *([kind] if kind else []), *(c for names in features.values() for c in names)]
     if lost := [c for c in dict.fromkeys(wanted) if c not in raw]:
         raise DataError(f"{path}: no column {', '.join(lost)}; there are {', '.join(map(str, raw))}")
@@ -161,15 +162,15 @@ def read_table(
     for condition in keep:
         kept &= meets(raw, condition, path)
     raw = raw[kept]
-    when = pd.to_datetime(raw[date], errors="coerce")
-    if when.isna().any():
-        raise DataError(f"{path}: {raw[date][when.isna()].iloc[0]!r} in {date} is no date; expected such as 2020-03-30")
+    day = parse_days(raw[date], where=f"{path}, column {date}")
     columns = list(dict.fromkeys(c for names in features.values() for c in names))
-    numbers = raw[[target, *columns]].astype(np.float64)
-    numbers = numbers.mask(numbers == MISSING)
+    try:
+        numbers = without_fills(raw[[target, *columns]].astype(np.float64))
+    except (ValueError, TypeError) as e:
+        raise DataError(f"{path}: {e}; expected numbers in {', '.join([target, *columns])}") from e
     frame = numbers[columns].assign(
         site=raw[site].astype(str),
-        day=when.to_numpy("datetime64[D]").astype(np.int32),
+        day=day,
         gpp=numbers[target] * factor,
         kind=raw[kind].astype(str) if kind else "",
     )

@@ -302,7 +302,9 @@ def test_a_modality_of_one_pixel_keeps_its_grid(site, tmp_path):
 
 def test_a_unit_that_the_contract_does_not_have_is_refused(site, tmp_path):
     own = [weather(tmp_path / "w", unit="degC", celsius=True), *sources(site)]
-    with pytest.raises(ContractError, match=r"w.nc .*band t is in 'degC', expected 'K' as mapping 'weather' says"):
+    with pytest.raises(
+        ContractError, match=r"w.nc .*band t: .* the unit 'degC', expected 'K' as mapping 'weather' says"
+    ):
         build_cube(tmp_path / "c.zarr", site="here", sources=own)
     with pytest.raises(DataError, match=r"'weather': none of 65 acquisitions .* out of the modality's range"):
         build_cube(tmp_path / "c.zarr", site="here", sources=own, accept=["unit"])

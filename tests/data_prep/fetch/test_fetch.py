@@ -414,3 +414,21 @@ def test_the_offset_is_decided_by_the_baseline_and_the_catalogues_word(name, pro
             catalogues.boa_offset(item, catalogues.KNOWN[name])
     else:
         assert catalogues.boa_offset(item, catalogues.KNOWN[name]) == expected
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ({"raster:bands": [{"scale": 2e-4}]}, r"asset B0. \(B0.\): states the scale 0.0002, expected 0.0001"),
+        ({"raster:scale": 1}, "states the scale 1, expected 0.0001"),
+        ({"bands": [{"nodata": -9999}]}, "states the nodata -9999, expected 0"),
+        ({"raster:bands": [{"scale": 1e-4, "nodata": "nan"}]}, None),
+    ],
+)
+def test_what_assets_state_of_their_numbers_is_compared(stated, message):
+    item = item_of({}, stated)
+    if message is None:
+        catalogues.check_numbers(item, catalogues.KNOWN["planetary-computer-s2"])
+        return
+    with pytest.raises(ContractError, match=message):
+        catalogues.check_numbers(item, catalogues.KNOWN["planetary-computer-s2"])

@@ -137,7 +137,7 @@ def test_radar_geometry_is_refused_with_a_place_where_gamma0_is_had(tmp_path, st
             DataError,
             "tag INCIDENCE_DEG is 'steep', expected a number",
         ),
-        (["VV", "VH"], {"DATETIME": "soon"}, DataError, "tag DATETIME is 'soon'; expected ISO 8601"),
+        (["VV", "VH"], {"DATETIME": "soon"}, DataError, "tag DATETIME: 'soon' is no day; expected YYYY-MM-DD"),
     ],
 )
 def test_a_geotiff_that_does_not_say_what_it_is_is_refused(tmp_path, stack, names, tags, error, message):

@@ -60,7 +60,10 @@ def test_a_bad_line_is_named(tmp_path, row, message):
 
 
 def test_a_list_that_is_none_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"line 1: no column name, lat; found site, lon"):
+    with pytest.raises(
+        DataError,
+        match=r"line 1: no column lat; found site, lon, expected name, lon, lat \(or",
+    ):
         read_sites(csv_file(tmp_path / "s.csv", "site,lon\na,3\n"))
     with pytest.raises(DataError, match="does not exist"):
         read_sites(tmp_path / "none.csv")
@@ -120,3 +123,37 @@ def test_a_sample_has_as_many_of_each_stratum_and_grows(tmp_path):
         sample_sites(sites, 61)
     with pytest.raises(UsageError, match="has no 'soil'"):
         sample_sites(sites, 3, by="soil")
+
+
+def test_obvious_names_of_columns_blanks_and_a_byte_order_mark_are_read(tmp_path):
+    text = '\ufeffSite, Longitude , Latitude, size_m, land_cover\n a , 3.02, 50.82, 900, "crop, wheat"\n'
+    (site,) = read_sites(csv_file(tmp_path / "s.csv", text))
+    assert (site.name, site.lon, site.lat, site.size_m) == ("a", 3.02, 50.82, 900)
+    assert site.columns == {"land_cover": "crop, wheat"}
+    both = "name,site,lon,lat\na,field 7,3,50\n"  # our own name goes before
+    (site,) = read_sites(csv_file(tmp_path / "b.csv", both))
+    assert site.name == "a" and site.columns == {"site": "field 7"}
+    with pytest.raises(DataError, match="line 1: column lon is there twice"):
+        read_sites(csv_file(tmp_path / "c.csv", "name,lon,lat,lon\na,3,50,4\n"))
+    point = feature({"type": "Point", "coordinates": [3, 50]}, Site="a", soil="clay")
+    (site,) = read_sites(geojson(tmp_path / "s.geojson", point))
+    assert site.name == "a" and site.columns == {"soil": "clay"}
+
+
+def box(west, south, east, north):
+    return [[[west, south], [east, south], [east, north], [west, north], [west, south]]]
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        {"type": "MultiPolygon", "coordinates": [box(179.99, -17, 180, -16.98), box(-180, -17, -179.99, -16.98)]},
+        {"type": "Polygon", "coordinates": box(179.99, -17, 180.01, -16.98)},
+        {"type": "Polygon", "coordinates": box(179.99, -17, -179.99, -16.98)},
+        {"type": "Polygon", "coordinates": box(-180.01, -17, -179.99, -16.98)},
+    ],
+)
+def test_a_polygon_across_180_degrees_has_its_centre_there(tmp_path, geometry):
+    (site,) = read_sites(geojson(tmp_path / "s.geojson", feature(geometry, name="fiji")))
+    assert abs(abs(site.lon) - 180) < 1e-9 and site.lat == pytest.approx(-16.99)
+    assert 2125 < site.size_m < 2220

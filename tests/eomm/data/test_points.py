@@ -79,8 +79,10 @@ def test_what_a_table_lacks_is_named(tmp_path):
         points_of(table.drop(columns="b8a"), MAPPING, where="t")
     with pytest.raises(DataError, match="series '0' has stratum"):
         points_of(table.assign(region=np.arange(len(table)).astype(str)), MAPPING, where="t")
-    with pytest.raises(DataError, match="date or a number"):
+    with pytest.raises(DataError, match=r"t, column date: 'someday' is no day; expected YYYY-MM-DD"):
         points_of(table.assign(date="someday"), MAPPING, where="t")
+    local = points_of(table.assign(date=table["date"] + "T00:00:00+01:00"), MAPPING, where="t")
+    assert [s.day.tolist() for s in local] == [s.day.tolist() for s in points_of(table, MAPPING, where="t")]
     with pytest.raises(ContractError, match=r"expected all of B02"):
         PointMapping(modality="s2", id="i", date="d", bands={"B02": "x"})
     file = tmp_path / "m.toml"

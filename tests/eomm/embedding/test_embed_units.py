@@ -17,6 +17,7 @@ from eomm.data.attributes import attributes_of
 from eomm.data.grid import to_date
 from eomm.data.modality import SENTINEL1, SENTINEL2
 from eomm.embedding import run as embedding
+from eomm.embedding.append import open_base
 from eomm.embedding.plan import make_plan
 from eomm.embedding.store import FLAGS, open_embedding
 from eomm.embedding.units import by_block, list_units, share, status
@@ -181,6 +182,40 @@ def test_another_request_does_not_touch_what_is_there(model, cube, whole, tmp_pa
     same(out, whole)
     embed(model, cube, out, length=7, overwrite=True)
     assert open_embedding(out).sizes["feature"] == 7
+
+
+@pytest.mark.parametrize("after", [1, 18])
+def test_a_cube_that_is_replaced_meanwhile_gives_no_store(after, model, groups, tmp_path):
+    cube, out = write(tmp_path / "site.zarr", groups), tmp_path / "e.zarr"
+
+    def replace(done, _):
+        if done == after:
+            shutil.rmtree(cube.path)
+            write(cube.path, groups[:1])  # the last unit may be done by now: its store would bear the old cube's digest
+
+    with pytest.raises(DataError, match=r"site\.zarr: was replaced or removed while it was being read"):
+        embed(model, cube, out, progress=replace)
+    assert not out.exists()
+
+
+def test_a_store_that_is_replaced_meanwhile_is_not_continued(model, cube, whole, tmp_path, monkeypatch):
+    out = tmp_path / "e.zarr"
+    shutil.copytree(whole, out)
+    base = open_base(out, make_plan(model, cube, block=16))
+    unit = list_units(COUNT - 1, (GRID.height, GRID.width), (16, 16))[0]
+    shutil.rmtree(out)
+    embed(model, cube, out, length=7)
+    with pytest.raises(DataError, match=r"e\.zarr: was replaced or removed while it was being read"):
+        base.link(tmp_path / "partial", unit, make_plan(model, cube, block=16))
+
+
+def test_a_store_without_a_layer_of_today_is_not_continued(model, cube, whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "e.zarr")
+    head = tmp_path / "e.zarr/zarr.json"
+    head.write_text(head.read_text().replace('\\"expected_error\\":', '\\"other\\":'))
+    shutil.move(tmp_path / "e.zarr/expected_error", tmp_path / "e.zarr/other")
+    with pytest.raises(UsageError, match=r"e\.zarr: cannot be continued, it has no expected_error; embed anew"):
+        open_base(tmp_path / "e.zarr", make_plan(model, cube, block=16))
 
 
 def test_a_damaged_part_of_the_cube_costs_its_units_only(model, groups, whole, tmp_path):

@@ -149,3 +149,14 @@ def test_what_bears_no_digest_is_refused(what, tmp_path):
         (tmp_path / "s/manifest.json").write_text('{"eomm:kind": "export"}')
     with pytest.raises(DataError, match=r"s: .*; expected a cube, record set, embedding cube or model"):
         verify_intact(tmp_path / "s")
+
+
+def test_records_that_were_replaced_since_they_were_opened_are_told(whole, tmp_path):
+    shutil.copytree(whole / "records", tmp_path / "r")
+    records = open_records(tmp_path / "r")
+    records.check_unchanged()
+    manifest = json.loads((tmp_path / "r/manifest.json").read_text())
+    manifest["files"][0]["sha256"] = "0" * 64
+    (tmp_path / "r/manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match="was replaced since it was opened"):
+        records.check_unchanged()

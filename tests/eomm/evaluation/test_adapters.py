@@ -220,7 +220,12 @@ def test_dates_of_an_array_are_declared(cube, tmp_path):
     assert [str(to_date(d)) for d in found.day] == ["2018-03-01", "2018-06-01"]
     assert not found.valid[1, 0, 0] and found.valid.sum() == 2 * SIZE**2 - 1
     assert read(f"presto={path}", cube, (date(2018, 5, 1), date(2018, 7, 1))).day.tolist() == found.day[1:].tolist()
-    path.with_suffix(".json").write_text(json.dumps({"crs": UTM.crs, "transform": list(UTM.transform)}))
+    about = {"crs": UTM.crs, "transform": list(UTM.transform)}
+    for dates, message in (([17591, 17683], "17591 is no day"), (20180301, "expected a list of days")):
+        path.with_suffix(".json").write_text(json.dumps(about | {"dates": dates}))
+        with pytest.raises(DataError, match=rf"presto.json.*dates.*{message}"):
+            read(f"presto={path}", cube)
+    path.with_suffix(".json").write_text(json.dumps(about))
     with pytest.raises(DataError, match="must name them"):
         read(f"presto={path}", cube)
 

@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 from eomm.data.grid import Grid
+from eomm.data.missing import FILLS
 from eomm.errors import ContractError, DataError, UsageError
+from eomm.evaluation.gpp.features import read_extra
 from eomm.evaluation.gpp.flux_files import read_flux
 from eomm.evaluation.gpp.flux_sites import Tower, read_towers
 
@@ -90,7 +92,7 @@ def test_what_is_wrong_is_named(tmp_path):
         read_flux(write_flux(tmp_path, NEE_VUT_REF_QC=[0, 1, 2, 3, 0]), unit=UNIT)
     with pytest.raises(DataError, match="occurs twice"):
         read_flux(write_flux(tmp_path, TIMESTAMP=[20200101, 20200101, 20200102, 20200103, 20200104]), unit=UNIT)
-    with pytest.raises(DataError, match="is no day; expected YYYYMMDD"):
+    with pytest.raises(DataError, match=r"FULLSET_DD.*TIMESTAMP: 202001010000 is no day; expected YYYY-MM-DD"):
         read_flux(write_flux(tmp_path, TIMESTAMP=[202001010000] * 5), unit=UNIT)
     with pytest.raises(DataError, match="every GPP_NT_VUT_REF is missing"):
         read_flux(write_flux(tmp_path, GPP_NT_VUT_REF=-9999), unit=UNIT)
@@ -104,6 +106,50 @@ def test_what_is_wrong_is_named(tmp_path):
         read_flux(write_flux(tmp_path, "davos.csv"), unit=UNIT)
     with pytest.raises(DataError, match="missing"):
         read_flux(tmp_path / "ICOSETC_XX-Xxx_FLUXNET_DD_L2.csv", unit=UNIT)
+
+
+@pytest.mark.parametrize("fill", FILLS)
+def test_every_number_that_means_nothing_is_missing_everywhere(tmp_path, fill):
+    path = write_flux(tmp_path, GPP_NT_VUT_REF=[2.0, fill, -0.7, 1.0, 4.0], TA_F=[fill, 1, 2, 3, 4])
+    table = read_flux(path, unit=UNIT).table
+    assert table.gpp.isna().tolist() == [False, True, False, False, False] and np.isnan(table.TA_F[0])
+    extra = tmp_path / "x.csv"
+    extra.write_text(f"date, a\n2020-01-01, 1.5\n2020-01-02, {fill!r}\n")
+    assert read_extra(extra, ["a"])["a"].tolist() == [1.5]
+
+
+@pytest.mark.parametrize("form", ["2020-01-0{}", "2020010{}", "2020-00{}", "2020-01-0{}T00:00:00+01:00"])
+def test_flux_days_and_further_tables_keep_the_day_that_is_written(tmp_path, form):
+    days = [form.format(k) for k in range(1, 6)]
+    assert read_flux(write_flux(tmp_path, TIMESTAMP=days), unit=UNIT).table.day.tolist() == list(range(18262, 18267))
+    for name in ("TIMESTAMP", "date"):
+        path = tmp_path / "x.CSV"
+        path.write_text(f"\ufeff{name} , a\n" + "\n".join(f" {d} , 1" for d in days))
+        assert read_extra(path, ["a"])["day"].tolist() == list(range(18262, 18267))
+
+
+def test_a_number_is_a_written_day_and_no_epoch_in_further_tables(tmp_path):
+    for kind in ("csv", "parquet"):
+        path = tmp_path / f"x.{kind}"
+        table = pd.DataFrame({"date": [20180101, 20180102], "a": [1.0, 2.0]})
+        table.to_parquet(path) if kind == "parquet" else table.to_csv(path, index=False)
+        assert read_extra(path, ["a"])["day"].tolist() == [17532, 17533]
+    pd.DataFrame({"date": [1514764800], "a": [1.0]}).to_csv(tmp_path / "e.csv", index=False)
+    with pytest.raises(DataError, match=r"e.csv, column date: 1514764800 is no day; expected YYYY-MM-DD"):
+        read_extra(tmp_path / "e.csv", ["a"])
+
+
+def test_twins_beside_a_flux_file_are_not_read(tmp_path):
+    path = write_flux(tmp_path)
+    write_varinfo(tmp_path, "gC m-2 d-1")
+    (tmp_path / "._AMF_CH-Dav_FLUXNET_BIFVARINFO_DD_x.csv").write_bytes(b"\x00\x05\x16\x07")
+    assert read_flux(path).table.gpp[0] == 2.0
+
+
+def test_site_lists_with_blanks_and_a_byte_order_mark(tmp_path):
+    listed = tmp_path / "sites.csv"
+    listed.write_text('\ufeffSite , "Latitude", Longitude, IGBP\n DE-Hai , 51.079, 10.452 , "DBF"\n')
+    assert read_towers([listed]) == {"DE-Hai": Tower(site="DE-Hai", x=10.452, y=51.079, kind="DBF")}
 
 
 def test_towers_from_lists_badm_and_the_simulator(tmp_path):

@@ -151,6 +151,48 @@ def test_points_and_polygons_are_labels_too(tmp_path):
         read_labels(tmp_path / "p.geojson", GRID, column="crop")
 
 
+def test_features_without_effect_are_said_and_exchanged_coordinates_are_known(tmp_path):
+    names = [("a", lonlat(3, 4)), ("b", lonlat(20, 2)[::-1]), ("c", (10.0, 50.0))]
+    text = "\ufeffID, Longitude , Latitude, Class\n" + "\n".join(f" {n} , {x}, {y}, oak" for n, (x, y) in names)
+    (tmp_path / "p.csv").write_text(text)
+    found = read_labels(tmp_path / "p.csv", GRID)
+    assert found.known.sum() == 1 and found.classes == ("oak",)
+    assert found.left_out == (
+        "2 of 3 features without a pixel of the cube (b, c)",
+        "1 of them would lie on it with longitude and latitude exchanged (b): mend the file",
+    )
+    (tmp_path / "q.csv").write_text("\n".join(text.split("\n")[:1] + text.split("\n")[2:3]))
+    with pytest.raises(UsageError, match=r"no labelled pixel .*would lie on it with longitude and latitude exchanged"):
+        read_labels(tmp_path / "q.csv", GRID)
+    both = [
+        f"{k}, {x}, {y}, {label}" for k, (label, (x, y)) in enumerate([("oak", lonlat(3, 4)), ("ash", lonlat(3, 4))])
+    ]
+    (tmp_path / "r.csv").write_text(
+        "\n".join(["id,lon,lat,label", *both, f"9, {lonlat(5, 5)[0]}, {lonlat(5, 5)[1]}, ash"])
+    )
+    assert read_labels(tmp_path / "r.csv", GRID).left_out == ("1 pixels that lie in features of different labels",)
+
+
+@pytest.mark.parametrize("kind", ["tif", "nc"])
+def test_values_to_predict_are_what_the_file_says_that_its_numbers_stand_for(tmp_path, kind):
+    raw = np.full((SIZE, SIZE), 50, np.int16)
+    raw[0, 0], raw[0, 1] = -1, 40
+    if kind == "tif":
+        path = write_labels(tmp_path / "l.tif", raw)
+        with rasterio.open(path, "r+") as file:
+            file.nodata, file.scales, file.offsets = -1, [0.1], [2.0]
+    else:
+        path = tmp_path / "l.nc"
+        attributes = {"_FillValue": np.int16(-1), "scale_factor": 0.1, "add_offset": 2.0}
+        data = xr.Dataset({"yield": (("y", "x"), raw, attributes)}, {"y": GRID.y, "x": GRID.x}, {"epsg": 32631})
+        data.to_netcdf(path, engine="h5netcdf")
+    found = read_labels(path, GRID, column="yield", regression=True)
+    assert (
+        not found.known[0, 0] and found.values[0, 1] == pytest.approx(6.0) and found.values[1, 1] == pytest.approx(7.0)
+    )
+    assert read_labels(path, GRID, column="yield").classes == ("40", "50")
+
+
 # --- Fitting ------------------------------------------------------------------------------------------------------
 
 

@@ -420,6 +420,22 @@ def test_columns_have_one_order_and_properties_their_names_and_types(stores, tmp
     assert (np.isnan(first.new) and second.crop is None) or np.isnan(second.crop)
 
 
+@pytest.mark.parametrize("to", ["cog", "zarr", "parquet"])
+def test_a_store_that_is_replaced_meanwhile_is_not_exported(to, stores, tmp_path, small):
+    copy = tmp_path / "e.zarr"
+    shutil.copytree(stores["clear"], copy)
+
+    def replace(done, _):
+        if done == 1:
+            shutil.rmtree(copy)
+            shutil.copytree(stores["cloudy"], copy)
+
+    composite = {"composite": "month"} if to == "zarr" else {}
+    with pytest.raises(DataError, match=r"e\.zarr: was replaced or removed while it was being read"):
+        export(copy, tmp_path / "out", to=to, progress=replace, **composite)
+    assert [p.name for p in tmp_path.iterdir()] == ["e.zarr"]
+
+
 def test_bad_requests_are_refused_and_leave_nothing(stores, tmp_path):
     out, store = tmp_path / "out", stores["clear"]
     for match, options in {
