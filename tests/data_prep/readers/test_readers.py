@@ -279,9 +279,9 @@ def test_a_mapping_may_hold_a_modality_of_its_own(tmp_path):
         (
             "scale = 1e-4",
             'scale = "small"',
-            r"own.toml, \[modality\]: band 1: scale is 'small', expected a finite number",
+            r"own.toml, \[modality\], band 1: scale is 'small', expected a finite number",
         ),
-        ("scale = 1e-4", "scale = 0", r"own.toml, \[modality\]: band 1: scale is 'small', expected a finite number"),
+        ("scale = 1e-4", "scale = 0", r"own.toml, \[modality\]: a value is of the wrong kind"),
     ]:
         own.write_text(OWN.replace(old, new))
         with pytest.raises(ContractError, match=message):
