@@ -58,6 +58,10 @@ def objective() -> ConfigDict:
             "agreement_from": (0.4, 0.6),
             "agreement_guard": 1.0,
             "decorrelation": 0.0,
+            "cuts": 0.0,
+            "cut_share": 0.33,
+            "labels": 0.0,
+            "classes": 0,
         }
     )
 
@@ -65,7 +69,8 @@ def objective() -> ConfigDict:
 def hidden_objective() -> ConfigDict:
     """For an optical modality: nothing visible is decoded, a share of the window is hidden besides the gap.
 
-    With `config.decoder.leading` where the encoder's first numbers are a state of the bands.
+    With `config.decoder.nearest`, with `config.decoder.leading` where the encoder's first numbers are a state of the
+    bands, and a weight decay of 0.5.
     """
     options = objective()
     options.update(
@@ -78,6 +83,7 @@ def hidden_objective() -> ConfigDict:
             "near_days": 12.0,
             "target_weight": 0.0,  # the target is drawn like any other hidden date, only more often
             "sam": 0.0,
+            "cuts": 0.15,
         }
     )
     return options
@@ -104,6 +110,6 @@ def pretrain(modality: str) -> ConfigDict:
     )
     config.encoder.dim = 0  # length of the embedding; 0: as the size has it
     config.encoder.band_flags = False  # true: bands may be missing (objective.hidden_bands)
-    config.decoder = ConfigDict({"width": 128, "leading": 0, "geometry": False, "dtype": "float32"})
+    config.decoder = ConfigDict({"width": 128, "leading": 0, "geometry": False, "nearest": False, "dtype": "float32"})
     config.objective = objective()
     return config

@@ -13,10 +13,11 @@ from jaxtyping import Array, Bool, Float, Int32
 
 from eomm.data.modality import Modality
 from eomm.errors import UsageError
-from eomm.models.interface import GEOMETRY, META, Meta, Params
+from eomm.models.interface import FAR_DAYS, GEOMETRY, META, Meta, Params, nearest_seen
 
 Queries = Mapping[str, Array]  # each [b, n, j]
 QUERY_FIELDS = ("days", "day", "dy", "dx", "same_orbit", "direction", "incidence")
+SEEN_FIELDS = ("seen_before", "seen_after")
 YEAR = 365.2425
 
 
@@ -33,6 +34,7 @@ class Decoder:
         leading: how many leading numbers of the embedding also go straight to the values, by a linear map: where
             these are a state of the bands, the rest learns what it leaves. 0: none.
         geometry: whether it also knows view and sun of what it decodes (`geometry_features`), for optical sensors.
+        nearest: whether it also knows how far the nearest dates are that the target saw before and after itself.
         dtype: of the computation.
     """
 
@@ -41,11 +43,12 @@ class Decoder:
     width: int = 128
     leading: int = 0
     geometry: bool = False
+    nearest: bool = False
     dtype: str = "float32"
 
     def init(self, rng: Array) -> Params:
         """Fresh parameters."""
-        queries = {name: jnp.zeros((1, 1, 1)) for name in QUERY_FIELDS}
+        queries = {name: jnp.zeros((1, 1, 1)) for name in (*QUERY_FIELDS, *SEEN_FIELDS)}
         embedding = jnp.zeros((1, 1, 1, 1, self.dim))
         return jax.jit(self._network.init)(rng, embedding, self._features(queries))["params"]
 
@@ -59,7 +62,7 @@ class Decoder:
             embedding: of the targets.
             queries: `days` from the target's day, `day` decoded (days since 1970-01-01), `dy` and `dx` in pixels,
                 `same_orbit` as the target's (0 or 1), `direction` and `incidence` as in `CubeGroup.meta`; where known
-                `interface.GEOMETRY`, degrees, NaN or absent where not.
+                `interface.GEOMETRY`, degrees, NaN or absent where not; for `nearest` what `nearest_seen` gives.
         """
         return cast(Array, self._network.apply({"params": params}, embedding, self._features(queries)))
 
@@ -87,6 +90,7 @@ class Decoder:
         zero = jnp.zeros(at["day"].shape, jnp.int32)
         same = (at.pop("orbit") != 0).astype(jnp.float32)
         queries = {"days": zero, "dy": zero, "dx": zero, "same_orbit": same, **at}
+        queries |= nearest_seen(meta["day"], targets, hidden)
         decoded = self.decode(params["decoder"], embedding, queries)[:, :, 0]
         return decoded * self.modality.spreads + self.modality.centres
 
@@ -96,8 +100,14 @@ class Decoder:
         return DecoderNetwork(bands=bands, width=self.width, leading=self.leading, dtype=self.dtype)
 
     def _features(self, queries: Queries) -> Float[Array, "b n j f"]:
-        columns = query_features(queries)
-        return jnp.concatenate([columns, geometry_features(queries)], axis=-1) if self.geometry else columns
+        columns = [query_features(queries)]
+        if self.geometry:
+            columns.append(geometry_features(queries))
+        if self.nearest:
+            shape = columns[0].shape[:-1]
+            near = [jnp.broadcast_to(jnp.minimum(queries[name], FAR_DAYS) / 60, shape) for name in SEEN_FIELDS]
+            columns.append(jnp.stack(near, axis=-1).astype(jnp.float32))
+        return jnp.concatenate(columns, axis=-1)
 
 
 def build_decoder(modality: Modality, dim: int, options: Mapping[str, Any]) -> Decoder:

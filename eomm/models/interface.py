@@ -16,6 +16,7 @@ Features = Any  # a tree of arrays, see Encoder.features
 META = ("orbit", "direction", "incidence")  # what encoders may know of an acquisition besides its values
 Meta = Mapping[str, Shaped[Array, "b t"]]  # orbit, direction, incidence: see CubeGroup.meta
 GEOMETRY = ("sun_zenith", "sun_azimuth", "view_azimuth")  # degrees; what a decoder may know besides, where it is given
+FAR_DAYS = 120  # as far as a decoder tells
 MISSING_BAND = -32768  # stored value of a band that an acquisition lacks while others are valid; no contract stores it
 
 
@@ -138,6 +139,16 @@ def learned_part(encoder: Encoder) -> slice:
     """Which numbers of the embedding are learned: all, or those behind the last prefix but the whole."""
     prefixes = prefixes_of(encoder)
     return slice(max((p for p in prefixes if p < encoder.dim), default=0), encoder.dim)
+
+
+def nearest_seen(
+    day: Int32[Array, "b t"], targets: Int32[Array, "b n"], hidden: Bool[Array, "b n t"]
+) -> dict[str, Array]:
+    """Days from each target to the nearest date that it sees before and after itself, [b, n, 1]; FAR_DAYS if none."""
+    apart = day[:, None] - jnp.take_along_axis(day, targets, axis=1)[..., None]
+    sides = {"seen_before": -apart, "seen_after": apart}
+    far = {name: jnp.where(hidden | (days <= 0), FAR_DAYS, days) for name, days in sides.items()}
+    return {name: jnp.minimum(days.min(-1, keepdims=True), FAR_DAYS) for name, days in far.items()}
 
 
 def window_mask(

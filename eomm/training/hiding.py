@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Int32
 
-from eomm.models.interface import MISSING_BAND
+from eomm.models.interface import MISSING_BAND, nearest_seen
 from eomm.training.objective import PATTERNS, Objective, make_queries
 
 FLOOR = 0.04  # of a far query's weight beside a near one's
@@ -66,7 +66,9 @@ def draw_hidden_queries(
     index = index.at[..., 0].set(targets)
     exists = jnp.take_along_axis(may, index, axis=-1)
     offset = lambda key: jax.random.randint(key, shape, -o.reach_px, o.reach_px + 1).at[..., 0].set(0)  # noqa: E731
-    return index, make_queries(batch, targets, index, offset(dy_rng), offset(dx_rng)), exists
+    queries = make_queries(batch, targets, index, offset(dy_rng), offset(dx_rng))
+    gone = hidden | ~batch["present"].astype(bool)[:, None]
+    return index, queries | nearest_seen(day, targets, gone), exists
 
 
 def hide_bands(rng: Array, values: Int[Array, "b t h w c"], share: float) -> Int[Array, "b t h w c"]:

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int16, Int32, Shaped
 from eomm.data.modality import Modality
 from eomm.errors import UsageError
 from eomm.models.fusion import nearest_acquisition
-from eomm.models.interface import GEOMETRY
+from eomm.models.interface import GEOMETRY, nearest_seen
 from eomm.models.losses import SumCount, mean_absolute_error, ratio, spectral_angle
 
 PATTERNS = ("scattered", "run", "side", "alternate")
@@ -62,6 +62,10 @@ class Objective:
         agreement_guard: difference, in deviations of the bands, between what the halves saw around the target at
             which a pixel counts half: what really changed need not agree.
         decorrelation: weight of the squared correlations between the learned numbers of the embedding.
+        cuts: weight of telling simulated cuts from the embedding (cuts.py); for optical modalities.
+        cut_share: share of samples that are cut; nothing of these is decoded.
+        labels: weight of telling a record's label from the embedding (labels.py), where records carry one.
+        classes: how many labels there are, from 0 on.
 
     Raises:
         UsageError: an unknown pattern, a share outside [0, 1], or wishes that exclude each other.
@@ -93,6 +97,10 @@ class Objective:
     agreement_from: tuple[float, float] = (0.4, 0.6)
     agreement_guard: float = 1.0
     decorrelation: float = 0.0
+    cuts: float = 0.0
+    cut_share: float = 0.33
+    labels: float = 0.0
+    classes: int = 0
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.patterns) - set(PATTERNS))
@@ -105,6 +113,8 @@ class Objective:
             raise UsageError(f"config.objective.hidings is {self.hidings}; expected 1 or more")
         if self.agreement and self.agreement_guard <= 0:
             raise UsageError(f"config.objective.agreement_guard is {self.agreement_guard}; expected more than 0")
+        if self.labels and self.classes < 2:
+            raise UsageError(f"config.objective.labels is on, but classes is {self.classes}; expected 2 or more")
         if self.only_hidden and self.next_same_orbit:
             raise UsageError(
                 "config.objective: only_hidden decodes no visible target, for which next_same_orbit says what to "
@@ -248,7 +258,8 @@ def draw_queries(
         exists = exists.at[..., 0].set(~seen | later.any(-1))
     index = index.at[..., 0].set(first)
     offset = lambda key: jax.random.randint(key, shape, -o.reach_px, o.reach_px + 1).at[..., 0].set(0)  # noqa: E731
-    return index, make_queries(batch, targets, index, offset(dy_rng), offset(dx_rng)), exists
+    queries = make_queries(batch, targets, index, offset(dy_rng), offset(dx_rng))
+    return index, queries | nearest_seen(day, targets, hidden | ~present[:, None]), exists
 
 
 def make_queries(

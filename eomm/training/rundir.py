@@ -57,6 +57,7 @@ DEFAULTS = {
     "encoder.band_flags": False,
     "decoder.leading": 0,
     "decoder.geometry": False,
+    "decoder.nearest": False,
     **{f"objective.{f.name}": json.loads(json.dumps(f.default)) for f in dataclasses.fields(Objective)},
 }
 """What a configuration without these values means."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from eomm.data.records import RecordSet, reading_of
@@ -17,11 +18,12 @@ from eomm.models import interface
 from eomm.models.directory import Model, build_parts
 from eomm.models.fusion import Fusion, nearest_acquisition
 from eomm.models.interface import Tree
-from eomm.models.losses import SumCount
+from eomm.models.losses import SumCount, ratio
 from eomm.models.reading import surround, surrounded
-from eomm.training import published
+from eomm.training import cuts, labels, published
 from eomm.training.agreement import Window, embedding_terms, split_window
 from eomm.training.hiding import draw_hidden_queries, hide_bands, hide_others
+from eomm.training.labels import class_weights
 from eomm.training.objective import (
     Objective,
     borrow_clouds,
@@ -80,19 +82,28 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
     objective = make_objective(config.objective)
     check_crop(encoder, surrounded(shape, encoder.halo, reading), objective, str(records.path))
     check_bands(encoder, objective, name)
+    if objective.cuts:
+        cuts.check_cuts(shape.modality)
     deviation = jnp.asarray(records.manifest["statistics"][name]["std"], jnp.float32)
     start = load_start(config, shape.modality, encoder, decoder) if config.get("init") else None
     prefixes = interface.prefixes_of(encoder) if objective.prefixes else ()
 
+    counts = {int(k): v for k, v in records.manifest.get("labels", {}).items()}
+    weights = class_weights(counts, objective.classes) if objective.labels else np.zeros(0, np.float32)
+
     def init(rng: Array) -> Tree:
+        head = {"cuts": cuts.init_head(jax.random.fold_in(rng, 1), encoder.dim)} if objective.cuts else {}
+        if objective.labels:
+            head["labels"] = labels.init_head(jax.random.fold_in(rng, 2), encoder.dim, objective.classes)
         if start:
-            return jax.tree.map(jnp.array, start.params[name])  # a copy: the step gives its state away
+            return jax.tree.map(jnp.array, start.params[name]) | head  # a copy: the step gives its state away
         first, second = jax.random.split(rng)
-        return {"encoder": encoder.init(first), "decoder": decoder.init(second)}
+        return {"encoder": encoder.init(first), "decoder": decoder.init(second), **head}
 
     def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> tuple[Array, dict[str, SumCount]]:
         clouds, where, what, which, prefix, when, how, sides = jax.random.split(rng, 8)
-        data = surround(batch[name], encoder.halo, reading)
+        data: Mapping[str, Array] = {k: v for k, v in batch[name].items() if k != "label"}
+        data = surround(data, encoder.halo, reading)
         data = draw_series(when, data, objective.series)
         data = draw_crop(jax.random.fold_in(when, 1), data, objective.crop_px)
         data = turn(how, data) if objective.turns else data
@@ -100,6 +111,10 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
         seen = cut_edges(sides, seen, encoder.halo, objective.edges)
         inside = interface.crop(seen, encoder.halo)
         meta = {k: data[k] for k in interface.META}
+        cut = None
+        if objective.cuts:
+            cut = cuts.simulate_cuts(jax.random.fold_in(rng, 11), data, shape.modality, objective.cut_share)
+            data = {**data, "values": cut.values}
         shown = data["values"]
         if objective.hidden_bands:
             shown = hide_bands(jax.random.fold_in(rng, 8), shown, objective.hidden_bands)
@@ -116,36 +131,39 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
         embedding = cut_prefix(prefix, whole, prefixes or objective.prefixes)
         draw = draw_hidden_queries if objective.only_hidden else draw_queries
         index, queries, exists = draw(which, data, targets, hidden, objective)
+        if cut is not None:
+            exists &= ~cut.made[:, None, None]
         predicted = decoder.decode(params["decoder"], embedding, queries)
         values, mask = observed(data["values"], data["valid"], index, queries, encoder.halo)
         weight = (mask & exists[..., None, None]).astype(jnp.float32)
         target_hidden = jnp.take_along_axis(hidden, targets[..., None], axis=-1)[..., 0]
         total, metrics = score(shape.modality, objective, deviation, predicted, values, weight, target_hidden)
-        if not (objective.agreement or objective.decorrelation):
-            return total, metrics
-        scaled = modality_physical(shape.modality, interface.crop(data["values"], encoder.halo)) / deviation
-        window = Window(values=scaled, valid=inside.astype(bool), day=data["day"], targets=targets)
-        halves = split_window(jax.random.fold_in(rng, 10), gap)
-        more, found = embedding_terms(
-            objective,
-            window,
-            whole,
-            hidden,
-            halves,
-            embed,
-            interface.learned_part(encoder),
-            frozen.get("progress", 1.0),
-        )
-        total += more
+        target_day = jnp.take_along_axis(data["day"], targets, axis=1)
+        if cut is not None:
+            cut = dataclasses.replace(cut, seen=interface.crop(cut.seen[:, None], encoder.halo)[:, 0])
+            metrics["cuts"] = cuts.tell_cuts(params["cuts"], whole, target_day, cut)
+            total += objective.cuts * ratio(metrics["cuts"])
+        if objective.labels:
+            label = batch[name].get("label", jnp.full(len(targets), -1, jnp.int32))
+            known = jnp.einsum("bnt,btyx->bnyx", ~hidden * 1.0, inside * 1.0) > 0
+            metrics["labels"] = labels.tell_labels(params["labels"], whole, target_day, label, known, weights)
+            total += objective.labels * ratio(metrics["labels"])
+        if objective.agreement or objective.decorrelation:
+            scaled = modality_physical(shape.modality, interface.crop(data["values"], encoder.halo)) / deviation
+            window = Window(values=scaled, valid=inside.astype(bool), day=data["day"], targets=targets)
+            halves = split_window(jax.random.fold_in(rng, 10), gap)
+            learned, progress = interface.learned_part(encoder), frozen.get("progress", 1.0)
+            more, found = embedding_terms(objective, window, whole, hidden, halves, embed, learned, progress)
+            total, metrics = total + more, metrics | found
         metrics["loss"] = (total * metrics["loss"][1], metrics["loss"][1])
-        return total, metrics | found
+        return total, metrics
 
     def model(params: Tree) -> Model:
         return Model(
             encoders={name: encoder},
             decoders={name: decoder},
             fusion=None,
-            params={name: params},
+            params={name: {kind: params[kind] for kind in ("encoder", "decoder")}},
             parts={name: {"encoder": dict(config.encoder), "decoder": dict(config.decoder)}},
             info={"objectives": {name: dict(config.objective)}, **({"init": started_from(start)} if start else {})},
         )

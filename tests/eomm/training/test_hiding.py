@@ -13,6 +13,7 @@ from eomm.models.context import ContextEncoder, build_encoder
 from eomm.models.decoder import build_decoder
 from eomm.models.interface import MISSING_BAND, learned_part, prefixes_of
 from eomm.training import stages
+from eomm.training.cuts import simulate_cuts
 from eomm.training.hiding import draw_hidden_queries, hide_bands, hide_others
 from eomm.training.objective import PATTERNS, Objective, draw_targets, hide
 from eomm.training.stages import build_stage, make_objective
@@ -46,7 +47,9 @@ def hidden_of(seed, objective, data, repeats=1):
     [("s2", 1.1777531, 6.847020, 4.9092940), ("s1", 39.500645, 251.94952, 68.707195)],
 )
 def test_what_an_older_configuration_says_gives_the_numbers_it_gave(name, loss, visible, gradient):
-    (found, metrics), grads = gradients(build_stage(pretrain_config(name), records(BATCH)))
+    config = pretrain_config(name)
+    config.encoder.dilations = (1, 2, 4)
+    (found, metrics), grads = gradients(build_stage(config, records(BATCH)))
     assert float(found) == pytest.approx(loss, rel=2e-6)
     assert float(metrics["visible_mae"][0]) == pytest.approx(visible, rel=2e-6)
     assert norm(grads) == pytest.approx(gradient, rel=2e-6)
@@ -125,21 +128,26 @@ def test_nothing_visible_is_ever_decoded(monkeypatch):
 
 
 def test_the_new_objective_trains_everything_and_counts_no_visible_target():
-    more = {"hidden_bands": 0.5, "agreement": 0.3, "decorrelation": 1.0}
+    more = {"hidden_bands": 0.5, "agreement": 0.3, "decorrelation": 1.0, "cuts": 0.2, "cut_share": 0.5}
     config = pretrain_config("s2", **NEW, **more)
     config.encoder.band_flags = True
     config.decoder.geometry = True
+    config.decoder.nearest = True
     config.decoder.leading = 3
     stage = build_stage(config, records(BATCH))
     assert stage.scheduled
-    (loss, metrics), grads = gradients(stage)
+    cut = jax.jit(lambda key: simulate_cuts(jax.random.fold_in(key, 11), BATCH["s2"], SENTINEL2, 0.5))
+    one = lambda c: c.made.sum() == 1 and c.seen[:, 7:-7, 7:-7].any()  # noqa: E731  the other sample is decoded
+    key = next(k for k in map(jax.random.key, range(200)) if one(cut(k)))
+    (loss, metrics), grads = gradients(stage, key=key)
     assert np.isfinite(loss) and metrics["visible_mae"][1] == 0 and metrics["hidden_mae"][1] > 0
     assert {"disagreement", "correlation"} <= set(metrics)
     for path, g in jax.tree_util.tree_leaves_with_path(grads):
         assert np.isfinite(g).all() and np.abs(g).max() > 0, jax.tree_util.keystr(path)
     first, second = metrics["disagreement"], metrics["correlation"]
-    rest = loss - 0.3 * first[0] / first[1] - second[0]
-    early = jax.jit(stage.loss)(stage.init(jax.random.key(0)), {"progress": 0.1}, BATCH, KEY)[0]
+    assert metrics["cuts"][1] > 0
+    rest = loss - 0.3 * first[0] / first[1] - second[0]  # with the cuts
+    early = jax.jit(stage.loss)(stage.init(jax.random.key(0)), {"progress": 0.1}, BATCH, key)[0]
     np.testing.assert_allclose(early, rest + second[0], rtol=1e-5)  # nothing of the first yet, all of the other
 
 
