@@ -82,17 +82,10 @@ def embed_dates(
         error = expected_error(calibration["error"], lead.days_before, lead.days_after, seen)
         steps = np.minimum(np.round(error / calibration["error"]["step"]), NO_ERROR - 1)
         layers["expected_error"] = np.where(wanted, steps, NO_ERROR).astype(np.uint16)
-    # The reference is present at its own date, clear or not: its encoder knows what it did not see, as in training.
+    # As `forward.lead` and `forward.follow` say it, of what is on the host to be written.
     present = {n: np.ones_like(valid) if n == plan.reference else u.valid for n, u in used.items()}
-    offset = {n: u.offset_days.astype(np.float32) for n, u in used.items()}
-    vectors = {n: u.vectors for n, u in used.items()}
-    for name, dim in model.fusion.inputs if model.fusion else ():
-        if name not in used:
-            present[name], offset[name] = np.zeros_like(valid), np.zeros(len(valid), np.float32)
-            vectors[name] = (jnp.zeros((1, 1, dim)),) * len(valid)
-    fused = fuse_dates(
-        model.params.get("fusion"), vectors, present, offset, wanted, fusion=model.fusion, length=plan.length
-    )
+    parts = {n: (u.vectors, present[n], u.offset_days.astype(np.float32)) for n, u in used.items()}
+    fused = fuse_dates(model.params.get("fusion"), parts, wanted, fusion=model.fusion, length=plan.length)
     inside = np.zeros_like(wanted)
     grid = plan.cube[plan.reference].grid
     inside[:, : grid.height - unit.y.start, : grid.width - unit.x.start] = True

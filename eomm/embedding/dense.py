@@ -16,6 +16,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int8, Int32
 
 from eomm.data.cube import CubeGroup
+from eomm.models import forward
+from eomm.models.forward import Part
 from eomm.models.interface import Encoder, FusionHead, Params
 
 Read = Callable[[], tuple[np.ndarray, np.ndarray]]  # waits for values and validity
@@ -258,9 +260,7 @@ def embed_group(
 @partial(jax.jit, static_argnames=("fusion", "length"))
 def fuse_dates(
     params: Params,
-    vectors: dict[str, tuple[Float[Array, "y x _"], ...]],
-    present: dict[str, Bool[Array, "n y x"]],
-    days: dict[str, Float[Array, " n"]],
+    parts: dict[str, tuple[tuple[Float[Array, "y x _"], ...], Bool[Array, "n y x"], Float[Array, " n"]]],
     wanted: Bool[Array, "n y x"],
     *,
     fusion: FusionHead | None,
@@ -268,18 +268,25 @@ def fuse_dates(
 ) -> Float[Array, "n y x d"]:
     """Fused embeddings of several dates, zero where not wanted; without a fusion head the one modality's own.
 
-    The vectors of a modality of a single pixel are [1, 1, _].
+    Args:
+        params: of the fusion head.
+        parts: of every modality used its vectors, of a single pixel [1, 1, _], whether it is present, and its offset
+            in days.
+        wanted: which vectors are.
+        fusion: the head, or None.
+        length: how many leading numbers are kept.
     """
-    stacked = {name: jnp.stack(v) for name, v in vectors.items()}
-    stacked = {name: jnp.broadcast_to(v, (*wanted.shape, v.shape[-1])) for name, v in stacked.items()}
+    whole = {}
+    for name, (vectors, present, days) in parts.items():
+        stacked = jnp.stack(vectors)
+        offset_days = jnp.broadcast_to(days[:, None, None], wanted.shape)
+        whole[name] = Part(jnp.broadcast_to(stacked, (*wanted.shape, stacked.shape[-1])), present, offset_days)
     if fusion is None:
-        (fused,) = stacked.values()
+        ((fused, *_),) = whole.values()
     else:
-        offset = {name: jnp.broadcast_to(d[:, None, None], wanted.shape) for name, d in days.items()}
-        flat = jax.tree.map(lambda x: x.reshape(wanted.size, *x.shape[3:]), (stacked, present, offset))
         step = math.gcd(wanted.size, CPU_TOKENS) if on_cpu() else wanted.size
-        pieces = jax.tree.map(lambda x: x.reshape(-1, step, *x.shape[1:]), flat)
-        fused = jax.lax.map(lambda piece: fusion.fuse(params, *piece), pieces).reshape(*wanted.shape, -1)
+        pieces = jax.tree.map(lambda x: x.reshape(-1, step, *x.shape[3:]), whole)
+        fused = jax.lax.map(lambda piece: forward.fuse(fusion, params, piece), pieces).reshape(*wanted.shape, -1)
     return jnp.where(wanted[..., None], fused[..., :length], 0)
 
 

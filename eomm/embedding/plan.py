@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, Int
 
@@ -21,6 +22,7 @@ from eomm.embedding.dense import CHUNK, Schedule, features_of, schedule
 from eomm.embedding.store import DTYPES, SHARD_DATES, TILE, Layout
 from eomm.embedding.units import list_units
 from eomm.errors import ContractError, DataError, UsageError
+from eomm.models import forward
 from eomm.models.directory import Model
 
 # Base size, 2 cores: blocks of 64 px are no slower than 128 (26,300 against 22,200 pixel-dates per second on a busy
@@ -262,8 +264,9 @@ def nearest(
     """Position of the nearest day (ties: the earlier), or -1 where all are farther than `max_offset_days`."""
     if not len(day):
         return np.full(len(target_day), -1)
-    apart = np.abs(day[None].astype(np.int64) - target_day[:, None])
-    return np.where(apart.min(axis=1) <= max_offset_days, apart.argmin(axis=1), -1)
+    wanted, there = (jnp.asarray(x, jnp.int32)[None] for x in (target_day, day))
+    found = forward.pair(wanted, there, jnp.ones(there.shape, bool), max_offset_days)
+    return np.where(found.near[0], found.at[0], -1)
 
 
 def even(size: int, block: int) -> int:

@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import export as jax_export
-from jaxtyping import Array, Bool, Float, Int32
+from jaxtyping import Array, Int32
 
 from eomm.embedding.plan import REFERENCE
 from eomm.errors import UsageError
+from eomm.models import forward
 from eomm.models.directory import Model, load_model
 from eomm.store.folders import check_apart, new_directory, write_json
 
@@ -130,38 +131,22 @@ def embed_block(model: Model, inputs: Mapping[str, Mapping[str, Array]], targets
     Returns:
         `embedding` [n, y, x, d], from their context alone where the target is not valid, and `valid` [n, y, x].
     """
-    reference = reference_of(model)
-    target_day = inputs[reference]["day"][targets]
-    vectors: dict[str, Float[Array, "n y x _"]] = {}
-    present: dict[str, Bool[Array, "n y x"]] = {}
-    offset: dict[str, Float[Array, "n y x"]] = {}
-    valid = jnp.zeros((), bool)
-    for name in (reference, *(n for n in model.encoders if n != reference)):
-        own, encoder = inputs[name], model.encoders[name]
-        at, near = targets, jnp.ones(targets.shape, bool)
-        if name != reference and model.fusion:
-            apart = jnp.abs(own["day"][None] - target_day[:, None])
-            at = jnp.argmin(apart, axis=1).astype(jnp.int32)  # of two the earlier
-            near = jnp.min(apart, axis=1) <= model.fusion.max_offset_days
-        halo = encoder.halo
-        height, width = own["valid"].shape[1] - 2 * halo, own["valid"].shape[2] - 2 * halo
-        inside = own["valid"][:, halo : halo + height, halo : halo + width]
-        params = model.params[name]["encoder"]
-        meta = {k: own[k][None] for k in ("orbit", "direction", "incidence")}
-        features = encoder.features(params, own["values"][None], own["valid"][None], meta)
-        found = encoder.embed(params, features, inside[None], own["day"][None], at[None])[0]
-        if name == reference:
-            valid = inside[at]
-        shape = valid.shape
-        vectors[name] = jnp.broadcast_to(found, (*shape, found.shape[-1]))
-        # The reference is present at its own date, clear or not, as in `eomm.embed`.
-        seen = jnp.ones_like(valid) if name == reference else inside[at] & near[:, None, None]
-        present[name] = jnp.broadcast_to(seen, shape)
-        days = (own["day"][at] - target_day).astype(jnp.float32)
-        offset[name] = jnp.broadcast_to(days[:, None, None], shape)
+    reference, at = reference_of(model), targets[None]
+    data = {name: {k: x[None] for k, x in own.items()} for name, own in inputs.items()}
+
+    def encode(name: str, at: Array) -> tuple[Array, Array]:
+        return forward.encode(model.encoders[name], model.params[name]["encoder"], data[name], at)
+
+    embedding, inside = encode(reference, at)
+    valid = inside[0][targets]
     if model.fusion is None:
-        return {"embedding": vectors[reference], "valid": valid}
-    return {"embedding": model.fusion.fuse(model.params["fusion"], vectors, present, offset), "valid": valid}
+        return {"embedding": embedding[0], "valid": valid}
+    parts, target_day = {reference: forward.lead(embedding)}, data[reference]["day"][:, targets]
+    for name in (n for n in model.encoders if n != reference):
+        day = data[name]["day"]
+        pairs = forward.pair(target_day, day, jnp.ones(day.shape, bool), model.fusion.max_offset_days)
+        parts[name] = forward.follow(*encode(name, pairs.at), pairs)
+    return {"embedding": forward.fuse(model.fusion, model.params["fusion"], parts)[0], "valid": valid}
 
 
 def describe(model: Model, inputs: Mapping[str, Any], exported: Any, site_wide: Sequence[str]) -> dict[str, Any]:

@@ -46,6 +46,10 @@ class ContextEncoder:
         dilations: of the depthwise convolutions, one per residual block; () for a modality of a single pixel, whose
             acquisitions are embedded by a pointwise layer alone.
         use_orbit: whether orbit direction and incidence enter, and acquisitions of the target's orbit are marked.
+        start: length of a vector of the target that the query starts from besides its token, such as the state that a
+            wrapper has of it (`eomm.models.state`); 0: from its token alone.
+        mix: [channel, band + 1], applied to the bands scaled for the model before anything learns from them, the last
+            column a constant; none when empty. A wrapper that knows the bands' noise gives them in its units.
         band_flags: whether a band of value `MISSING_BAND` counts as not given: it is zero after scaling, and a flag
             per band tells. For models that also serve sensors with fewer bands.
         dtype: of the computation; softmax and norms are float32 always, parameters too.
@@ -58,6 +62,8 @@ class ContextEncoder:
     frames: tuple[int, int] = (8, 8)
     dilations: tuple[int, ...] = DILATIONS
     use_orbit: bool = False
+    start: int = 0
+    mix: tuple[tuple[float, ...], ...] = ()
     band_flags: bool = False
     dtype: str = "float32"
 
@@ -79,7 +85,8 @@ class ContextEncoder:
         frame = self._frame.init(frame_rng, *self._inputs(values, valid, meta))
         features = self.features({"frame": frame["params"]}, values, valid, meta)
         day = targets = jnp.zeros((1, 1), jnp.int32)
-        time = self._time.init(time_rng, features, valid[..., :1, :1], day, targets, jnp.ones((1, 1, 1), bool))
+        start = jnp.zeros((1, 1, 1, 1, self.start)) if self.start else None
+        time = self._time.init(time_rng, features, valid[..., :1, :1], day, targets, jnp.ones((1, 1, 1), bool), start)
         return {"frame": frame["params"], "time": time["params"]}
 
     def features(
@@ -97,22 +104,25 @@ class ContextEncoder:
         day: Int32[Array, "b t"],
         targets: Int32[Array, "b n"],
         hidden: Bool[Array, "b n t"] | None = None,
+        start: Float[Array, "b n y x s"] | None = None,
     ) -> Float[Array, "b n y x d"]:
-        """Embeddings of the targets; see the interface."""
+        """Embeddings of the targets; see the interface. `start` is what queries start from, where there is one."""
         mask = window_mask(targets, no_hidden(targets, day.shape[1]) if hidden is None else hidden, self.frames)
-        out = self._time.apply({"params": params["time"]}, features, valid.astype(bool), day, targets, mask)
+        out = self._time.apply({"params": params["time"]}, features, valid.astype(bool), day, targets, mask, start)
         return cast(Array, out)
 
     def macs(self, keys: int | None = None) -> int:
         """Multiply-adds per pixel-date in dense embedding, borders aside: counted from the layers' shapes."""
         d, keys = self.width, keys or sum(self.frames) + 1
-        per_acquisition = self._input_channels * d + len(self.dilations) * (9 * d + 4 * d * d) + 2 * d * d
+        mixing = len(self.mix) * (len(self.modality.bands) + 1)
+        per_acquisition = mixing + self._input_channels * d + len(self.dilations) * (9 * d + 4 * d * d) + 2 * d * d
         attention = 2 * (2 * d * d + 2 * keys * d + 4 * d * d)
-        return per_acquisition + attention + 2 * d * d + 2 * d * self.dim
+        return per_acquisition + self.start * d + attention + 2 * d * d + 2 * d * self.dim
 
     @property
     def _input_channels(self) -> int:
-        return len(self.modality.bands) * (2 if self.band_flags else 1) + 1 + (3 if self.use_orbit else 0)
+        bands = len(self.mix) or len(self.modality.bands)
+        return bands * (2 if self.band_flags else 1) + 1 + (3 if self.use_orbit else 0)
 
     @property
     def _frame(self) -> "FrameNetwork":
@@ -127,6 +137,9 @@ class ContextEncoder:
         scale, offset = self.modality.model_scale()
         mask = valid.astype(jnp.float32)[..., None]
         scaled = (values.astype(jnp.float32) * scale + offset) * mask
+        if self.mix:
+            both = jnp.concatenate([scaled, mask], axis=-1)
+            scaled = jnp.einsum("kc,...c->...k", jnp.asarray(self.mix, jnp.float32), both, precision="highest")
         channels = [scaled, mask]
         if self.band_flags:
             missing = values == MISSING_BAND
@@ -151,6 +164,11 @@ def build_encoder(modality: Modality, options: Mapping[str, Any]) -> ContextEnco
         raise UsageError(f"context encoder: options {sorted(unknown)} are unknown; known are {sorted(known)}")
     fields = SIZES[size] | {k: v for k, v in options.items() if k != "dim" or v}  # 0: the size's
     fields |= {name: tuple(fields[name]) for name in ("frames", "dilations") if name in fields}
+    fields["mix"] = tuple(tuple(float(v) for v in row) for row in fields.get("mix", ()))
+    if any(len(row) != len(modality.bands) + 1 for row in fields["mix"]):
+        raise UsageError(f"context encoder: mix has rows of another length than {modality.name}'s bands and a constant")
+    if fields["mix"] and fields.get("band_flags"):
+        raise UsageError("context encoder: mix takes all bands; band_flags lets some be missing; choose one")
     if any(d < 1 for d in fields.get("dilations", ())):
         raise UsageError(f"context encoder: dilations are {fields['dilations']}; expected numbers from 1, or none")
     return ContextEncoder(modality=modality, **fields)
@@ -196,7 +214,13 @@ class TimeNetwork(nn.Module):
 
     @nn.compact
     def __call__(
-        self, features: Mapping[str, Array], valid: Array, day: Array, targets: Array, mask: Array
+        self,
+        features: Mapping[str, Array],
+        valid: Array,
+        day: Array,
+        targets: Array,
+        mask: Array,
+        start: Array | None = None,
     ) -> Float[Array, "b n y x d"]:
         """`mask` [b, n, t] says which acquisitions each target's window holds; the rest as in `embed`."""
         depth = self.width // self.heads
@@ -223,6 +247,8 @@ class TimeNetwork(nn.Module):
             jnp.take_along_axis(mask, targets[..., None], axis=-1)[..., None, None] & pick(valid, targets)[..., None]
         )
         x = jnp.where(itself, pick(features["token"], targets), empty)
+        if start is not None:
+            x = x + nn.Dense(self.width, dtype=self.dtype, name="start")(start.astype(self.dtype))
         for i in range(2):
             query = nn.Dense(self.width, dtype=self.dtype, name=f"query_{i}")(norm(x, f"norm_query_{i}", self.dtype))
             query = rotate(split(query), target_day[:, :, None, None, None])

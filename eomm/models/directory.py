@@ -30,7 +30,7 @@ from eomm.store.descriptions import AGAIN, PAIR, read_described
 from eomm.store.fields import check
 from eomm.store.folders import check_store, entered, new_directory, write_json
 
-VERSION = 1
+VERSION = 2  # of model.json; 1 is read, its hash knows nothing of the calibration
 DEFAULT_CODE = {"encoder": "eomm.models.context", "decoder": "eomm.models.decoder", "fusion": "eomm.models.fusion"}
 
 
@@ -46,6 +46,7 @@ class Model:
         parts: {modality: {"encoder": options, "decoder": options}, "fusion": options}: plain values from which the
             networks are built again (`build_part`).
         info: what is known of the training: data, steps, scores, quantisation scales, whether simulated.
+        version: of `model.json`, which says what the hash covers: a model that was read keeps its own.
     """
 
     encoders: Mapping[str, Encoder]
@@ -54,6 +55,7 @@ class Model:
     params: Any
     parts: Mapping[str, Any]
     info: Mapping[str, Any]
+    version: int = VERSION
 
     @property
     def modalities(self) -> dict[str, Modality]:
@@ -77,15 +79,23 @@ class Model:
 
     @property
     def hash(self) -> str:
-        """16 hex digits that stand for contracts, options and parameters."""
-        digest = hashlib.sha256(json.dumps(self._description(), sort_keys=True).encode())
+        """16 hex digits that stand for all that changes what is stored.
+
+        Contracts, options and parameters; from version 2 on the scales of int8 and the expected error too.
+        """
+        described = self._description() | ({} if self.version == 1 else {"calibration": self._calibration()})
+        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
         for path, array in sorted(flatten(self.params).items()):
             digest.update(path.encode() + np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:16]
 
     def _description(self) -> dict[str, Any]:
         contracts = {name: modality.to_dict() for name, modality in self.modalities.items()}
-        return {"version": VERSION, "contracts": contracts, "parts": plain(self.parts)}
+        return {"version": self.version, "contracts": contracts, "parts": plain(self.parts)}
+
+    def _calibration(self) -> dict[str, Any]:
+        found = self.info.get("calibration", {})
+        return {name: plain(found[name]) for name in ("scale", "error") if name in found}
 
 
 def build_part(kind: str, options: Mapping[str, Any], *args: Any) -> Any:
@@ -147,8 +157,12 @@ def load_model(path: Path | str, *, code: Sequence[str] = ()) -> Model:
     path = find_model(path)
     check_store(path, "model.json", "a model directory, such as runs/fusion/model")
     head = read_described(path / "model.json")
-    if head["version"] != VERSION:
-        raise DataError(f"{path / 'model.json'}: not an eomm model of version {VERSION}")
+    version = head["version"]
+    if version not in range(1, VERSION + 1):
+        raise DataError(
+            f"{path / 'model.json'}: 'model' of version {version!r}; expected a model of a version up to {VERSION}. A "
+            "newer one needs a newer eomm"
+        )
     for name in head["contracts"]:
         pair = check(head["parts"].get(name), PAIR, f"{path / 'model.json'}, parts/{name}", remedy=AGAIN)
         for kind, options in pair.items():
@@ -162,8 +176,16 @@ def load_model(path: Path | str, *, code: Sequence[str] = ()) -> Model:
     except (FileNotFoundError, SafetensorError) as e:
         raise DataError(f"{path / 'params.safetensors'}: cannot be read ({e}); copy the model again") from e
     params = unflatten(arrays)
+    for name in encoders:  # a closed form has none
+        params.setdefault(name, {}).setdefault("encoder", {})
     model = Model(
-        encoders=encoders, decoders=decoders, fusion=fusion, params=params, parts=head["parts"], info=head["info"]
+        encoders=encoders,
+        decoders=decoders,
+        fusion=fusion,
+        params=params,
+        parts=head["parts"],
+        info=head["info"],
+        version=version,
     )
     with _buildable(path):
         check_params(model, path)
@@ -198,7 +220,9 @@ def _buildable(path: Path) -> Iterator[None]:
 
 
 def check_trusted(options: Mapping[str, Any], code: Sequence[str], what: str) -> None:
-    """Raise UsageError when a part is code outside `eomm.models` that `code` does not name."""
+    """Raise UsageError when a part, or one inside it, is code outside `eomm.models` that `code` does not name."""
+    if options.get("inner"):
+        check_trusted(options["inner"], code, f"{what} inside the state")
     wanted = options.get("code", "eomm.models.")
     if not isinstance(wanted, str):
         raise DataError(f"{what} has code {wanted!r}, expected the name of a module; {AGAIN}")

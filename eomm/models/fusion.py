@@ -159,9 +159,10 @@ class FusionBody(nn.Module):
 
 
 def nearest_acquisition(
-    target_day: Int32[Array, "b n"], day: Int32[Array, "b t"], present: Shaped[Array, "b t"]
+    target_day: Int32[Array, "b n"], day: Int32[Array, "b t"], present: Shaped[Array, "b t"] | Bool[Array, "b n t"]
 ) -> Int32[Array, "b n"]:
     """Index of the acquisition nearest in time to each target; of two equally near, the earlier."""
     apart = jnp.abs(day[:, None] - target_day[..., None])
     far = jnp.iinfo(jnp.int32).max
-    return jnp.argmin(jnp.where(present.astype(bool)[:, None], apart, far), axis=-1).astype(jnp.int32)
+    there = present.astype(bool) if present.ndim == 3 else present.astype(bool)[:, None]
+    return jnp.argmin(jnp.where(there, apart, far), axis=-1).astype(jnp.int32)

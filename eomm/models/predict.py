@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float32, Int
 
 from eomm.data.cube import Cube
-from eomm.models import interface
+from eomm.models import forward, interface
 from eomm.models.decoder import Decoder
 from eomm.models.directory import Model
-from eomm.models.fusion import nearest_acquisition
+from eomm.models.forward import Part
 from eomm.models.interface import META, FusionHead
 
 Batch = dict[str, np.ndarray]  # the fields of a record with a batch axis of one; all usable acquisitions
@@ -39,18 +39,6 @@ class Seen:
     features: Any
 
 
-@dataclass(frozen=True, kw_only=True)
-class Other:
-    """Of another modality, the embedding of the acquisition nearest to each target; arrays [1, n, y, x, …].
-
-    Where it has a single pixel, y and x have length 1.
-    """
-
-    embedding: Array
-    present: Array
-    offset_days: Array
-
-
 # Compiled once per network and shape, whatever the parameters: models of one architecture share what is compiled.
 @partial(jax.jit, static_argnums=0)
 def _features(encoder: interface.Encoder, params: Any, values: Any, valid: Any, meta: Any) -> Any:
@@ -63,8 +51,8 @@ def _embed(encoder: interface.Encoder, params: Any, features: Any, *what: Any) -
 
 
 @partial(jax.jit, static_argnums=0)
-def _fuse(fusion: FusionHead, params: Any, embeddings: Any, present: Any, offset_days: Any) -> Array:
-    return fusion.fuse(params, embeddings, present, offset_days)
+def _fuse(fusion: FusionHead, params: Any, parts: Any) -> Array:
+    return forward.fuse(fusion, params, parts)
 
 
 @partial(jax.jit, static_argnums=(0, 6))
@@ -125,33 +113,23 @@ class Predictor:
         seen: Seen,
         target_days: Int[np.ndarray, " n"],
         missing: Bool[np.ndarray, "n t"] | None = None,
-    ) -> Other:
+    ) -> Part:
         """The nearest acquisition of another modality; those in `missing` do not exist for a target (default: none)."""
         assert self.model.fusion is not None
-        days, day = jnp.asarray(target_days, jnp.int32), jnp.asarray(seen.batch["day"])
-        gone = np.zeros((len(target_days), day.shape[1]), bool) if missing is None else missing
-        # Targets in the place of samples: each has acquisitions of its own.
-        index = nearest_acquisition(days[:, None], jnp.broadcast_to(day, gone.shape), jnp.asarray(~gone)).T
-        offset = day[:, index[0]] - days
-        there = ~jnp.take_along_axis(jnp.asarray(gone), index.T, axis=1).T
+        days, day = jnp.asarray(target_days, jnp.int32)[None], jnp.asarray(seen.batch["day"])
+        gone = np.zeros((1, len(target_days), day.shape[1]), bool) if missing is None else missing[None]
+        pairs = forward.pair(days, day, jnp.asarray(~gone), self.model.fusion.max_offset_days)
         params = self.model.params[name]["encoder"]
-        what = (seen.inside, seen.batch["day"], index, gone[None])
+        what = (seen.inside, seen.batch["day"], pairs.at, gone)
         z = _embed(self.model.encoders[name], params, seen.features, *what)
-        near = (there & (jnp.abs(offset) <= self.model.fusion.max_offset_days))[..., None, None]
-        present = seen.inside[:, index[0]].astype(bool) & near
-        shape = present.shape
-        return Other(
-            embedding=z,
-            present=present,
-            offset_days=jnp.broadcast_to(offset[..., None, None].astype(jnp.float32), shape),
-        )
+        return forward.follow(z, seen.inside.astype(bool), pairs)
 
     def predict(
         self,
         seen: Seen,
         targets: Int[np.ndarray, " n"],
         hidden: Bool[np.ndarray, "n t"],
-        others: Mapping[str, Other],
+        others: Mapping[str, Part],
     ) -> dict[str, Float32[np.ndarray, "n p c"]]:
         """Physical values at the targets by each of `methods`; pixels in row-major order."""
         z = self.embed(seen, targets, hidden)
@@ -171,16 +149,11 @@ class Predictor:
         values = np.asarray(_decode(*of, z, meta, index, hidden[None], frames))
         return values.reshape(len(targets), -1, values.shape[-1])
 
-    def fuse(self, z: Array, others: Mapping[str, Other], *, alone: bool = False) -> Array:
+    def fuse(self, z: Array, others: Mapping[str, Part], *, alone: bool = False) -> Array:
         """The fused embedding [1, n, y, x, d] of the reference's and of the others', or of the reference's alone."""
         assert self.model.fusion is not None
-        shape = z.shape[:-1]
-        embeddings, present = {self.reference: z}, {self.reference: jnp.ones(shape, bool)}
-        offset_days = {self.reference: jnp.zeros(shape)}
-        for name, other in others.items():
-            embeddings[name], offset_days[name] = other.embedding, other.offset_days
-            present[name] = other.present & (not alone)
-        return self._cut(_fuse(self.model.fusion, self.model.params["fusion"], embeddings, present, offset_days))
+        parts = {self.reference: forward.lead(z), **({} if alone else others)}
+        return self._cut(_fuse(self.model.fusion, self.model.params["fusion"], parts))
 
     def _cut(self, z: Array) -> Array:
         return jnp.where(jnp.arange(z.shape[-1]) < self.length, z, 0)

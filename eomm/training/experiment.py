@@ -10,12 +10,14 @@ from ml_collections import ConfigDict
 
 from eomm.data.mixture import Mixture
 from eomm.embedding.calibrate import MINIMUM, calibrate
-from eomm.models.directory import save_model
+from eomm.models.directory import Model, load_model, save_model
 from eomm.store.folders import check_apart, entered, read_json, recover
 from eomm.training.config import flatten
 from eomm.training.hosts import wait_for_all
+from eomm.training.level import level_learned
 from eomm.training.limits import check_batch, check_values
 from eomm.training.loop import train
+from eomm.training.noise import SeriesSet, draw_series, lacks_noise, noise_by_set, noise_of, with_noise
 from eomm.training.rundir import check_workdir
 from eomm.training.sets import open_mixture
 from eomm.training.stage import Stage
@@ -46,7 +48,8 @@ def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | No
     check_workdir(workdir)
     for folder in (workdir / "checkpoints", workdir / "model"):  # what stands beside them is only added to
         check_apart(folder, inputs)
-    stages = build_stages(config, mixture)
+    measured, noise, sets = measure_noise(config, mixture)
+    stages = build_stages(measured, mixture)
     stage, manifest = stages[0], mixture.manifest()
     validation = config.data.validation or None
     if validation and (warning := manifest.get("split", {}).get("warning")):
@@ -61,15 +64,17 @@ def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | No
         "sites": sorted({s["site"] for s in manifest.get("sources", [])}),
         "records": mixture.data_hash,
         "split": manifest.get("split", {}),
+        **({"noise": noise} if noise else {}),
     }
     if not mixture.single:
         info["sets"] = [{"name": s.name, "records": s.records.data_hash, "weight": s.weight} for s in mixture.shares]
     model = stage.model(done.params)
     model = dataclasses.replace(model, info={**model.info, **info})
+    if sets and (weights := config.encoder.get("weights")):
+        model = level_learned(model, config.modality, sets, weight=weights[2])
     path = workdir / "model"
     recover(path)
-    written = read_json(path / "model.json")["hash"] if (path / "model.json").exists() else None
-    if jax.process_index() == 0 and written != model.hash:
+    if jax.process_index() == 0 and not is_written(model, path):
         count = min(config.get("calibrate_records", 0), mixture.count("train"))
         if count >= MINIMUM:
             print(f"{workdir}: calibrating on {count} records", file=sys.stderr, flush=True)
@@ -92,3 +97,39 @@ def build_stages(config: ConfigDict, mixture: Mixture) -> list[Stage]:
             built[kind] = build_stage(config, view)
         found.append(built[kind])
     return found
+
+
+def measure_noise(config: ConfigDict, mixture: Mixture) -> tuple[ConfigDict, dict[str, Any], list[SeriesSet]]:
+    """The configuration with what a state needs, the noise of every set, and series of theirs; nothing where given.
+
+    Started from a model (`config.init`) it is that model's, or its parameters would not fit the numbers they read.
+
+    Raises:
+        UsageError: the modality has no noise to measure, or the records are too few.
+    """
+    name = config.get("modality")
+    shares = [s for s in mixture.shares if name in s.records.shapes]
+    if config.stage != "pretrain" or not lacks_noise(config.encoder) or not shares:
+        return config, {}, []  # the stage says what is missing
+    if config.get("init"):
+        start = load_model(config.init, code=tuple(config.get("code", ())))
+        found = noise_of(start.parts.get(name, {}).get("encoder", {}), config.encoder.to_dict())
+        return ConfigDict({**config.to_dict(), "encoder": found}), {}, []
+    sets = []
+    for s in (s for s in shares if s.records.count("train")):
+        options: dict[str, Any] = {"called": s.name, "weight": s.weight * s.batch_size, "balance": s.balance}
+        sets.append(draw_series(s.records, name, seed=config.seed, **options))
+    modality = shares[0].records.shapes[name].modality
+    found = with_noise(config.encoder.to_dict(), modality, sets)
+    noise = noise_by_set(modality, found["whiten"], sets)
+    return ConfigDict({**config.to_dict(), "encoder": found}), noise, sets
+
+
+def is_written(model: Model, path: Path) -> bool:
+    """Whether the model lies at `path`, calibrated or not."""
+    if not (path / "model.json").exists():
+        return False
+    head = read_json(path / "model.json")
+    calibration = head.get("info", {}).get("calibration")
+    known = {**model.info, "calibration": calibration} if calibration else model.info
+    return bool(head["hash"] == dataclasses.replace(model, info=known).hash)

@@ -24,6 +24,7 @@ from eomm.models.interface import Tree
 from eomm.training import mesh as meshes
 from eomm.training.accelerators import ACCELERATORS, Accelerator, find_accelerator
 from eomm.training.cost import training_flops
+from eomm.training.noise import assumed_noise
 from eomm.training.sets import open_mixture
 from eomm.training.stages import build_stage
 from eomm.training.step import make_step
@@ -112,6 +113,8 @@ def plan_training(
         config.data.batch_size = batch_per_device * devices
     named = bool(config.data.records)
     records = heaviest(config, keep_size=batch_per_device is not None) if named else assumed_records(config)
+    if config.get("modality") in records.shapes:
+        config.encoder = assumed_noise(config.encoder.to_dict(), records.shapes[config.modality].modality)
     stage, mesh = build_stage(config, records), abstract_mesh(config, devices)
     meshes.check_batch_size(config.data.batch_size, mesh)
     memory = device_memory(stage, config, records, mesh)

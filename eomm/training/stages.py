@@ -14,9 +14,9 @@ from jaxtyping import Array
 
 from eomm.data.records import RecordSet, reading_of
 from eomm.errors import ContractError, UsageError
-from eomm.models import interface
+from eomm.models import forward, interface
 from eomm.models.directory import Model, build_parts
-from eomm.models.fusion import Fusion, nearest_acquisition
+from eomm.models.fusion import Fusion
 from eomm.models.interface import Tree
 from eomm.models.losses import SumCount, ratio
 from eomm.models.reading import surround, surrounded
@@ -102,8 +102,8 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
 
     def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> tuple[Array, dict[str, SumCount]]:
         clouds, where, what, which, prefix, when, how, sides = jax.random.split(rng, 8)
-        data: Mapping[str, Array] = {k: v for k, v in batch[name].items() if k != "label"}
-        data = surround(data, encoder.halo, reading)
+        unlabelled = {k: v for k, v in batch[name].items() if k != "label"}
+        data = surround(unlabelled, encoder.halo, reading)
         data = draw_series(when, data, objective.series)
         data = draw_crop(jax.random.fold_in(when, 1), data, objective.crop_px)
         data = turn(how, data) if objective.turns else data
@@ -250,12 +250,9 @@ def fuse(config: Any, records: RecordSet) -> Stage:
     others = [n for n in encoders if n != reference]
     finetune = bool(config.get("finetune", False))
 
-    def embed_one(whole: Tree, name: str, data: Mapping[str, Array], targets: Array, hidden: Array | None) -> Array:
-        encoder, params = encoders[name], whole[name]["encoder"]
-        compute_features = rematerialised(encoder.features, config)
-        features = compute_features(params, data["values"], data["valid"], {k: data[k] for k in interface.META})
-        inside = interface.crop(data["valid"], encoder.halo)
-        return encoder.embed(params, features, inside, data["day"], targets, hidden)
+    def encode(whole: Tree, name: str, *what: Any) -> tuple[Array, Array]:
+        compute_features = rematerialised(encoders[name].features, config)
+        return forward.encode(encoders[name], whole[name]["encoder"], *what, compute_features=compute_features)
 
     def init(rng: Array) -> Tree:
         return {"fusion": fusion.init(rng), **(frozen if finetune else {})}
@@ -275,30 +272,22 @@ def fuse(config: Any, records: RecordSet) -> Stage:
             length, frames = objectives[name].series, encoders[name].frames
             batch[name], first, last = series_around(day[:, 0], batch[name], length, frames)
             seen &= (main["day"] >= first[:, None]) & (main["day"] <= last[:, None])
-        inside = {n: interface.crop(batch[n]["valid"], encoders[n].halo).astype(bool) for n in encoders}
-        targets = {reference: draw_targets(where, inside[reference] & seen[..., None, None], o.targets)}
+        clear = interface.crop(main["valid"], encoders[reference].halo).astype(bool)
+        targets = {reference: draw_targets(where, clear & seen[..., None, None], o.targets)}
         target_day = jnp.take_along_axis(main["day"], targets[reference], axis=1)
         hidden = {reference: hide(what, main["day"], targets[reference], o)}
         dropped = draw_dropped(drop, targets[reference].shape, reference, others, config.drop)
-        shape = (*targets[reference].shape, *inside[reference].shape[2:])
-        offset_days = {reference: jnp.zeros(shape)}
-        present = {reference: jnp.broadcast_to(~dropped[reference][..., None, None], shape)}
-        near = {}
+        own, _ = encode(whole, reference, main, targets[reference], hidden[reference])
+        parts, near = {reference: forward.lead(own, dropped[reference])}, {}
         for name in others:
             data = batch[name]
-            targets[name] = nearest_acquisition(target_day, data["day"], data["present"])
-            days = jnp.take_along_axis(data["day"], targets[name], axis=1) - target_day
-            near[name] = jnp.abs(days) <= fusion.max_offset_days
-            clear = jax.vmap(lambda m, i: m[i])(inside[name], targets[name])
-            present[name] = clear & (near[name] & ~dropped[name])[..., None, None]
-            offset_days[name] = jnp.broadcast_to(days[..., None, None].astype(jnp.float32), shape)
+            pairs = forward.pair(target_day, data["day"], data["present"], fusion.max_offset_days)
+            parts[name] = forward.follow(*encode(whole, name, data, pairs.at), pairs, dropped[name])
+            targets[name], near[name] = pairs.at, pairs.near
             # A dropped modality's target counts as hidden: then it is decoded itself, not its successor.
             index = jnp.arange(data["day"].shape[1])
             hidden[name] = dropped[name][..., None] & (index == targets[name][..., None])
-        embeddings = {
-            n: embed_one(whole, n, batch[n], targets[n], hidden[n] if n == reference else None) for n in encoders
-        }
-        fused = cut_prefix(prefix, fusion.fuse(whole["fusion"], embeddings, present, offset_days), o.prefixes)
+        fused = cut_prefix(prefix, forward.fuse(fusion, whole["fusion"], parts), o.prefixes)
         projected = fusion.project(whole["fusion"], fused)
         total: Array = jnp.zeros(())
         metrics: dict[str, SumCount] = {}

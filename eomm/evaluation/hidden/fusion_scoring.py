@@ -13,7 +13,8 @@ from eomm.evaluation.hidden.scoring import ROWS_PER_DATE, ScoredSite
 from eomm.evaluation.hidden.tally import Tally
 from eomm.evaluation.hidden.task import HiddenTask
 from eomm.evaluation.rounding import rounded
-from eomm.models.predict import Other, Seen
+from eomm.models.forward import Part
+from eomm.models.predict import Seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +128,7 @@ class Scored:
         seen = {name: predictor.see(name, batch, blank.get(name)) for name, batch in batches.items()}
         return seen, self.site.series(batches[predictor.reference])
 
-    def _embed(self, seen: Mapping[str, Seen], targets: Int[np.ndarray, " n"]) -> Iterator[tuple[Case, Array, Other]]:
+    def _embed(self, seen: Mapping[str, Seen], targets: Int[np.ndarray, " n"]) -> Iterator[tuple[Case, Array, Part]]:
         """Fused embeddings of the targets under each case, and what was taken of the other modality."""
         predictor, days = self.site.predictor, self.task.day[targets]
         main = {
@@ -137,7 +138,7 @@ class Scored:
         stays = {n: predictor.embed_other(n, seen[n], days) for n in predictor.others if n != self.other}
         day = seen[self.other].batch["day"][0]
         order = np.random.default_rng(self.seed).permutation(len(day))
-        taken: dict[tuple[float, int], Other] = {}
+        taken: dict[tuple[float, int], Part] = {}
         for case in self.cases:
             key = (case.share, case.age_days)
             if key not in taken:

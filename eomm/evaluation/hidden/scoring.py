@@ -16,8 +16,9 @@ from eomm.evaluation.hidden.examples import Example
 from eomm.evaluation.hidden.ridges import Ridges, Sample, draw_rows
 from eomm.evaluation.hidden.tally import Tally
 from eomm.evaluation.hidden.task import HiddenTask
+from eomm.models.forward import Part
 from eomm.models.interface import Params
-from eomm.models.predict import Batch, Other, Predictor, Seen, read_batch
+from eomm.models.predict import Batch, Predictor, Seen, read_batch
 
 ROWS_PER_DATE = 256  # of a block, to fit linear baselines on
 
@@ -36,7 +37,7 @@ class Look:
     batch: Batch
     series: Series
     seen: Seen
-    others: Mapping[str, Other]
+    others: Mapping[str, Part]
 
 
 class ScoredSite:

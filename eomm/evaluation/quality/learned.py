@@ -57,7 +57,7 @@ def model_vectors(
         about={
             "learned_from": None if places is None else tuple(places),
             "seed": seed,
-            "state": int(getattr(encoder, "state_length", 0)) if state is None else state,
+            "state": int(getattr(encoder, "components", 0)) if state is None else state,
         },
     )
 

@@ -198,3 +198,37 @@ def test_unknown_options_are_refused():
         build_encoder(SENTINEL2, {"widht": 64})
     with pytest.raises(UsageError, match="size 'huge'"):
         build_encoder(SENTINEL2, {"size": "huge"})
+
+
+def test_a_query_starts_from_a_vector_and_bands_are_mixed_where_asked():
+    group = random_group(np.random.default_rng(0), SENTINEL2, time=5, size=1, valid=1.0)
+    mix = np.eye(11)
+    mix[:10, :10] = np.linalg.qr(np.random.default_rng(1).normal(size=(10, 10)))[0]
+    mix = mix[:10]
+    encoder = build_encoder(SENTINEL2, {"size": "tiny", "dilations": (), "start": 3, "mix": mix.tolist()})
+    params = parameters(encoder)
+    assert params["time"]["start"]["kernel"].shape == (3, 16)
+    meta = {k: group[k] for k in META}
+    targets = np.array([[2, 3]], np.int32)
+    features = encoder.features(params, group["values"], group["valid"], meta)
+    vectors = [
+        encoder.embed(params, features, group["valid"], group["day"], targets, start=jnp.full((1, 2, 1, 1, 3), x))
+        for x in (0.0, 1.0)
+    ]
+    assert np.abs(vectors[0] - vectors[1]).max() > 1e-3
+    # A rotation of the bands before the first layer is undone by one after it.
+    plain = build_encoder(SENTINEL2, {"size": "tiny", "dilations": (), "start": 3})
+    kernel = params["frame"]["bands"]["kernel"]
+    turned = {
+        **params["frame"],
+        "bands": {**params["frame"]["bands"], "kernel": jnp.concatenate([mix[:, :10].T @ kernel[:10], kernel[10:]])},
+    }
+    same = plain.features({**params, "frame": turned}, group["values"], group["valid"], meta)
+    np.testing.assert_allclose(same["token"], features["token"], atol=1e-5)
+
+
+def test_a_mix_that_does_not_fit_is_refused():
+    with pytest.raises(UsageError, match="mix has rows of another length"):
+        build_encoder(SENTINEL2, {"mix": [[1.0, 2.0]]})
+    with pytest.raises(UsageError, match="mix takes all bands"):
+        build_encoder(SENTINEL2, {"mix": np.eye(11)[:10].tolist(), "band_flags": True})

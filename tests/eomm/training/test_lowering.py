@@ -70,9 +70,7 @@ def test_fusing_dates_is_lowered_for_accelerators(monkeypatch):
     found = lower(
         dense.fuse_dates,
         params,
-        {n: (np.zeros((16, 16, 16), np.float32),) * 4 for n in names},
-        {n: np.zeros(shape, bool) for n in names},
-        {n: np.zeros(4, np.float32) for n in names},
+        {n: ((np.zeros((16, 16, 16), "f4"),) * 4, np.zeros(shape, bool), np.zeros(4, "f4")) for n in names},
         np.zeros(shape, bool),
         fusion=fusion,
         length=8,

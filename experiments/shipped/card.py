@@ -1,0 +1,71 @@
+"""The card of a shipped model, written from what its directory says and from the bench."""
+
+import json
+from pathlib import Path
+
+from eomm.store.folders import write_text
+
+CARD = """# {name}
+
+{about}.
+
+| | |
+|---|---|
+| hash | `{hash}` |
+| licence | {licence} |
+| input | Sentinel-2 L2A surface reflectance, ten bands (no B01, B09, B10), clear dates, no +1000 offset |
+| output | {dim} numbers: state (1-10), one-sided means (11-30), learned (31-{dim}); prefixes 10, 30, {dim} |
+| window | {before} clear dates before the target, {after} after it, one pixel |
+| made by | `python -m experiments.shipped.make`, seed {seed}, {steps} steps |
+
+## What it learned from
+
+{places}
+
+Swiss fields (26), ICOS forest towers (3), forest plots (5), points in Berlin, wheat and barley fields of Bavaria (14),
+Korean parcels (nh, half of us), columns and dates of a Flemish site; series of single pixels and parcel means, October
+2017 to 2023. Contains modified Copernicus Sentinel data 2017-2023. Sources: EOA-team/AgriSatPy, kenoz/SITS_utils,
+gastruc/AnySat and IGNF/MAESTRO (TreeSatAI-TS), LUP-LuftbildUmweltPlanung/SITS_classification, aliFrancis/WorldCrops,
+massijjeong/Parcel-Level-SITS-Crop-Classification, WorldCereal.
+
+## What it was never shown
+
+Snow, and little winter; any place outside Europe and Korea; water, deserts, tropical forest. Elsewhere the state
+holds where its noise does, and the learned part is unverified. No radar. Slovak plots and polygons were
+used for evaluation alone.
+
+## What it is worth
+
+{bench}
+
+## Noise of the bands by set (reflectance, one date)
+
+{noise}
+
+## How to cite
+
+This software (CITATION.cff) and arXiv 2511.11706, whose two-stage design it follows.
+"""
+
+
+def write_card(model: Path, bench: str = 'See experiments/RESULTS.md, "The shipped model".') -> None:
+    """Write `CARD.md` into a model directory."""
+    head = json.loads((model / "model.json").read_text(encoding="utf-8"))
+    info, encoder = head["info"], head["parts"]["s2"]["encoder"]
+    before, after = encoder["inner"]["frames"]
+    noise = info.get("noise", {}).get("s2", {})
+    rows = [f"| {name} | " + " | ".join(f"{v:.4f}" for v in values) + " |" for name, values in noise.items()]
+    bands = [b["name"] for b in head["contracts"]["s2"]["bands"]]
+    table = ["| set | " + " | ".join(bands) + " |", "|---" * (len(bands) + 1) + "|", *rows]
+    text = CARD.format(
+        **{k: info[k] for k in ("name", "about", "licence", "steps")},
+        hash=head["hash"],
+        dim=int(encoder["dim"]),
+        before=before,
+        after=after,
+        seed=info.get("seed", 0),
+        places=", ".join(info["places"]),
+        bench=bench,
+        noise="\n".join(table) if rows else "not reported",
+    )
+    write_text(model / "CARD.md", text)
