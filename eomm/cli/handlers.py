@@ -139,7 +139,9 @@ def calibrate(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     from eomm.data.records import open_records
     from eomm.embedding.calibrate import calibrate as measure
     from eomm.models.directory import load_model, save_model
+    from eomm.store.folders import check_apart
 
+    check_apart(a.model, {"the cube": a.cube, "the record set": a.records})
     cube = open_cube(a.cube) if a.cube else None
     records = open_records(a.records)
     model = measure(load_model(a.model, code=a.code), records, cube=cube, count=a.count, seed=a.seed)
@@ -176,9 +178,11 @@ def info(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     found = describe(a.path)
     if a.figure:
         from eomm.data.coverage import draw_coverage
+        from eomm.store.folders import check_free_file
 
         if found["kind"] != "records":
             raise UsageError(f"--figure: {a.path} is a {found['kind']}; only records have a map of their sites")
+        check_free_file(a.figure, overwrite=a.overwrite)
         draw_coverage(found, a.figure)
     return found
 
@@ -187,7 +191,7 @@ def bench(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     """Throughput of this machine."""
     import importlib
 
-    run = importlib.import_module(f"benchmarks.{a.what}").run
+    run = importlib.import_module(f"eomm.benchmarks.{a.what}").run
     result: dict[str, Any] = run()
     return result
 
