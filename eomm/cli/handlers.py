@@ -112,6 +112,28 @@ def embed(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     return describe(path) if path.exists() and status(path)["complete"] else status(path)
 
 
+def embed_points(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """A table of dated values to a table of vectors."""
+    from eomm.data.points import load_point_mapping, read_points
+    from eomm.embedding.points import embed_points as embed_table
+    from eomm.models.directory import load_model
+    from eomm.store.folders import check_free_file, partial_of
+
+    if a.out.suffix not in (".csv", ".parquet"):
+        raise UsageError(f"{a.out}: expected a name that ends in .csv or .parquet")
+    check_free_file(a.out, overwrite=a.overwrite)
+    model = load_model(a.model or "base", code=a.code)
+    series = read_points(a.table, load_point_mapping(a.mapping))
+    rows = embed_table(model, series, surroundings=a.surroundings)
+    partial = partial_of(a.out)
+    if a.out.suffix == ".csv":
+        rows.to_csv(partial, index=False)
+    else:
+        rows.to_parquet(partial, index=False)
+    partial.replace(a.out)
+    return {"out": str(a.out), "series": len(series), "vectors": len(rows), "length": rows.shape[1] - 3}
+
+
 def models(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     """What ships, or one model's card."""
     from eomm.models.shipped import card, describe_shipped

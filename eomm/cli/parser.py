@@ -112,6 +112,18 @@ def build_parser() -> argparse.ArgumentParser:
     c.add_argument("--untrained", type=whole, metavar="SEED", help=untrained_help)
     c.add_argument("--overwrite", action="store_true")
 
+    example = "eomm embed-points parcels.parquet --mapping parcels.toml --out vectors.parquet"
+    summary = "vectors of points and parcels: a table of dated values in, a table of vectors out"
+    c = command(commands, "embed-points", handlers.embed_points, summary, example)
+    add_model(c, required=False, default="base, which comes with eomm")
+    c.add_argument("table", type=Path, help="a row for each series and date (CSV, Parquet)")
+    mapping_help = "what its columns mean, as of eomm prepare points"
+    c.add_argument("--mapping", type=Path, required=True, metavar="TOML", help=mapping_help)
+    c.add_argument("--out", type=Path, required=True, metavar="FILE", help=".csv or .parquet")
+    around_help = "what an encoder that sees neighbours takes for them (default: %(default)s)"
+    c.add_argument("--surroundings", choices=["lone", "alike"], default="lone", help=around_help)
+    c.add_argument("--overwrite", action="store_true")
+
     example = "eomm models base"
     c = command(commands, "models", handlers.models, "the models that come with eomm, or one's card", example)
     c.set_defaults(formatter=handlers.format_models)
