@@ -1,6 +1,6 @@
 """What does each step of a cloud mask take away, and how cloudy is it? On a real site, by its shipped mapping.
 
-python -m benchmarks.clouds --source worldcereal_s2=data/flanders --figure clouds.png    (a minute on 2 cores)
+python -m eomm.benchmarks.clouds --source worldcereal_s2=data/flanders --figure clouds.png    (a minute on 2 cores)
 
 There is no truth here. A pixel-date counts as off where green (B03) lies more than 0.03 above its own median over the
 dates within 60 days that the whole mask keeps: haze, cloud, and also what really became brighter. The haze screen

@@ -50,14 +50,14 @@ def default_model() -> Model:
     params: dict[str, Any] = {}
     parts: dict[str, Any] = {}
     for name, modality in (("s2", SENTINEL2), ("s1", SENTINEL1)):
-        config = load_config(f"experiments.{name}")
+        config = load_config(name)
         parts[name] = {"encoder": config.encoder.to_dict(), "decoder": config.decoder.to_dict()}
         encoders[name], decoders[name] = build_parts(modality, **parts[name])
         params[name] = {
             part: jax.jit(network.init)(next(rng))
             for part, network in (("encoder", encoders[name]), ("decoder", decoders[name]))
         }
-    parts["fusion"] = load_config("experiments.fusion").fusion.to_dict()
+    parts["fusion"] = load_config("fusion").fusion.to_dict()
     fusion = Fusion.build({n: e.dim for n, e in encoders.items()}, parts["fusion"])
     params["fusion"] = jax.jit(fusion.init)(next(rng))
     return Model(

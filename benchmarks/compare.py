@@ -1,6 +1,6 @@
 """Which variant of an experiment predicts hidden targets best? Trains each with several seeds and scores it alike.
 
-    python -m benchmarks.compare --table hidden --records records --cube flanders.zarr --steps 300 --out ablation
+    python -m eomm.benchmarks.compare --table hidden --records records --cube flanders.zarr --steps 300 --out ablation
 
 Every trained model and every score stays in --out, so that a run that was stopped goes on where it was; the seeds go
 round, so that it is comparable at any time. Variants of your own: --variant "wide: encoder.width=128, steps=600".
@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import Result, machine
 from eomm.data.cube import open_cube
 from eomm.errors import UsageError
 from eomm.evaluation.hidden.reconstruction import evaluate_records
@@ -26,6 +25,8 @@ from eomm.store.folders import read_json, write_json
 from eomm.training.allocator import keep_freed_memory
 from eomm.training.config import load_config
 from eomm.training.experiment import run_experiment
+
+from .common import Result, machine
 
 TABLES: dict[str, dict[str, tuple[str, ...]]] = {
     "hidden": {f"hidden {share}": (f"objective.hidden={share}",) for share in (0.0, 0.25, 0.5, 0.75)},
@@ -41,7 +42,7 @@ def compare(
     records: Path,
     cube: Path,
     out: Path,
-    experiment: str = "experiments.s2",
+    experiment: str = "s2",
     steps: int = 300,
     seeds: Sequence[int] = (0, 1, 2),
     lengths: Sequence[int] = LENGTHS,
@@ -143,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", choices=TABLES, help="a table of variants")
     parser.add_argument("--variant", action="append", default=[], metavar="'NAME: KEY=VALUE, …'", help="repeat")
-    parser.add_argument("--experiment", default="experiments.s2", help="default: %(default)s")
+    parser.add_argument("--experiment", default="s2", help="default: %(default)s")
     parser.add_argument("--records", type=Path, required=True)
     parser.add_argument("--cube", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="models and scores; run again to go on")

@@ -1,6 +1,6 @@
 """How many pixel-dates per second does dense embedding give, reading and writing included?
 
-python -m benchmarks.embed --json    (two minutes on 2 cores, most of it simulating the site)
+python -m eomm.benchmarks.embed --json    (two minutes on 2 cores, most of it simulating the site)
 """
 
 import resource
@@ -9,9 +9,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.common import Result, default_model, describe_model, machine, make_cube, print_result
 from eomm.data.cube import open_cube
 from eomm.embedding.run import BLOCK, embed, open_embedding
+
+from .common import Result, default_model, describe_model, machine, make_cube, print_result
 
 SIZE_PX = 128
 

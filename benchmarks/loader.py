@@ -1,6 +1,6 @@
 """How many training targets per second does reading give, beside the published loader's layout, and does it hide?
 
-python -m benchmarks.loader --json    (three minutes on 2 cores, most of it simulating the site)
+python -m eomm.benchmarks.loader --json    (three minutes on 2 cores, most of it simulating the site)
 
 Expected before it was measured: of two threads on 0.8 MB records 400 records per second, so about 800,000 targets, and
 some 5,000 samples of 100 kB, so 5,000 targets: 160 times; at least 5 times. Bytes per target: 0.5 kB and 102 kB.
@@ -15,13 +15,14 @@ import h5py
 import numpy as np
 from ml_collections import ConfigDict
 
-from benchmarks import train
-from benchmarks.common import Result, best_seconds, make_cube, make_records, print_result
-from benchmarks.published import PLACES, SIDE, SPAN_DAYS, places
 from eomm.data.cube import CubeGroup, open_cube
 from eomm.data.records import RecordSet, open_records
 from eomm.models.directory import build_part
 from eomm.training.config import load_config
+
+from . import train
+from .common import Result, best_seconds, make_cube, make_records, print_result
+from .published import PLACES, SIDE, SPAN_DAYS, places
 
 SIZE_PX = 96
 STEPS = 5
@@ -36,7 +37,7 @@ def run(*, size_px: int = SIZE_PX, steps: int = STEPS, repeats: int = 3, overrid
     uses, though every acquisition of the record may be drawn. A published sample counts 1, its centre: one
     embedding is made of it. `targets_per_second` is ours.
     """
-    config = load_config("experiments.s2", overrides)
+    config = load_config("s2", overrides)
     with tempfile.TemporaryDirectory() as name:
         cube = make_cube(Path(name), size_px=size_px)
         records = open_records(make_records(Path(name), cube))

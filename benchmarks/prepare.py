@@ -1,6 +1,6 @@
 """How fast do scenes become a cube and a cube records, in how much memory, beside a plain xarray and HDF5 loop?
 
-python -m benchmarks.prepare --json    (five minutes on 2 idle cores, most of it simulating the sites)
+python -m eomm.benchmarks.prepare --json    (five minutes on 2 idle cores, most of it simulating the sites)
 
 Expected before it was measured: 20 MB of stored values per second to a cube, 60 from a cube to records; targets at
 least 5 times as quickly as by the loop and at most a third of the bytes each (the issue's aim; by the layouts alone
@@ -15,14 +15,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.common import YEAR, Result, machine, print_result
-from benchmarks.loader import targets_per_record
-from benchmarks.prepare_steps import SITE
 from data_prep.simulate import simulate_site
 from eomm.data.cube import open_cube
 from eomm.data.records import open_records
 from eomm.models.directory import build_part
 from eomm.training.config import load_config
+
+from .common import YEAR, Result, machine, print_result
+from .loader import targets_per_record
+from .prepare_steps import SITE
 
 SIZE_PX = 96
 
@@ -43,7 +44,7 @@ def run(*, size_px: int = SIZE_PX, repeats: int = 3) -> Result:
 
 
 def measure(scenes: Path, folder: Path, *, repeats: int) -> Result:
-    """Each step in a process of its own, the quickest of `repeats`; a target is what `benchmarks.loader` says.
+    """Each step in a process of its own, the quickest of `repeats`; a target is what `loader` says.
 
     Megabytes are those of stored values (int16) of all acquisitions, `_files` those of the scenes' files. The loop
     takes Sentinel-2 alone, our records Sentinel-1 too. By CPU seconds, too, since other work slows the others.
@@ -52,7 +53,7 @@ def measure(scenes: Path, folder: Path, *, repeats: int) -> Result:
     cube = _best("cube", scenes, made, repeats)
     records = _best("records", made, cut, repeats)
     loop = _best("published", made, samples, repeats)
-    config, opened = load_config("experiments.s2"), open_records(cut)
+    config, opened = load_config("s2"), open_records(cut)
     halo = build_part("encoder", config.encoder, opened.shapes["s2"].modality).halo
     per_record = targets_per_record(config, opened, halo=halo)
     stored = sum(f["bytes"] for f in opened.manifest["files"]) / records["count"]
@@ -116,7 +117,7 @@ def _best(step: str, source: Path, out: Path, repeats: int) -> Result:
 
 
 def _step(step: str, source: Path, out: Path) -> Result:
-    command = [sys.executable, "-m", "benchmarks.prepare_steps", step, str(source), str(out)]
+    command = [sys.executable, "-m", f"{__package__}.prepare_steps", step, str(source), str(out)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     result: Result = json.loads(done.stdout)
     return result

@@ -7,11 +7,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.published import cut_samples
 from data_prep.cubes.build import Source, build_cube
 from data_prep.records.build import build_patches
 from data_prep.records.split import SplitConfig
 from eomm.data.records import open_records
+
+from .published import cut_samples
 
 SITE = "bench"
 

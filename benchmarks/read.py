@@ -1,6 +1,6 @@
 """How long does it take to read an embedding cube: a map at a date, a series at a pixel?
 
-python -m benchmarks.read --json    (a minute on 2 cores, most of it simulating and embedding the site)
+python -m eomm.benchmarks.read --json    (a minute on 2 cores, most of it simulating and embedding the site)
 """
 
 import tempfile
@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import Result, default_model, machine, make_cube, print_result
 from eomm.embedding.run import embed, open_embedding
 from eomm.embedding.store import CHUNK_DATES, SHARD_DATES, TILE
+
+from .common import Result, default_model, machine, make_cube, print_result
 
 SIZE_PX = 128
 

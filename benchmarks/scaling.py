@@ -1,6 +1,6 @@
 """What do devices tell one another in a training step, and what share of its time is that, on 1, 2, 4 and 8 of them?
 
-    python -m benchmarks.scaling --json    (five minutes on 2 cores, all of it compiling)
+    python -m eomm.benchmarks.scaling --json    (five minutes on 2 cores, all of it compiling)
 
 Weak scaling: every device has the same batch. The devices are simulated, 8 on one CPU, which share its cores: wall time
 would say nothing, and nothing is run. The step is compiled for each mesh, the collectives are read from the compiled
@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
-from benchmarks.common import Result
+from .common import Result
 
 DEVICES = (1, 2, 4, 8)
 MESHES = ("data", "fsdp")
@@ -44,7 +44,7 @@ def run(
     arguments = json.dumps({"devices": devices, "meshes": meshes, "batch": batch, "overrides": overrides})
     # LLVM need not optimise what is not run; what devices exchange is decided before it.
     flags = f"--xla_force_host_platform_device_count={max(devices)} --xla_backend_optimization_level=0"
-    code = "import sys; from benchmarks.scaling import compile_all; compile_all(sys.argv[1])"
+    code = f"import sys; from {__package__}.scaling import compile_all; compile_all(sys.argv[1])"
     found = subprocess.run(
         [sys.executable, "-c", code, arguments],
         env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
@@ -66,7 +66,6 @@ def compile_all(arguments: str) -> None:
     with redirect_stdout(sys.stderr):
         import jax
 
-        from benchmarks.common import machine
         from eomm.training import mesh as meshes
         from eomm.training.config import load_config
         from eomm.training.cost import training_flops
@@ -74,13 +73,15 @@ def compile_all(arguments: str) -> None:
         from eomm.training.stages import build_stage
         from eomm.training.step import make_step
 
+        from .common import machine
+
         options = json.loads(arguments)
         rows: list[Result] = []
         for kind in options["meshes"]:
             for count in options["devices"]:
                 if count == 1 and kind != options["meshes"][0]:
                     continue  # the same program
-                config = load_config("experiments.s2", options["overrides"])
+                config = load_config("s2", options["overrides"])
                 config.data.batch_size = options["batch"] * count
                 records = assumed_records(config)
                 stage = build_stage(config, records)

@@ -1,6 +1,6 @@
 """How many targets per second does pre-training see, and does reading records keep ahead of it?
 
-python -m benchmarks.train --json    (two minutes on 2 cores, most of it simulating the site)
+python -m eomm.benchmarks.train --json    (two minutes on 2 cores, most of it simulating the site)
 """
 
 import sys
@@ -14,7 +14,14 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from benchmarks.common import (
+from eomm.data.batches import batches
+from eomm.data.records import RecordSet, open_records
+from eomm.training.config import load_config
+from eomm.training.cost import peak_flops, training_flops
+from eomm.training.stages import build_stage
+from eomm.training.step import make_step
+
+from .common import (
     Result,
     best_seconds,
     describe_model,
@@ -24,12 +31,6 @@ from benchmarks.common import (
     matmul_flops,
     print_result,
 )
-from eomm.data.batches import batches
-from eomm.data.records import RecordSet, open_records
-from eomm.training.config import load_config
-from eomm.training.cost import peak_flops, training_flops
-from eomm.training.stages import build_stage
-from eomm.training.step import make_step
 
 SIZE_PX = 64
 STEPS = 10
@@ -44,7 +45,7 @@ def run(*, size_px: int = SIZE_PX, steps: int = STEPS, repeats: int = 3, overrid
     `share_of_matmul` is what the step reaches of a large matrix product on one device, measured in the same run. On an
     accelerator follow, for bfloat16 and float32, the largest batch that fits and the rates there (`largest_batch`).
     """
-    config = load_config("experiments.s2", overrides)
+    config = load_config("s2", overrides)
     with tempfile.TemporaryDirectory() as folder:
         records = open_records(make_records(Path(folder), make_cube(Path(folder), size_px=size_px)))
         result = measure(config, records, steps=steps, repeats=repeats)

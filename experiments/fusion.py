@@ -8,7 +8,7 @@ optimises encoders and decoders too, as the published release does.
 
 from ml_collections import ConfigDict
 
-from experiments import common
+from . import common
 
 
 def get_config() -> ConfigDict:

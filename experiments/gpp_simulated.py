@@ -1,6 +1,6 @@
 """From embeddings to GPP where the truth is known: simulated towers, a drought year and sites set aside, null worlds.
 
-    python -m experiments.gpp_simulated --model eomm-demo/runs/fusion/model --out gpp-simulated
+    python -m eomm.experiments.gpp_simulated --model eomm-demo/runs/fusion/model --out gpp-simulated
 
 The model is one of the demo (`eomm demo`), whose sites are others. SIMULATED: scores say whether the chain from scenes
 to fluxes works and is honest, not how well anything works on real towers.
@@ -120,7 +120,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--sites", type=int, choices=range(4, len(SITES) + 1), default=len(SITES), help=sites_help)
     parser.add_argument("--no-null", action="store_true", help="leave the null world out")
     a = parser.parse_args(argv)
-    command = shlex.join(["python", "-m", "experiments.gpp_simulated", *(sys.argv[1:] if argv is None else argv)])
+    command = shlex.join(["python", "-m", "eomm.experiments.gpp_simulated", *(sys.argv[1:] if argv is None else argv)])
     summary = {}
     sites = (*SITES[: a.sites - len(UNSEEN)], *UNSEEN)
     worlds = {"with stress": True} if a.no_null else {"with stress": True, "null world without stress": False}

@@ -1,6 +1,6 @@
 """An example of features of one's own: near infrared minus red on every date. See PEERS.md.
 
-eomm evaluate probes --cube c.zarr --labels fields.tif --features mine=function:experiments.greenness:greenness
+eomm evaluate probes --cube c.zarr --labels fields.tif --features mine=function:eomm.experiments.greenness:greenness
 """
 
 from eomm.data.cube import Cube

@@ -7,7 +7,7 @@ purpose only.
 
 from ml_collections import ConfigDict
 
-from experiments import common
+from . import common
 
 CODE = "eomm.models.published"
 

@@ -10,7 +10,7 @@ A step of 16 pairs takes 3.8 s of two cores, so the 2,000 steps two hours and va
 
 from ml_collections import ConfigDict
 
-from experiments import published
+from . import published
 
 
 def get_config() -> ConfigDict:

@@ -11,8 +11,8 @@ before and after; the decoder is ours. One pixel of every crop is embedded, at 8
 
 from ml_collections import ConfigDict
 
-from experiments import common
-from experiments.published import CODE
+from . import common
+from .published import CODE
 
 
 def get_config() -> ConfigDict:

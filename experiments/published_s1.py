@@ -7,7 +7,7 @@ A step of 16 windows takes 1.9 s of two cores, so the 2,000 steps 65 minutes and
 
 from ml_collections import ConfigDict
 
-from experiments import published
+from . import published
 
 
 def get_config() -> ConfigDict:

@@ -5,7 +5,7 @@ eomm train --config experiments/s1.py --workdir runs/s1 --config.data.records=re
 
 from ml_collections import ConfigDict
 
-from experiments import common
+from . import common
 
 
 def get_config() -> ConfigDict:

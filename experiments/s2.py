@@ -8,7 +8,7 @@ hidden on both sides, where linear interpolation reaches 0.0381 (experiments/RES
 
 from ml_collections import ConfigDict
 
-from experiments import common
+from . import common
 
 
 def get_config() -> ConfigDict:

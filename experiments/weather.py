@@ -11,7 +11,7 @@ since hidden weather beyond some days is climatology.
 
 from ml_collections import ConfigDict
 
-from experiments import common
+from . import common
 
 
 def get_config() -> ConfigDict:

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import platform
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from data_prep.readers import Found, Scene, find_source, open_scenes
 from eomm.data.cube import write_cube
 from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError, UsageError
-from eomm.store.folders import disk_full
+from eomm.store.folders import check_apart, check_free, disk_full, entered
 from eomm.store.progress import NamedProgress
 
 SCREENS = ("none", "flag", "mask")
@@ -89,23 +90,25 @@ def build_cube(
         DataError: files are missing, damaged or incomplete, or nothing overlaps in space or time.
         UsageError: `out` exists, an option is unknown, or the disk is full.
     """
-    out = Path(out)
+    out = entered(out)
+    check_apart(out, {f"source {s.path}": s.path for s in sources}, searched=True)
     check_options(accept, resampling, speckle, screen)
     if not sources:
         raise UsageError(f"{out}: no source given; name at least one folder and its mapping")
-    if out.exists() and not overwrite:  # write_cube says so too, but only after the work
-        raise UsageError(f"{out}: already exists; choose another path, or say --overwrite to replace it")
+    check_free(out, overwrite=overwrite, kind="cube")  # write_cube says so too, but only after the work
     report = progress or (lambda what, done, total: None)
     with ExitStack() as keep_open, rasterio.Env():  # or each of thousands of reads and warps makes one, 1 ms
         resolved = [s.resolve() for s in sources]
         sought = [find_source(path, mapping) for path, mapping in resolved]
         files = [found.files for found in sought]
+        check_apart(out, {f"source {f}": f for found in files for f in found if f.is_dir()})
         by_modality: dict[str, list[Scene]] = {}
         for (_, mapping), found in zip(resolved, files, strict=True):
             by_modality.setdefault(mapping.contract.name, []).extend(open_scenes(found, mapping, keep_open, window))
         _check_joinable(by_modality, accept)
         everything = [s for scenes in by_modality.values() for s in scenes]
         _check_local(everything)
+        _check_zones(everything, window)
         target = window or _target([s for v in by_modality.values() if not _site_wide(v) for s in v] or everything)
         for scene in everything:
             for g in scene.grids.values():
@@ -142,6 +145,23 @@ def check_options(accept: Sequence[str], resampling: str, speckle: str, screen: 
         raise UsageError(f"speckle filter {speckle!r} is unknown; choose one of {', '.join(SPECKLE)}")
     if screen not in SCREENS:
         raise UsageError(f"screen {screen!r} is unknown; choose one of {', '.join(SCREENS)}")
+
+
+def _check_zones(scenes: Sequence[Scene], window: Grid | None) -> None:
+    """Raise ContractError, naming the few files that lie in another CRS than most, or than the window that was asked.
+
+    Whichever is met first, a tile of the next zone is what differs, not all the others.
+    """
+    optical = [s for s in scenes if s.mapping.unit == "reflectance"]
+    found = Counter(g.crs for s in optical or scenes for g in s.grids.values())
+    expected = window.crs if window else found.most_common(1)[0][0]
+    others = {s.label: g.crs for s in scenes for g in s.grids.values() if g.crs != expected}
+    if others:
+        label, crs = next(iter(others.items()))
+        raise ContractError(
+            f"{label}: lies in {crs}, expected {expected}, {'which was asked for' if window else 'as most scenes do'} "
+            f"({len(others)} of {len(scenes)} do not); warp it onto that grid (gdalwarp -t_srs), or leave it out"
+        )
 
 
 def _check_joinable(by_modality: Mapping[str, list[Scene]], accept: Sequence[str]) -> None:

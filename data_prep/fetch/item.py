@@ -4,8 +4,9 @@ import hashlib
 import os
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -17,8 +18,9 @@ from data_prep.fetch import catalogues, items
 from data_prep.fetch.catalogues import FILES, Catalogue
 from data_prep.fetch.items import check_href, short
 from eomm.data.grid import Grid
+from eomm.data.raster import GEOTIFF, JPEG2000, open_raster
 from eomm.errors import ContractError, DataError, UsageError
-from eomm.store.folders import partial_of, sha256
+from eomm.store.folders import new_file, partial_of, sha256
 
 SIGN_TIMEOUT_S = 120
 
@@ -101,7 +103,7 @@ def _load(item: Any, asset: str, grid: Grid, kind: tuple[str, float, str], setti
 
     dtype, nodata, method = kind
     try:
-        with rasterio.Env(**settings):
+        with rasterio.Env(**settings), _image(item.assets[asset].href):
             data = odc.stac.load(
                 [item],
                 bands=[asset],
@@ -116,6 +118,20 @@ def _load(item: Any, asset: str, grid: Grid, kind: tuple[str, float, str], setti
     return np.where(values == nodata, np.float32(np.nan), values) if dtype == "float32" else values
 
 
+@contextmanager
+def _image(href: str) -> Iterator[None]:
+    """Holds an asset open as GeoTIFF or JPEG 2000, so that it is nothing else while odc-stac reads it.
+
+    GDAL takes any content for what it looks like: a VRT would make it read files of this machine, or other servers.
+    Held open, what has been read of the file is not asked for twice.
+
+    Raises:
+        RasterioError: it is of another kind, or cannot be read.
+    """
+    with open_raster(href, (*GEOTIFF, *JPEG2000), remote=items.is_remote(href)):
+        yield
+
+
 _REFLECTANCE = ("uint16", 0, "bilinear")  # dtype, no data, resampling
 _KINDS = {"_SCL": ("uint8", 0, "nearest"), "": ("float32", -32768, "average")}
 
@@ -127,7 +143,7 @@ def _seen(values: np.ndarray) -> bool:
 def _write(path: Path, values: np.ndarray, grid: Grid, *, layers: Sequence[str], tags: Mapping[str, str]) -> None:
     partial = partial_of(path)
     try:
-        _write_tiff(partial, values, grid, layers=layers, tags=tags)
+        _write_tiff(new_file(path), values, grid, layers=layers, tags=tags)
         os.replace(partial, path)
     except (rasterio.errors.RasterioError, OSError) as e:
         if partial.is_file():

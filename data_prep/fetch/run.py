@@ -22,6 +22,8 @@ from data_prep.fetch.items import find_items, is_remote, wait
 from data_prep.fetch.place import Bbox
 from eomm.data.grid import Grid
 from eomm.errors import DataError, UsageError
+from eomm.store.descriptions import FETCHED
+from eomm.store.fields import check
 from eomm.store.folders import locked, read_json, sha256, write_json
 from eomm.store.progress import NamedProgress
 
@@ -156,7 +158,7 @@ def _open_index(path: Path, *, site: str, catalogue: Catalogue, grid: Grid) -> d
     }
     if not path.exists():
         return {**asked, "dates": [], "items": {}}
-    index: dict[str, Any] = read_json(path)
+    index: dict[str, Any] = check(read_json(path), FETCHED, str(path), remedy="choose another --out")
     differing = [k for k, v in asked.items() if index.get(k) != v]
     if differing:
         k = differing[0]

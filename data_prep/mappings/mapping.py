@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from eomm.data.modality import KNOWN, Band, Modality
 from eomm.errors import ContractError, DataError, UsageError
+from eomm.store.fields import Fields, Maybe, Number, check, check_dataclass
 
 READERS = ("netcdf", "geotiff", "hdf5", "safe", "zarr")
 UNITS = {"dB": ("dB", "linear power", "amplitude")}
@@ -37,6 +38,21 @@ RTC_SOURCES = (
     "(--from planetary-computer-s1-rtc), from ASF HyP3, or from openEO's sar_backscatter with "
     "coefficient gamma0-terrain"
 )
+
+
+MASK_RANGES = {
+    "threshold": Number(low=0, high=100),
+    "dilation_m": Number(low=0, high=100_000),
+    "scale": float,
+    "offset": float,
+}
+RANGES = {
+    "scale": float,
+    "offset": float,
+    "gsd_m": Maybe(Number(low=0.01, high=1_000_000)),
+    "orbit_cycle_days": Number(low=0, high=366, whole=True),
+    "mask_shift": Number(low=-(2**15), high=2**15, whole=True),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +101,8 @@ class Mask:
     def __post_init__(self) -> None:
         if self.method not in self.METHODS:
             raise ContractError(f"[mask]: method is {self.method!r}, expected one of {', '.join(self.METHODS)}")
+        remedy = "correct [mask] of the mapping"
+        check(vars(self), Fields(MASK_RANGES), "[mask]", error=ContractError, remedy=remedy)
         if self.method == "classes" and not self.clear:
             raise ContractError("[mask]: clear is empty, expected the classes that are kept, such as [4, 5, 6] of SCL")
         needed = self.METHODS[self.method]
@@ -178,6 +196,13 @@ class Mapping:
     def __post_init__(self) -> None:
         if self.reader not in READERS:
             self._fail("reader", self.reader, "one of " + ", ".join(READERS))
+        where, remedy = f"mapping {self.name!r}", "correct the mapping"
+        check(vars(self), Fields(RANGES), where, error=ContractError, remedy=remedy)
+        for pattern in self.files.split("|"):
+            if not pattern or Path(pattern).is_absolute() or ".." in Path(pattern).parts:
+                self._fail("files", repr(pattern), "patterns of names below the source's folder")
+        if not self.scale:
+            self._fail("scale", self.scale, "a number other than 0")
         if not isinstance(self.modality, Modality) and self.modality not in KNOWN:
             self._fail("modality", self.modality, f"one of {', '.join(KNOWN)}, or a table [modality]")
         if self.direction not in (None, "ascending", "descending"):
@@ -251,9 +276,10 @@ def load_mapping(name: str | Path) -> Mapping:
         shipped = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.toml")))
         raise UsageError(f"{name}: neither a file nor a shipped mapping; shipped are {shipped}")
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise DataError(f"{path}: not valid TOML ({e}); correct the mapping") from e
+    check(table, Fields({"mask?": dict}), str(path), error=ContractError, remedy="correct the mapping")
     if "mask" in table:
         table["mask"] = _construct(Mask, table["mask"], where=f"{path}, [mask]")
     defaults: dict[str, Any] = {"name": path.stem}
@@ -286,4 +312,5 @@ def _construct(kind: Any, table: Table[str, Any], *, where: str) -> Any:
     if missing:
         see = f"{kind.__name__} in {kind.__module__}"
         raise ContractError(f"{where}: key {', '.join(missing)} is missing; add it (see {see})")
+    check_dataclass(kind, table, where, error=ContractError, remedy=f"see {kind.__name__} in {kind.__module__}")
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
 
@@ -18,6 +17,7 @@ from data_prep.readers.stated import Numbers, agreed
 from data_prep.readers.stated import number as stated_number
 from eomm.data.days import parse_time
 from eomm.data.grid import Grid
+from eomm.data.raster import open_raster
 from eomm.errors import ContractError, DataError
 
 EXPECTED_TAGS = "PLATFORM, DATETIME, RELATIVE_ORBIT, ORBIT_DIRECTION, INCIDENCE_DEG or VIEW_ZENITH"
@@ -32,7 +32,7 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid |
     """The scene in one file (a list of one). Raises DataError or ContractError as `open_scenes` says."""
     del keep_open  # files are opened per read: a folder may hold more of them than may be open at once
     try:
-        with rasterio.open(file) as data:
+        with open_raster(file) as data:
             tags, descriptions = data.tags(), data.descriptions
             own = {i: numbers_of(data, i, f"{file}, band {i}") for i in data.indexes}
             masked = {i for i in data.indexes if _has_mask(data, i)}
@@ -63,7 +63,7 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid |
 
     def read(layer: str) -> np.ndarray:
         try:
-            with rasterio.open(file) as data:
+            with open_raster(file) as data:
                 raw = data.read(numbers[layer], window=crop.window)
                 seen = data.read_masks(numbers[layer], window=crop.window) > 0 if numbers[layer] in masked else None
         except (RasterioError, OSError) as e:

@@ -11,11 +11,13 @@ from data_prep.readers.esa_names import ProductName, parse
 from data_prep.readers.scene import Scene, decode
 from data_prep.readers.stated import of_attributes
 from eomm.data.grid import Grid
+from eomm.data.raster import check_self_contained
 from eomm.errors import ContractError, DataError
 
 
 def open_file(file: Path, mapping: Mapping, keep_open: ExitStack) -> list[Scene]:
     """The scenes of one stack, one per product. Raises DataError or ContractError as `open_scenes` says."""
+    check_self_contained(file)
     try:
         data = keep_open.enter_context(h5py.File(file))
     except OSError as e:

@@ -8,7 +8,7 @@ entities.
 import re
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +18,6 @@ from typing import Any
 import defusedxml
 import defusedxml.ElementTree
 import numpy as np
-import rasterio
 from rasterio.errors import RasterioError
 
 from data_prep.mappings.mapping import RTC_SOURCES, Mapping
@@ -29,11 +28,13 @@ from data_prep.readers.scene import Scene, decode
 from data_prep.readers.stated import Numbers
 from eomm.data.days import parse_time
 from eomm.data.grid import Grid
+from eomm.data.raster import JPEG2000, open_raster
 from eomm.errors import ContractError, DataError
 
 MAX_XML_BYTES = 64 * 2**20  # the largest MTD_TL.xml has 1 MB
 MAX_IMAGE_BYTES = 2 * 2**30  # the largest band has 150 MB
 MAX_RATIO = 100  # JPEG 2000 does not shrink further, XML 20 times
+METADATA = ("MTD_MSIL2A.xml", "MTD_MSIL1C.xml")
 MAX_SIDE_PX = 10_980  # a tile at 10 m
 BAND_IDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 """Names of bands in the order of ESA's numbers."""
@@ -112,7 +113,8 @@ def list_product(file: Path) -> Product:
     """The files of a SAFE folder or zip. Raises DataError where it is none, or one that is not to be trusted."""
     if file.is_dir():
         names = sorted(p.relative_to(file).as_posix() for p in file.rglob("*") if p.is_file())
-        return Product(file, tuple(n for n in names if not is_twin(n)), "")
+        inside = _top(file, names)
+        return Product(file / inside, _below(names, inside), "")
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
@@ -120,12 +122,34 @@ def list_product(file: Path) -> Product:
         raise DataError(f"{file}: not a readable zip ({e}); it is truncated or of another kind") from e
     for member in members:
         _check_member(file, member)
-    listed = sorted(m.filename for m in members if not m.is_dir() and not is_twin(m.filename))
-    tops = {n.split("/")[0] for n in listed if "/" in n and n.split("/")[0].endswith(".SAFE")}
-    if len(tops) != 1:
-        raise DataError(f"{file}: holds {len(tops)} folders named .SAFE; expected one product in a zip")
-    inside = tops.pop() + "/"
-    return Product(file, tuple(n.removeprefix(inside) for n in listed if n.startswith(inside)), inside)
+    listed = sorted(m.filename for m in members if not m.is_dir())
+    inside = _top(file, listed)
+    return Product(file, _below(listed, inside), inside)
+
+
+def _top(file: Path, names: Sequence[str]) -> str:
+    """The folder that holds the product's metadata, with a slash; "" for `file` itself. It may lie deeper.
+
+    Unpacking twice makes a .SAFE folder in another; Apple's twins (`._x`) and `__MACOSX` are no products.
+    """
+    own = [n for n in names if not is_twin(n)]
+    tops = sorted({n[: -len(PurePosixPath(n).name)] for n in own if PurePosixPath(n).name in METADATA})
+    if len(tops) == 1 and (not tops[0] or tops[0].rstrip("/").endswith(".SAFE")):
+        return tops[0]
+    if not own:
+        raise DataError(f"{file}: holds nothing but Apple's notes on other files (._…, __MACOSX); leave it out")
+    if not tops:
+        raise DataError(
+            f"{file}: MTD_MSIL2A.xml is missing among its {len(own)} files; expected a complete SAFE product. "
+            "Download it again"
+        )
+    raise DataError(
+        f"{file}: holds {len(tops)} products ({', '.join(tops[:3])}); expected one, in a folder named .SAFE"
+    )
+
+
+def _below(names: Sequence[str], top: str) -> tuple[str, ...]:
+    return tuple(n.removeprefix(top) for n in names if n.startswith(top) and not is_twin(n))
 
 
 def _check_member(file: Path, member: zipfile.ZipInfo) -> None:
@@ -211,7 +235,7 @@ def _image(product: Product, folder: str, variable: str) -> str:
 
 def _grid(product: Product, name: str) -> Grid:
     try:
-        with rasterio.open(product.raster(name)) as data:
+        with open_raster(product.raster(name), JPEG2000) as data:
             grid = grid_of(data, f"{product.file}: {name}")
     except (RasterioError, OSError) as e:
         raise DataError(f"{product.file}: {name} is not a readable image ({e}); truncated? Download it again") from e
@@ -224,7 +248,7 @@ def _grid(product: Product, name: str) -> Grid:
 
 def _read(product: Product, name: str, crop: Crop) -> np.ndarray:
     try:
-        with rasterio.open(product.raster(name)) as data:
+        with open_raster(product.raster(name), JPEG2000) as data:
             raw: np.ndarray = data.read(1, window=crop.window)
     except (RasterioError, OSError) as e:
         raise DataError(f"{product.file}: {name} cannot be read ({e}); truncated? Download it again") from e

@@ -48,7 +48,7 @@ def _check_plain(file: Path) -> None:
         raise DataError(f"{file}: holds neither .zarray nor zarr.json; expected a Zarr store, version 2 or 3")
     for path in found:
         try:
-            text = path.read_text()
+            text = path.read_text(encoding="utf-8")
             metadata = json.loads(text)
         except (OSError, ValueError) as e:
             raise DataError(f"{path}: not readable ({e}); the store is damaged") from e

@@ -31,8 +31,10 @@ from data_prep.records.takes import check_held_out, check_not_empty, list_shards
 from eomm.data.records import VERSION, finish_records, shard_name
 from eomm.errors import DataError
 from eomm.store.folders import (
+    check_apart,
     check_free,
     disk_full,
+    entered,
     is_disk_full,
     locked,
     partial_of,
@@ -111,7 +113,8 @@ def build_patches(
         ContractError: the cubes follow different contracts or hold different modalities.
         DataError: a cube is damaged, smaller than a crop, or nothing in it is usable.
     """
-    out = Path(out).absolute()
+    out = entered(out).absolute()
+    check_apart(out, {f"cube {Path(c).name}": c for c in cubes})
     config = CropConfig(
         crop_px=crop_px,
         acquisitions=acquisitions,
@@ -143,7 +146,7 @@ def build_patches(
     recover(out)
     if is_whole(out, request):
         return out
-    check_free(out, overwrite=overwrite)
+    check_free(out, overwrite=overwrite, kind="records")
 
     takes = list(list_takes(split, opened, shares, names, config, seed))
     check_not_empty(split, {t.part.split for t in takes}, opened, shares, config)

@@ -97,7 +97,7 @@ def build_point_records(
     recover(out)
     if is_whole(out, request):
         return out
-    check_free(out, overwrite=overwrite)
+    check_free(out, overwrite=overwrite, kind="records")
     checked = check_values(series, modality, label=source or "points", accept=accept)
     stored = [_stored(s, modality) for s in series]
     kept = [i for i, (day, _, _) in enumerate(stored) if len(day) >= min_dates]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import date
@@ -32,6 +31,7 @@ from data_prep.simulate.scenes import (
 from data_prep.simulate.states import States, simulate_states
 from data_prep.simulate.weather import Weather, day_number, simulate_weather
 from eomm.errors import UsageError
+from eomm.store.folders import entered, new_directory
 
 VERSION = 1
 
@@ -67,22 +67,16 @@ def simulate_site(
     Raises:
         UsageError: out_dir is in the way, or an argument is out of range.
     """
-    out_dir, revisit = Path(out_dir), revisit or Revisit()
+    out_dir, revisit = entered(out_dir), revisit or Revisit()
     _check(out_dir, site, seed, start, end, size_px, drought_year, revisit)
     switches = Switches(
         held_out=held_out, drought_year=drought_year, radar_sees_vegetation=radar_sees_vegetation, stress=stress
     )
-    partial = out_dir.with_name(out_dir.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)  # left by a killed run; never a finished site
-    for folder in ("s1", "s2", "truth", "flux"):
-        (partial / folder).mkdir(parents=True)
-    try:
-        with rasterio.Env():
-            _write(partial, site, seed, start, end, size_px, switches, revisit, progress or (lambda line: None))
-        partial.replace(out_dir)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    # An empty folder makes way, anything else was refused above.
+    with new_directory(out_dir, kind="simulated site", overwrite=True) as partial, rasterio.Env():
+        for folder in ("s1", "s2", "truth", "flux"):
+            (partial / folder).mkdir()
+        _write(partial, site, seed, start, end, size_px, switches, revisit, progress or (lambda line: None))
     return out_dir
 
 
@@ -150,7 +144,7 @@ def _write(
     _write_truth(folder / "truth", land, states, weather, carbon, days, start, end)
     _write_flux(folder, site, parameters, streams, land, states, weather, carbon, days, start, end)
     description = _describe(site, seed, start, end, size_px, parameters, land, switches, revisit)
-    (folder / "site.json").write_text(json.dumps(description, indent=2) + "\n")
+    (folder / "site.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_truth(

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eomm.errors import DataError, UsageError
+from eomm.errors import UsageError
+from eomm.store.descriptions import read_described
 from eomm.store.folders import check_store, read_json, write_json
 
 KIND = "sites"
@@ -50,10 +51,7 @@ class SiteFolder:
     def sites(self) -> list[dict[str, Any]]:
         """The list that was last asked for. Raises DataError where none was."""
         check_store(self.path, "sites.json", "a folder of `eomm prepare sites`")
-        content = read_json(self.path / "sites.json")
-        if not isinstance(content, dict) or content.get("eomm:kind") != KIND:
-            raise DataError(f"{self.path / 'sites.json'}: not written by eomm prepare sites; choose another folder")
-        return list(content["sites"])
+        return list(read_described(self.path / "sites.json")["sites"])
 
     def cube(self, name: str) -> Path:
         """Where a site's cube lies."""

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from eomm.errors import UsageError
-from eomm.store.folders import write_json
+from eomm.store.folders import entered, write_json
 from eomm.store.progress import progress_bar
 
 TRAINED, HELD_OUT = ("sim-meadow", "sim-valley"), "sim-ridge"
 SIZE_PX = 64
 YEARS = (date(2020, 1, 1), date(2021, 12, 31))
 STEPS = {"s2": 100, "s1": 30, "fusion": 30}  # enough to see it learn, not to learn well
+MADE = ("summary.json", "evaluation.json", "scenes", "cubes", "records", "runs", "embeddings", "report")
 MARKER = "demo.json"  # by which a demo knows its own folder
 GAPS = (0, 30, 60)  # days hidden on both sides of a scored target
 SMALL = [
@@ -40,7 +41,7 @@ def run_demo(out: Path | str, *, seed: int = 0, overwrite: bool = False) -> dict
     Raises:
         UsageError: `out` exists and `overwrite` is false.
     """
-    work = Path(out)
+    work = entered(out)
     make_room(work, overwrite=overwrite)
     write_json(work / MARKER, {"made_by": "eomm demo", "seed": seed})
     timer = Timer()
@@ -100,8 +101,15 @@ def make_room(work: Path, *, overwrite: bool) -> None:
             raise UsageError(
                 f"{work}: already exists ({state}); choose another --out, or say --overwrite to replace it"
             )
-        shutil.rmtree(work)
-    work.mkdir(parents=True)
+        if others := sorted({p.name for p in work.iterdir()} - {*MADE, MARKER}):
+            raise UsageError(f"{work}: holds {', '.join(others)}, which no demo has made; move it elsewhere")
+        for name in MADE:  # the marker goes last: a killed removal leaves what is still known for a demo
+            path = work / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    work.mkdir(parents=True, exist_ok=True)
 
 
 def simulate_scenes(folder: Path, *, seed: int) -> None:
@@ -143,7 +151,7 @@ def train(name: str, work: Path, seed: int, *overrides: str) -> Path:
     from eomm.training.experiment import run_experiment
 
     values = [f"data.records={work}/records", f"seed={seed}", f"steps={STEPS[name]}", *SMALL, *overrides]
-    return run_experiment(load_config(f"experiments.{name}", values), work / "runs" / name)
+    return run_experiment(load_config(name, values), work / "runs" / name)
 
 
 class Timer:

@@ -4,23 +4,30 @@ Results go to standard output (`--json` for one JSON object), progress and messa
 """
 
 import argparse
+import io
 import json
 import os
 import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from eomm.cli import handlers
 from eomm.cli.parser import build_parser
 from eomm.errors import EommError
+from eomm.store.folders import cache_folder, check_apart, is_disk_full
 from eomm.training.allocator import keep_freed_memory
+
+WRITTEN = ("out", "figure", "figures", "leaderboard", "work", "workdir")
+SEARCHED = ("folders", "run", "folder")  # in which results may lie beside what is read
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    settle_streams()
     parser = build_parser()
     arguments, rest = parser.parse_known_args(argv)
     if rest and arguments.handler not in (handlers.train, handlers.plan_train):
@@ -29,30 +36,79 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     use_compilation_cache()
     try:
+        check_outputs(arguments)
         result = arguments.handler(arguments, rest)
-        if result is not None:
-            print(json.dumps(result, indent=1) if arguments.json else text_of(arguments, result), flush=True)
-            if "succeeded" in arguments and not arguments.succeeded(result):
-                return 1
     except EommError as e:
         print(f"eomm: {type(e).__name__}: {e}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # `eomm info … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except OSError as e:
-        if e.filename is None:
+        if (words := refused_file(e)) is None:
             raise
-        print(f"eomm: {type(e).__name__}: {refused_file(e)}", file=sys.stderr)
+        print(f"eomm: {type(e).__name__}: {words}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\neomm: interrupted; run the same command again", file=sys.stderr)
         return 128 + signal.SIGINT
-    return 0
+    if result is None:
+        return 0
+    try:
+        print(json.dumps(result, indent=1) if arguments.json else text_of(arguments, result), flush=True)
+    except OSError as e:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's end would try again
+        if not isinstance(e, BrokenPipeError):  # `eomm info … | head`
+            print(f"eomm: the result cannot be written to standard output: {e.strerror}", file=sys.stderr)
+        return 1
+    return 0 if "succeeded" not in arguments or arguments.succeeded(result) else 1
 
 
-def refused_file(error: OSError) -> str:
-    """What the system refused to read or write, and what to do."""
+def settle_streams() -> None:
+    """Let no terminal stop the work: what it has no sign for becomes "?", and a log that is full or closed is lost."""
+    if sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    if sys.stderr is sys.__stderr__ and sys.stderr is not None:
+        sys.stderr = Patient(sys.stderr)
+
+
+class Patient:
+    """A stream of messages whose reader may be gone; a training of days does not end for its log."""
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """As of any stream."""
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """As of any stream."""
+        with suppress(OSError):
+            self._stream.flush()
+
+
+def check_outputs(arguments: argparse.Namespace) -> None:
+    """Raise UsageError where a command would write onto, or into, one of the paths that it reads."""
+    given = vars(arguments)
+    read = {name: value for name, value in given.items() if name not in (*WRITTEN, *SEARCHED)}
+    for out in (given.get(name) for name in WRITTEN):
+        if not isinstance(out, Path):
+            continue
+        for name, value in read.items():
+            for path in value if isinstance(value, list) else [value]:
+                if isinstance(path, Path):
+                    check_apart(out, {f"the {name}": path}, replaced=False)
+
+
+def refused_file(error: OSError) -> str | None:
+    """What the system refused to read or write, and what to do; None where it names no file."""
+    if is_disk_full(error):
+        return f"{error.filename or 'a file'}: the disk is full, or a quota is used up; free some space and run again"
+    if error.filename is None:
+        return None
     if isinstance(error, FileExistsError | NotADirectoryError):
         return f"{error.filename}: a file lies where a folder is expected; choose another path"
     if isinstance(error, IsADirectoryError):
@@ -65,8 +121,8 @@ def use_compilation_cache() -> None:
 
     Of the processes of one run JAX lets only the first write there.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "eomm" / "xla"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    if cache := cache_folder():
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "xla"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eomm.cli.gpp import add_command as add_gpp
+from eomm.cli.numbers import number, whole
 from eomm.cli.probes import add_command as add_probes
 
 
@@ -92,7 +93,7 @@ def evaluate_coherence(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     folder = a.out.with_name(a.out.stem + "_figures") if a.out else None
     if a.out and folder:
         check_free_file(a.out, overwrite=a.overwrite)  # before the work, not after it
-        check_free(folder, overwrite=a.overwrite)
+        check_free(folder, overwrite=a.overwrite, kind="figures")
     cube, fields = open_cube(a.cube), dict[str, Any]()
     model = load_model(a.model, code=a.code)
     if a.labels:
@@ -146,16 +147,16 @@ def add_commands(
     c.add_argument("--records", type=Path, required=True, help="the training's record set: what it held out")
     dates_help = "dates to hide (default: those the records held out, else every third clear date)"
     c.add_argument("--dates", type=date.fromisoformat, nargs="+", metavar="DATE", help=dates_help)
-    c.add_argument("--seed", type=int, default=0, help="of samples, intervals and the random encoder")
-    c.add_argument("--gaps", type=int, nargs="+", default=[0, 10, 30, 45, 60], metavar="DAYS")
-    c.add_argument("--length", type=int, metavar="K", help="use only the first K numbers of each embedding")
+    c.add_argument("--seed", type=whole, default=0, help="of samples, intervals and the random encoder")
+    c.add_argument("--gaps", type=whole, nargs="+", default=[0, 10, 30, 45, 60], metavar="DAYS")
+    c.add_argument("--length", type=whole, metavar="K", help="use only the first K numbers of each embedding")
     c.add_argument("--labels", type=Path, metavar="FILE", help="score by class too: GeoTIFF, NetCDF or polygons")
     c.add_argument("--label-column", metavar="NAME", help="its variable or column")
     c.add_argument("--ignore", nargs="+", default=[], metavar="LABEL", help="labels that are no class")
     beside_help = "another model, such as the published one, on the same targets; repeat"
     c.add_argument("--beside", type=Path, action="append", default=[], metavar="MODEL", help=beside_help)
     pixels_help = "of the site, that models beside are scored on, as the slowest allows (default: %(default)s)"
-    c.add_argument("--beside-pixels", type=int, default=128, metavar="N", help=pixels_help)
+    c.add_argument("--beside-pixels", type=whole, default=128, metavar="N", help=pixels_help)
     c.add_argument("--out", type=Path, help="also write the result there")
     c.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
 
@@ -168,12 +169,14 @@ def add_commands(
     c.add_argument("--records", type=Path, help="the training's record set: what it held out")
     c.add_argument("--dates", type=date.fromisoformat, nargs="+", metavar="DATE", help=dates_help)
     c.add_argument("--other", default="s1", help="modality that goes missing (default: %(default)s)")
-    c.add_argument("--gap", type=int, default=30, metavar="DAYS", help="hidden while share and age vary (default: 30)")
-    c.add_argument("--shares", type=float, nargs="+", default=[0, 0.25, 0.5, 0.75, 1], metavar="SHARE")
-    c.add_argument("--ages", type=int, nargs="+", default=[0, 3, 6, 12, 24], metavar="DAYS")
-    c.add_argument("--gaps", type=int, nargs="+", default=[0, 10, 30, 45, 60], metavar="DAYS")
-    c.add_argument("--max-pixels", type=int, default=16_384, help="larger sites are sampled (default: %(default)s)")
-    c.add_argument("--seed", type=int, default=0, help="of samples, intervals and which acquisitions are dropped")
+    c.add_argument(
+        "--gap", type=whole, default=30, metavar="DAYS", help="hidden while share and age vary (default: 30)"
+    )
+    c.add_argument("--shares", type=number, nargs="+", default=[0, 0.25, 0.5, 0.75, 1], metavar="SHARE")
+    c.add_argument("--ages", type=whole, nargs="+", default=[0, 3, 6, 12, 24], metavar="DAYS")
+    c.add_argument("--gaps", type=whole, nargs="+", default=[0, 10, 30, 45, 60], metavar="DAYS")
+    c.add_argument("--max-pixels", type=whole, default=16_384, help="larger sites are sampled (default: %(default)s)")
+    c.add_argument("--seed", type=whole, default=0, help="of samples, intervals and which acquisitions are dropped")
     c.add_argument("--out", type=Path, help="also write the result there")
     c.add_argument("--figure", type=Path, help="also draw it there, as PNG, PDF or SVG")
     c.add_argument("--overwrite", action="store_true", help="replace --out and --figure where they exist")
@@ -189,7 +192,7 @@ def add_commands(
     c.add_argument("--labels", type=Path, metavar="FILE", help=labels_help)
     c.add_argument("--label-column", metavar="NAME", help="its variable or column")
     c.add_argument("--ignore", nargs="+", default=[], metavar="LABEL", help="labels that are no field")
-    c.add_argument("--seed", type=int, default=0, help="of the random encoder, sampled pairs and intervals")
+    c.add_argument("--seed", type=whole, default=0, help="of the random encoder, sampled pairs and intervals")
     c.add_argument("--out", type=Path, help="also write the result there, and figures into a folder beside it")
     c.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
 

@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from eomm.cli.numbers import whole
 from eomm.errors import UsageError
 from eomm.store.progress import progress_bar
 
@@ -92,11 +93,13 @@ def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser])
     c.add_argument("--composite", choices=["month", "season", "year"], help="means over each, in the place of dates")
     c.add_argument("--points", type=Path, help="parquet: GeoJSON, or CSV with lon, lat, id: a row per point and date")
     c.add_argument("--polygons", type=Path, help="parquet: GeoJSON: a row per polygon and date, means over its pixels")
-    c.add_argument("--stride", type=int, default=1, metavar="N", help="parquet: every Nth row and column of all pixels")
+    c.add_argument(
+        "--stride", type=whole, default=1, metavar="N", help="parquet: every Nth row and column of all pixels"
+    )
     c.add_argument(
         "--dates", type=date.fromisoformat, nargs=2, metavar=("FIRST", "LAST"), help="both included (default: all)"
     )
-    c.add_argument("--length", type=int, metavar="K", help="keep the first K numbers of each vector (default: all)")
+    c.add_argument("--length", type=whole, metavar="K", help="keep the first K numbers of each vector (default: all)")
     dtype_help = "cog: int16 where the cube holds int8, which is the default then; int8 only for GDAL from 3.7 on"
     c.add_argument("--dtype", choices=["float32", "int16", "int8"], help=dtype_help)
     c.add_argument("--cloudy", action="store_true", help="also vectors of clouded pixels, where the cube has them")

@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from eomm.cli.numbers import amount, number, whole
 from eomm.store.progress import progress_bar
 
 
@@ -69,17 +70,17 @@ def add_fetch(steps: Any, command: Callable[..., argparse.ArgumentParser]) -> No
     c.add_argument("--out", type=Path, required=True, help="folder of the scenes; catalogues may share it")
     c.add_argument("--collection", help="of one's own catalogue (default: all)")
     c.add_argument("--like", metavar="CATALOGUE", help="which of the four one's own is like (default: by its assets)")
-    c.add_argument("--parallel", type=int, default=8, metavar="N", help="bands read at a time (default: 8)")
-    c.add_argument("--tries", type=int, default=4, metavar="N", help="of requests, and of items (default: 4)")
-    c.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="for each answer (default: 60)")
+    c.add_argument("--parallel", type=whole, default=8, metavar="N", help="bands read at a time (default: 8)")
+    c.add_argument("--tries", type=whole, default=4, metavar="N", help="of requests, and of items (default: 4)")
+    c.add_argument("--timeout", type=amount, default=60, metavar="SECONDS", help="for each answer (default: 60)")
 
 
 def add_place(c: argparse.ArgumentParser, *, required: bool) -> None:
     """The arguments that say where a site lies."""
     place = c.add_mutually_exclusive_group(required=required)
     place.add_argument("--at", type=position_of, metavar="LON,LAT", help="centre in degrees (--at=-70,-9 if negative)")
-    place.add_argument("--bbox", type=float, nargs=4, metavar=("W", "S", "E", "N"), help="a box in degrees")
-    c.add_argument("--size-m", type=float, default=1280, help="side of the square around --at (default: 1280)")
+    place.add_argument("--bbox", type=number, nargs=4, metavar=("W", "S", "E", "N"), help="a box in degrees")
+    c.add_argument("--size-m", type=amount, default=1280, help="side of the square around --at (default: 1280)")
     c.add_argument("--crs", metavar="EPSG:CODE", help="UTM zone of the grid (default: the zone of the site's centre)")
 
 
@@ -95,7 +96,7 @@ def grid_of(a: argparse.Namespace) -> Any:
 def position_of(text: str) -> tuple[float, float]:
     """`"3.02,50.82"` to (3.02, 50.82). Raises ArgumentTypeError where it is none."""
     try:
-        lon, lat = (float(part) for part in text.split(","))
+        lon, lat = (number(part) for part in text.split(","))
     except ValueError as e:
         raise argparse.ArgumentTypeError(f"{text!r}: expected LON,LAT in degrees, such as 3.02,50.82") from e
     return lon, lat

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from eomm.cli.numbers import number, whole
 from eomm.errors import UsageError
 
 
@@ -113,7 +114,7 @@ def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> 
     )
     extract_help = "pixel, window:N, footprint:METRES, or weights.tif (default: %(default)s)"
     g.add_argument("--extract", default="window:3", metavar="HOW", help=extract_help)
-    g.add_argument("--quality", type=float, default=0.7, metavar="SHARE", help="least NEE_VUT_REF_QC (default: 0.7)")
+    g.add_argument("--quality", type=number, default=0.7, metavar="SHARE", help="least NEE_VUT_REF_QC (default: 0.7)")
     g = c.add_argument_group("a table")
     g.add_argument("--table", type=Path, help="CSV or Parquet")
     g.add_argument("--site", metavar="COLUMN")
@@ -131,11 +132,11 @@ def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> 
     g.add_argument("--target", help="the flux's column (default with --flux: GPP_NT_VUT_REF)")
     g.add_argument("--unit", help="of the flux, such as 'gC m-2 d-1' (default with --flux: as its VARINFO file says)")
     g.add_argument("--folds", choices=["site", "year", "both", "last-year"], default="site")
-    g.add_argument("--fold-count", type=int, metavar="N", help="folds of sites (default: one per group of sites)")
+    g.add_argument("--fold-count", type=whole, metavar="N", help="folds of sites (default: one per group of sites)")
     g.add_argument("--test-site", action="append", default=[], metavar="SITE", help="set aside for the end; repeat")
-    g.add_argument("--test-year", type=int, action="append", default=[], metavar="YEAR", help="the same; repeat")
+    g.add_argument("--test-year", type=whole, action="append", default=[], metavar="YEAR", help="the same; repeat")
     buffer_help = "between training and test days of a site (default: %(default)s)"
-    g.add_argument("--buffer-days", type=float, default=90, metavar="DAYS", help=buffer_help)
+    g.add_argument("--buffer-days", type=number, default=90, metavar="DAYS", help=buffer_help)
     model_help = "repeat; published is the published transformer (default: ridge and boosting)"
     g.add_argument(
         "--model", action="append", choices=["ridge", "boosting", "transformer", "published"], help=model_help
@@ -143,7 +144,7 @@ def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> 
     check_help = "features that hold the truth (a simulator's): the most that anything can score, no baseline; repeat"
     g.add_argument("--check", action="append", default=[], metavar="NAME", help=check_help)
     g.add_argument("--main", metavar="METHOD", help="compared with each other (default: the first features', ridge)")
-    g.add_argument("--seed", type=int, default=0)
+    g.add_argument("--seed", type=whole, default=0)
     g.add_argument(
         "--dataset", metavar="NAME", help="what the fluxes are called in results (default: the table's file)"
     )

@@ -112,6 +112,28 @@ def embed(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     return describe(path) if path.exists() and status(path)["complete"] else status(path)
 
 
+def embed_points(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+    """A table of dated values to a table of vectors."""
+    from eomm.data.points import load_point_mapping, read_points
+    from eomm.embedding.points import embed_points as embed_table
+    from eomm.models.directory import load_model
+    from eomm.store.folders import check_free_file, partial_of
+
+    if a.out.suffix not in (".csv", ".parquet"):
+        raise UsageError(f"{a.out}: expected a name that ends in .csv or .parquet")
+    check_free_file(a.out, overwrite=a.overwrite)
+    model = load_model(a.model or "base", code=a.code)
+    series = read_points(a.table, load_point_mapping(a.mapping))
+    rows = embed_table(model, series, surroundings=a.surroundings)
+    partial = partial_of(a.out)
+    if a.out.suffix == ".csv":
+        rows.to_csv(partial, index=False)
+    else:
+        rows.to_parquet(partial, index=False)
+    partial.replace(a.out)
+    return {"out": str(a.out), "series": len(series), "vectors": len(rows), "length": rows.shape[1] - 3}
+
+
 def models(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     """What ships, or one model's card."""
     from eomm.models.shipped import card, describe_shipped
@@ -139,7 +161,9 @@ def calibrate(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     from eomm.data.records import open_records
     from eomm.embedding.calibrate import calibrate as measure
     from eomm.models.directory import load_model, save_model
+    from eomm.store.folders import check_apart
 
+    check_apart(a.model, {"the cube": a.cube, "the record set": a.records})
     cube = open_cube(a.cube) if a.cube else None
     records = open_records(a.records)
     model = measure(load_model(a.model, code=a.code), records, cube=cube, count=a.count, seed=a.seed)
@@ -176,9 +200,11 @@ def info(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     found = describe(a.path)
     if a.figure:
         from eomm.data.coverage import draw_coverage
+        from eomm.store.folders import check_free_file
 
         if found["kind"] != "records":
             raise UsageError(f"--figure: {a.path} is a {found['kind']}; only records have a map of their sites")
+        check_free_file(a.figure, overwrite=a.overwrite)
         draw_coverage(found, a.figure)
     return found
 
@@ -187,7 +213,7 @@ def bench(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     """Throughput of this machine."""
     import importlib
 
-    run = importlib.import_module(f"benchmarks.{a.what}").run
+    run = importlib.import_module(f"eomm.benchmarks.{a.what}").run
     result: dict[str, Any] = run()
     return result
 

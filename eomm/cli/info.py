@@ -5,7 +5,6 @@ people is in info_words.py.
 """
 
 import itertools
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,12 @@ from eomm.data.cube import Acquisition, CubeGroup, open_cube
 from eomm.data.grid import Grid, to_date
 from eomm.data.modality import Modality
 from eomm.errors import ContractError, DataError
-from eomm.store.folders import read_json
+from eomm.store.descriptions import AGAIN, read_described
+from eomm.store.fields import COUNT, DAY, Fields, ListOf, Maybe, check
+from eomm.store.folders import entered, read_json, recover
+from eomm.store.metrics import read_lines
 from eomm.store.shards import ATTRIBUTE
+from eomm.store.zarr_errors import damaged_zarr
 
 Description = dict[str, Any]
 
@@ -36,7 +39,8 @@ def describe(path: Path | str) -> Description:
     Raises:
         DataError: nothing there, none of our stores, or damaged beyond description.
     """
-    path = Path(path)
+    path = entered(path)
+    recover(path)
     if not path.exists():
         raise DataError(f"{path}: does not exist; expected a cube, record set, model, embedding cube or run")
     describers: dict[str, Callable[[Path], Description]] = {
@@ -59,6 +63,7 @@ def describe(path: Path | str) -> Description:
 def _zarr_store(path: Path) -> Description:
     attributes = _attributes(path)
     kind = attributes.get("eomm:kind")
+    check(attributes, Fields({"provenance?": Maybe(Fields({}))}), str(path / "zarr.json"), remedy=AGAIN)
     if kind not in ("cube", "embedding"):
         raise DataError(f"{path}: a Zarr store, but eomm:kind is {kind!r}; expected a cube or an embedding cube")
     complete = bool(attributes.get("eomm:complete"))
@@ -76,10 +81,7 @@ def _zarr_store(path: Path) -> Description:
 
 def _modalities(path: Path, *, complete: bool) -> Description:
     if complete:
-        try:
-            return {name: _group(group) for name, group in open_cube(path).groups.items()}
-        except KeyError as e:
-            raise DataError(f"{path}: {e} is missing; the store is damaged, make it again") from e
+        return {name: _group(group) for name, group in open_cube(path).groups.items()}
     return {f.parent.name: _unfinished_group(f.parent) for f in sorted(path.glob("*/zarr.json"))}
 
 
@@ -116,7 +118,8 @@ def _orbit(a: Acquisition) -> str:
 
 def _unfinished_group(path: Path) -> Description:
     """Only what the writer stated at the start; the arrays may hold anything."""
-    attributes = _attributes(path)
+    known = {"acquisitions?": ListOf(of=Fields({"day": DAY})), "eomm:contract?": dict}
+    attributes = check(_attributes(path), Fields(known), str(path / "zarr.json"), remedy=AGAIN)
     days = [a["day"] for a in attributes.get("acquisitions", [])]
     found: Description = {"acquisitions": len(days)}
     if days:
@@ -131,27 +134,28 @@ def _embedding(path: Path) -> Description:
     info: Description = {"arrays": {}}
     arrays: dict[str, zarr.Array] = {}
     for file in sorted(path.glob("*/zarr.json")):
-        if read_json(file).get("node_type") == "array":
+        if check(read_json(file), Fields({"node_type": str}), str(file), remedy=AGAIN)["node_type"] == "array":
             name = file.parent.name
-            arrays[name] = array = zarr.open_array(file.parent, mode="r")
+            with damaged_zarr(file.parent):
+                arrays[name] = array = zarr.open_array(file.parent, mode="r")
             dims = array.metadata.dimension_names or [""] * array.ndim  # type: ignore[union-attr]
             shape = ", ".join(f"{n} {d or ''}".strip() for n, d in zip(array.shape, dims, strict=True))
             info["arrays"][name] = f"{array.dtype} [{shape}]"
-    days = np.asarray(arrays["time"][:]) if "time" in arrays else np.zeros(0)
-    if days.size:
-        info["dates"] = [str(to_date(int(days.min()))), str(to_date(int(days.max())))]
+    with damaged_zarr(path):
+        days = np.asarray(arrays["time"][:]) if "time" in arrays else np.zeros(0)
+        if days.size:
+            info["dates"] = [str(to_date(int(days.min()))), str(to_date(int(days.max())))]
     if "valid" in arrays and arrays["valid"].ndim == 3 and arrays["valid"].size:
         valid = arrays["valid"]
         step = valid.chunks[0]
-        total = sum(int(np.count_nonzero(np.asarray(valid[t : t + step]))) for t in range(0, valid.shape[0], step))
+        with damaged_zarr(path / "valid"):
+            total = sum(int(np.count_nonzero(np.asarray(valid[t : t + step]))) for t in range(0, valid.shape[0], step))
         info["valid_fraction"] = round(total / valid.size, 4)
     return info
 
 
 def _records(path: Path) -> Description:
-    manifest = read_json(path / "manifest.json")
-    if manifest.get("eomm:kind") != "records":
-        raise DataError(f"{path / 'manifest.json'}: eomm:kind is {manifest.get('eomm:kind')!r}, expected 'records'")
+    manifest = read_described(path / "manifest.json")
     shapes = {
         name: {
             "contract": _contract(s["modality"]),
@@ -177,9 +181,7 @@ def _records(path: Path) -> Description:
 
 
 def _model(path: Path) -> Description:
-    head = read_json(path / "model.json")
-    if head.get("eomm:kind") != "model":
-        raise DataError(f"{path / 'model.json'}: eomm:kind is {head.get('eomm:kind')!r}, expected 'model'")
+    head = read_described(path / "model.json")
     info = head.get("info") or {}
     described: Description = {"kind": "model", "complete": False, "simulated": _flag(info.get("simulated"))}
     try:
@@ -209,13 +211,10 @@ def _multiply_adds(macs: Mapping[str, int]) -> Description:
 def _run(path: Path) -> Description:
     """A training run: how far it got, by its own metrics."""
     config = read_json(path / "config.json") if (path / "config.json").exists() else {}
-    lines = (path / "metrics.jsonl").read_text().splitlines() if (path / "metrics.jsonl").exists() else []
+    check(config, Fields({"steps?": COUNT}), str(path / "config.json"), remedy="choose a training's workdir")
     latest: Description = {}
-    for line in lines:
-        try:
-            latest |= json.loads(line)
-        except ValueError:  # a killed run may leave half a line, the last
-            continue
+    for entry in read_lines(path / "metrics.jsonl").entries if (path / "metrics.jsonl").exists() else ():
+        latest |= entry
     numbers = [int(d.name) for d in (path / "checkpoints").glob("*") if d.name.isdigit()]
     saved = max(numbers, default=0)
     wanted, step = config.get("steps"), max(latest.get("step", 0), saved)  # a step saved need not be one logged
@@ -241,10 +240,8 @@ def _grid(grid: Grid) -> Description:
 
 
 def _attributes(path: Path) -> Description:
-    try:
+    with damaged_zarr(path):
         return attributes_of(zarr.open_group(path, mode="r"))
-    except (ValueError, KeyError, FileNotFoundError) as e:
-        raise DataError(f"{path}: the Zarr group cannot be read ({e}); the store is damaged, make it again") from e
 
 
 def _flag(value: Any) -> bool | None:

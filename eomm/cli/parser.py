@@ -10,6 +10,7 @@ from typing import Any
 from eomm.cli import handlers
 from eomm.cli.evaluate import add_commands as add_evaluate
 from eomm.cli.export import add_commands as add_export
+from eomm.cli.numbers import amount, number, whole
 from eomm.cli.prepare import add_commands as add_prepare
 from eomm.evaluation.quality.commands import add_commands as add_quality
 
@@ -27,15 +28,15 @@ def build_parser() -> argparse.ArgumentParser:
     c = command(commands, "demo", handlers.demo, "simulate, prepare, train, embed, report: the whole path", "eomm demo")
     c.set_defaults(formatter=handlers.format_demo)
     c.add_argument("--out", type=Path, default=Path("eomm-demo"), help="directory to make (default: %(default)s)")
-    c.add_argument("--seed", type=int, default=0)
+    c.add_argument("--seed", type=whole, default=0)
     c.add_argument("--overwrite", action="store_true")
 
     example = "eomm simulate site-a --seed 1 --start 2020-01-01 --end 2021-12-31"
     c = command(commands, "simulate", handlers.simulate, "write a simulated site's scenes and fluxes", example)
     c.add_argument("out", type=Path, help="folder to make")
     c.add_argument("--site", help="name of the site (default: the folder's)")
-    c.add_argument("--seed", type=int, default=0, help="another seed, another site (default: %(default)s)")
-    c.add_argument("--size-px", type=int, default=96, metavar="N", help="side of the site (default: %(default)s)")
+    c.add_argument("--seed", type=whole, default=0, help="another seed, another site (default: %(default)s)")
+    c.add_argument("--size-px", type=whole, default=96, metavar="N", help="side of the site (default: %(default)s)")
     day = date.fromisoformat
     c.add_argument(
         "--start", type=day, metavar="DATE", default=date(2020, 1, 1), help="first day (default: %(default)s)"
@@ -44,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--end", type=day, metavar="DATE", default=date(2021, 12, 31), help="last day (default: %(default)s)"
     )
     c.add_argument("--held-out", action="store_true", help="draw the site's parameters from other ranges")
-    c.add_argument("--drought-year", type=int, metavar="YEAR", help="a year with a dry, hot summer (default: none)")
+    c.add_argument("--drought-year", type=whole, metavar="YEAR", help="a year with a dry, hot summer (default: none)")
     c.add_argument("--null-radar", action="store_true", help="null world: the radar knows nothing of vegetation")
     c.add_argument("--null-stress", action="store_true", help="null world: no stress acts on GPP")
 
@@ -58,8 +59,8 @@ def build_parser() -> argparse.ArgumentParser:
     c.add_argument("--profile", metavar="FIRST:LAST", help="write a trace of these steps to WORKDIR/profile")
     hosts_help = "one of several processes: HOST:PORT of process 0; not needed under Slurm and on Cloud TPUs"
     c.add_argument("--coordinator", metavar="HOST:PORT", help=hosts_help)
-    c.add_argument("--processes", type=int, metavar="N", help="how many there are")
-    c.add_argument("--process", type=int, metavar="I", help="which one this is, from 0")
+    c.add_argument("--processes", type=whole, metavar="N", help="how many there are")
+    c.add_argument("--process", type=whole, metavar="I", help="which one this is, from 0")
 
     plan = commands.add_parser("plan", help="what a run would take elsewhere; computed, nothing is run")
     plans = plan.add_subparsers(dest="what", required=True, metavar="WHAT")
@@ -67,15 +68,15 @@ def build_parser() -> argparse.ArgumentParser:
     c = command(plans, "train", handlers.plan_train, "memory, speed and time of a training on other machines", example)
     c.set_defaults(formatter=handlers.format_plan)
     c.add_argument("--config", required=True, help="an experiment; override its values by --config.KEY=VALUE")
-    c.add_argument("--devices", type=int, default=1, metavar="N", help="TPU chips or GPUs (default: %(default)s)")
+    c.add_argument("--devices", type=whole, default=1, metavar="N", help="TPU chips or GPUs (default: %(default)s)")
     c.add_argument("--device", required=True, help='such as "TPU v5p" or H100; an unknown one lists those known')
     batch_help = "records on each device (default: config.data.batch_size divided among them)"
-    c.add_argument("--batch-per-device", type=int, metavar="N", help=batch_help)
+    c.add_argument("--batch-per-device", type=whole, metavar="N", help=batch_help)
     share_help = "of the peak that matrix products reach where nothing else binds (default: 0.4)"
-    c.add_argument("--utilisation", type=float, default=0.4, metavar="SHARE", help=share_help)
+    c.add_argument("--utilisation", type=number, default=0.4, metavar="SHARE", help=share_help)
     read_help = "GB of records that a host reads and decodes per second for each of its devices (default: 0.5)"
-    c.add_argument("--read-gb", type=float, default=0.5, metavar="GB", help=read_help)
-    c.add_argument("--passes", type=int, default=20, metavar="N", help="how often every record is seen (default: 20)")
+    c.add_argument("--read-gb", type=amount, default=0.5, metavar="GB", help=read_help)
+    c.add_argument("--passes", type=whole, default=20, metavar="N", help="how often every record is seen (default: 20)")
 
     example = """eomm embed --model runs/fusion/model --cube a.zarr --out e.zarr
   eomm embed --status --out e.zarr                                            # how far it is
@@ -86,7 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_model(c, required=False, default="base, which comes with eomm")
     c.add_argument("--cube", type=Path, help="of `eomm prepare cube`")
     c.add_argument("--out", type=Path, required=True, metavar="EMBEDDING.zarr")
-    c.add_argument("--length", type=int, metavar="K", help="keep the first K numbers of each vector (default: all)")
+    c.add_argument("--length", type=whole, metavar="K", help="keep the first K numbers of each vector (default: all)")
     dtype_help = "of the vectors; int8 by the scales in the model (default: %(default)s)"
     c.add_argument("--dtype", choices=["int8", "float32", "float16"], default="int8", help=dtype_help)
     c.add_argument("--modality", action="append", help="use only this one of the model's; repeat (default: all)")
@@ -95,18 +96,32 @@ def build_parser() -> argparse.ArgumentParser:
     )
     cloudy_help = "also vectors of clouded pixels, from their context alone; `valid` is false there"
     c.add_argument("--cloudy", action="store_true", help=cloudy_help)
-    c.add_argument("--block", type=int, default=64, metavar="N", help="pixels on a side at once (default: %(default)s)")
-    c.add_argument("--memory", type=float, metavar="GIB", help="smaller blocks where more would be needed at once")
+    c.add_argument(
+        "--block", type=whole, default=64, metavar="N", help="pixels on a side at once (default: %(default)s)"
+    )
+    c.add_argument("--memory", type=amount, metavar="GIB", help="smaller blocks where more would be needed at once")
     shard_help = "do part I of N, counted from 0; whichever ends last completes the store"
     c.add_argument("--shard", type=shard_of, default=(0, 1), metavar="I/N", help=shard_help)
-    c.add_argument("--workers", type=int, default=0, metavar="N", help="by N processes of this machine, on CPUs")
+    c.add_argument("--workers", type=whole, default=0, metavar="N", help="by N processes of this machine, on CPUs")
     c.add_argument("--scheduler", metavar="ADDRESS", help="by a running Dask scheduler's, such as tcp://head:8786")
     c.add_argument("--status", action="store_true", help="say what is done, missing and failed, and stop")
     c.add_argument("--check", action="store_true", help="embed a seam of blocks twice and note the difference")
     append_help = "the cube has new acquisitions since: embed their dates and those whose windows they change"
     c.add_argument("--append", action="store_true", help=append_help)
     untrained_help = "by random parameters instead of the trained, as a baseline; not with int8"
-    c.add_argument("--untrained", type=int, metavar="SEED", help=untrained_help)
+    c.add_argument("--untrained", type=whole, metavar="SEED", help=untrained_help)
+    c.add_argument("--overwrite", action="store_true")
+
+    example = "eomm embed-points parcels.parquet --mapping parcels.toml --out vectors.parquet"
+    summary = "vectors of points and parcels: a table of dated values in, a table of vectors out"
+    c = command(commands, "embed-points", handlers.embed_points, summary, example)
+    add_model(c, required=False, default="base, which comes with eomm")
+    c.add_argument("table", type=Path, help="a row for each series and date (CSV, Parquet)")
+    mapping_help = "what its columns mean, as of eomm prepare points"
+    c.add_argument("--mapping", type=Path, required=True, metavar="TOML", help=mapping_help)
+    c.add_argument("--out", type=Path, required=True, metavar="FILE", help=".csv or .parquet")
+    around_help = "what an encoder that sees neighbours takes for them (default: %(default)s)"
+    c.add_argument("--surroundings", choices=["lone", "alike"], default="lone", help=around_help)
     c.add_argument("--overwrite", action="store_true")
 
     example = "eomm models base"
@@ -122,8 +137,8 @@ def build_parser() -> argparse.ArgumentParser:
     c.add_argument("--records", type=Path, required=True, help="those that the model was trained on")
     cube_help = "fit errors to dates or a site that the records held out (default: their split validation or test)"
     c.add_argument("--cube", type=Path, help=cube_help)
-    c.add_argument("--count", type=int, default=32, help="records, or blocks of 8 x 8 px (default: %(default)s)")
-    c.add_argument("--seed", type=int, default=0)
+    c.add_argument("--count", type=whole, default=32, help="records, or blocks of 8 x 8 px (default: %(default)s)")
+    c.add_argument("--seed", type=whole, default=0)
 
     add_export(commands, command)
 
@@ -161,6 +176,7 @@ def build_parser() -> argparse.ArgumentParser:
     c.add_argument("path", type=Path)
     figure_help = "of records: a map of sites, splits and the buffers around them, as PNG, SVG or PDF"
     c.add_argument("--figure", type=Path, metavar="FILE", help=figure_help)
+    c.add_argument("--overwrite", action="store_true", help="replace --figure where it exists")
 
     bench = commands.add_parser("bench", help="throughput of this machine, and how good vectors are")
     benches = bench.add_subparsers(dest="what", required=True, metavar="WHAT")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eomm.cli.fetch import add_fetch, add_place, grid_of
+from eomm.cli.numbers import amount, number, whole
 from eomm.cli.points import add_points
 from eomm.errors import UsageError
 from eomm.store.progress import progress_bar
@@ -176,11 +177,11 @@ def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser])
     c.add_argument("cubes", type=Path, nargs="+", help="of `eomm prepare cube`")
     c.add_argument("--out", type=Path, required=True, metavar="RECORDS", help="folder to make")
     c.add_argument("--sites", action="append", default=[], metavar="SPLIT=A,B", help="which sites a split has")
-    c.add_argument("--test-columns", type=float, nargs=2, metavar=("FROM", "TO"), help="columns for test, as shares")
+    c.add_argument("--test-columns", type=number, nargs=2, metavar=("FROM", "TO"), help="columns for test, as shares")
     c.add_argument("--test-uncut", action="store_true", help="keep --test-columns free, but cut no records from them")
-    c.add_argument("--hold-out-every", type=int, metavar="N", help="keep every Nth clear S2 date from training")
+    c.add_argument("--hold-out-every", type=whole, metavar="N", help="keep every Nth clear S2 date from training")
     add_crops(c)
-    c.add_argument("--seed", type=int, default=0, help="of what is drawn")
+    c.add_argument("--seed", type=whole, default=0, help="of what is drawn")
     add_workers(c)
     c.add_argument("--overwrite", action="store_true")
     add_points(steps, command, format_info)
@@ -220,11 +221,11 @@ def add_sites(steps: Any, command: Callable[..., argparse.ArgumentParser]) -> No
         "side of the square around each site, where the list has no size_m (default: fetch 1280, and take all that "
         "sources of your own cover)"
     )
-    c.add_argument("--size-m", type=float, help=size_help)
+    c.add_argument("--size-m", type=amount, help=size_help)
     c.add_argument("--out", type=Path, required=True, help="the folder; cubes go to OUT/cubes/SITE.zarr")
-    c.add_argument("--sample", type=int, metavar="N", help="N of the sites, drawn by the seed (default: all)")
+    c.add_argument("--sample", type=whole, metavar="N", help="N of the sites, drawn by the seed (default: all)")
     c.add_argument("--by", metavar="COLUMN", help="as many of each value of this column, such as land_cover")
-    c.add_argument("--seed", type=int, default=0, help="of what is drawn")
+    c.add_argument("--seed", type=whole, default=0, help="of what is drawn")
     add_making(c)
     add_workers(c)
     c.add_argument("--overwrite", action="store_true", help="build again cubes that were made of something else")
@@ -255,10 +256,10 @@ def making_of(a: argparse.Namespace) -> dict[str, Any]:
 
 def add_workers(c: argparse.ArgumentParser) -> None:
     """The arguments that say who does the work."""
-    c.add_argument("--workers", type=int, default=0, metavar="N", help="by N processes of this machine")
+    c.add_argument("--workers", type=whole, default=0, metavar="N", help="by N processes of this machine")
     scheduler_help = "by a running Dask scheduler's: its address, such as tcp://head:8786, or its JSON file"
     c.add_argument("--scheduler", metavar="ADDRESS", help=scheduler_help)
-    c.add_argument("--memory", type=float, metavar="GIB", help="that each of the N may take before it is stopped")
+    c.add_argument("--memory", type=amount, metavar="GIB", help="that each of the N may take before it is stopped")
 
 
 def workers_of(a: argparse.Namespace) -> dict[str, Any]:
@@ -268,22 +269,22 @@ def workers_of(a: argparse.Namespace) -> dict[str, Any]:
 
 def add_crops(c: argparse.ArgumentParser) -> None:
     """The arguments that say how records are cut, and who tests."""
-    c.add_argument("--test-fraction", type=float, metavar="SHARE", help="of the sites, drawn for test")
-    c.add_argument("--validation-fraction", type=float, metavar="SHARE", help="of the sites, drawn for validation")
+    c.add_argument("--test-fraction", type=number, metavar="SHARE", help="of the sites, drawn for test")
+    c.add_argument("--validation-fraction", type=number, metavar="SHARE", help="of the sites, drawn for validation")
     split_help = "leaky: draw the fractions of every site's crops, as was published; for comparison, never for a score"
     c.add_argument("--split", choices=["sites", "leaky"], default="sites", help=split_help)
-    c.add_argument("--crop-px", type=int, default=32, metavar="N", help="side of a record (default: %(default)s)")
-    c.add_argument("--acquisitions", type=int, default=32, metavar="N", help="of Sentinel-2 in it (default: 32)")
-    c.add_argument("--stride-px", type=int, metavar="N", help="from a record to the next (default: half of one)")
+    c.add_argument("--crop-px", type=whole, default=32, metavar="N", help="side of a record (default: %(default)s)")
+    c.add_argument("--acquisitions", type=whole, default=32, metavar="N", help="of Sentinel-2 in it (default: 32)")
+    c.add_argument("--stride-px", type=whole, metavar="N", help="from a record to the next (default: half of one)")
     margin_help = (
         "records without copies: they overlap by a margin of N px, the encoder's halo (7), and batches draw crops of "
         "--draw-px and --draw-acquisitions within them; choose a large --crop-px, such as 78 (default: 0, used whole)"
     )
-    c.add_argument("--margin-px", type=int, default=0, metavar="N", help=margin_help)
-    c.add_argument("--draw-px", type=int, default=32, metavar="N", help="side of a drawn crop (default: 32)")
-    c.add_argument("--draw-acquisitions", type=int, default=32, metavar="N", help="of Sentinel-2 in it (default: 32)")
+    c.add_argument("--margin-px", type=whole, default=0, metavar="N", help=margin_help)
+    c.add_argument("--draw-px", type=whole, default=32, metavar="N", help="side of a drawn crop (default: 32)")
+    c.add_argument("--draw-acquisitions", type=whole, default=32, metavar="N", help="of Sentinel-2 in it (default: 32)")
     stride_help = "the same in time (default: half of one)"
-    c.add_argument("--stride-acquisitions", type=int, metavar="N", help=stride_help)
+    c.add_argument("--stride-acquisitions", type=whole, metavar="N", help=stride_help)
     window_help = "acquisitions of a modality before and after the series (default: 8 and 8), such as weather=60,0"
     c.add_argument("--window", action="append", default=[], metavar="MODALITY=BEFORE,AFTER", help=window_help)
 

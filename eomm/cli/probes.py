@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from eomm.cli.numbers import number, whole
 from eomm.errors import UsageError
 
 
@@ -87,10 +88,10 @@ def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> 
     c.add_argument("--regression", action="store_true", help="labels are numbers to predict")
     c.add_argument("--ignore", nargs="+", default=[], metavar="LABEL", help="labels that count as none")
     c.add_argument("--classes", nargs="+", default=[], metavar="LABEL[=NAME]", help="only these, with their names")
-    c.add_argument("--min-pixels", type=int, default=1, metavar="N", help="leave smaller fields out")
+    c.add_argument("--min-pixels", type=whole, default=1, metavar="N", help="leave smaller fields out")
     c.add_argument("--model", type=Path, help="a model directory: `model`, and `random` beside it")
     c.add_argument("--code", action="append", default=[], metavar="MODULE", help="trust encoders in this module")
-    c.add_argument("--length", type=int, metavar="K", help="use only the first K numbers of each embedding")
+    c.add_argument("--length", type=whole, metavar="K", help="use only the first K numbers of each embedding")
     embedding_help = "of that model and cube, instead of embedding now; one for each cube"
     c.add_argument("--embedding", type=Path, action="append", default=[], metavar="ZARR", help=embedding_help)
     features_help = (
@@ -112,15 +113,15 @@ def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> 
     c.add_argument("--probe", action="append", choices=probes, help="repeat (default: knn and linear)")
     shares_help = "of the labels that probes learn from, in per cent (default: 1 10 100)"
     c.add_argument("--shares", nargs="+", default=["1", "10", "100"], metavar="PERCENT", help=shares_help)
-    c.add_argument("--seeds", type=int, default=3, metavar="N", help="draws of them (default: %(default)s)")
+    c.add_argument("--seeds", type=whole, default=3, metavar="N", help="draws of them (default: %(default)s)")
     groups_help = "what is held out whole (default: %(default)s)"
     c.add_argument("--groups", choices=("fields", "blocks", "sites"), default="fields", help=groups_help)
-    c.add_argument("--block-px", type=int, default=32, metavar="N", help="side of blocks (default: %(default)s)")
+    c.add_argument("--block-px", type=whole, default=32, metavar="N", help="side of blocks (default: %(default)s)")
     buffer_help = "no training pixel nearer to a test pixel (default: %(default)s)"
-    c.add_argument("--buffer-px", type=float, default=9, metavar="N", help=buffer_help)
-    c.add_argument("--folds", type=int, default=5, metavar="N", help="at most (default: %(default)s)")
+    c.add_argument("--buffer-px", type=number, default=9, metavar="N", help=buffer_help)
+    c.add_argument("--folds", type=whole, default=5, metavar="N", help="at most (default: %(default)s)")
     c.add_argument("--work", type=Path, metavar="FOLDER", help="keep embeddings made on the way, to use them again")
-    c.add_argument("--seed", type=int, default=0, help="of folds, intervals and the random encoder")
+    c.add_argument("--seed", type=whole, default=0, help="of folds, intervals and the random encoder")
     c.add_argument("--out", type=Path, help="also write the result there, as JSON")
     c.add_argument("--figures", type=Path, metavar="FOLDER", help="draw scores and maps there, as PNG")
     c.add_argument("--leaderboard", type=Path, metavar="CSV", help="also write scores in torchgeo-bench's columns")

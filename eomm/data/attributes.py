@@ -13,7 +13,10 @@ from typing import Any
 import zarr
 
 from eomm.errors import DataError
-from eomm.store.folders import what_lies
+from eomm.store.descriptions import AGAIN, CUBE, EMBEDDING
+from eomm.store.fields import check
+from eomm.store.folders import recover, what_lies
+from eomm.store.zarr_errors import damaged_zarr
 
 NAMES = "eomm:json"
 MANY = 1000  # HDF5 holds 64 KiB of a list, and any length of a text
@@ -34,11 +37,12 @@ def to_deep(attributes: Mapping[Any, Any]) -> dict[str, Any]:
     """
     found = {str(k): v for k, v in attributes.items()}
     names = found.pop(NAMES, [])
-    for name in [names] if isinstance(names, str) else names:  # NetCDF gives a list of one text as a text
+    names = [names] if isinstance(names, str) else names if isinstance(names, list | tuple) else []
+    for name in filter(lambda n: isinstance(n, str), names):  # NetCDF gives a list of one text as a text
         if isinstance(found.get(name), str):
             try:
                 found[name] = json.loads(found[name])
-            except ValueError as e:
+            except (ValueError, RecursionError) as e:
                 raise DataError(
                     f"attribute {name!r}: not the JSON that it should be ({e}); the store is damaged"
                 ) from e
@@ -68,12 +72,13 @@ def open_attributes(path: Path, *, kind: str, newest: int | None = None) -> dict
     Raises:
         DataError: it is none, another kind, unfinished, or of a later version.
     """
+    recover(path)
     if not path.exists():
         raise DataError(f"{path}: does not exist; expected an eomm {kind}")
-    try:
+    if not (path / "zarr.json").is_file():
+        raise DataError(f"{path}: {what_lies(path)}; expected an eomm {kind}")
+    with damaged_zarr(path):
         attributes = dict(zarr.open_group(path, mode="r").attrs)
-    except (FileNotFoundError, ValueError, KeyError) as e:
-        raise DataError(f"{path}: {what_lies(path)}, not a Zarr store; expected an eomm {kind}") from e
     if attributes.get("eomm:kind") != kind:
         raise DataError(f"{path}: holds {attributes.get('eomm:kind', 'no eomm store')}, expected an eomm {kind}")
     if not attributes.get("eomm:complete"):
@@ -82,6 +87,8 @@ def open_attributes(path: Path, *, kind: str, newest: int | None = None) -> dict
     if newest is not None and (not isinstance(version, int) or version > newest):
         raise DataError(f"{path}: an eomm {kind} of version {version!r}; this eomm reads up to {newest}, update it")
     try:
-        return to_deep(attributes)
+        deep = to_deep(attributes)
     except DataError as e:
         raise DataError(f"{path}: {e}") from e
+    check(deep, CUBE if kind == "cube" else EMBEDDING, f"{path / 'zarr.json'}", remedy=AGAIN)
+    return deep

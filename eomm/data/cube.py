@@ -20,13 +20,15 @@ import zarr
 from jaxtyping import Bool, Int16, UInt8
 
 from eomm.data.arrays import CF_TIME, X, Y, add_array, create_array, finish
-from eomm.data.attributes import attributes_of, open_attributes, to_flat
+from eomm.data.attributes import open_attributes, to_flat
 from eomm.data.cube_group import Acquisition, CubeGroup
 from eomm.data.grid import Grid, to_date
 from eomm.data.modality import Modality, check_contract
 from eomm.errors import ContractError, DataError
-from eomm.store.folders import new_directory
+from eomm.store.descriptions import AGAIN
+from eomm.store.folders import entered, new_directory
 from eomm.store.identity import Identity
+from eomm.store.zarr_errors import damaged_zarr
 
 __all__ = [
     "Acquisition", "Cube", "CubeGroup", "Grid", "GroupSource", "digest_of", "open_attributes", "open_cube", "write_cube"
@@ -76,11 +78,11 @@ def write_cube(
         DataError: no acquisition, or two with the same key.
         UsageError: `path` exists, or the disk is full.
     """
-    path = Path(path)
-    with new_directory(path, overwrite=overwrite) as partial:
-        root = zarr.open_group(partial, mode="w", zarr_format=3)
+    path = entered(path)
+    with new_directory(path, kind="cube", overwrite=overwrite) as partial:
         head: dict[str, Any] = {"eomm:kind": "cube", "eomm:version": VERSION, "eomm:complete": 0, "site": site}
-        root.attrs.update({**head, **to_flat({"provenance": dict(provenance), **_finest(groups).attributes()})})
+        head |= to_flat({"provenance": dict(provenance), **_finest(groups).attributes()})
+        root = zarr.create_group(partial, zarr_format=3, attributes=head)  # at once: by its kind what is begun is known
         for source in groups:
             _write_group(root, source, partial)
         finish(partial, {})
@@ -245,12 +247,15 @@ def open_cube(path: Path | str, expect: Mapping[str, Modality] | None = None) ->
             is missing.
         ContractError: a modality follows another contract than `expect` says.
     """
-    path = Path(path)
+    path = entered(path)
     open_attributes(path, kind="cube", newest=VERSION)
     identity = Identity(path / "zarr.json")
-    root = zarr.open_group(path, mode="r", use_consolidated=False)
-    attributes = attributes_of(root)
-    groups = {name: CubeGroup(path / name, group, identity) for name, group in sorted(root.groups())}
+    attributes = open_attributes(path, kind="cube", newest=VERSION)
+    with damaged_zarr(path):
+        found = sorted(zarr.open_group(path, mode="r", use_consolidated=False).groups())
+    groups = {name: CubeGroup(path / name, group, identity) for name, group in found}
+    if not groups:
+        raise DataError(f"{path}: holds no modality; {AGAIN}")
     cube = Cube(path, str(attributes["site"]), groups, attributes["provenance"], identity)
     identity.check()
     for name, modality in (expect or {}).items():

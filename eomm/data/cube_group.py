@@ -1,6 +1,7 @@
 """One modality of an opened cube: what its acquisitions are, and reading windows of them. See cube.py."""
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ from eomm.data.attributes import attributes_of
 from eomm.data.grid import Grid
 from eomm.data.modality import Modality
 from eomm.errors import DataError
+from eomm.store.descriptions import AGAIN, GROUP
+from eomm.store.fields import check, check_dataclass
 from eomm.store.identity import Identity
 from eomm.store.shards import ATTRIBUTE, check_present
+from eomm.store.zarr_errors import damaged_zarr
 
 SHARD_DATES = 32  # of a cube's shards; what is read at a time where all of it is read
 
@@ -50,6 +54,15 @@ class Acquisition:
     sun_azimuth_deg: float | None = None
     view_azimuth_deg: float | None = None
 
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any], where: Path) -> "Acquisition":
+        """From what `dataclasses.asdict` gave, as JSON. Raises DataError naming `where`."""
+        name = f"{where / 'zarr.json'}, an acquisition"
+        check_dataclass(cls, fields, name, error=DataError, remedy=AGAIN)
+        if unknown := sorted(set(fields) - {f.name for f in dataclasses.fields(cls)}):
+            raise DataError(f"{name}: has {', '.join(unknown)}, which no acquisition has; {AGAIN}")
+        return cls(**{**fields, "product_ids": tuple(fields.get("product_ids", ()))})
+
     @property
     def key(self) -> tuple[int, str, str]:
         """What identifies an acquisition within a group: (day, platform, orbit)."""
@@ -70,23 +83,30 @@ class CubeGroup:
     """
 
     def __init__(self, path: Path, group: zarr.Group, identity: Identity):
-        attributes = attributes_of(group)
-        check_present(path, attributes.pop(ATTRIBUTE, {}))  # stores of before version 2 list nothing
+        attributes = check(attributes_of(group), GROUP, f"{path / 'zarr.json'}", remedy=AGAIN)
+        with damaged_zarr(path):
+            check_present(path, attributes.pop(ATTRIBUTE, {}))  # stores of before version 2 list nothing
         for name in (DIGEST, "coordinates"):
             attributes.pop(name, None)
         self.path, self._identity = path, identity
-        self.modality = Modality.from_dict(attributes.pop("eomm:contract"))
-        self.acquisitions = [
-            Acquisition(**{**a, "product_ids": tuple(a["product_ids"])}) for a in attributes.pop("acquisitions")
-        ]
+        self.modality = Modality.from_dict(attributes.pop("eomm:contract"), str(path / "zarr.json"))
+        self.acquisitions = [Acquisition.from_dict(a, path) for a in attributes.pop("acquisitions")]
         self.digests: list[str] = attributes.pop("digests", [])
         self.grid = Grid.from_attributes(attributes)
         self.attributes = attributes
-        self.day: Int32[np.ndarray, " time"] = np.asarray(group["day"][:])  # type: ignore[index]
-        self.usable: Bool[np.ndarray, " time"] = np.asarray(group["usable"][:])  # type: ignore[index]
+        with damaged_zarr(path):
+            self.day: Int32[np.ndarray, " time"] = np.asarray(group["day"][:])  # type: ignore[index]
+            self.usable: Bool[np.ndarray, " time"] = np.asarray(group["usable"][:])  # type: ignore[index]
         self._values = open_array(path / "values")
         self._valid = open_array(path / "valid")
         self._screen = open_array(path / "screen") if "screen" in group else None
+        count, size = len(self.acquisitions), (self.grid.height, self.grid.width)
+        shapes = (self.day.shape, self.usable.shape, self._values.shape, self._valid.shape)
+        if count == 0 or shapes != ((count,), (count,), (count, *size, len(self.modality.bands)), (count, *size)):
+            raise DataError(
+                f"{path}: day, usable, values and valid are of shapes {', '.join(map(str, shapes))}, expected those of "
+                f"{count} acquisitions, {size[0]} x {size[1]} px and {len(self.modality.bands)} bands; {AGAIN}"
+            )
 
     def __len__(self) -> int:
         return len(self.day)

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int16
 
 from eomm.errors import ContractError
+from eomm.store.fields import Fields, ListOf, check, check_dataclass
 
 INT16_MIN, INT16_MAX = -32767, 32767
 OPTIONAL = ("unit", "centre", "spread")  # of a band; None stands for the modality's
@@ -144,12 +145,20 @@ class Modality:
         return dataclasses.asdict(self) | {"bands": [b.to_dict() for b in self.bands]}
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> "Modality":
-        """Inverse of `to_dict`. Raises ContractError on missing or unknown fields."""
+    def from_dict(cls, fields: Mapping[str, Any], found_in: str = "") -> "Modality":
+        """Inverse of `to_dict`. Raises ContractError, naming `found_in`, on missing, unknown or impossible fields."""
+        what = f"{found_in}: a modality's contract" if found_in else "a modality's contract"
+        remedy = "was it written by another version?"
+        check(fields, Fields({"bands": ListOf(of=dict)}), what, error=ContractError, remedy=remedy)
+        for band in fields["bands"]:
+            check_dataclass(Band, band, f"{what}, band", error=ContractError, remedy=remedy)
+        check_dataclass(cls, {**fields, "bands": ()}, what, error=ContractError, remedy=remedy)
         try:
             return cls(**{**fields, "bands": tuple(Band(**b) for b in fields["bands"])})
-        except (TypeError, KeyError) as e:
-            raise ContractError(f"not a modality's contract: {e}; was it written by another version?") from e
+        except ContractError as e:
+            raise ContractError(f"{found_in}: {e}" if found_in else str(e)) from e
+        except (TypeError, ValueError, ArithmeticError) as e:  # fields that are missing, or that there are none of
+            raise ContractError(f"{what} is none: {e}; {remedy}") from e
 
     def encode(
         self, physical: Float[np.ndarray, "*dims band"]

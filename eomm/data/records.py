@@ -20,7 +20,8 @@ from tensorflow_datasets.proto import tf_example_pb2
 from eomm.data.modality import Modality, check_contract
 from eomm.data.remote import check_names, fetch_records, is_url
 from eomm.errors import DataError
-from eomm.store.folders import check_store, read_json, sha256, write_json
+from eomm.store.descriptions import read_described
+from eomm.store.folders import check_store, entered, read_json, recover, sha256, write_json
 
 VERSION = "1.0.0"
 NAME = "eomm_patches"  # the data set's name in TensorFlow Datasets
@@ -243,14 +244,15 @@ def open_records(path: Path | str, expect: Mapping[str, Modality] | None = None)
         ContractError: a modality follows another contract than `expect` says.
         UsageError: `path` is in a bucket, and what reads such is not installed.
     """
-    path = fetch_records(path) if is_url(path) else Path(path)
+    path = fetch_records(path) if is_url(path) else entered(path)
+    recover(path)
     check_store(path, "manifest.json", "a record set of `eomm prepare records`")
-    manifest = read_json(path / "manifest.json")
-    if manifest.get("eomm:kind") != "records" or not manifest.get("eomm:complete"):
+    manifest = read_described(path / "manifest.json")
+    if not manifest["eomm:complete"]:
         raise DataError(f"{path}: not a finished eomm record set; cut the records again")
     check_names((f["name"] for f in manifest["files"]), path / "manifest.json")
     shapes = {
-        name: PatchShape(**{**s, "modality": Modality.from_dict(s["modality"])})
+        name: PatchShape(**{**s, "modality": Modality.from_dict(s["modality"], str(path / "manifest.json"))})
         for name, s in manifest["shapes"].items()
     }
     drawn = {n: dataclasses.replace(shapes[n], **size) for n, size in manifest.get("drawn", {}).items()}

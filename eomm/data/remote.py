@@ -17,7 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from eomm.errors import DataError, UsageError
-from eomm.store.folders import sha256
+from eomm.store.folders import cache_folder, sha256
 
 MANIFEST = "manifest.json"
 BESIDE = ("dataset_info.json", "features.json")  # by which TensorFlow Datasets opens the set
@@ -81,8 +81,11 @@ def check_names(names: Iterable[Any], manifest: Path | str) -> None:
 
 
 def cache() -> Path:
-    """Where copies lie."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "eomm" / "records"
+    """Where copies lie. Raises UsageError where this user has no folder for such."""
+    folder = cache_folder()
+    if folder is None:
+        raise UsageError("records in a bucket are copied to a cache, and there is no home: set XDG_CACHE_HOME")
+    return folder / "records"
 
 
 def read(files: Any, path: str, url: str) -> bytes:

@@ -18,9 +18,10 @@ from xarray.core import indexing
 from eomm.data.arrays import DIGEST, open_array
 from eomm.data.attributes import open_attributes, to_flat
 from eomm.errors import DataError
-from eomm.store.folders import read_json
+from eomm.store.folders import entered, read_json
 from eomm.store.identity import Identity
 from eomm.store.shards import ATTRIBUTE, arrays_in, check_present
+from eomm.store.zarr_errors import damaged_zarr
 
 VERSION = 3
 KIND = "embedding"
@@ -45,8 +46,14 @@ def open_embedding(path: Path | str, *, decode: bool = True, masked: bool = True
         DataError: not an embedding cube, unfinished, damaged (a file of it is missing) or of a later eomm. Reading its
             arrays raises it where a chunk is damaged, or the store was replaced meanwhile.
     """
-    path = Path(path)
+    path = entered(path)
     open_attributes(path, kind=KIND, newest=VERSION)
+    with damaged_zarr(path):
+        return _open(path, decode=decode, masked=masked)
+
+
+def _open(path: Path, *, decode: bool, masked: bool) -> xr.Dataset:
+    """`open_embedding` of a store whose root has been looked at."""
     identity = Identity(path / "zarr.json")
     about = open_attributes(path, kind=KIND, newest=VERSION)
     check_present(path, about.pop(ATTRIBUTE, {}))

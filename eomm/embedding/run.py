@@ -32,7 +32,7 @@ from eomm.embedding.store import (
 from eomm.embedding.units import Run, Unit, by_block, list_units, place_of, requested, share, tidy
 from eomm.errors import DataError, UsageError
 from eomm.models.directory import Model, load_model
-from eomm.store.folders import disk_full_at, is_disk_full, partial_of, recover
+from eomm.store.folders import check_apart, disk_full_at, entered, is_disk_full, partial_of, recover
 from eomm.store.shards import NONE, checksum, shard_file
 
 __all__ = ["BLOCK", "embed", "even", "nearest", "open_embedding"]
@@ -88,11 +88,11 @@ def embed(
         DataError: a store is missing, unfinished or damaged; a modality is missing; no date is usable; units failed.
         UsageError: `out` exists or is made of something else, an option is wrong, or the disk is full.
     """
+    model_path = None if isinstance(model, Model) else model
     model = model if isinstance(model, Model) else load_model(model)
     cube = cube if isinstance(cube, Cube) else open_cube(cube)
-    out = Path(out)
-    if out.resolve() == cube.path.resolve():
-        raise UsageError(f"{out}: is the cube itself; choose another path for its embedding")
+    out = entered(out)
+    check_apart(out, {"the cube": cube.path, "the model": model_path})
     if not 0 <= shard[0] < shard[1]:
         raise UsageError(f"shard {shard[0]} of {shard[1]}: expected 0 <= i < n")
     plan = make_plan(
@@ -119,9 +119,11 @@ def embed(
         create(path, plan.layout(), describe(plan, request, base))
 
     try:
-        run = Run.open(out, request, make, overwrite=overwrite or append)
-        if run:
-            carry_out(plan, run, base, shard, check=check, progress=progress)
+        while run := Run.open(out, request, make, overwrite=overwrite or append):
+            with run.claimed(shard) as there:
+                if there:
+                    carry_out(plan, run, base, shard, check=check, progress=progress)
+                    break
         if request == requested(out):  # else other shards are missing
             tidy(out)
             write_item(out)

@@ -131,9 +131,9 @@ def create(path: Path, layout: Layout, attributes: Mapping[str, Any]) -> None:
 
 def create_root(path: Path, grid: Grid, attributes: Mapping[str, Any]) -> zarr.Group:
     """The group of an unfinished store on a grid, with the grid's coordinates."""
-    root = zarr.open_group(path, mode="w", zarr_format=3)
     head: dict[str, Any] = {"eomm:kind": KIND, "eomm:version": VERSION, "eomm:complete": 0}
-    root.attrs.update({**head, **to_flat({"coordinates": "spatial_ref", **attributes, **grid.attributes()})})
+    head |= to_flat({"coordinates": "spatial_ref", **attributes, **grid.attributes()})
+    root = zarr.create_group(path, zarr_format=3, attributes=head)  # at once: by its kind what is begun is known
     add_array(root, "x", grid.x, ("x",), X)
     add_array(root, "y", grid.y, ("y",), Y)
     add_array(root, "spatial_ref", np.array(0, np.int32), (), grid.spatial_ref())

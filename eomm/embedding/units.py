@@ -10,16 +10,17 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import groupby, product
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from eomm.data.attributes import open_attributes, to_deep
 from eomm.embedding.store import KIND, SHARD_DATES
 from eomm.errors import DataError, UsageError
-from eomm.store.folders import check_free, partial_of, put_in_place, read_json, recover, write_json
+from eomm.store.fields import COUNT, Fields, check
+from eomm.store.folders import check_free, entered, partial_of, put_in_place, read_json, recover, write_json
 
 FOLDER = ".units"
 
@@ -104,7 +105,7 @@ class Run:
         while True:  # of several processes that begin at once one makes the store, the others come round and find it
             if request == requested(out):
                 return None
-            check_free(out, overwrite=overwrite)
+            check_free(out, overwrite=overwrite, kind="embedding")
             if not run.partial.exists():
                 if not run._begin(request, make):
                     continue
@@ -122,11 +123,44 @@ class Run:
                     "begin anew"
                 )
             aside = run._beside()
-            with suppress(FileNotFoundError):  # another process was faster
+            with suppress(FileNotFoundError), ExitStack() as stack:  # another process was faster
+                if found is not None:
+                    run._lock(stack, "whole", fcntl.LOCK_EX)
                 os.rename(run.partial, aside)
                 if cls._read_request(aside / FOLDER) == request:  # and has begun anew meanwhile
                     os.rename(aside, run.partial)
                 shutil.rmtree(aside, ignore_errors=True)
+
+    @contextmanager
+    def claimed(self, shard: tuple[int, int]) -> Iterator[bool]:
+        """Be the only process that does a shard; False where the store has been completed meanwhile.
+
+        All of a store excludes its shards, and a shard another process that does the same: that one is waited for,
+        since a cluster gives a task anew when it has lost a worker from sight.
+
+        Raises:
+            UsageError: another process is embedding it.
+        """
+        index, count = shard
+        with ExitStack() as stack:
+            try:
+                whole = self._lock(stack, "whole", fcntl.LOCK_EX if count == 1 else fcntl.LOCK_SH)
+                part = stack.enter_context(open(self._folder / f"part-{index}-of-{count}", "a"))
+                fcntl.flock(part, fcntl.LOCK_EX)
+                there = os.path.samestat(os.fstat(whole.fileno()), os.stat(self._folder / "whole"))
+            except FileNotFoundError:
+                there = False
+            yield there
+
+    def _lock(self, stack: ExitStack, name: str, how: int) -> IO[str]:
+        file = stack.enter_context(open(self._folder / name, "a"))
+        try:
+            fcntl.flock(file, how | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            raise UsageError(
+                f"{self.out}: another process is embedding it; wait for it, or stop it: what is done stays"
+            ) from e
+        return file
 
     def _begin(self, request: Mapping[str, Any], make: Callable[[Path], None]) -> bool:
         beside = self._beside()
@@ -238,19 +272,20 @@ def status(out: Path | str) -> dict[str, Any]:
     Raises:
         DataError: there is none.
     """
-    out = Path(out)
+    out = entered(out)
     recover(out)
     run = Run(out)
-    if not run.partial.exists():
+    request = run._request()
+    if not run.partial.exists() or (request is None and out.exists()):
         request = open_attributes(out, kind=KIND).get("eomm:request")
         if request is None:
             raise DataError(f"{out}: does not tell its units; it is an export, or of an earlier version of eomm")
         units = request["units"]
         return {"embedding": str(out), "complete": True, "units": units, "done": units, "missing": 0, "failed": {}}
-    request = run._request()
     if request is None:
         raise DataError(f"{run.partial}: is no unfinished embedding; remove it and embed again")
-    figures, total = run.figures(), int(request["units"])
+    check(request, Fields({"units": COUNT}), str(run.partial), remedy="remove it and embed again")
+    figures, total = run.figures(), request["units"]
     return {
         "embedding": str(out),
         "complete": False,

@@ -24,6 +24,7 @@ from rasterio.warp import Resampling, reproject, transform_bounds
 from eomm.data.cube import Cube
 from eomm.data.days import parse_days
 from eomm.data.grid import EPOCH, Grid
+from eomm.data.raster import open_raster
 from eomm.errors import ContractError, DataError, EommError, UsageError
 from eomm.evaluation.features import Dates, Features, Provider
 from eomm.evaluation.features_model import embedded, stored
@@ -136,7 +137,7 @@ def read_tiff(path: Path, grid: Grid, *, alphaearth: bool = False) -> tuple[Feat
         UsageError: integers whose meaning the file does not declare.
     """
     try:
-        with rasterio.open(path, driver="GTiff") as file:
+        with open_raster(path) as file:
             integer = all(np.issubdtype(np.dtype(d), np.integer) for d in file.dtypes)
             if alphaearth and set(file.dtypes) != {"int8"}:
                 raise UsageError(f"{path}: {file.dtypes[0]}; AlphaEarth's embeddings are int8")
@@ -254,7 +255,7 @@ def declared_grid(path: Path, shape: tuple[int, int]) -> tuple[Grid, dict[str, A
     for mask in (path.with_suffix(".tif"), path.with_suffix(".tiff")):
         if mask.exists():
             try:
-                with rasterio.open(mask, driver="GTiff") as file:
+                with open_raster(mask) as file:
                     grid = grid_of(mask, file)
             except RasterioError as error:
                 raise DataError(f"{mask}: cannot be read as GeoTIFF ({error})") from error

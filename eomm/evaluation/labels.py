@@ -4,6 +4,7 @@ A group (a field, a polygon, a block) is what may not be on both sides of a fold
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from scipy import ndimage
 
 from eomm.data.grid import Grid
 from eomm.data.missing import is_fill
+from eomm.data.raster import check_self_contained, open_raster
 from eomm.data.tables import find_column
 from eomm.embedding.blocks import blocks
 from eomm.errors import ContractError, DataError, UsageError
@@ -92,6 +94,7 @@ def read_labels(
         raw, known, group, names, left = _from_features(path, grid, column)
     else:
         raw, known, scale, offset = _from_raster(path, grid, column)
+        known = known & np.isfinite(raw) if raw.dtype.kind == "f" else known
         if regression:  # what the file says that its numbers stand for; a class is the number itself
             raw = np.where(known, raw, 0).astype(np.float64) * scale + offset if (scale, offset) != (1, 0) else raw
         group, names, left = None, (), []
@@ -176,7 +179,7 @@ def _from_raster(path: Path, grid: Grid, variable: str | None) -> tuple[np.ndarr
 
 def _read_tiff(path: Path, grid: Grid) -> tuple[np.ndarray, np.ndarray, Grid, float, float]:
     try:
-        with rasterio.open(path) as file:
+        with open_raster(path) as file:
             y, x, own = part_of(grid_of(path, file), grid, path)
             if own.height * own.width > MAX_PIXELS:
                 raise DataError(f"{path}: {own.height} x {own.width} px on the cube; cut it to the site")
@@ -189,6 +192,7 @@ def _read_tiff(path: Path, grid: Grid) -> tuple[np.ndarray, np.ndarray, Grid, fl
 
 def _read_netcdf(path: Path, variable: str | None) -> tuple[np.ndarray, np.ndarray, Grid, float, float]:
     try:
+        check_self_contained(path)
         with xr.open_dataset(path, engine="h5netcdf", mask_and_scale=False, decode_times=False) as file:
             maps = [str(n) for n, v in file.data_vars.items() if v.dims[-2:] == ("y", "x") and v.ndim == 2]
             if variable not in maps:
@@ -312,4 +316,4 @@ def _numbers(path: Path, raw: np.ndarray, known: np.ndarray) -> Float32[np.ndarr
 
 
 def _order(text: str) -> tuple[int, float, str]:
-    return (0, float(text), text) if text.lstrip("-").isdigit() else (1, 0.0, text)
+    return (0, float(text), text) if re.fullmatch("-?[0-9]+", text) else (1, 0.0, text)

@@ -18,6 +18,7 @@ from eomm.data.grid import EPOCH, Grid, to_date
 from eomm.embedding.blocks import TOGETHER, days_of
 from eomm.embedding.run import open_embedding
 from eomm.errors import DataError, UsageError
+from eomm.store.folders import entered
 
 COMPOSITES = ("month", "season", "year")
 SEASONS = ("DJF", "MAM", "JJA", "SON")
@@ -90,7 +91,7 @@ class Frames:
         composite: str | None = None,
         cloudy: bool = False,
     ):
-        self.path = Path(path)
+        self.path = entered(path)
         self._ds = open_embedding(self.path, masked=not cloudy)
         self.attributes: Mapping[str, Any] = attributes_of(self._ds)
         # A composite has no vectors but those it calls valid; a cube says whether it has others.

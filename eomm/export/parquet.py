@@ -25,7 +25,7 @@ from eomm.errors import UsageError
 from eomm.export.columns import properties
 from eomm.export.features import Feature, shapely
 from eomm.export.frames import COUNT, Block, Frame, Frames, parts_of
-from eomm.store.folders import disk_full
+from eomm.store.folders import check_outside, disk_full, new_file, partial_of
 from eomm.store.progress import Progress
 
 ROWS = 50_000  # of a row group, about
@@ -241,7 +241,7 @@ class Writer:
         }
         fields = [(name, pa.timestamp("ms") if kind == DATE else getattr(pa, kind)()) for name, kind in schema.items()]
         self._schema = pa.schema([*fields, ("geometry", pa.binary())], metadata=metadata)
-        self._path, self._partial = path, path.with_name(path.name + ".partial")
+        self._path, self._partial = path, partial_of(path)
         self._waiting: list[Any] = []
         self.rows = 0
 
@@ -249,7 +249,7 @@ class Writer:
         import pyarrow.parquet
 
         with refusals(self._path):
-            self._file = pyarrow.parquet.ParquetWriter(self._partial, self._schema, compression="zstd")
+            self._file = pyarrow.parquet.ParquetWriter(new_file(self._path), self._schema, compression="zstd")
         return self
 
     def __exit__(self, kind: Any, *_: object) -> None:
@@ -288,13 +288,26 @@ class Writer:
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
-    """Raise UsageError where `path` exists, unless `overwrite` and it is a Parquet file."""
+    """Raise UsageError where `path` exists, unless `overwrite` and it is a Parquet file of ours."""
+    check_outside(path)
     if not path.exists():
         return
     if not overwrite:
         raise UsageError(f"{path}: already exists; choose another path, or say --overwrite to replace it")
     if not is_parquet(path):
         raise UsageError(f"{path}: already exists and is no Parquet file, so it is not replaced; choose another path")
+    if not is_ours(path):
+        raise UsageError(f"{path}: already exists and was not made by eomm, so it is not replaced; choose another path")
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a Parquet file is one of these, by what its schema tells."""
+    from pyarrow import parquet
+
+    try:
+        return b"eomm" in (parquet.read_schema(path).metadata or {})
+    except (OSError, ValueError):  # ArrowInvalid is a ValueError
+        return False
 
 
 def is_parquet(path: Path) -> bool:

@@ -17,7 +17,7 @@ from eomm.embedding.plan import REFERENCE
 from eomm.errors import UsageError
 from eomm.models import forward
 from eomm.models.directory import Model, load_model
-from eomm.store.folders import new_directory, write_json
+from eomm.store.folders import check_apart, new_directory, write_json
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 FILE = "model.stablehlo"
@@ -59,6 +59,7 @@ def export_model(
     Raises:
         UsageError: `out` exists, an argument is wrong, or a network cannot be exported with these sizes.
     """
+    check_apart(out, {"the model": None if isinstance(model, Model) else model})
     model = model if isinstance(model, Model) else load_model(model, code=code)
     unknown = [n for n in site_wide if n not in model.encoders]
     if unknown or reference_of(model) in site_wide:
@@ -70,7 +71,7 @@ def export_model(
     def block(inputs: dict[str, dict[str, Array]], targets: Int32[Array, " n"]) -> dict[str, Array]:
         return embed_block(model, inputs, targets)
 
-    with new_directory(out, overwrite=overwrite) as partial:
+    with new_directory(out, kind="portable model", overwrite=overwrite) as partial:
         try:
             exported = jax_export.export(jax.jit(block), platforms=PLATFORMS)(inputs, targets)
         except (TypeError, ValueError, IndexError, NotImplementedError, ArithmeticError) as e:
@@ -82,7 +83,7 @@ def export_model(
         (partial / FILE).write_bytes(exported.serialize())
         write_json(partial / "contract.json", contract)
         write_json(partial / "manifest.json", {"eomm:kind": "portable model", "model": model.hash})
-        (partial / "README.md").write_text(readme(model, inputs, contract, targets.shape[0]))
+        (partial / "README.md").write_text(readme(model, inputs, contract, targets.shape[0]), encoding="utf-8")
     return {"out": str(out), **contract}
 
 

@@ -12,7 +12,7 @@ from eomm.export.features import read_features
 from eomm.export.frames import Frames
 from eomm.export.parquet import check_free, write_features, write_pixels
 from eomm.export.zarr import write_zarr
-from eomm.store.folders import new_directory, write_json
+from eomm.store.folders import check_apart, entered, new_directory, write_json
 
 FORMS = ("cog", "parquet", "zarr")
 INT8 = (
@@ -69,7 +69,7 @@ def export(
         DataError: the embedding cube is missing, unfinished or damaged; or a feature is wrong.
         UsageError: an option is wrong, no date is left, `out` exists, or it cannot be written.
     """
-    out = Path(out)
+    out = entered(out)
     if to not in FORMS:
         raise UsageError(f"to {to!r}: expected one of {', '.join(FORMS)}")
     if to == "zarr" and not composite:
@@ -78,6 +78,7 @@ def export(
         raise UsageError(f"to {to!r}: points, polygons and stride are for parquet")
     if (points is not None) + (polygons is not None) + (stride != 1) > 1:
         raise UsageError("points, polygons and stride: choose one of them")
+    check_apart(out, {"the embedding": embedding, "the points": points, "the polygons": polygons})
     frames = Frames(embedding, dates=dates, length=length, composite=composite, cloudy=cloudy)
     dtype = stored_dtype(frames, to, dtype)
     about = describe(frames, to=to, dtype=dtype, composite=composite)
@@ -92,7 +93,7 @@ def export(
         else:
             about |= write_pixels(frames, out, stride, about, progress)
         return {"out": str(out), **about}
-    with new_directory(out, overwrite=overwrite) as partial:
+    with new_directory(out, kind="composite" if to == "zarr" else "export", overwrite=overwrite) as partial:
         if to == "zarr":
             write_zarr(frames, partial, dtype=dtype, attributes={"eomm:export": about}, progress=progress)
         else:

@@ -9,7 +9,9 @@ import hashlib
 import importlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,9 @@ from eomm.data.modality import Modality
 from eomm.errors import DataError, UsageError
 from eomm.models.interface import Encoder, FusionHead, path_name
 from eomm.models.shipped import find_model
-from eomm.store.folders import check_store, new_directory, read_json, write_json
+from eomm.store.descriptions import AGAIN, PAIR, read_described
+from eomm.store.fields import check
+from eomm.store.folders import check_store, entered, new_directory, write_json
 
 VERSION = 2  # of model.json; 1 is read, its hash knows nothing of the calibration
 DEFAULT_CODE = {"encoder": "eomm.models.context", "decoder": "eomm.models.decoder", "fusion": "eomm.models.fusion"}
@@ -129,11 +133,12 @@ def build_fusion(encoders: Mapping[str, Encoder], options: Mapping[str, Any]) ->
 
 def save_model(model: Model, path: Path | str, *, overwrite: bool = False) -> Path:
     """Write a model directory, whole or not at all. Raises UsageError when `path` exists."""
-    path = Path(path)
-    with new_directory(path, overwrite=overwrite) as partial:
+    path = entered(path)
+    with new_directory(path, kind="model", overwrite=overwrite) as partial:
         save_file(flatten(model.params), partial / "params.safetensors")
         head = {"eomm:kind": "model", "hash": model.hash, "macs": model.macs()}
         write_json(partial / "model.json", {**head, **model._description(), "info": plain(model.info)})
+        shutil.copymode(partial / "model.json", partial / "params.safetensors")  # which safetensors makes 0600
     return path
 
 
@@ -151,24 +156,21 @@ def load_model(path: Path | str, *, code: Sequence[str] = ()) -> Model:
     """
     path = find_model(path)
     check_store(path, "model.json", "a model directory, such as runs/fusion/model")
-    head = read_json(path / "model.json")
-    version = head.get("version")
-    if head.get("eomm:kind") != "model" or version not in range(1, VERSION + 1):
+    head = read_described(path / "model.json")
+    version = head["version"]
+    if version not in range(1, VERSION + 1):
         raise DataError(
-            f"{path / 'model.json'}: {head.get('eomm:kind')!r} of version {version!r}; expected a model of a version "
-            f"up to {VERSION}. A newer one needs a newer eomm"
+            f"{path / 'model.json'}: 'model' of version {version!r}; expected a model of a version up to {VERSION}. A "
+            "newer one needs a newer eomm"
         )
-    encoders: dict[str, Encoder] = {}
-    decoders: dict[str, Any] = {}
-    for name, contract in head["contracts"].items():
-        part = head["parts"][name]
-        for kind, options in part.items():
+    for name in head["contracts"]:
+        pair = check(head["parts"].get(name), PAIR, f"{path / 'model.json'}, parts/{name}", remedy=AGAIN)
+        for kind, options in pair.items():
             check_trusted(options, code, f"{path}: its {name} {kind}")
-        encoders[name], decoders[name] = build_parts(Modality.from_dict(contract), part["encoder"], part["decoder"])
-    fusion = None
     if "fusion" in head["parts"]:
         check_trusted(head["parts"]["fusion"], code, f"{path}: its fusion head")
-        fusion = build_fusion(encoders, head["parts"]["fusion"])
+    with _buildable(path):
+        encoders, decoders, fusion = _networks(head, str(path / "model.json"))
     try:
         arrays = load_file(path / "params.safetensors")
     except (FileNotFoundError, SafetensorError) as e:
@@ -185,11 +187,36 @@ def load_model(path: Path | str, *, code: Sequence[str] = ()) -> Model:
         info=head["info"],
         version=version,
     )
-    check_params(model, path)
+    with _buildable(path):
+        check_params(model, path)
     check_scales(model, path)
     if model.hash != head["hash"]:
         raise DataError(f"{path}: content hash {model.hash}, model.json says {head['hash']}; copy the model again")
     return model
+
+
+def _networks(head: Mapping[str, Any], where: str) -> tuple[dict[str, Encoder], dict[str, Any], FusionHead | None]:
+    """Encoders, decoders and fusion head of a model.json."""
+    encoders: dict[str, Encoder] = {}
+    decoders: dict[str, Any] = {}
+    for name, contract in head["contracts"].items():
+        part = head["parts"][name]
+        encoders[name], decoders[name] = build_parts(
+            Modality.from_dict(contract, where), part["encoder"], part["decoder"]
+        )
+    fusion = build_fusion(encoders, head["parts"]["fusion"]) if "fusion" in head["parts"] else None
+    return encoders, decoders, fusion
+
+
+@contextmanager
+def _buildable(path: Path) -> Iterator[None]:
+    """Errors of options that no network can have, such as a width of "x" or 0, as ours."""
+    try:
+        yield
+    except UsageError as e:
+        raise UsageError(f"{path / 'model.json'}: {e}") from e
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as e:
+        raise DataError(f"{path / 'model.json'}: its networks cannot be built ({str(e)[:200]}); {AGAIN}") from e
 
 
 def check_trusted(options: Mapping[str, Any], code: Sequence[str], what: str) -> None:
@@ -197,6 +224,8 @@ def check_trusted(options: Mapping[str, Any], code: Sequence[str], what: str) ->
     if options.get("inner"):
         check_trusted(options["inner"], code, f"{what} inside the state")
     wanted = options.get("code", "eomm.models.")
+    if not isinstance(wanted, str):
+        raise DataError(f"{what} has code {wanted!r}, expected the name of a module; {AGAIN}")
     if not wanted.startswith("eomm.models.") and wanted not in code:
         raise UsageError(
             f"{what} is code in {wanted!r}; if you trust it, say --code {wanted} (in a configuration: config.code)"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eomm.errors import UsageError
-from eomm.store.folders import read_json
+from eomm.store.folders import entered, read_json, recover
 
 FOLDER = Path(__file__).parent / "weights"
 
@@ -35,7 +35,8 @@ def find_model(model: Path | str) -> Path:
     Raises:
         UsageError: a bare word that is neither a path nor the name of a shipped model.
     """
-    path, name = Path(model), str(model)
+    path, name = entered(model), str(model)
+    recover(path)
     known = shipped()
     home = known.get(aliases().get(name, name))
     if path.exists():

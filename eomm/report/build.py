@@ -22,7 +22,7 @@ from eomm.report import figures
 from eomm.report.data import Views, run_simulated, training_panels
 from eomm.report.evaluations import evaluation_sections
 from eomm.report.gather import Evaluation, Found, gather, in_shared_form, one, read_evaluation
-from eomm.store.folders import check_free, check_free_file, new_directory, read_json, write_text
+from eomm.store.folders import check_apart, check_free, check_free_file, entered, new_directory, read_json, write_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,15 +78,19 @@ def build(
         UsageError: `out` exists, or folders hold several stores of a kind and none is named.
         ContractError: cube and embedding are of different sites.
     """
-    out = Path(out)
+    out = entered(out)
     folder = out.with_name(out.stem + "_figures")
     check_free_file(out, overwrite=overwrite)  # before the work, not after it
-    check_free(folder, overwrite=overwrite)
+    check_free(folder, overwrite=overwrite, kind="figures")
+    named = {"the cube": cube, "the embedding": embedding, "the model": model}
+    check_apart(out, {name: path for name, path in named.items() if isinstance(path, Path | str)})
+    for place in (out, folder):
+        check_apart(place, {f"evaluation {e}": e for e in evaluations if isinstance(e, Path | str)})
     parts = collect(gather(folders), cube, embedding, model, evaluations, runs, code)
     flags = [e.simulated for e in parts.evaluations]
     flags += [bool(parts.cube.provenance.get("simulated"))] if parts.cube else []
     everything = all(flags) and bool(flags)
-    with new_directory(folder, overwrite=overwrite) as partial, matplotlib.rc_context(STYLE):
+    with new_directory(folder, kind="figures", overwrite=overwrite) as partial, matplotlib.rc_context(STYLE):
         sections = compose(parts, partial, tag=any(flags) and not everything)
         sections.append(Section(title="To repeat this", body=repeat([*(commands or guess_commands(parts, out))])))
     site = parts.cube.site if parts.cube else None

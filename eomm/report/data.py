@@ -1,6 +1,6 @@
 """What a report's figures show, read from cube, embedding cube and training logs; thinned to what a screen can show."""
 
-import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from eomm.evaluation.hidden.examples import green
 from eomm.page.style import stretch
 from eomm.report.figures import Maps, PixelSeries
 from eomm.store.folders import read_json
+from eomm.store.metrics import read_lines
 
 MAP_DATES = 5
 MAP_PX = 400  # at most so many rows and columns of a map
@@ -212,21 +213,18 @@ def training_panels(runs: Sequence[Path], modalities: Mapping[str, Modality]) ->
 
 
 def read_metrics(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """{name: (steps, values)} of a metrics.jsonl; a half-written last line is left out.
+    """{name: (steps, values)} of a metrics.jsonl; lines that are none are left out, and said.
 
     Raises:
-        DataError: the file is missing, or a line is not JSON.
+        DataError: the file is missing.
     """
-    try:
-        content = path.read_text()
-    except FileNotFoundError as e:
-        raise DataError(f"{path}: missing; is {path.parent} a training's workdir?") from e
+    lines = read_lines(path)
+    if lines.unread:
+        print(
+            f"{path}: left out {len(lines.unread)} lines that are no metrics, first {lines.unread[0]}", file=sys.stderr
+        )
     found: dict[str, list[tuple[int, float]]] = {}
-    for number, line in enumerate(content[: content.rfind("\n") + 1].splitlines(), 1):
-        try:
-            entry = json.loads(line)
-        except ValueError as e:
-            raise DataError(f"{path}, line {number}: not JSON ({e}); the log is damaged") from e
+    for entry in lines.entries:
         for name, value in entry.items():
             if name != "step":
                 found.setdefault(name, []).append((entry["step"], value))

@@ -12,7 +12,7 @@ import zarr
 from eomm.errors import DataError, UsageError
 from eomm.evaluation.hidden.fusion_words import with_words as fusion_words
 from eomm.evaluation.hidden.reconstruction_words import with_words as reconstruction_words
-from eomm.store.folders import read_json
+from eomm.store.folders import read_json, recover
 
 SKIPPED = ("checkpoints", "tensorboard", "profile")
 MAX_DEPTH = 6
@@ -174,8 +174,12 @@ def _directories(folder: Path) -> Iterator[Path]:
         depth = len(path.relative_to(folder).parts)
         stores = ("zarr.json", "model.json", "manifest.json")
         inside = any((path / f).is_file() for f in stores) or depth >= MAX_DEPTH
-        hidden = [n for n in below if n in SKIPPED or n.startswith(".") or n.endswith((".partial", "_figures"))]
-        below[:] = [] if inside else sorted(set(below) - set(hidden))
+        moved = {n: n.removesuffix(".replaced") for n in below if n.endswith(".replaced")}
+        for name in moved.values():
+            recover(path / name)
+        found = {n for n in {*below, *moved.values()} - {*moved} if (path / n).is_dir()}
+        hidden = {n for n in found if n in SKIPPED or n.startswith(".") or n.endswith((".partial", "_figures"))}
+        below[:] = [] if inside else sorted(found - hidden)
         yield path
 
 

@@ -5,53 +5,68 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from eomm.errors import DataError, UsageError
+from eomm.store.kinds import KINDS, MARK, ZARR, is_begun, is_empty, kind_of, strangers, words_of
+
+UNMARKED = ("figures", "quality")  # kinds whose own files do not tell
+TRIES = 100
 
 STORES = {  # the file by which each is known
-    "zarr.json": "a Zarr store",
-    "manifest.json": "a record set",
-    "model.json": "a model",
+    "zarr.json": "a Zarr store that is not of eomm",
+    "manifest.json": "a manifest.json that is not of eomm",
+    "model.json": "a model.json that is not of eomm",
     "config.json": "a training's run, whose model lies in model/ once it has ended",
 }
 
 
 @contextmanager
-def new_directory(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
+def new_directory(path: Path | str, *, kind: str, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary directory beside `path` that becomes `path` when the block ends without an error.
 
     An interrupted or failing block leaves at most `path` + ".partial", which the next attempt removes; an
     existing `path` is replaced only with `overwrite`, and only after the new one is complete.
 
+    Args:
+        path: the store to be.
+        kind: what it is, of `kinds.KINDS`; only what is of this kind is replaced.
+        overwrite: replace an existing one.
+
     Raises:
-        UsageError: `path` exists and `overwrite` is false, or is not a store of ours; another process is writing it;
-            or the disk is full.
+        UsageError: `check_free` says why; another process is writing it; or the disk is full.
     """
-    path = Path(path)
-    check_free(path, overwrite=overwrite)
+    path = entered(path)
+    check_free(path, overwrite=overwrite, kind=kind)
     partial = partial_of(path)
     with locked(path):
         if partial.exists():
             shutil.rmtree(partial)
         partial.mkdir()
         try:
+            if kind not in ZARR:  # whose first file tells; zarr warns of others
+                write_json(partial / MARK, {"eomm:kind": kind, "eomm:unfinished": True})
             yield partial
         except BaseException as e:
             shutil.rmtree(partial, ignore_errors=True)
             if is_disk_full(e):
                 raise disk_full(path) from e
             raise
+        if kind in UNMARKED:
+            write_json(partial / MARK, {"eomm:kind": kind})
+        else:
+            (partial / MARK).unlink(missing_ok=True)
         put_in_place(partial, path)
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Be the only process that writes `path`, by a lock file beside it; its folder is made.
+def locked(path: Path, *, file: Path | None = None) -> Iterator[None]:
+    """Be the only process that writes `path`, by a lock file, beside it unless another is named; its folder is made.
 
     Two that share what is unfinished would make a store that lacks what one has removed, and calls itself complete:
     a command given twice, or a task that a cluster gives to another worker while the first is only out of reach. The
@@ -60,10 +75,10 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         UsageError: another process is writing it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.with_name(path.name + ".lock")
+    file = file or path.with_name(path.name + ".lock")
+    file.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        with file.open("a") as lock:
+        with open(file, "a", opener=_not_a_link) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as e:
@@ -78,20 +93,98 @@ def locked(path: Path) -> Iterator[None]:
             return
 
 
-def check_free(path: Path, *, overwrite: bool) -> None:
-    """Raise UsageError where `path` exists, unless `overwrite` and it is a store of ours."""
-    if path.exists() and not overwrite:
+def _not_a_link(file: str, flags: int) -> int:
+    """Opens a lock file; a link that somebody has put there is an error (ELOOP), not a file made elsewhere."""
+    return os.open(file, flags | os.O_NOFOLLOW, 0o666)
+
+
+def check_free(path: Path, *, overwrite: bool, kind: str) -> None:
+    """Whether a store may be made at `path`, which is not touched.
+
+    Raises:
+        UsageError: it exists, and `overwrite` is false, or it is no store of ours of this kind, or holds what is none
+            of the store's; or something that is not ours lies where the store is made.
+    """
+    if not path.name:
+        raise UsageError(f"{path}: is no name for {KINDS[kind][0]}; choose another path")
+    check_outside(path)
+    recover(path)
+    for leftover in (partial_of(path), replaced_of(path)):
+        if os.path.lexists(leftover) and not is_begun(leftover) and os.path.lexists(leftover):  # not just renamed
+            raise UsageError(
+                f"{leftover}: lies where {path.name} is made and was not made by eomm; move it away, or choose another "
+                "path"
+            )
+    if not os.path.lexists(path):
+        return
+    if not overwrite:
         raise UsageError(f"{path}: already exists; choose another path, or say --overwrite to replace it")
-    if path.exists() and not is_ours(path):
-        raise UsageError(f"{path}: already exists and was not made by eomm, so it is not replaced; choose another path")
+    if path.is_symlink():
+        raise UsageError(f"{path}: is a link to {os.readlink(path)}, and links are not replaced; name that, or another")
+    if is_empty(path):
+        return
+    found = kind_of(path)
+    if found != kind:
+        what = f"is {KINDS[found][0]}, not {KINDS[kind][0]}" if found else "was not made by eomm"
+        raise UsageError(f"{path}: already exists and {what}, so it is not replaced; choose another path")
+    if others := strangers(path, kind):
+        some = ", ".join(others[:3]) + (" …" if len(others) > 3 else "")
+        raise UsageError(
+            f"{path}: holds {some}, which is no part of {KINDS[kind][0]} and would be lost; move it elsewhere, or "
+            "choose another path"
+        )
+
+
+def check_outside(path: Path) -> None:
+    """Raise UsageError where `path` lies inside a store of ours, which nothing may change."""
+    for folder in path.resolve().parents:
+        if found := words_of(folder):
+            raise UsageError(f"{path}: lies inside {found} ({folder}), which nothing may change; choose another path")
+
+
+def check_apart(
+    out: Path | str, inputs: Mapping[str, Path | str | None], *, replaced: bool = True, searched: bool = False
+) -> None:
+    """Raise UsageError where writing `out` would change what it is made of.
+
+    Args:
+        out: a store or file to be made.
+        inputs: what is read, by its name in messages, such as "the cube"; None and addresses of the net are passed.
+        searched: the inputs are folders in which others may lie beside what is read.
+        replaced: `out` is made whole, so that an input in it would go; else files are added to it.
+    """
+    real = Path(out).resolve()
+    for name, given in inputs.items():
+        if given is None or re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(given)):
+            continue
+        source = Path(given).resolve()
+        if real == source:
+            raise UsageError(f"{out}: is {name} itself; choose another path")
+        if replaced and real in source.parents:
+            raise UsageError(f"{out}: holds {name} ({given}), which would be replaced with it; choose another path")
+        if not searched and source in real.parents:
+            raise UsageError(f"{out}: lies inside {name} ({given}), which nothing may change; choose another path")
+
+
+def entered(path: Path | str) -> Path:
+    """A path as a user gave it, without `..`: resolved once, where it enters.
+
+    Readers of stores refuse such parts or take them word by word, which links make wrong. The last part stays, since
+    names of files and folders tell what they hold.
+    """
+    path = Path(path)
+    if path.name in ("", ".."):  # ".", "..": what they stand for has a name
+        return path.resolve()
+    return path.parent.resolve() / path.name if ".." in path.parts else path
 
 
 def check_free_file(path: Path, *, overwrite: bool) -> None:
     """Make room for a file to be written after some work: its folder, made now.
 
     Raises:
-        UsageError: `path` exists and `overwrite` is false, or it is a directory.
+        UsageError: `path` exists and `overwrite` is false, it is a directory, or it lies in a store.
     """
+    check_outside(path)
     if path.is_dir():
         raise UsageError(f"{path}: is a directory, expected the name of a file to write; choose another path")
     if path.exists() and not overwrite:
@@ -101,8 +194,10 @@ def check_free_file(path: Path, *, overwrite: bool) -> None:
 
 def recover(path: Path) -> None:
     """Put back what `put_in_place` had moved aside when it was killed before the new store took its place."""
-    if not path.exists() and (old := replaced_of(path)).exists():
-        os.replace(old, path)
+    old = replaced_of(path)
+    if not os.path.lexists(path) and not old.is_symlink() and kind_of(old):
+        with suppress(OSError):  # another process was faster, or has put the new one there, or nobody may write here
+            os.rename(old, path)
 
 
 def replaced_of(path: Path) -> Path:
@@ -116,24 +211,21 @@ def partial_of(path: Path) -> Path:
 
 
 def put_in_place(partial: Path, path: Path) -> None:
-    """Rename a complete store to `path`; a directory that is there makes way first."""
-    if path.exists():
-        old = replaced_of(path)
-        shutil.rmtree(old, ignore_errors=True)
-        os.replace(path, old)
-        os.replace(partial, path)
-        shutil.rmtree(old)
+    """Rename a complete store to `path`; a store of ours or an empty folder that is there makes way first."""
+    old = replaced_of(path)
+    for _ in range(TRIES):
+        if os.path.lexists(path):
+            shutil.rmtree(old, ignore_errors=True)
+            os.rename(path, old)
+        try:
+            os.rename(partial, path)
+            break
+        except OSError as e:  # a reader has put the old one back, as `recover` does
+            if e.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
     else:
-        os.replace(partial, path)
-
-
-def is_ours(path: Path) -> bool:
-    """Whether a directory may be replaced: one of our stores, a folder of figures, or an empty one."""
-    if not path.is_dir():
-        return False
-    names = [p.name for p in path.iterdir()]
-    stores = {"zarr.json", "manifest.json", "model.json"}
-    return bool(stores & set(names)) or all(n.endswith(".png") for n in names)
+        raise UsageError(f"{path}: cannot be replaced, other processes keep opening it; {partial} is complete")
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def disk_full(path: Path) -> UsageError:
@@ -158,18 +250,37 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_text(path: Path, content: str) -> None:
     """Write text in UTF-8 atomically, as `write_json`."""
-    temporary = partial_of(path)
+    temporary = new_file(path)
     temporary.write_text(content, encoding="utf-8")
     os.replace(temporary, path)
+
+
+def new_file(path: Path) -> Path:
+    """An empty file beside `path` to write and then to rename to it; what a killed process left there goes first.
+
+    A link that somebody has put there is not followed.
+
+    Raises:
+        UsageError: a folder lies there.
+    """
+    temporary = partial_of(path)
+    try:
+        temporary.unlink(missing_ok=True)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except (IsADirectoryError, PermissionError) as e:  # the latter on macOS
+        if temporary.is_dir():
+            raise UsageError(f"{temporary}: a folder lies where {path.name} is written; move it away") from e
+        raise
+    return temporary
 
 
 def read_json(path: Path) -> Any:
     """Read JSON. Raises DataError naming the file when it is missing or damaged."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as e:
         raise DataError(f"{path}: missing; is {path.parent} a finished eomm store?") from e
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise DataError(f"{path}: not valid JSON ({e}); the file is damaged, make the store again") from e
 
 
@@ -185,8 +296,21 @@ def what_lies(path: Path) -> str:
         return "does not exist"
     if not path.is_dir():
         return "is a file"
+    if own := words_of(path):
+        return f"holds {own}"
     known = [words for file, words in STORES.items() if (path / file).is_file()]
     return f"holds {known[0]}" if known else "is a folder without a finished store of eomm"
+
+
+def cache_folder() -> Path | None:
+    """Where this user keeps what can be made again; None where the environment tells neither a cache nor a home."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    if Path(given).is_absolute():  # as the specification has it, anything else does not count
+        return Path(given) / "eomm"
+    try:
+        return Path.home() / ".cache" / "eomm"
+    except RuntimeError:  # HOME is not set, and the user is in no list
+        return None
 
 
 def sha256(path: Path) -> str:

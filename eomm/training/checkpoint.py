@@ -1,6 +1,7 @@
 """Checkpoints of a training run: saved while training goes on, restored onto any mesh. The only file with Orbax."""
 
 import errno
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +12,18 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from eomm.errors import DataError
-from eomm.store.folders import disk_full
+from eomm.store.folders import disk_full, is_disk_full
 
 _policies = ocp.training.preservation_policies
+
+
+class _SaidOnce(logging.Filter):
+    """Keeps Orbax's threads from printing a traceback each of a full disk, which is said in one line (UsageError)."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is shown."""
+        error = record.exc_info[1] if record.exc_info else None
+        return "RESOURCE_EXHAUSTED" not in f"{record.getMessage()} {error}" and not (error and is_disk_full(error))
 
 
 class Checkpoints:
@@ -29,6 +39,7 @@ class Checkpoints:
 
     def __init__(self, directory: Path, *, keep: int):
         self.directory = directory
+        logging.getLogger("absl").addFilter(_SAID_ONCE)
         best = _policies.BestN(  # it keeps the last in order
             n=1, get_metric_fn=lambda m: m["value"], reverse=True, keep_checkpoints_without_metrics=False
         )
@@ -99,6 +110,9 @@ class Checkpoints:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         with naming_full_disks(self.directory):
             self._orbax.close()
+
+
+_SAID_ONCE = _SaidOnce()
 
 
 @contextmanager

@@ -6,9 +6,12 @@ are only ever parsed as values.
 
 import ast
 import difflib
+import hashlib
 import importlib
-import importlib.util
+import pkgutil
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +19,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from eomm.errors import UsageError
+from eomm.training import limits
 
+SHIPPED = "eomm.experiments"  # the folder experiments/ of a checkout
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -24,22 +29,21 @@ def load_config(experiment: str | Path, overrides: Sequence[str] = ()) -> Config
     """Run `get_config()` of an experiment and apply overrides; the result is locked against unknown keys.
 
     Args:
-        experiment: path of a Python file, such as "experiments/s2.py"; where there is no such file, the installed
-            module of that name ("experiments.s2").
+        experiment: path of a Python file, such as "experiments/s2.py", whose siblings come from its own folder; else
+            the name of a shipped experiment ("s2"), or an installed module ("package.module").
         overrides: such as "--config.optimiser.learning_rate=1e-3" or "seed=1"; later ones win. Each is parsed as
             the type of the value it replaces; tuples are comma-separated.
 
     Raises:
-        UsageError: no such experiment, it has no `get_config`, an unknown key, or a value of another type.
+        UsageError: no such experiment, it has no `get_config`, an unknown key, or a value that cannot be (limits.py).
     """
-    module = _load_module(str(experiment))
-    if not callable(getattr(module, "get_config", None)):
-        raise UsageError(f"{experiment}: has no function get_config(); see experiments/ for examples")
-    config = module.get_config()
+    config = _get_config(str(experiment))
     if not isinstance(config, ConfigDict):
         raise UsageError(f"{experiment}: get_config() returned {type(config).__name__}, expected a ConfigDict")
     for override in overrides:
         _apply(config, override)
+    limits.scale_warmup(config, given=any("optimiser.warmup_steps=" in o for o in overrides))
+    limits.check_values(dict(flatten(config)))
     return config.lock()
 
 
@@ -52,22 +56,67 @@ def flatten(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", tuple(value) if isinstance(value, list) else value
 
 
-def _load_module(experiment: str) -> ModuleType:
+def _get_config(experiment: str) -> Any:
+    """What `get_config()` of an experiment returns."""
     path = Path(experiment)
-    if path.is_file():
-        spec = importlib.util.spec_from_file_location(f"eomm_experiment_{path.stem}", path)
-        if spec is None or spec.loader is None:
-            raise UsageError(f"{path}: not a Python file; an experiment ends in .py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-    name = experiment.removesuffix(".py").replace("/", ".")
+    if path.suffix == ".py" and path.is_file():
+        with _own_siblings(path.resolve()) as name:
+            return _call(importlib.import_module(name), experiment)
+    return _call(_installed(experiment), experiment)
+
+
+def _call(module: ModuleType, experiment: str) -> Any:
+    if not callable(getattr(module, "get_config", None)):
+        raise UsageError(f"{experiment}: has no function get_config(); see experiments/ for examples")
+    return module.get_config()
+
+
+@contextmanager
+def _own_siblings(path: Path) -> Iterator[str]:
+    """The name by which a file can be imported, so that what it imports of its own folder comes from there.
+
+    However it says that: `from . import common`, `from experiments import common` in a folder experiments, or `import
+    common`; and whatever lies elsewhere, or was imported, under these names.
+    """
+    folder = path.parent
+    package = f"eomm_experiments_{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
+    own = {package, folder.name, *(f.stem for f in folder.glob("*.py"))} - {"__init__"} - sys.stdlib_module_names
+    kept = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in own}
+    for name in kept:
+        del sys.modules[name]
+    for name in (package, folder.name):
+        module = ModuleType(name, f"The folder {folder}.")
+        module.__path__ = [str(folder)]
+        sys.modules[name] = module
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
     try:
-        return importlib.import_module(name)
-    except (ModuleNotFoundError, TypeError, ValueError) as e:  # the latter two: not a module's name at all
-        if isinstance(e, ModuleNotFoundError) and e.name and not f"{name}.".startswith(f"{e.name}."):
-            raise  # the experiment exists and imports something that does not
-        raise UsageError(f"{experiment}: neither a file nor an installed module; try experiments/s2.py") from e
+        yield f"{package}.{path.stem}"
+    finally:
+        sys.path.remove(str(folder))
+        for name in [n for n in sys.modules if n.partition(".")[0] in own]:
+            del sys.modules[name]
+        sys.modules.update(kept)
+
+
+def _installed(experiment: str) -> ModuleType:
+    """A shipped experiment by its name, such as "s2" or "experiments/s2.py", or an installed module of the user's."""
+    name = experiment.removesuffix(".py").replace("/", ".").replace("\\", ".")
+    shipped = f"{SHIPPED}.{name.removeprefix('eomm.').removeprefix('experiments.')}"
+    for module in (shipped, name):
+        try:
+            return importlib.import_module(module)
+        except (ModuleNotFoundError, TypeError, ValueError) as e:  # the latter two: not a module's name at all
+            if isinstance(e, ModuleNotFoundError) and e.name and not f"{module}.".startswith(f"{e.name}."):
+                raise  # the experiment exists and imports something that does not
+    raise UsageError(f"{experiment}: neither a file that ends in .py nor an installed module; shipped are {_shipped()}")
+
+
+def _shipped() -> str:
+    package = importlib.import_module(SHIPPED)
+    names = sorted(m.name for m in pkgutil.iter_modules(package.__path__))
+    found = [n for n in names if hasattr(importlib.import_module(f"{SHIPPED}.{n}"), "get_config")]
+    return ", ".join(found)
 
 
 def _apply(config: ConfigDict, override: str) -> None:

@@ -11,11 +11,14 @@ from ml_collections import ConfigDict
 from eomm.data.mixture import Mixture
 from eomm.embedding.calibrate import MINIMUM, calibrate
 from eomm.models.directory import Model, load_model, save_model
-from eomm.store.folders import read_json
+from eomm.store.folders import check_apart, entered, read_json, recover
+from eomm.training.config import flatten
 from eomm.training.hosts import wait_for_all
 from eomm.training.level import level_learned
+from eomm.training.limits import check_batch, check_values
 from eomm.training.loop import train
 from eomm.training.noise import SeriesSet, draw_series, lacks_noise, noise_by_set, noise_of, with_noise
+from eomm.training.rundir import check_workdir
 from eomm.training.sets import open_mixture
 from eomm.training.stage import Stage
 from eomm.training.stages import build_stage
@@ -36,8 +39,15 @@ def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | No
     Raises:
         UsageError: no record set is named, or what `train` raises.
     """
-    workdir = Path(workdir)
+    workdir = entered(workdir)
+    check_values(dict(flatten(config)))
     mixture = open_mixture(config)
+    check_batch(mixture.shares, hosts=jax.process_count())
+    inputs: dict[str, Path | str | None] = {f"record set {s.name}": s.records.path for s in mixture.shares}
+    inputs |= {f"encoder {e}": e for e in config.get("encoders", ())}
+    check_workdir(workdir)
+    for folder in (workdir / "checkpoints", workdir / "model"):  # what stands beside them is only added to
+        check_apart(folder, inputs)
     measured, noise, sets = measure_noise(config, mixture)
     stages = build_stages(measured, mixture)
     stage, manifest = stages[0], mixture.manifest()
@@ -63,6 +73,7 @@ def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | No
     if sets and (weights := config.encoder.get("weights")):
         model = level_learned(model, config.modality, sets, weight=weights[2])
     path = workdir / "model"
+    recover(path)
     if jax.process_index() == 0 and not is_written(model, path):
         count = min(config.get("calibrate_records", 0), mixture.count("train"))
         if count >= MINIMUM:

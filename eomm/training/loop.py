@@ -27,6 +27,7 @@ from eomm.data.records import RecordSet
 from eomm.data.remote import local_path
 from eomm.errors import DataError, EommError, UsageError
 from eomm.models.interface import Tree
+from eomm.store.folders import entered
 from eomm.training import hosts
 from eomm.training import mesh as meshes
 from eomm.training.best import make_best, metric_of
@@ -35,7 +36,7 @@ from eomm.training.cost import peak_flops, training_flops
 from eomm.training.dump import write_dump
 from eomm.training.meter import Meter, Profile
 from eomm.training.optimiser import make_plateau
-from eomm.training.rundir import MetricsLog, check_same_run, describe_start, identity
+from eomm.training.rundir import MetricsLog, check_same_run, claimed, describe_start, identity
 from eomm.training.sets import mixture_of
 from eomm.training.step import make_step, make_validation, means
 
@@ -92,10 +93,11 @@ def train(
         EommError: loss or gradient were not finite max_bad_steps times in a row; the batch is dumped (dump.py).
         SystemExit: SIGTERM or SIGINT came; the run was saved first.
     """
-    workdir = local_path(workdir, "a run appends to its logs and renames what it finishes").absolute()
+    workdir = entered(local_path(workdir, "a run appends to its logs and renames what it finishes")).absolute()
     with ExitStack() as stack:
         stack.enter_context(naming_full_disks(workdir))
         workdir.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(claimed(workdir))
 
         # --- What is trained, and where ------------------------------------------------------------------------
         mesh_options = config.get("mesh", ConfigDict({"data": -1}))

@@ -18,7 +18,8 @@ import platform
 import re
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ from ml_collections import ConfigDict
 from eomm.data.mixture import Mixture, Share
 from eomm.errors import UsageError
 from eomm.models.interface import path_name
-from eomm.store.folders import read_json, write_json
+from eomm.store.folders import check_free, check_outside, locked, new_file, read_json, write_json
+from eomm.store.metrics import read_lines
 from eomm.training.config import flatten
 from eomm.training.objective import Objective
 
@@ -60,7 +62,32 @@ DEFAULTS = {
 }
 """What a configuration without these values means."""
 
+OURS = ("config.json", "metrics.jsonl")  # files that would be replaced; environment.json is written with them
 PACKAGES = ("eomm", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "array-record", "numpy")
+
+
+def check_workdir(workdir: Path) -> None:
+    """Raise UsageError where a run would replace what another program has written; it may be new, or hold a run."""
+    check_outside(workdir / "run")
+    foreign = [n for n in OURS if (workdir / n).exists()]
+    if foreign and not (workdir / "environment.json").is_file() and not (workdir / "checkpoints").is_dir():
+        raise UsageError(f"{workdir}: holds {', '.join(foreign)} and no run of eomm; choose another --workdir")
+    check_free(workdir / "model", overwrite=True, kind="model")  # in the end; rather now than after the training
+
+
+@contextmanager
+def claimed(workdir: Path) -> Iterator[None]:
+    """Be the only run in a directory; on several hosts process 0 claims it for all.
+
+    Raises:
+        UsageError: another process trains there, or see `check_workdir`.
+    """
+    check_workdir(workdir)
+    if jax.process_index():
+        yield
+        return
+    with locked(workdir, file=workdir / "run.lock"):
+        yield
 
 
 def identity(config: ConfigDict, mixture: Mixture, stage_name: str, frozen: Any) -> dict[str, Any]:
@@ -164,11 +191,11 @@ class MetricsLog:
         if not self._enabled:
             return
         file = workdir / "metrics.jsonl"
-        kept = [line for line in _whole_lines(file) if json.loads(line)["step"] <= step]
-        partial = file.with_name(file.name + ".partial")
-        partial.write_text("".join(line + "\n" for line in kept))
+        kept = [entry for entry in (read_lines(file).entries if file.exists() else ()) if entry["step"] <= step]
+        partial = new_file(file)
+        partial.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
         os.replace(partial, file)
-        self._file = file.open("a")
+        self._file = file.open("a", encoding="utf-8")
         self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
@@ -186,10 +213,3 @@ class MetricsLog:
         if self._enabled:
             self._file.close()
             self._board.close()
-
-
-def _whole_lines(file: Path) -> list[str]:
-    if not file.exists():
-        return []
-    text = file.read_text()
-    return text[: text.rfind("\n") + 1].splitlines()  # a killed process may leave half a line

@@ -197,7 +197,11 @@ def check_crop(encoder: interface.Encoder, shape: Any, objective: Objective, whe
             f"{where}: records hold {acquisitions} acquisitions, fewer than the {objective.targets} targets drawn"
         )
     if objective.reach_px > encoder.halo:
-        raise UsageError(f"config.objective.reach_px is {objective.reach_px}, the crop's margin only {encoder.halo}")
+        raise UsageError(
+            f"{where}: config.objective.reach_px is {objective.reach_px}, and the encoder's margin, beyond which "
+            f"nothing can be decoded, {encoder.halo}; say --config.objective.reach_px={encoder.halo} (of fusion: "
+            f"--config.objective.NAME.reach_px={encoder.halo})"
+        )
 
 
 def check_pixels(encoders: Mapping[str, interface.Encoder], records: RecordSet, reference: str) -> None:

@@ -22,8 +22,10 @@ def get_config() -> ConfigDict:
     config.data.batch_size = 48
     config.data.balance = "site"  # a field, parcel or plot is drawn as often as any other of its set
     # `mixed`: the learned part reads components of unit deviation. One-sided means move with the date and learned
-    # numbers with both; their weights keep near dates near (experiments/RESULTS.md).
-    config.encoder = ConfigDict({"code": "eomm.models.state", "dim": 64, "mixed": True, "weights": (1.0, 0.35, 0.35)})
+    # numbers with both: weights keep near dates near, and a likeness of 64 instead of 36 makes the state steadier
+    # (near over far 0.074 instead of 0.098, a step at once 0.95 instead of 0.98; places that choose).
+    config.encoder = ConfigDict({"code": "eomm.models.state", "dim": 64, "mixed": True, "weights": (1.0, 0.3, 0.3)})
+    config.encoder.likeness = 64.0
     config.encoder.inner = ConfigDict(
         {
             "code": "eomm.models.context",

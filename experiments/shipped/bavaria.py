@@ -7,8 +7,9 @@ import pandas as pd
 from pyproj import Transformer
 
 from eomm.evaluation.quality.series import BANDS, Series
-from experiments.shipped.places import bavarian_role, farm_of
-from experiments.shipped.tables import files, flat, make_series, some, table, to_days
+
+from .places import bavarian_role, farm_of
+from .tables import files, flat, make_series, some, table, to_days
 
 LAYERS = ("CLM", "dataMask", "B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
 CROPS = {"Weizen": "wheat", "Gerste": "barley"}

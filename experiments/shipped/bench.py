@@ -17,9 +17,10 @@ from eomm.evaluation.quality.verdicts import judge_hidden, judge_learned, judge_
 from eomm.evaluation.quality.words import plan_rows as rows_of
 from eomm.evaluation.quality.words import result
 from eomm.models.directory import load_model
-from experiments.shipped.looks import LOG, log_look
-from experiments.shipped.places import ROLES
-from experiments.shipped.plan import NEAR, STEP, TASKS, sample_of, trials
+
+from .looks import LOG, log_look
+from .places import ROLES
+from .plan import NEAR, STEP, TASKS, sample_of, trials
 
 MODEL = "model"  # the name of what is judged
 STATE = "state block"

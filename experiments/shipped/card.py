@@ -38,7 +38,7 @@ used for evaluation alone.
 
 {bench}
 
-## Noise of the bands by set (reflectance, one date)
+## Noise of one date, by set
 
 {noise}
 
@@ -53,10 +53,11 @@ def write_card(model: Path, bench: str = 'See experiments/RESULTS.md, "The shipp
     head = json.loads((model / "model.json").read_text(encoding="utf-8"))
     info, encoder = head["info"], head["parts"]["s2"]["encoder"]
     before, after = encoder["inner"]["frames"]
-    noise = info.get("noise", {}).get("s2", {})
-    rows = [f"| {name} | " + " | ".join(f"{v:.4f}" for v in values) + " |" for name, values in noise.items()]
-    bands = [b["name"] for b in head["contracts"]["s2"]["bands"]]
-    table = ["| set | " + " | ".join(bands) + " |", "|---" * (len(bands) + 1) + "|", *rows]
+    rows = [
+        f"| {name} | {one['pairs']} | {'too few' if one['noise'] is None else format(one['noise'], '.2f')} |"
+        for name, one in info.get("noise", {}).items()
+    ]
+    table = ["| set | pairs of dates at most 4 days apart | noise over that of all |", "|---|---|---|", *rows]
     text = CARD.format(
         **{k: info[k] for k in ("name", "about", "licence", "steps")},
         hash=head["hash"],

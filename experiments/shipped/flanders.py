@@ -11,8 +11,9 @@ from scipy.ndimage import label as components
 
 from eomm.evaluation.quality.dated import Seen
 from eomm.evaluation.quality.series import BANDS, Series
-from experiments.shipped.places import FLANDERS_TEST_COLUMNS, FLANDERS_TRAIN_COLUMNS
-from experiments.shipped.tables import files, flat, make_series
+
+from .places import FLANDERS_TEST_COLUMNS, FLANDERS_TRAIN_COLUMNS
+from .tables import files, flat, make_series
 
 CLEAR_SCL = (4, 5, 6)
 CLOUD_SCL = (0, 1, 3, 8, 9, 10, 11)

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from eomm.evaluation.quality.series import BANDS, Series
-from experiments.shipped.places import LARGE_M2, WHOLE, korean_roles
-from experiments.shipped.tables import flat, make_series, table, to_days
+
+from .places import LARGE_M2, WHOLE, korean_roles
+from .tables import flat, make_series, table, to_days
 
 GREENHOUSE = "시설"
 

@@ -41,10 +41,12 @@ def configuration(name: str, records: Mapping[str, float], work: Path, seed: int
     return config
 
 
-def finished(model: Model, name: str) -> Model:
+def finished(model: Model, name: str, seed: int) -> Model:
     """With what a user should know of it."""
-    about = {"name": f"{name}-{VERSION}", "about": ABOUT[name], "licence": LICENCE, "places": PLACES}
-    return dataclasses.replace(model, info={**model.info, **about})
+    about = {"name": f"{name}-{VERSION}", "about": ABOUT[name], "licence": LICENCE, "places": PLACES, "seed": seed}
+    calibration = dict(model.info["calibration"])
+    calibration["scale"] = [max(calibration["scale"])] * model.dim  # one scale: plain xarray reads int8 as numbers
+    return dataclasses.replace(model, info={**model.info, **about, "calibration": calibration})
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -63,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         out = a.work / f"{name}-{VERSION}-seed{a.seed}"
         if out.exists():
             shutil.rmtree(out)
-        save_model(finished(load_model(trained), name), out)
+        save_model(finished(load_model(trained), name, a.seed), out)
         write_card(out)
         print(f"{out}: {load_model(out).hash}")
         if a.install:

@@ -18,12 +18,13 @@ from eomm.evaluation.quality.scores import Outcome
 from eomm.evaluation.quality.series import BANDS, Series
 from eomm.evaluation.quality.tasks import Task, Trial
 from eomm.evaluation.quality.vectors import Vectors, per_series
-from experiments.shipped.bavaria import read_bavaria
-from experiments.shipped.flanders import read_flanders, seen_by_landsat
-from experiments.shipped.korea import read_korea
-from experiments.shipped.places import ROLES
-from experiments.shipped.slovakia import USES, read_mowing, read_plots
-from experiments.shipped.unlabelled_sets import read_berlin, read_forest, read_swiss, read_towers
+
+from .bavaria import read_bavaria
+from .flanders import read_flanders, seen_by_landsat
+from .korea import read_korea
+from .places import ROLES
+from .slovakia import USES, read_mowing, read_plots
+from .unlabelled_sets import read_berlin, read_forest, read_swiss, read_towers
 
 SAMPLE = 300  # series of a set on which constants are measured
 LEARN_HIDDEN, TEST_HIDDEN = 300, 200  # series of a set from which and at which hidden targets are read

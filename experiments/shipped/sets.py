@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+
 from data_prep.records.points import build_point_records
 from eomm.data.points import PointSeries
-
 from eomm.evaluation.quality.series import Series, keep
 from experiments.shipped.bavaria import read_bavaria
 from experiments.shipped.flanders import read_flanders

@@ -5,8 +5,9 @@ from pathlib import Path
 import pandas as pd
 
 from eomm.evaluation.quality.series import Series
-from experiments.shipped.places import LOCALITY_KM, PLOT_KM, WHOLE, mowing_role
-from experiments.shipped.tables import NINE, flat, make_series, near_places, table, to_days, with_b8a
+
+from .places import LOCALITY_KM, PLOT_KM, WHOLE, mowing_role
+from .tables import NINE, flat, make_series, near_places, table, to_days, with_b8a
 
 USES = ("grazed meadow", "meadow", "pasture")  # those with at least three plots in both regions
 

@@ -8,7 +8,8 @@ import numpy as np
 import xarray as xr
 
 from eomm.evaluation.quality.series import BANDS, Series
-from experiments.shipped.tables import files, flat, make_series, some, table, to_days
+
+from .tables import files, flat, make_series, some, table, to_days
 
 PIXELS = 60  # of a field or chip
 CLEAR_SCL = (4, 5, 6)

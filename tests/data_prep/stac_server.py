@@ -92,7 +92,8 @@ def save(root, item, collection):
 
 
 class Server:
-    """`faults`: what to do wrong, path -> a list of "500", "404", "429", "stall" or "truncate", used up in turn, or
+    """`faults`: what to do wrong, path -> a list of "500", "404", "429", "stall", "truncate" or "to ADDRESS",
+    used up in turn, or
     one of them for ever. `requests` counts by path; `times` has when each came."""
 
     def __init__(self, root):
@@ -145,6 +146,12 @@ class Handler(SimpleHTTPRequestHandler):
             self.send_response(int(fault))
             if fault == "429":
                 self.send_header("Retry-After", "1")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        if fault and fault.startswith("to "):
+            self.send_response(302)
+            self.send_header("Location", fault.removeprefix("to "))
             self.send_header("Content-Length", "0")
             self.end_headers()
             return

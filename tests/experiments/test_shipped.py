@@ -6,11 +6,11 @@ from datetime import date
 
 import numpy as np
 import pytest
+from eomm.experiments.shipped import bavaria, bench, flanders, korea, looks, places, plan, slovakia, tables
+from eomm.experiments.shipped import unlabelled_sets as unlabelled
 
 from eomm.errors import DataError, UsageError
 from eomm.evaluation.quality.vectors import Vectors
-from experiments.shipped import bavaria, bench, flanders, korea, looks, places, plan, slovakia, tables
-from experiments.shipped import unlabelled_sets as unlabelled
 
 
 @pytest.fixture(scope="module")

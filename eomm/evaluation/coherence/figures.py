@@ -52,7 +52,7 @@ def write_figures(found: Coherence, folder: Path) -> list[dict[str, str]]:
         ),
     }
     figures = []
-    with new_directory(folder, overwrite=True) as partial:
+    with new_directory(folder, kind="figures", overwrite=True) as partial:
         for name, (figure, title, caption) in drawn.items():
             with matplotlib.rc_context(STYLE):
                 figure.savefig(partial / f"{name}.png", dpi=130)

@@ -14,6 +14,7 @@ from eomm.data.cube import open_cube
 from eomm.data.days import parse_days
 from eomm.data.grid import Grid
 from eomm.data.missing import without_fills
+from eomm.data.raster import open_raster
 from eomm.data.tables import read_frame
 from eomm.embedding.store import open_embedding
 from eomm.errors import ContractError, DataError, UsageError
@@ -206,7 +207,7 @@ def weights(grid: Grid, tower: Tower, extract: str) -> tuple[slice, slice, Float
 
 def _raster(path: Path, grid: Grid) -> Float[np.ndarray, "y x"]:
     try:
-        with rasterio.open(path) as file:
+        with open_raster(path) as file:
             weight = file.read(1).astype(np.float64)
             crs = file.crs.to_string() if file.crs else "LOCAL"
             same = np.allclose(tuple(file.transform)[:6], grid.transform, rtol=0, atol=1e-3) and crs == grid.crs

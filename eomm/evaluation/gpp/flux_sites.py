@@ -80,7 +80,7 @@ def read_towers(paths: Sequence[Path]) -> dict[str, Tower]:
 
 def _read_json(path: Path) -> list[Tower]:
     try:
-        site = json.loads(path.read_text())
+        site = json.loads(path.read_text(encoding="utf-8"))
         kind = site["classes"][str(site["parameters"]["tower_cover"])]
         x, y, crs = site["tower"]["x"], site["tower"]["y"], site["crs"]
         return [Tower(site=site["site"], x=x, y=y, crs=crs, kind=kind, simulated=bool(site["simulated"]))]

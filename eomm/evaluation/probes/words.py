@@ -12,7 +12,7 @@ from eomm.evaluation.probes.fit import PROBES
 from eomm.evaluation.probes.plan import Method, ProbePlan
 from eomm.evaluation.probes.rows import MAX_TRAIN
 from eomm.evaluation.probes.tables import Outcome
-from eomm.evaluation.text_tables import text_table
+from eomm.evaluation.text_tables import as_cell, text_table
 
 MAIN_METRICS = {True: "r2", False: "balanced_accuracy"}
 OPPONENTS = {"random": "the random encoder", "pca_window": "PCA of the raw window"}
@@ -270,31 +270,30 @@ def leaderboard(result: Mapping[str, Any], resamples: int) -> str:
         facts = result["facts"]["modes"][score["mode"]]
         for one in score["per_seed"]:
             low, high = one["interval"] or ("", "")
-            writer.writerow(
-                {
-                    "dataset": result["dataset"],
-                    "method": score["probe"],
-                    "metric_name": score["metric"],
-                    "metric_value": one["value"],
-                    "ci_lower": low,
-                    "ci_upper": high,
-                    "feature_dim": score["length"],
-                    "best_c": one["choice"] if score["probe"] == "linear" else "",
-                    "n_train": one["train"],
-                    "n_val": 0,
-                    "n_test": facts["pixels"],
-                    "seed": one["seed"],
-                    "model": result["methods"][score["method"]],
-                    "name": score["method"],
-                    "partition": f"{score['share']:.2f}x_train",
-                    "bootstrap": resamples,
-                    "fraction": score["share"],
-                    "mode": score["mode"],
-                    "groups": result["groups"],
-                    "n_groups": facts["groups"],
-                    "folds": facts["folds"],
-                    "simulated": result["simulated"],
-                    "seen_in_pretraining": "unknown" if None in seen else any(seen),
-                }
-            )
+            row = {
+                "dataset": result["dataset"],
+                "method": score["probe"],
+                "metric_name": score["metric"],
+                "metric_value": one["value"],
+                "ci_lower": low,
+                "ci_upper": high,
+                "feature_dim": score["length"],
+                "best_c": one["choice"] if score["probe"] == "linear" else "",
+                "n_train": one["train"],
+                "n_val": 0,
+                "n_test": facts["pixels"],
+                "seed": one["seed"],
+                "model": result["methods"][score["method"]],
+                "name": score["method"],
+                "partition": f"{score['share']:.2f}x_train",
+                "bootstrap": resamples,
+                "fraction": score["share"],
+                "mode": score["mode"],
+                "groups": result["groups"],
+                "n_groups": facts["groups"],
+                "folds": facts["folds"],
+                "simulated": result["simulated"],
+                "seen_in_pretraining": "unknown" if None in seen else any(seen),
+            }
+            writer.writerow({column: as_cell(value) for column, value in row.items()})
     return out.getvalue()

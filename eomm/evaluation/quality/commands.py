@@ -13,7 +13,7 @@ from typing import Any
 from eomm.errors import UsageError
 
 Make = Callable[..., argparse.ArgumentParser]
-SHIPPED = "experiments.shipped.bench"  # knows the data sets; imported when asked for
+SHIPPED = "eomm.experiments.shipped.bench"  # knows the data sets; imported when asked for
 
 
 def add_commands(benches: Any, command: Make) -> None:
@@ -110,7 +110,7 @@ def _check_out(a: argparse.Namespace) -> None:
     if a.out:
         from eomm.store.folders import check_free
 
-        check_free(a.out, overwrite=a.overwrite)  # before the work, not after it
+        check_free(a.out, overwrite=a.overwrite, kind="quality")  # before the work, not after it
 
 
 def _written(a: argparse.Namespace, found: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def _written(a: argparse.Namespace, found: dict[str, Any]) -> dict[str, Any]:
     if a.out:
         from eomm.store.folders import new_directory, write_json, write_text
 
-        with new_directory(a.out, overwrite=a.overwrite) as partial:
+        with new_directory(a.out, kind="quality", overwrite=a.overwrite) as partial:
             write_json(partial / "quality.json", found)
             write_text(partial / "quality.md", format_quality(found) + "\n")
     return found

@@ -19,6 +19,7 @@ from safetensors.numpy import load_file
 from eomm.data.modality import SENTINEL1, SENTINEL2, Modality
 from eomm.errors import DataError, UsageError
 from eomm.models.directory import Model, build_fusion, build_parts, expected_params, save_model, unflatten
+from eomm.store.folders import check_apart, check_free, entered
 
 CODE = "eomm.models.published"
 RELEASED = {"s1": SENTINEL1, "s2": SENTINEL2}
@@ -102,6 +103,8 @@ def import_published(
         UsageError: `out` exists, PyTorch is needed and missing, or an option is wrong.
     """
     checkpoint = Path(checkpoint)
+    check_apart(out, {"the checkpoint": checkpoint})
+    check_free(entered(out), overwrite=overwrite, kind="model")  # before the work, not after it
     accepted = RELEASED | {m.name: m for m in contracts}
     chosen = tuple(dict.fromkeys(modalities))
     if not chosen or set(chosen) - set(RELEASED) or set(accepted) - set(RELEASED):

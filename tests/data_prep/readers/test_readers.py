@@ -276,7 +276,11 @@ def test_a_mapping_may_hold_a_modality_of_its_own(tmp_path):
         ("[modality]", 'unit = "percent"\n[modality]', r"unit is percent, expected one of m3 m-3"),
         ("[modality]", '[mask]\nvariable = "q"\nclear = [1]\n[modality]', "mask.haze is true, expected false"),
         (OWN[OWN.index("bands") :], "", r"own.toml, \[modality\]: bands is \(\), expected a list"),
-        ("scale = 1e-4", 'scale = "small"', r"own.toml, \[modality\]: a value is of the wrong kind"),
+        (
+            "scale = 1e-4",
+            'scale = "small"',
+            r"own.toml, \[modality\], band 1: scale is 'small', expected a finite number",
+        ),
         ("scale = 1e-4", "scale = 0", r"own.toml, \[modality\]: a value is of the wrong kind"),
     ]:
         own.write_text(OWN.replace(old, new))

@@ -306,6 +306,7 @@ def test_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert list(tmp_path.iterdir()) == []
     # a kill cannot clean up: what it leaves is not under the site's name and does not hinder the next run
     (tmp_path / "a.partial" / "s2").mkdir(parents=True)
+    (tmp_path / "a.partial" / "eomm.json").write_text("{}")
     monkeypatch.setattr(site_module, "VERSION", 99)
     assert json.loads((simulate_site(tmp_path / "a", **SHORT) / "site.json").read_text())["version"] == 99
     assert [p.name for p in tmp_path.iterdir()] == ["a"]

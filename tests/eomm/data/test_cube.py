@@ -155,7 +155,7 @@ def test_unfinished_foreign_or_missing_stores_are_refused(tmp_path, cube):
     with pytest.raises(DataError, match="does not exist"):
         open_cube(tmp_path / "none.zarr")
     (tmp_path / "dir").mkdir()
-    with pytest.raises(DataError, match="not a Zarr store"):
+    with pytest.raises(DataError, match="without a finished store"):
         open_cube(tmp_path / "dir")
     import shutil
 

@@ -15,7 +15,7 @@ WRITER = """
 import sys, time
 from pathlib import Path
 from eomm.store.folders import new_directory
-with new_directory(sys.argv[1]) as partial:
+with new_directory(sys.argv[1], kind="model") as partial:
     (partial / "a").write_text("first")
     Path(sys.argv[2]).touch()
     while Path(sys.argv[2]).exists():
@@ -39,7 +39,7 @@ def writer(tmp_path):
 
 
 def write(store):
-    with new_directory(store) as partial:
+    with new_directory(store, kind="model") as partial:
         (partial / "c").touch()
 
 

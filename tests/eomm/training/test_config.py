@@ -1,3 +1,6 @@
+import importlib
+import sys
+
 import pytest
 
 from eomm.errors import UsageError
@@ -71,3 +74,35 @@ def test_what_is_no_experiment_is_refused(tmp_path):
     broken.write_text("import a_module_that_does_not_exist\n")
     with pytest.raises(ModuleNotFoundError):
         load_config(broken)
+
+
+@pytest.mark.parametrize("line", ["from . import common", "from mine import common", "import common"])
+def test_a_files_siblings_come_from_its_own_folder(line, tmp_path, monkeypatch):
+    """Whatever lies under these names elsewhere or was imported, such as an installed copy of the same experiments."""
+    for place, steps in (("elsewhere", 4000), ("here", 7777), ("there", 8888)):
+        folder = tmp_path / place / "mine"
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").touch()
+        (folder / "common.py").write_text(f"STEPS = {steps}\n")
+        body = f"    {line}\n    return ConfigDict(dict(steps=common.STEPS))\n"
+        (folder / "late.py").write_text(f"from ml_collections import ConfigDict\n\ndef get_config():\n{body}")
+        (folder / "early.py").write_text(f"from ml_collections import ConfigDict\n{line}\n\ndef get_config():\n{body}")
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere" / "mine")
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    before = importlib.import_module("mine.common"), importlib.import_module("common")
+    for file in ("early.py", "late.py"):
+        for place, steps in (("here", 7777), ("there", 8888)):
+            assert load_config(tmp_path / place / "mine" / file).steps == steps
+            monkeypatch.chdir(tmp_path / place)
+            assert load_config(f"mine/{file}").steps == steps
+    assert before == (importlib.import_module("mine.common"), importlib.import_module("common"))
+    for name in ("mine.common", "mine", "common"):
+        monkeypatch.delitem(sys.modules, name)
+
+
+def test_a_shipped_experiment_goes_by_its_name_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("s2", "experiments/s2.py", "experiments.s2", "eomm.experiments.s2"):
+        assert load_config(name).modality == "s2"
+    with pytest.raises(UsageError, match=r"s9: neither a file that ends in .py .*; shipped are fusion, .*s1, s2"):
+        load_config("s9")

@@ -103,10 +103,10 @@ def test_an_experiment_measures_it_once_and_a_plan_assumes_it(tmp_path, monkeypa
     mixture = mix([records], batch_size=4)
     one, _ = series(SENTINEL2)
     monkeypatch.setattr(experiment, "draw_series", lambda *a, **k: one)
-    measured, noise = experiment.measure_noise(config, mixture)
+    measured, noise, sets = experiment.measure_noise(config, mixture)
     assert noise["a"]["pairs"] > 1000 and "whiten" not in config.encoder
-    again, nothing = experiment.measure_noise(measured, mixture)
-    assert again is measured and nothing == {}
+    again, nothing, none = experiment.measure_noise(measured, mixture)
+    assert again is measured and nothing == {} and none == [] and len(sets) == 1
     assert build_encoder(SENTINEL2, {k: v for k, v in measured.encoder.items() if k != "code"}).dim == 30
     assumed = assumed_noise(STATE, SENTINEL2)
     assert build_encoder(SENTINEL2, {k: v for k, v in assumed.items() if k != "code"}).dim == 30

@@ -1,0 +1,35 @@
+"""Numbers as arguments: finite, and where only such can be meant, whole and not below 0, or above 0."""
+
+import math
+from argparse import ArgumentTypeError
+
+MOST = 2**31 - 1
+
+
+def whole(text: str) -> int:
+    """From 0 to 2,147,483,647. Raises ArgumentTypeError."""
+    try:
+        value = int(text)
+    except ValueError as e:
+        raise ArgumentTypeError(f"{text!r}: expected a whole number") from e
+    if not 0 <= value <= MOST:
+        raise ArgumentTypeError(f"{text}: expected a whole number from 0 to {MOST}")
+    return value
+
+
+def number(text: str) -> float:
+    """Any finite number. Raises ArgumentTypeError."""
+    try:
+        value = float(text)
+    except ValueError as e:
+        raise ArgumentTypeError(f"{text!r}: expected a number") from e
+    if not math.isfinite(value):
+        raise ArgumentTypeError(f"{text}: expected a finite number")
+    return value
+
+
+def amount(text: str) -> float:
+    """Above 0. Raises ArgumentTypeError."""
+    if (value := number(text)) <= 0:
+        raise ArgumentTypeError(f"{text}: expected a number above 0")
+    return value
