@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eomm.errors import UsageError
-from eomm.evaluation.quality import closed, dated, labelled, unlabelled
+from eomm.evaluation.quality import closed, dated, labelled, reader, unlabelled
 from eomm.evaluation.quality.local import largest_steps, score_local
 from eomm.evaluation.quality.probes import fold_numbers, left_out, logistic
 from eomm.evaluation.quality.scores import mean_of
@@ -177,7 +177,8 @@ def test_steps_without_labels_are_the_largest_changes():
     assert np.mean(hits) > 0.7
 
 
-def test_the_local_bench_scores_all_its_tasks():
+def test_the_local_bench_scores_all_its_tasks(monkeypatch):
+    monkeypatch.setattr(reader, "STEPS", 20)
     learn, test = many(12, every=3), many(12, seed=3, every=3)
     found = score_local([RAW], learn, test)
     assert set(found["hidden, 30 days"]) == {"raw bands", "linear", "Gaussian", "harmonic"}
