@@ -12,6 +12,7 @@ import xarray as xr
 
 from eomm.cli import main
 from eomm.cli.parser import build_parser
+from eomm.embedding import golden
 
 TINY = ["--config.steps=2", "--config.optimiser.warmup_steps=1", "--config.log_every=1", "--config.save_every=2"]
 TINY.append("--config.calibrate_records=3")
@@ -151,7 +152,8 @@ def test_the_readme_names_commands_that_exist():
 
 
 def test_a_reader_that_leaves_early_sees_no_traceback(tmp_path):
-    (tmp_path / "model.json").write_text(json.dumps({"eomm:kind": "model", "info": {"notes": "x" * 100_000}}))
+    head = json.loads((Path(golden.__file__).parent / "model" / "model.json").read_text())
+    (tmp_path / "model.json").write_text(json.dumps(head | {"info": {"notes": "x" * 100_000}}))
     command = [sys.executable, "-c", "import sys; from eomm.cli import main; sys.exit(main())", "info", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
