@@ -38,6 +38,14 @@ def gaussian(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 
     )
 
 
+def exponential(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n c"]:
+    """Mean of the valid dates, weighted by exp(-days / 30): what `Whitening.state` of a hidden date is in bands."""
+    own, day = _visible(series)
+    if not len(own):
+        return _nothing(at, series)
+    return _weigh(-np.abs(day[None] - series.day[at][:, None]) / TAU_DAYS) @ own
+
+
 def linear(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n c"]:
     """Linear interpolation in time between valid dates; constant beyond the first and last."""
     own, day = _visible(series)

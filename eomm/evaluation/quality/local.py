@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from eomm.data.cube import Cube, open_cube
 from eomm.errors import ContractError, DataError, UsageError
-from eomm.evaluation.quality import closed, unlabelled
+from eomm.evaluation.quality import closed, reader, unlabelled
 from eomm.evaluation.quality.learned import model_vectors
 from eomm.evaluation.quality.scores import Outcome
 from eomm.evaluation.quality.series import BANDS, Series
@@ -33,7 +33,7 @@ HIDDEN = tuple(
     Task(
         name=f"hidden, {gap} days",
         metric="mean absolute error of reflectance",
-        probe="ridge and a perceptron on what it leaves",
+        probe=reader.TEXT,
         labels="hidden dates of other blocks",
         group="block",
         better="lower",
@@ -101,7 +101,7 @@ def score_local(
 
     Raises UsageError where no date of these series can be hidden, or no two are far apart.
     """
-    learned = [unlabelled.hidden_targets(learn, gap) for gap in unlabelled.GAPS]
+    learned = unlabelled.teaching_targets(learn)
     hidden = {t.name: unlabelled.hidden_targets(test, gap) for t, gap in zip(HIDDEN, unlabelled.GAPS, strict=True)}
     steps = largest_steps(test)
     waves = {"linear": closed.linear, "Gaussian": closed.gaussian, "harmonic": closed.harmonic}

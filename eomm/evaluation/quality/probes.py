@@ -1,4 +1,4 @@
-"""The probes of the quality bench: logistic regression, nearest neighbours, ridge, perceptron, all scikit-learn's."""
+"""The probes of the quality bench: logistic regression, nearest neighbours, ridge, all scikit-learn's."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -8,7 +8,6 @@ from jaxtyping import Float, Int, Shaped
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.neural_network import MLPRegressor
 
 from eomm.errors import UsageError
 
@@ -87,22 +86,6 @@ def ridge(x: Rows, y: Float[np.ndarray, "n k"]) -> Callable[[Rows], Float[np.nda
     mean, scale = x.mean(0), np.where(x.std(0) > 1e-9, x.std(0), 1.0)
     model = RidgeCV(alphas=ALPHAS).fit((x - mean) / scale, y)
     return lambda rows: np.asarray(model.predict((rows - mean) / scale)).reshape(len(rows), -1)
-
-
-def perceptron(x: Rows, y: Float[np.ndarray, "n k"], *, seed: int = 0) -> Callable[[Rows], Float[np.ndarray, "n k"]]:
-    """Ridge, and two layers of 64 on what it leaves: reads also what a linear map cannot, such as weights by days.
-
-    Raises UsageError as `ridge`.
-    """
-    first = ridge(x, y)
-    mean, scale, left = x.mean(0), np.where(x.std(0) > 1e-9, x.std(0), 1.0), y - first(x)
-    unit = left.std() + 1e-12
-    options = {"alpha": 0.1, "early_stopping": True, "max_iter": 80, "n_iter_no_change": 8, "random_state": seed}
-    model = MLPRegressor(hidden_layer_sizes=(64, 64), **options)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # 80 passes are what is granted
-        model.fit((x - mean) / scale, left / unit)
-    return lambda rows: first(rows) + unit * np.asarray(model.predict((rows - mean) / scale)).reshape(len(rows), -1)
 
 
 def mean_recall(truth: Labels, guess: Labels) -> float:

@@ -7,12 +7,14 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from eomm.errors import UsageError
-from eomm.evaluation.quality.probes import perceptron
+from eomm.evaluation.quality.closed import exponential
+from eomm.evaluation.quality.reader import fit_reader
 from eomm.evaluation.quality.scores import Outcome, mean_of
 from eomm.evaluation.quality.series import REACH_DAYS, Series, groups_of, hide, keep
 from eomm.evaluation.quality.vectors import One, Vectors
 
 GAPS = (0, 10, 30, 60)  # days hidden on both sides of a target
+TAUGHT = (0, 0, 3, 10, 20, 30, 45, 60)  # gaps from which the reader learns, at other dates each
 FEWEST_LEFT = 4  # visible dates when the widest gap is hidden
 NEAR_DAYS, FAR_DAYS = (1, 5), (60, 199)
 MEANS_OF, WITHIN_DAYS, LAST_DAYS = 4, 60, 15  # a step: dates on each side, how far they reach, half of the gap between
@@ -58,23 +60,35 @@ def hidden_targets(series: Sequence[Series], gap_days: int, *, each: int = 3, se
     )
 
 
-def hidden_errors(vectors: Vectors, learn: Sequence[Hidden], tests: Mapping[str, Hidden]) -> dict[str, Outcome]:
-    """Mean absolute error of reflectance that one probe, fitted on all gaps, reads from vectors of hidden targets.
+def teaching_targets(series: Sequence[Series]) -> list[Hidden]:
+    """What a reader learns from: targets of every gap of TAUGHT. Raises UsageError where none can be hidden."""
+    return [hidden_targets(series, gap, seed=number) for number, gap in enumerate(TAUGHT)]
 
-    Beside every vector it is given what anybody knows of a hidden date: the time of the year, and how far the nearest
-    visible dates are.
+
+def hidden_errors(vectors: Vectors, learn: Sequence[Hidden], tests: Mapping[str, Hidden]) -> dict[str, Outcome]:
+    """Mean absolute error of reflectance that one reader, fitted on all gaps, reads from vectors of hidden targets.
+
+    Every method has the same reader, which adds to the state in bands, and is given beside the vector what anybody
+    knows of a hidden date: the time of the year, and how far the nearest visible dates are.
     """
-    x = np.concatenate([_inputs(vectors, h) for h in learn])
-    read = perceptron(x, np.concatenate([h.truth for h in learn]))
-    return {task: _error(read(_inputs(vectors, test)), test) for task, test in tests.items()}
+    inputs, bases, truths = (
+        [f(h) for h in learn] for f in (lambda h: _inputs(vectors, h), state_of, lambda h: h.truth)
+    )
+    read = fit_reader(np.concatenate(inputs), np.concatenate(bases), np.concatenate(truths))
+    return {task: _error(read(_inputs(vectors, test), state_of(test)), test) for task, test in tests.items()}
+
+
+def state_of(hidden: Hidden) -> Float[np.ndarray, "n c"]:
+    """The state of the targets in bands, the same whatever its components are."""
+    return np.concatenate([exponential(s, at) for s, at in zip(hidden.series, hidden.at, strict=True)])
 
 
 def _inputs(vectors: Vectors, hidden: Hidden) -> Float[np.ndarray, "n f"]:
     return np.concatenate([np.concatenate(vectors(hidden.series, hidden.at)), when(hidden)], axis=1).astype(np.float64)
 
 
-def when(hidden: Hidden) -> Float[np.ndarray, "n 4"]:
-    """Cosine and sine of the day of the year, logarithms of days to the nearest visible date before and after."""
+def when(hidden: Hidden) -> Float[np.ndarray, "n 8"]:
+    """Waves of a year and of half of it; days to the nearest visible dates before and after, to 120; their logs."""
     rows = []
     for s, at in zip(hidden.series, hidden.at, strict=True):
         day, seen = int(s.day[at[0]]), s.day[s.valid]
@@ -83,7 +97,7 @@ def when(hidden: Hidden) -> Float[np.ndarray, "n 4"]:
             seen[seen > day].min(initial=day + REACH_DAYS) - day,
         ]
         turn = 2 * np.pi * day / 365.2425
-        rows.append([np.cos(turn), np.sin(turn), *np.log1p(gaps)])
+        rows.append([*(f(k * turn) for k in (1, 2) for f in (np.cos, np.sin)), *np.minimum(gaps, 120), *np.log1p(gaps)])
     return np.array(rows, np.float64)
 
 

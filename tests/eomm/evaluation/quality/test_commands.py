@@ -5,7 +5,7 @@ import pytest
 
 from eomm.cli.parser import command
 from eomm.errors import ContractError, DataError, UsageError
-from eomm.evaluation.quality import commands, local
+from eomm.evaluation.quality import commands, local, reader
 from eomm.evaluation.quality.learned import model_vectors
 from eomm.models.directory import save_model
 from tests.eomm.evaluation.quality.worlds import many
@@ -37,6 +37,7 @@ def test_names_beside_are_paths():
 
 def test_a_cube_is_benched_without_labels_and_written(tmp_path, monkeypatch):
     monkeypatch.setattr(local, "series_of", lambda cube, seed: many(24, every=3))
+    monkeypatch.setattr(reader, "STEPS", 20)
     cube, model = make_cube(tmp_path / "c.zarr", s1=False), tmp_path / "m"
     save_model(make_model(), model)
     a = parse("local", str(tmp_path / "c.zarr"), "--model", str(model), "--out", str(tmp_path / "out"))

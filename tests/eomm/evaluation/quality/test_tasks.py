@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eomm.errors import UsageError
-from eomm.evaluation.quality import closed, dated, labelled, unlabelled
+from eomm.evaluation.quality import closed, dated, labelled, reader, unlabelled
 from eomm.evaluation.quality.local import largest_steps, score_local
 from eomm.evaluation.quality.probes import fold_numbers, left_out, logistic
 from eomm.evaluation.quality.scores import mean_of
@@ -130,8 +130,25 @@ def test_a_copy_of_the_truth_cannot_be_had_from_hidden_targets():
     """Raw bands at a hidden target are those of the nearest date, not its own."""
     series = many(12, every=4)
     test = unlabelled.hidden_targets(series, 0)
-    learn = [unlabelled.hidden_targets(many(12, seed=5, every=4), 0)]
+    learn = unlabelled.teaching_targets(many(12, seed=5, every=4))
     assert unlabelled.hidden_errors(RAW, learn, {"t": test})["t"].value > 0.005  # the noise of a date is 0.01
+
+
+def test_the_reader_starts_from_the_state_and_reads_a_vector_that_tells_more():
+    series, learn = many(24, every=4), unlabelled.teaching_targets(many(24, seed=5, every=4))
+    tests = {"t": unlabelled.hidden_targets(series, 30)}
+    state = unlabelled.interpolated_error(closed.exponential, tests["t"]).value
+    told = per_series("the wave itself", 1, lambda s, at: np.cos(2 * np.pi * s.day[at, None] / 365.2425))
+    empty = per_series("nothing", 1, lambda s, at: np.zeros((len(at), 1)))
+    found = [unlabelled.hidden_errors(v, learn, tests)["t"].value for v in (told, empty)]
+    assert max(found) < state  # a day of the year is given to all
+
+
+def test_the_state_of_a_hidden_date_is_the_exponential_mean():
+    series = many(24, every=3)
+    white, test = closed.measure_whitening(series), unlabelled.hidden_targets(series, 10)
+    states = np.concatenate([white.state(s, at) for s, at in zip(test.series, test.at, strict=True)])
+    np.testing.assert_allclose(white(unlabelled.state_of(test)), states, atol=1e-6)
 
 
 def test_a_constant_is_repeatable_only_if_it_tells_far_dates_apart():
@@ -160,7 +177,8 @@ def test_steps_without_labels_are_the_largest_changes():
     assert np.mean(hits) > 0.7
 
 
-def test_the_local_bench_scores_all_its_tasks():
+def test_the_local_bench_scores_all_its_tasks(monkeypatch):
+    monkeypatch.setattr(reader, "STEPS", 20)
     learn, test = many(12, every=3), many(12, seed=3, every=3)
     found = score_local([RAW], learn, test)
     assert set(found["hidden, 30 days"]) == {"raw bands", "linear", "Gaussian", "harmonic"}
