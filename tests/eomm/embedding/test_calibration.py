@@ -35,7 +35,7 @@ def model(request):
 def test_a_calibrated_model_embeds_to_int8_with_little_loss_and_an_expected_error(model, cube, records, tmp_path):
     found = calibrate(model, records, cube=cube, count=6)
     calibration = found.info["calibration"]
-    assert found.hash == model.hash and calibration["records"] == records.data_hash
+    assert found.hash != model.hash and calibration["records"] == records.data_hash  # scales change what is stored
     assert calibration == calibrate(model, records, cube=cube, count=6).info["calibration"], "the same every time"
     assert len(calibration["scale"]) == model.dim and min(calibration["scale"]) > 0
     cost = calibration["int8"]

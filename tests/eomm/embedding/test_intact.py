@@ -1,5 +1,6 @@
 """`eomm verify STORE`: what a store says of itself, compared with what lies on disk."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -24,9 +25,7 @@ def whole(tmp_path_factory):
     make_cube(folder / "cube", clouds=0.2)
     write(folder / "embedding")
     scale = {"calibration": {"scale": [0.1] * 8}}
-    save_model(make_model(), folder / "model")
-    head = json.loads((folder / "model/model.json").read_text())
-    (folder / "model/model.json").write_text(json.dumps({**head, "info": scale}))
+    save_model(dataclasses.replace(make_model(), info=scale), folder / "model")
     shutil.unpack_archive(V1 / "records.zip", folder / "records")
     return folder
 
@@ -122,7 +121,10 @@ def test_a_manifest_that_names_files_elsewhere_is_refused(name, whole, tmp_path)
     manifest = json.loads((tmp_path / "r/manifest.json").read_text())
     manifest["files"][0]["name"] = name
     (tmp_path / "r/manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(DataError, match=r"r/manifest\.json: names a file .*; expected names without a folder"):
+    with pytest.raises(
+        DataError,
+        match=r"r/manifest\.json: (names a file .*; expected names without a folder|files/0/name is .*, expected text)",
+    ):
         open_records(tmp_path / "r")
 
 
