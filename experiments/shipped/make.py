@@ -46,7 +46,8 @@ def finished(model: Model, name: str, seed: int) -> Model:
     about = {"name": f"{name}-{VERSION}", "about": ABOUT[name], "licence": LICENCE, "places": PLACES, "seed": seed}
     calibration = dict(model.info["calibration"])
     calibration["scale"] = [max(calibration["scale"])] * model.dim  # one scale: plain xarray reads int8 as numbers
-    return dataclasses.replace(model, info={**model.info, **about, "calibration": calibration})
+    kept = {k: v for k, v in model.info.items() if k not in ("split", "sites")}  # names of every parcel
+    return dataclasses.replace(model, info={**kept, **about, "calibration": calibration})
 
 
 def main(argv: Sequence[str] | None = None) -> None:
