@@ -57,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, required=True, help="for records and runs; best outside the checkout")
     parser.add_argument("--seed", type=int, default=0, help="the shipped models are seed 0 (default: %(default)s)")
     parser.add_argument("--only", choices=sorted(ABOUT), help="one of the models")
+    parser.add_argument("--bench", type=Path, metavar="FILE", help="what the card says of its worth (Markdown)")
     parser.add_argument("--install", action="store_true", help="replace the models in the package")
     a = parser.parse_args(argv)
     records = build_records(a.data, a.work / "records")
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if out.exists():
             shutil.rmtree(out)
         save_model(finished(load_model(trained), name, a.seed), out)
-        write_card(out)
+        write_card(out, **({"bench": a.bench.read_text(encoding="utf-8")} if a.bench else {}))
         print(f"{out}: {load_model(out).hash}")
         if a.install:
             home = FOLDER / f"{name}-{VERSION}"
