@@ -4,7 +4,13 @@ Importing `eomm` imports no JAX, so that data preparation runs on machines witho
 """
 
 from importlib import import_module
+from pathlib import Path
 from typing import Any
+
+_CHECKOUT = Path(__file__).parent.parent
+if (_CHECKOUT / "setup.py").is_file() and (_CHECKOUT / "experiments").is_dir():
+    # Installed, experiments/ and benchmarks/ are eomm.experiments and eomm.benchmarks; here they lie beside eomm/.
+    __path__.append(str(_CHECKOUT))
 
 _HOME = {
     "Band": "data.modality",

@@ -10,7 +10,7 @@ encoder sees no neighbours (halo 0). Expected: experiments/RESULTS.md, "The ship
 
 from ml_collections import ConfigDict
 
-from experiments import common
+from .. import common
 
 FRAMES, PAST_FRAMES = (8, 8), (16, 0)
 

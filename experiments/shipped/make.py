@@ -17,9 +17,10 @@ from ml_collections import ConfigDict
 from eomm.models.directory import Model, load_model, save_model
 from eomm.models.shipped import FOLDER
 from eomm.training.experiment import run_experiment
-from experiments.shipped.base import PAST_FRAMES, get_config
-from experiments.shipped.card import write_card
-from experiments.shipped.sets import build_records
+
+from .base import PAST_FRAMES, get_config
+from .card import write_card
+from .sets import build_records
 
 VERSION = 1
 PLACES = ("swiss", "towers", "forest", "berlin", "bavaria", "korea nh", "korea us", "flanders")

@@ -8,11 +8,12 @@ import numpy as np
 from data_prep.records.points import build_point_records
 from eomm.data.points import PointSeries
 from eomm.evaluation.quality.series import Series, keep
-from experiments.shipped.bavaria import read_bavaria
-from experiments.shipped.flanders import read_flanders
-from experiments.shipped.korea import read_korea
-from experiments.shipped.places import FLANDERS_TEST_DATES, FLANDERS_VALIDATION_DATES
-from experiments.shipped.unlabelled_sets import read_berlin, read_forest, read_swiss, read_towers
+
+from .bavaria import read_bavaria
+from .flanders import read_flanders
+from .korea import read_korea
+from .places import FLANDERS_TEST_DATES, FLANDERS_VALIDATION_DATES
+from .unlabelled_sets import read_berlin, read_forest, read_swiss, read_towers
 
 ACQUISITIONS = 48  # of a record: a window of 17 and dates up to 75 days away on both sides, where dates are dense
 MOST_GROUPS = 200  # beyond which more groups of a set no longer weigh more
