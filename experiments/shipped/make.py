@@ -18,7 +18,7 @@ from eomm.models.directory import Model, load_model, save_model
 from eomm.models.shipped import FOLDER
 from eomm.training.experiment import run_experiment
 
-from .base import PAST_FRAMES, get_config
+from ..base import PAST_FRAMES, get_config
 from .card import write_card
 from .sets import build_records
 

@@ -1,7 +1,7 @@
 """The shipped Sentinel-2 model, `base`: [state 10 | one-sided means 20 | learned 34] of single pixels.
 
     python -m experiments.shipped.make --data ../shared/data --work runs/shipped   # makes the records and both models
-    eomm train --config experiments/shipped/base.py --workdir runs/base --config.data.records=a,b,c      # on your own
+    eomm train --config experiments/base.py --workdir runs/base --config.data.records=a,b,c      # on your own
 
 The learned part sees the state, so that it learns what that leaves; only hidden dates are decoded; a high weight decay
 is what makes it hold at places never seen. A closed-form mean over 5 x 5 px added nothing on yields and crops, so the
@@ -10,7 +10,7 @@ encoder sees no neighbours (halo 0). Expected: experiments/RESULTS.md, "The ship
 
 from ml_collections import ConfigDict
 
-from .. import common
+from . import common
 
 FRAMES, PAST_FRAMES = (8, 8), (16, 0)
 
