@@ -104,5 +104,5 @@ def test_a_shipped_experiment_goes_by_its_name_from_any_folder(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     for name in ("s2", "experiments/s2.py", "experiments.s2", "eomm.experiments.s2"):
         assert load_config(name).modality == "s2"
-    with pytest.raises(UsageError, match=r"s9: neither a file that ends in .py .*; shipped are fusion, .*s1, s2"):
+    with pytest.raises(UsageError, match=r"s9: neither a file that ends in .py .*; shipped are base, fusion, .*s1, s2"):
         load_config("s9")
