@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 _CHECKOUT = Path(__file__).parent.parent
-if (_CHECKOUT / "setup.py").is_file() and (_CHECKOUT / "experiments").is_dir():
+if (_CHECKOUT / "pyproject.toml").is_file() and (_CHECKOUT / "experiments").is_dir():
     # Installed, experiments/ and benchmarks/ are eomm.experiments and eomm.benchmarks; here they lie beside eomm/.
     __path__.append(str(_CHECKOUT))
 

@@ -3,8 +3,12 @@
 import importlib
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import eomm
+
+TOP = ("eomm", "data_prep", "experiments", "benchmarks")
 
 NO_JAX = """
 import sys
@@ -26,3 +30,13 @@ def test_every_public_name_is_there_and_callable():
 def test_preparing_data_needs_no_jax():
     done = subprocess.run([sys.executable, "-c", NO_JAX], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_package_is_installed():
+    root = Path(__file__).parents[1]
+    listed = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
+    here = {str(p.parent.relative_to(root)).replace("/", ".") for t in TOP for p in (root / t).rglob("__init__.py")}
+    inside = {f"eomm.{n}" if n.split(".")[0] in ("experiments", "benchmarks") else n for n in here}
+    assert set(listed["packages"]) == inside
+    moved = {f"eomm.{n}": n.replace(".", "/") for n in here if n.split(".")[0] in ("experiments", "benchmarks")}
+    assert listed["package-dir"] == moved
