@@ -26,7 +26,8 @@ def set_up() -> Path | None:
     os.environ["XLA_FLAGS"] = f"{QUICK} {os.environ.get('XLA_FLAGS', '')}".strip()
     folder = Path(tempfile.mkdtemp(prefix="eomm-tests-"))
     os.environ[COMMON] = str(folder)
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "xla")
+    # A developer's own cache outlives the session: then a second run of the same tests compiles hardly anything.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "xla"))
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     # Only a bound switches on JAX's file lock; without one a reader meets half an entry, warns, and the test fails.
