@@ -1,4 +1,7 @@
-"""What is kept of a batch whose loss was not finite, to find out why; written once, when the run gives up."""
+"""What is kept of a batch whose loss was not finite, to find out why; written once, when the run gives up.
+
+Apart from loop.py, which is as long as a file should be.
+"""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,7 @@
-"""Bringing the learned numbers of a trained encoder to one level, and to their weight beside the state's blocks."""
+"""Bringing the learned numbers of a trained encoder to one level, and to their weight beside the state's blocks.
+
+Apart from experiment.py: what it does to a model's numbers is read and tested by itself.
+"""
 
 import dataclasses
 from collections.abc import Sequence
