@@ -71,7 +71,7 @@ def window(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n w"
     return np.concatenate([*bands, *days], axis=1)
 
 
-def difference(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 2c"]:
+def difference(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n _"]:
     """Bands of the date, and what they differ by from the valid date before it; 0 where there is none."""
     own, day = _visible(series)
     here = nearest(series, at)
@@ -125,7 +125,7 @@ class Whitening:
         apart = ((own_rows[:, None] - y[None]) ** 2).sum(-1) / (4 * LIKENESS**2)
         return _weigh(log - np.where(series.valid[at][:, None], apart, 0)) @ y
 
-    def sides(self, series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 2c"]:
+    def sides(self, series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n _"]:
         """Weighted means of what was before and of what came after, minus the state; 0 where a side has no date."""
         own, day = _visible(series)
         if not len(own):
