@@ -1,4 +1,5 @@
 import base64
+import html
 import json
 import re
 import shutil
@@ -54,14 +55,11 @@ def made(tmp_path_factory):
         (copy / "zarr.json").write_text(json.dumps(head))
     cube, model = open_cube(work / "cube.zarr"), zoo.model()
     evaluation = zoo.evaluation() | {"site": HOSTILE}
-    runs = []
-    for name in ("s2", "fusion"):
-        prefix = "s2_" if name == "fusion" else ""
-        lines = [{"step": s, "loss": 1 / s, f"{prefix}hidden_mae": 0.1 / s, "s1_hidden_mae": 2.0} for s in (10, 20, 30)]
-        lines.append({"step": 30, "validation/loss": 0.5})
-        (work / name).mkdir()
-        (work / name / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines) + '{"step": 40, "lo')
-        runs.append(work / name)
+    lines = [{"step": s, "loss": 1 / s, "s2_hidden_mae": 0.1 / s, "s1_hidden_mae": 2.0} for s in (10, 20, 30)]
+    lines.append({"step": 30, "validation/loss": 0.5})
+    (work / "fusion").mkdir()
+    (work / "fusion" / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines) + '{"step": 40, "lo')
+    runs = [zoo.trained(), work / "fusion"]
     parts = {"cube": cube, "embedding": work / "embedding.zarr", "model": model, "evaluations": [evaluation]}
     path = report.build(work / "page" / "index.html", **parts, runs=runs, commands=["eomm demo <&>"])
     return path, parts
@@ -147,6 +145,17 @@ def write_evaluation(folder, name="gpp", **changes):
     path = folder / f"{name}.json"
     path.write_text(json.dumps(result | changes))
     return path
+
+
+def test_results_of_every_evaluation_stand_on_one_page(tmp_path):
+    kinds = ("reconstruction", "fusion", "coherence", "probes", "gpp")
+    page = report.build(tmp_path / "p.html", evaluations=[zoo.result(kind) for kind in kinds])
+    text, titles = page.read_text(), parse(page).titles
+    for kind in kinds:
+        assert f"eomm evaluate {kind}" in text
+        for line in json.loads(zoo.result(kind).read_text())["conclusions"][:1]:
+            assert html.escape(line) in text
+    assert "SIMULATED" in text and titles[0] == "Conclusions"
 
 
 def test_any_evaluation_of_the_shared_form_is_shown(tmp_path):
