@@ -161,26 +161,25 @@ sys.path.insert(0, {root!r})
 from data_prep.cubes.build import build_cube
 from eomm.errors import UsageError
 from tests.data_prep.tiny_scenes import sources
-try:
-    build_cube({out!r}, site="x", sources=sources(Path({site!r})))
-except UsageError as e:
-    print(e)
-print(sorted(p.name for p in Path({out!r}).parent.iterdir()))
+for disk in map(Path, {disks!r}):
+    try:
+        build_cube(disk / "c.zarr", site="x", sources=sources(Path({site!r})))
+    except UsageError as e:
+        print(e, sorted(p.name for p in disk.iterdir()))
 """
 
 
 def test_a_full_disk_is_said_and_nothing_is_left(tmp_path, site):
-    mount = ["unshare", "--mount", "--map-root-user"] if os.geteuid() else ["unshare", "--mount"]
-    full = tmp_path / "full"
-    full.mkdir()
-    script = FULL.format(root=str(Path(__file__).parents[3]), out=str(full / "c.zarr"), site=str(site))
-    command = (
-        f"mount -t tmpfs -o size={{size}} tmpfs {full} && exec {sys.executable} -c '{script.replace(chr(39), chr(34))}'"
-    )
-    probe = subprocess.run([*mount, "sh", "-c", f"mount -t tmpfs -o size=64k tmpfs {full}"], capture_output=True)
+    disks = {size: str(tmp_path / size) for size in ("64k", "400k")}  # full while masking, full while writing
+    for disk in disks.values():
+        Path(disk).mkdir()
+    private = ["unshare", "--mount", "--map-root-user"] if os.geteuid() else ["unshare", "--mount"]
+    mounts = " && ".join(f"mount -t tmpfs -o size={size} tmpfs {disk}" for size, disk in disks.items())
+    probe = subprocess.run([*private, "sh", "-c", mounts], capture_output=True)
     if probe.returncode:
         pytest.skip(f"no private tmpfs here: {probe.stderr.decode().strip()}")
-    for size in ("64k", "400k"):  # full while masking, full while writing
-        done = subprocess.run([*mount, "sh", "-c", command.format(size=size)], capture_output=True, text=True)
-        assert "c.zarr: the disk is full; nothing unfinished was kept" in done.stdout, done.stderr
-        assert done.stdout.splitlines()[-1] == "[]"
+    script = FULL.format(root=str(Path(__file__).parents[3]), disks=[*disks.values()], site=str(site))
+    command = [*private, "sh", "-c", f'{mounts} && exec "$0" -c "$1"', sys.executable, script]
+    done = subprocess.run(command, capture_output=True, text=True)
+    said = [line for line in done.stdout.splitlines() if line.endswith("[]")]
+    assert len(said) == 2 and all("c.zarr: the disk is full; nothing unfinished was kept" in s for s in said), done

@@ -84,7 +84,8 @@ def test_a_feature_that_names_the_field_helps_only_where_fields_leak(cube):
     signature = np.random.default_rng(7).normal(size=(group.max() + 1, 6))[group]
     apart = run(cube, {"signature": signature}, values, buffer_px=0)
     assert score(apart, "signature", probe="knn")["interval"][0] < 0.5
-    leaky = Labels(values, values >= 0, ("a", "b"), np.arange(SIZE**2).reshape(SIZE, SIZE) + 1, ("",) * (SIZE**2 + 1))
+    leaks = np.arange(1, SIZE**2 + 1, dtype=np.int32).reshape(SIZE, SIZE)
+    leaky = Labels(values, values >= 0, ("a", "b"), leaks, ("",) * (SIZE**2 + 1))
     assert score(run(cube, {"signature": signature}, leaky, buffer_px=0), "signature", probe="knn")["value"] == 1
 
 
