@@ -5,14 +5,18 @@ float is wanted and protocols that are not for run time, which are no mistakes, 
 7 s of a processor instead of 3.7 (1.6 unchecked). Subprocesses that tests start are not checked.
 """
 
+import functools
 import inspect
+import operator
 import sys
+import types
 import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from beartype import beartype
-from jaxtyping import AbstractArray, install_import_hook
+from jaxtyping import AbstractArray, Shaped, install_import_hook
 
 
 def check(packages: Sequence[str]) -> None:
@@ -23,9 +27,25 @@ def check(packages: Sequence[str]) -> None:
 
 def checked(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, raising where an argument or what it returns has not the shape or dtype that is annotated."""
-    function.__annotations__ = {n: h if has_shape(h) else Any for n, h in function.__annotations__.items()}
-    return beartype(function) if any(h is not Any for h in function.__annotations__.values()) else function
+    hints = function.__annotations__
+    function.__annotations__ = {n: numpy_too(h) if has_shape(h) else Any for n, h in hints.items()}
+    return beartype(function) if any(map(has_shape, hints.values())) else function
 
 
 def has_shape(hint: Any) -> bool:
-    return (inspect.isclass(hint) and issubclass(hint, AbstractArray)) or any(map(has_shape, typing.get_args(hint)))
+    return is_array(hint) or any(map(has_shape, typing.get_args(hint)))
+
+
+def is_array(hint: Any) -> bool:
+    return inspect.isclass(hint) and issubclass(hint, AbstractArray)
+
+
+def numpy_too(hint: Any) -> Any:
+    """The hint with NumPy's arrays beside JAX's, which computes with either and narrows what has 64 bits."""
+    if is_array(hint):
+        return hint if hint.array_type is np.ndarray else hint | Shaped[np.ndarray, hint.dim_str]
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if not parts or origin is Callable:
+        return hint
+    parts = tuple(map(numpy_too, parts))
+    return functools.reduce(operator.or_, parts) if origin in (types.UnionType, typing.Union) else origin[parts]

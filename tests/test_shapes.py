@@ -17,7 +17,7 @@ from tests import shapes
     [((4,), jnp.float32, False), ((3,), jnp.float32, True), ((4, 1), jnp.float32, True), ((4,), jnp.int32, True)],
 )
 def test_an_argument_of_another_shape_or_dtype_raises(shape, dtype, raises):
-    bands, weight = jnp.zeros((4, 10)), jnp.ones(shape, dtype)
+    bands, weight = np.zeros((4, 10), np.float32), jnp.ones(shape, dtype)
     if not raises:
         assert mean_absolute_error(bands, bands, weight)[1] == 4
         return
