@@ -217,20 +217,17 @@ def embedding_sections(views: Views, folder: Path, simulated: bool) -> list[Sect
     sections.append(
         _figure(figure, folder / "counts.png", "Observations", "How often each pixel was observed.", simulated)
     )
-    error, unit, flags = views.layers()
-    if error is None and not flags:
+    means, flags = views.layers()
+    if not means and not flags:
         return sections
+    told = [f"{name}: {words}" for name, words in views.layer_words.items() if any(t.startswith(name) for t in means)]
     words = (
-        (
-            "Left: the mean over dates of the error to expect of predicting a pixel's date, were it hidden. "
-            if unit
-            else ""
-        )
+        (f"Means over the clear dates of each pixel, of {'; '.join(told)}. " if told else "")
         + "Share of the clear dates of each pixel that carry a flag: "
         + "; ".join(views.flag_words)
         + "."
     )
-    figure = figures.layer_figure(error, unit, flags, views.pixel_m)
+    figure = figures.layer_figure(means, flags, views.pixel_m)
     return [*sections, _figure(figure, folder / "layers.png", "What limits the vectors", words, simulated)]
 
 
