@@ -68,12 +68,11 @@ def embed_series(
     if surroundings not in SURROUNDINGS:
         raise UsageError(f"surroundings {surroundings!r}; expected one of {', '.join(SURROUNDINGS)}")
     side = 2 * encoder.halo + 1
-    run = jax.jit(partial(_embed, encoder, fusion, modality.name))
     length = fusion.dim if fusion else encoder.dim
     out: list[np.ndarray] = [np.zeros((len(a), length), np.float32) for a in at]
     for rows in _batches(series, at):
         data = _padded([series[i] for i in rows], [at[i] for i in rows], modality, side, surroundings)
-        vectors = np.asarray(run(params, **data))
+        vectors = np.asarray(_embed(params, **data, encoder=encoder, fusion=fusion, name=modality.name))
         for k, i in enumerate(rows):
             out[i] = vectors[k, : len(at[i])]
     return out
@@ -113,8 +112,9 @@ def embed_points(model: Model, series: Sequence[PointSeries], *, surroundings: s
     return pd.DataFrame(head | {f"v{i}": numbers[:, i] for i in range(numbers.shape[1])})
 
 
+@partial(jax.jit, static_argnames=("encoder", "fusion", "name"))
 def _embed(
-    encoder: Encoder, fusion: Any, name: str, params: Any, values: Any, valid: Any, day: Any, targets: Any
+    params: Any, values: Any, valid: Any, day: Any, targets: Any, *, encoder: Encoder, fusion: Any, name: str
 ) -> Any:
     """[b, n, d] of targets; what is not valid is hidden, as an acquisition without a clear pixel is not usable."""
     meta = {"orbit": jnp.zeros(day.shape, jnp.int32), "direction": jnp.zeros(day.shape, jnp.int8)}

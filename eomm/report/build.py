@@ -19,7 +19,7 @@ from eomm.models.directory import Model, load_model
 from eomm.page.html import Section, card, conclusions, image, page, text
 from eomm.page.style import STYLE
 from eomm.report import figures
-from eomm.report.data import Views, run_simulated, training_panels
+from eomm.report.data import LAYER_WORDS, Views, run_simulated, training_panels
 from eomm.report.evaluations import evaluation_sections
 from eomm.report.gather import Evaluation, Found, gather, in_shared_form, one, read_evaluation
 from eomm.store.folders import check_apart, check_free, check_free_file, entered, new_directory, read_json, write_text
@@ -220,7 +220,7 @@ def embedding_sections(views: Views, folder: Path, simulated: bool) -> list[Sect
     means, flags = views.layers()
     if not means and not flags:
         return sections
-    told = [f"{name}: {words}" for name, words in views.layer_words.items() if any(t.startswith(name) for t in means)]
+    told = [f"{name}: {words}" for name, words in LAYER_WORDS.items() if any(t.startswith(name) for t in means)]
     words = (
         (f"Means over the clear dates of each pixel, of {'; '.join(told)}. " if told else "")
         + "Share of the clear dates of each pixel that carry a flag: "

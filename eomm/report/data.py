@@ -21,6 +21,12 @@ from eomm.store.metrics import read_lines
 MAP_DATES = 5
 MAP_PX = 400  # at most so many rows and columns of a map
 PCA_ROWS = 50_000
+LAYER_WORDS = {
+    "expected error": "the error to expect of predicting a pixel's date, were it hidden",
+    "support": "the number of dates that the state rests on",
+    "days to nearest": "days to the nearest other clear date",
+    "distance to training": "distance from the states of training, 1 for an ordinary date of it",
+}
 Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
@@ -57,12 +63,6 @@ class Views:
         "alone: no other modality was near enough and valid",
         "sparse: fewer than three valid acquisitions in the window",
     )
-    layer_words = {
-        "expected error": "the error to expect of predicting a pixel's date, were it hidden",
-        "support": "the number of dates that the state rests on",
-        "days to nearest": "days to the nearest other clear date",
-        "distance to training": "distance from the states of training, 1 for an ordinary date of it",
-    }
 
     def __init__(self, cube: Cube, embedding: Path | str, modality: str, examples: Sequence[Mapping[str, Any]] = ()):
         from eomm.embedding.store import open_embedding
