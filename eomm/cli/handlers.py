@@ -125,8 +125,9 @@ def embed_points(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
         raise UsageError(f"{a.out}: expected a name that ends in .csv or .parquet")
     check_free_file(a.out, overwrite=a.overwrite)
     model = load_model(a.model or "base", code=a.code)
-    series = read_points(a.table, load_point_mapping(a.mapping))
-    rows = embed_table(model, series, surroundings=a.surroundings)
+    mapping = load_point_mapping(a.mapping)
+    bands = mapping.contract.band_names
+    rows = embed_table(model, series := read_points(a.table, mapping), bands=bands, surroundings=a.surroundings)
     partial = partial_of(a.out)
     if a.out.suffix == ".csv":
         rows.to_csv(partial, index=False)
