@@ -54,6 +54,7 @@ DEFAULTS = {
     "best.metric": "",
     "best.patience": 0,
     "init": "",
+    "weight": 0.0,
     "encoder.band_flags": False,
     "decoder.leading": 0,
     "decoder.geometry": False,
