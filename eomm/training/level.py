@@ -12,6 +12,7 @@ from eomm.data.mixture import Mixture
 from eomm.embedding.calibrate import measure_mixture
 from eomm.models.directory import Model, build_parts, reference_of
 from eomm.models.fusion import Fusion
+from eomm.models.interface import Params
 from eomm.models.predict import Predictor
 from eomm.models.state import StateEncoder
 from eomm.training.noise import SeriesSet, rounded, vectors_of
@@ -72,13 +73,19 @@ def level_fused(model: Model, mixture: Mixture, *, weight: float, count: int, se
     measured = measure_mixture(Predictor(model, reference_of(model, None)), mixture, "train", count, seed)
     fused = np.concatenate([m.vectors[..., -head.fused :].reshape(-1, head.fused) for m in measured]).astype(np.float64)
     centre, spread = (jnp.asarray(x, jnp.float32) for x in level_of(fused.mean(0), (fused**2).mean(0), weight))
-    params = dict(model.params["fusion"])
+    params = levelled_head(head, model.params["fusion"], centre, spread)
+    return dataclasses.replace(model, params={**model.params, "fusion": params})
+
+
+def levelled_head(head: Fusion, params: Params, centre: Array, spread: Array) -> Params:
+    """Parameters of a head whose fused numbers are (x - centre) / spread, and which projects as before."""
     last = params["body"]["fused"]
     levelled = {"kernel": last["kernel"] / spread, "bias": (last["bias"] - centre) / spread}
-    params["body"] = {**params["body"], "fused": levelled}
-    for name, _ in head.inputs:
-        params[f"out_{name}"] = unlevelled(params[f"out_{name}"], head.dim - head.fused, centre, spread)
-    return dataclasses.replace(model, params={**model.params, "fusion": params})
+    outputs = {
+        f"out_{name}": unlevelled(params[f"out_{name}"], head.dim - head.fused, centre, spread)
+        for name, _ in head.inputs
+    }
+    return {**params, **outputs, "body": {**params["body"], "fused": levelled}}
 
 
 def level_of(mean: Numbers, square: Numbers, weight: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
