@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from beartype import beartype
-from jaxtyping import AbstractArray, Array, Shaped, install_import_hook
+from jaxtyping import AbstractArray, Shaped, install_import_hook
 
 
 def check(packages: Sequence[str]) -> None:
@@ -44,7 +44,7 @@ def numpy_too(hint: Any) -> Any:
     """The hint with NumPy's arrays beside JAX's, which computes with either and narrows what has 64 bits."""
     if is_array(hint):
         return hint if hint.array_type is np.ndarray else hint | Shaped[np.ndarray, hint.dim_str]
-    if inspect.isclass(hint) and issubclass(hint, Array):
+    if "jax" in sys.modules and hint is sys.modules["jax"].Array:  # importing it would be too early
         return hint | np.ndarray
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if not parts or origin is Callable:
