@@ -241,6 +241,7 @@ def train(
                 value = best.value if best and best.step == done else None
                 ended = best is not None and best.ends
                 if saves or ended or value is not None:
+                    mixture.check_unchanged()  # or a run that went on with other records would be resumed
                     kept = {"run": this_run, "data": data.get_state(), "best": best.saved() if best else None}
                     checkpoints.save(done, state, metadata=kept, value=value)
             if best and ended and not last:

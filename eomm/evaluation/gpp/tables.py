@@ -25,6 +25,10 @@ FOLDS = {
     "both": "sites and years left out at once",
     "last-year": "the last year of each site, models fitted on all sites' years before their last",
 }
+YEARS_CHOSEN = (
+    "Folds are by year (--folds year), since all rows are of one group of sites: no other is there to test on, so that "
+    "nothing is said of unseen sites"
+)
 BUFFER_DAYS = 90.0  # between training and test rows of one site: a window's length
 
 
@@ -131,6 +135,13 @@ def evaluate_gpp(
             if rows.any()
         }
     return result, Predictions(targets, predicted, held)
+
+
+def choose_folds(table: Table, final: Final | None = None) -> str:
+    """Of FOLDS, where nobody says which: by site; of one group of sites, which cannot be divided, by year."""
+    unseen = (final or Final()).rows(table)
+    groups = np.unique(table.group[table.scored & ~unseen[0] & ~unseen[1]])
+    return "year" if len(groups) == 1 else "site"
 
 
 def make_folds(
