@@ -34,5 +34,8 @@ def is_fill_text(text: str) -> bool:
 
 
 def is_fill(values: np.ndarray) -> np.ndarray:
-    """Where floating-point numbers are one of FILLS as written in their own precision, or infinite."""
-    return np.isin(values, np.array(FILLS).astype(values.dtype)) | np.isinf(values)
+    """Where floating-point numbers are one of FILLS as written in their own precision or in float32, or infinite."""
+    with np.errstate(over="ignore"):
+        short = values.astype(np.float32)  # -3.4028235e38, as float32 is printed
+    written = np.isin(values, np.array(FILLS).astype(values.dtype)) | np.isin(short, np.array(FILLS, np.float32))
+    return written | np.isinf(values)

@@ -161,7 +161,10 @@ def load_point_mapping(path: Path | str) -> PointMapping:
         PointMapping, table, str(path), error=ContractError, remedy="see `PointMapping` in eomm.data.points"
     )
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
-    return PointMapping(**fields)
+    try:
+        return PointMapping(**fields)
+    except ContractError as e:
+        raise ContractError(f"{path}: {e}") from e
 
 
 def read_points(path: Path | str, mapping: PointMapping) -> list[PointSeries]:

@@ -1,6 +1,5 @@
 """Tables of a user (CSV or Parquet): how they are opened, and by which names their columns go. Not what is in them."""
 
-import csv
 import re
 import warnings
 from collections.abc import Collection, Iterable, Mapping
@@ -65,14 +64,10 @@ def read_frame(path: Path | str, *, text: bool | Collection[str] = False) -> pd.
         comma = "," in head or not (";" in head or "\t" in head)
         separator = "," if comma else ";" if ";" in head else "\t"
         every = text is True
-        table = _with_every_value(
-            path,
-            sep=separator,
-            dtype=str if every else None,
-            keep_default_na=not every,
-            converters={n: str for n in _names(head, separator) if not every and plain_name(n) in _plain(text)},
-            encoding=encoding,
-        )
+        plain = {"dtype": str, "keep_default_na": False}
+        table = _with_every_value(path, sep=separator, encoding=encoding, **(plain if every else {}))
+        if kept := [] if every else [c for c in table if plain_name(c) in _plain(text)]:
+            table[kept] = _with_every_value(path, sep=separator, encoding=encoding, usecols=kept, **plain)[kept]
     except FileNotFoundError as e:
         raise DataError(f"{path}: missing") from e
     except (OSError, ValueError) as e:  # pandas' and Arrow's errors are ValueErrors
@@ -103,10 +98,6 @@ def _with_every_value(path: Path, **options: Any) -> pd.DataFrame:
             )
         except pd.errors.ParserWarning as e:
             raise ValueError("its lines have more values than its first line has names") from e
-
-
-def _names(head: str, separator: str) -> list[str]:
-    return next(csv.reader([head], delimiter=separator, skipinitialspace=True), [])
 
 
 def _plain(names: bool | Collection[str]) -> set[str]:

@@ -151,6 +151,7 @@ def make_folds(
     if kind not in FOLDS:
         raise UsageError(f"folds {kind!r}: expected one of {', '.join(FOLDS)}")
     part = table.take(rows)
+    _check_divisible(part, kind)
     near = days_apart(part.day, buffer_days, part.site)
     apart: dict[str, Shaped[np.ndarray, " n"]]
     if kind == "site":
@@ -166,6 +167,16 @@ def make_folds(
     for fold in folds:
         check_no_leak(fold, groups=apart, buffer=near)
     return [Fold(name=f.name, train=rows[f.train], test=rows[f.test]) for f in folds]
+
+
+def _check_divisible(part: Table, kind: str) -> None:
+    """Raise UsageError where there is one group of sites, or one year, to be left out; names the other folds."""
+    labels = {"site": ("group of sites", np.unique(part.group)), "year": ("year", np.unique(part.year))}
+    if kind not in labels or len(labels[kind][1]) > 1:
+        return
+    (what, names), (other, (_, others)) = labels.pop(kind), labels.popitem()
+    instead = f"leave out a whole {other} at a time (--folds {other})" if len(others) > 1 else "more sites or years"
+    raise UsageError(f"one {what} ({names[0]}) cannot be divided into folds; give more of them, or {instead}")
 
 
 def _final_fold(table: Table, develop: np.ndarray, unseen: tuple[np.ndarray, np.ndarray], buffer_days: float) -> Fold:

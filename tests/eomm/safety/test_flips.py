@@ -1,4 +1,4 @@
-"""One bit of any file of a store, or a whole file, is lost: `eomm verify` tells, and readers refuse or read the same."""
+"""One bit of any file of a store, or a whole file, is lost: `eomm verify` tells; readers refuse, or read the same."""
 
 import random
 
