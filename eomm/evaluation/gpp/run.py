@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from eomm.errors import UsageError
-from eomm.evaluation.gpp.figures import save_figures
+from eomm.evaluation.gpp.figures import figure_files, save_figures
 from eomm.evaluation.gpp.models import Method, methods_for
 from eomm.evaluation.gpp.rows import Table
 from eomm.evaluation.gpp.tables import (
@@ -67,7 +67,8 @@ def run(
         UsageError: `out` exists, or names that are not there.
     """
     if out:
-        check_free_file(out, overwrite=overwrite)
+        for file in (out, *figure_files(out).values()):
+            check_free_file(file, overwrite=overwrite)
     if unknown := sorted(set(models) - set(MODELS)):
         raise UsageError(f"model {', '.join(unknown)}: expected of {', '.join(MODELS)}")
     if folds is None and (folds := choose_folds(table, final)) == "year":
