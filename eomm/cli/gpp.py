@@ -137,7 +137,7 @@ def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> 
     g.add_argument("--test-site", action="append", default=[], metavar="SITE", help="set aside for the end; repeat")
     g.add_argument("--test-year", type=whole, action="append", default=[], metavar="YEAR", help="the same; repeat")
     buffer_help = "between training and test days of a site (default: %(default)s)"
-    g.add_argument("--buffer-days", type=number, default=90, metavar="DAYS", help=buffer_help)
+    g.add_argument("--buffer-days", type=whole, default=90, metavar="DAYS", help=buffer_help)
     model_help = "repeat; published is the published transformer (default: ridge and boosting)"
     g.add_argument(
         "--model", action="append", choices=["ridge", "boosting", "transformer", "published"], help=model_help

@@ -114,7 +114,7 @@ def build_part(kind: str, options: Mapping[str, Any], *args: Any) -> Any:
     name = options.pop("code", DEFAULT_CODE[kind])
     try:
         build = getattr(importlib.import_module(name), f"build_{kind}")
-    except (ImportError, AttributeError) as e:
+    except (ImportError, AttributeError, ValueError, TypeError) as e:  # the latter two: not a module's name at all
         raise UsageError(f"{kind} code {name!r}: {e}; it must be an installed module with build_{kind}") from e
     return build(*args, options)
 
