@@ -20,7 +20,7 @@ from eomm.data.records import open_records
 from eomm.embedding.read import VERSION
 from eomm.errors import DataError
 from eomm.models.directory import load_model
-from eomm.store.folders import read_json, what_lies
+from eomm.store.folders import entered, read_json, recover, what_lies
 from eomm.store.shards import ATTRIBUTE, arrays_in, find_damage, places, shard_counts
 
 HEAD = "zarr.json"
@@ -56,7 +56,8 @@ def verify_intact(path: Path | str, *, code: Sequence[str] = ()) -> dict[str, An
         DataError: no such store lies there, or it was never finished.
         UsageError: a model needs code that `code` does not allow.
     """
-    path = Path(path)
+    path = entered(path)
+    recover(path)
     kind, found = kind_of(path), Findings()
     try:
         if kind == "cube":
