@@ -188,7 +188,7 @@ def read_npy(path: Path, grid: Grid, *, scaled: bool = False) -> tuple[Features,
     y, x, own = part_of(own, grid, path)
     _check_bytes(path, 4 * whole.shape[0] * own.height * own.width * whole.shape[3])
     raw = np.array(whole[:, y, x])
-    values, valid = raw.astype(np.float32), ~_hole(raw).any(axis=-1)
+    values, valid = raw.astype(np.float32), np.logical_not(_hole(raw).any(axis=-1))
     if "missing" in about:
         valid &= ~(raw == about["missing"]).all(axis=-1)
     if scaled:

@@ -71,8 +71,10 @@ def run(
             check_free_file(file, overwrite=overwrite)
     if unknown := sorted(set(models) - set(MODELS)):
         raise UsageError(f"model {', '.join(unknown)}: expected of {', '.join(MODELS)}")
-    if folds is None and (folds := choose_folds(table, final)) == "year":
-        table = replace(table, lines=(*table.lines, YEARS_CHOSEN))
+    if folds is None:
+        folds = choose_folds(table, final)
+        if folds == "year":
+            table = replace(table, lines=(*table.lines, YEARS_CHOSEN))
     methods = _methods(table, tested, checks, models, folds, final, seed)
     first = tested[0] if tested else next(iter(table.features))
     main = main or next(m.name for m in methods if list(m.features) == [first])
