@@ -30,8 +30,9 @@ class Encoder(Protocol):
         halo: pixels by which the window exceeds the target on every side.
 
     An encoder may besides have
-        prefixes: rising lengths that are embeddings too, the last being `dim`; what lies between the last two is what
-            was learned (without: all of it).
+        prefixes: rising lengths that are embeddings too, the last being `dim`.
+        closed: how many first numbers are a closed form of which nothing is learned; a fusion head leaves them as they
+            are.
         band_flags: true where `features` reads `MISSING_BAND` as a band that is not given.
     """
 
@@ -135,10 +136,14 @@ def prefixes_of(encoder: Encoder) -> tuple[int, ...]:
     return tuple(getattr(encoder, "prefixes", ()))
 
 
+def closed_part(encoder: Encoder) -> int:
+    """How many first numbers of the embedding an encoder says are a closed form; 0 where it does not say."""
+    return int(getattr(encoder, "closed", 0))
+
+
 def learned_part(encoder: Encoder) -> slice:
-    """Which numbers of the embedding are learned: all, or those behind the last prefix but the whole."""
-    prefixes = prefixes_of(encoder)
-    return slice(max((p for p in prefixes if p < encoder.dim), default=0), encoder.dim)
+    """Which numbers of the embedding are learned."""
+    return slice(closed_part(encoder), encoder.dim)
 
 
 def nearest_seen(

@@ -174,14 +174,19 @@ class StateEncoder:
         return len(self.whiten)
 
     @property
+    def closed(self) -> int:
+        """How many first numbers are not learned: state and one-sided means."""
+        return 3 * self.components
+
+    @property
     def dim(self) -> int:
         """Length of the embedding."""
-        return 3 * self.components + (self.inner.dim if self.inner else 0)
+        return self.closed + (self.inner.dim if self.inner else 0)
 
     @property
     def prefixes(self) -> tuple[int, ...]:
         """Lengths that are embeddings too: the state, with one-sided means, and all."""
-        lengths = (self.components, 3 * self.components)
+        lengths = (self.components, self.closed)
         return (*lengths, self.dim) if self.inner else lengths
 
     @property
@@ -298,7 +303,7 @@ def build_encoder(modality: Modality, options: Mapping[str, Any]) -> StateEncode
         raise UsageError(f"state of {modality.name}: frames differ from the inner encoder's {frames}; leave them out")
     encoder = StateEncoder(modality=modality, inner=built, frames=frames, **{k: frozen(v) for k, v in options.items()})
     for name in ("centre", "spread"):
-        if len(getattr(encoder, name)) not in (0, encoder.dim - 3 * encoder.components):
+        if len(getattr(encoder, name)) not in (0, encoder.dim - encoder.closed):
             raise UsageError(f"state of {modality.name}: {name} has another length than the learned numbers")
     return encoder
 
