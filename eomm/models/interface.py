@@ -4,7 +4,7 @@ An encoder may live in any installed module that offers `build_encoder(modality,
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,8 @@ class Encoder(Protocol):
         closed: how many first numbers are a closed form of which nothing is learned; a fusion head leaves them as they
             are.
         band_flags: true where `features` reads `MISSING_BAND` as a band that is not given.
+        tells: names of numbers that `embed_told` gives beside the embedding, {name: [b, n, y, x]}, NaN where there is
+            none. It takes what `embed` takes and gives the same vectors; a store keeps the numbers as layers.
     """
 
     @property
@@ -134,6 +136,19 @@ class FusionHead(Protocol):
 def prefixes_of(encoder: Encoder) -> tuple[int, ...]:
     """The lengths to which an encoder says its embedding may be cut; empty where it does not say."""
     return tuple(getattr(encoder, "prefixes", ()))
+
+
+def tells_of(encoder: Encoder) -> tuple[str, ...]:
+    """What an encoder tells of each vector beside it; nothing where it does not say."""
+    return tuple(getattr(encoder, "tells", ()))
+
+
+def embed_told(encoder: Encoder, *arguments: Any) -> tuple[Float[Array, "b n y x d"], dict[str, Array]]:
+    """Embeddings and what the encoder tells of each, which may be nothing; arguments as of `Encoder.embed`."""
+    if not tells_of(encoder):
+        return encoder.embed(*arguments), {}
+    found: tuple[Array, dict[str, Array]] = cast(Any, encoder).embed_told(*arguments)
+    return found
 
 
 def closed_part(encoder: Encoder) -> int:
