@@ -12,8 +12,8 @@ nothing else. Printed for both:
   share of its mean square that is common to the scene;
 - the mean absolute error of hidden dates under methods that learn nothing, with 0 to 60 days hidden around the target.
 
-To expect: simulated noise within a fifth of the real one in every band, errors 9 to 16 % below the real ones at every
-gap, and the same order of methods. RESULTS.md has the tables. No simulated record trains what is shipped.
+To expect: simulated noise within a fifth of the real one in every band, errors 5 to 16 % below the real ones at every
+gap, and the same best method. RESULTS.md has the tables. No simulated record trains what is shipped.
 """
 
 import argparse
