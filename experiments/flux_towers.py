@@ -12,8 +12,8 @@ model, none of which is of these towers. So nothing is added that the six bands 
 bands would score is not known. Dates that look cloudy (blue above 0.2, snow) are hidden from the windows of others,
 and their own vector is that of their context; they are scored like all others.
 
-To expect: no gain. Bands explain 0.68 of the variance, indices 0.71, weather 0.34, the embedding 0.52: with 14 dates at a
-median tower in three years, a window mixes months. 21 groups do not tell 0.1 apart. RESULTS.md has the table.
+To expect: no gain. Bands explain 0.68 of the variance, indices 0.71, weather 0.34, the embedding 0.52: with 14 dates
+at a median tower in three years, a window mixes months. 21 groups do not tell 0.1 apart. RESULTS.md has the table.
 """
 
 import argparse
