@@ -128,6 +128,11 @@ def measure_records(predictor: Predictor, records: RecordSet, split: str, count:
     """Some targets of every record, each with a gap of its own."""
     names = tuple(predictor.model.encoders)
     count = min(count, records.count(split))
+    least = {n: 1 if records.reading != "crop" else 2 * e.halo + 1 for n, e in predictor.model.encoders.items()}
+    for n in names:
+        height, width = records.shapes[n].height, records.shapes[n].width
+        if min(height, width) < least[n] and not records.shapes[n].site_wide:
+            raise UsageError(f"{records.path}: crops are {height} x {width} px; the encoder needs {least[n]} or more")
     found = []
     with closing(batches(records, split=split, batch_size=1, seed=seed, modalities=names, threads=1)) as rows:
         for i in range(count):
