@@ -34,10 +34,10 @@ WORDS = {
     "or one of them from dark to bright, which everybody can read. The same for all dates, so that colours compare.",
     "Like A": "The cosine of two vectors, 1 where they point the same way; at the date that is shown, or its mean over "
     "all dates at which both pixels have a vector. Vectors are compared as the page holds them, in 8 bits a number.",
-    "Observed": "What the satellite measured where the date was clear. NDVI is (near infrared - red) / (near infrared + "
-    "red), high where plants are green. Of a polygon: the mean of its clear pixels.",
-    "Expected error": "How far off a prediction of that pixel and date would be, were they hidden; it tells how much the "
-    "dates around say.",
+    "Observed": "What the satellite measured where the date was clear. NDVI is (near infrared - red) / (near infrared "
+    "+ red), high where plants are green. Of a polygon: the mean of its clear pixels.",
+    "Expected error": "How far off a prediction of that pixel and date would be, were they hidden: how much the dates "
+    "around it say.",
     "Flags": "; ".join(f"{name}: {meaning}" for name, meaning in MEANING.items()) + ".",
     "Keys": "Shift and a click sets B. The arrow keys move the slider. Ctrl and the wheel zoom. A click into a chart "
     "goes to its date.",
@@ -59,7 +59,8 @@ def describe(
         DataError: no pixel of the sample has a vector.
     """
     grid, provenance = layers.grid, layers.attributes.get("provenance", {})
-    acquired = layers.attributes.get("acquisitions") or [{}] * len(layers.day)
+    acquired = layers.attributes.get("acquisitions", [])  # composites and the oldest stores have none
+    acquired = acquired if len(acquired) == len(layers.day) else [{}] * len(layers.day)
     return {
         "site": layers.site,
         "simulated": bool(provenance.get("simulated", False)),
@@ -107,7 +108,7 @@ def vectors(layers: Layers, length: int) -> dict[str, Any]:
 
 
 def principal(rows: Float[np.ndarray, "n d"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean [d], first components [k, d] and the share of the variance in each; signs such that the largest is above 0."""
+    """Mean [d], first components [k, d], their largest numbers above 0, and the share of the variance in each."""
     mean = rows.mean(0, dtype=np.float64)
     values, columns = np.linalg.eigh(np.atleast_2d(np.cov((rows - mean).T, bias=True)))
     found = columns[:, ::-1][:, :COMPONENTS].T
@@ -141,7 +142,7 @@ def bands(layers: Layers) -> dict[str, Any] | None:
 
 
 def degrees(grid: Grid) -> dict[str, Any] | None:
-    """Longitude and latitude at nodes [row, column] spread over the grid's extent; None where its position is unknown."""
+    """Longitude and latitude at nodes [row, column] spread over the grid; None where its position is unknown."""
     if grid.crs == "LOCAL":
         return None
     a, _, c, _, e, f = grid.transform

@@ -185,8 +185,8 @@ class Layers:
             later = usable[(usable > last) & (group.day[usable] == day)]
             if not len(later):
                 raise DataError(
-                    f"{group.path}: has no usable acquisition of {to_date(day)}, which {self.path} holds; name the cube "
-                    "that it was made of, or none"
+                    f"{group.path}: has no usable acquisition of {to_date(day)}, which {self.path} holds; name the "
+                    "cube that it was made of, or none"
                 )
             found[i] = last = later[0]
         return found
