@@ -16,7 +16,8 @@ def view(a: argparse.Namespace, _: list[str]) -> dict[str, Any] | None:
     if a.serve:
         if a.out:
             raise UsageError("--serve writes nothing; leave --out away")
-        return serve(a)
+        serve(a)
+        return None
     from eomm.view.run import write_view
 
     out = a.out or Path(a.embedding.resolve().stem + ".html")

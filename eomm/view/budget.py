@@ -52,7 +52,8 @@ def pack(
         UsageError: not even one date fits.
     """
     blocks: dict[Key, str] = {}
-    used, dates = 0, []
+    used = 0
+    dates: list[int] = []
     parts = -(-layers.length // PREFIX)
     steps = len(layers.day) * parts
     for date in order(layers.day, share):

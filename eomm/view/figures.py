@@ -57,7 +57,7 @@ def figures(grid: Grid, days: Sequence[int], charts: Sequence[str]) -> dict[str,
     now = Span(dimension="height", location=days[0] * DAY_MS, line_color="#59636e", line_dash="dotted", name="now")
     roots += [chart(name, times) for name in charts]
     for root in roots[len(MAPS) :]:
-        root.add_layout(now.clone())  # type: ignore[attr-defined]
+        root.add_layout(now.clone())
     document = Document()
     for root in roots:
         document.add_root(root)

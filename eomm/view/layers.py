@@ -3,7 +3,6 @@
 Numbers stay as they are stored, small integers with a scale; float vectors become int8. Not what a page does with them.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +92,7 @@ class Layers:
         """The site's name."""
         return str(self.attributes.get("site", self.path.name))
 
-    def read(self, name: str, dates: slice | Sequence[int], rows: slice, cols: slice) -> np.ndarray:
+    def read(self, name: str, dates: slice | Int[np.ndarray, " n"], rows: slice, cols: slice) -> np.ndarray:
         """A layer's numbers in a window, [date, channel, y, x]; steps of slices count."""
         if name == "bands":
             return self._bands(dates, rows, cols)

@@ -72,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """The page, or a layer in a window."""
         asked = urlsplit(self.path)
-        _, token, *rest = asked.path.split("/")
+        token, *rest = asked.path.removeprefix("/").split("/")
         # The host, for another site's name may be made to lead here, whose pages would then read ours.
         local = self.headers.get("Host", "") == f"{LOOPBACK}:{self.server.server_port}"
         if not (local and secrets.compare_digest(token.encode(), self.server.token.encode())):

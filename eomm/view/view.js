@@ -175,9 +175,11 @@ function wholeWindow() {
   if (!about.server) return { row: 0, col: 0, rows: height, cols: width, step: 1 };
   const [x, y] = [model("x"), model("y")];
   const within = (value, size) => Math.max(0, Math.min(size, value));
-  const span = (a, b, origin, step, size) =>
-    [Math.floor((a - origin) / step), Math.ceil((b - origin) / step)].sort((p, q) => p - q).map((v) => within(v, size));
-  const [col, right] = span(x.start, x.end, LEFT, STEP_X, width), [row, below] = span(y.start, y.end, TOP, STEP_Y, height);
+  const span = (range, origin, step, size) => {
+    const [low, high] = [range.start, range.end].map((value) => (value - origin) / step).sort((a, b) => a - b);
+    return [within(Math.floor(low), size), within(Math.ceil(high), size)];
+  };
+  const [col, right] = span(x, LEFT, STEP_X, width), [row, below] = span(y, TOP, STEP_Y, height);
   const step = Math.max(1, Math.ceil(Math.max(right - col, below - row) / side));
   return { row, col, rows: Math.max(1, Math.ceil((below - row) / step)), cols: Math.max(1, Math.ceil((right - col) / step)), step };
 }

@@ -80,7 +80,7 @@ def test_the_served_page_reads_what_it_shows(server, tmp_path):
         assert page.image("embedding").shape == (8, 8, 4)  # every third row and column
         page.click(5, 17, (SIZE, SIZE))
         page.to_date(4)
-        values, clear = zoo.cube()["s2"].read(None, slice(5, 6), slice(17, 18))
+        _, clear = zoo.cube()["s2"].read(None, slice(5, 6), slice(17, 18))
         found = page.series("observed", "A")
         assert len(found) == clear.sum() and "row 5, column 17;" in page.text("chosen")
         page.press("closer")
