@@ -17,6 +17,7 @@ from bokeh.resources import Resources
 from eomm.page.html import text
 
 FILES = files("eomm.view")
+OURS = ("layers.js", "maps.js", "picks.js", "view.js")  # in the order in which they run
 
 
 def page(*, title: str, about: Mapping[str, Any], figures: Mapping[str, Any], blocks: Mapping[str, str]) -> str:
@@ -50,7 +51,8 @@ def page(*, title: str, about: Mapping[str, Any], figures: Mapping[str, Any], bl
 
 def scripts() -> list[str]:
     """Bokeh's code and ours, in the order in which they run."""
-    return [*Resources(mode="inline", components=["bokeh"]).js_raw, FILES.joinpath("view.js").read_text("utf-8")]
+    bokeh = Resources(mode="inline", components=["bokeh"], log_level="warn").js_raw
+    return [*bokeh, *(FILES.joinpath(name).read_text("utf-8") for name in OURS)]
 
 
 def digest(code: str) -> str:

@@ -7,13 +7,14 @@ from typing import Any
 from eomm.data.cube import Cube
 from eomm.store.folders import check_apart, check_free_file, entered, write_text
 from eomm.view.budget import PAGE_BYTES, Packed, pack
-from eomm.view.content import describe
+from eomm.view.content import COMPONENTS, describe
 from eomm.view.figures import CHARTS, figures
 from eomm.view.html import page
 from eomm.view.layers import Layers
 
 SIDE = 512  # at most so many rows and columns are asked of a server for a map
 MEMORY = 400_000_000  # bytes of numbers that the page keeps
+SPARE = 100_000  # bytes: the names of blocks, and words on what is left out
 
 
 def write_view(
@@ -49,10 +50,12 @@ def write_view(
     check_free_file(out, overwrite=overwrite)
     layers = Layers(embedding, cube)
     share = layers.clear_share()
-    frame = page_of(layers, describe(layers, length=layers.length, dates=range(len(share)), share=share), {})
-    packed = pack(layers, share, limit=limit - len(frame.encode()) - 100_000, progress=progress)
-    about = describe(layers, length=packed.length, dates=packed.dates, share=share)
-    text = page_of(layers, about | {"left_out": packed.left_out}, named_blocks(packed))
+    about, drawn = describe(layers, length=layers.length, dates=range(len(share)), share=share), drawing(layers)
+    frame = page_of(layers, about, drawn)
+    packed = pack(layers, share, limit=limit - len(frame.encode()) - SPARE, progress=progress)
+    if packed.left_out:
+        about = describe(layers, length=packed.length, dates=packed.dates, share=share)
+    text = page_of(layers, about | {"left_out": packed.left_out}, drawn, named_blocks(packed))
     write_text(out, text)
     return {
         "page": str(out),
@@ -63,13 +66,21 @@ def write_view(
     }
 
 
-def page_of(layers: Layers, about: Mapping[str, Any], blocks: Mapping[str, str]) -> str:
-    """The page's text; without blocks it asks a server."""
+def page_of(
+    layers: Layers, about: Mapping[str, Any], drawn: Mapping[str, Any], blocks: Mapping[str, str] | None = None
+) -> str:
+    """The page's text; without blocks it asks a server, where `about` says so."""
     fixed = {"server": False, "left_out": [], "side": SIDE, "memory": MEMORY}
-    charts = [name for name in CHARTS if name != "error" or layers.error]
-    charts = charts[: len(charts) - 3 + len(about["vectors"]["components"])]
-    drawn = figures(layers.grid, [int(layers.day[0]), int(layers.day[-1])], charts)
-    return page(title=f"Embedding of {layers.site}", about={**fixed, **about}, figures=drawn, blocks=blocks)
+    return page(title=f"Embedding of {layers.site}", about={**fixed, **about}, figures=drawn, blocks=blocks or {})
+
+
+def drawing(layers: Layers) -> dict[str, Any]:
+    """The figures that the layers can fill."""
+    missing = {f"component{k}" for k in range(layers.length, COMPONENTS)} | (
+        {"error"} if layers.error is None else set()
+    )
+    charts = [name for name in CHARTS if name not in missing]
+    return figures(layers.grid, [int(layers.day[0]), int(layers.day[-1])], charts)
 
 
 def named_blocks(packed: Packed) -> dict[str, str]:

@@ -18,7 +18,7 @@ from eomm.data.cube import Cube
 from eomm.errors import DataError, UsageError
 from eomm.view.content import describe
 from eomm.view.layers import Layers
-from eomm.view.run import page_of
+from eomm.view.run import drawing, page_of
 
 LOOPBACK = "127.0.0.1"
 MOST_BYTES = 1_000_000_000  # of one answer
@@ -50,7 +50,7 @@ class ViewServer(ThreadingHTTPServer):
         self.token = secrets.token_urlsafe(24)
         share = self.layers.clear_share()
         about = describe(self.layers, length=self.layers.length, dates=range(len(share)), share=share)
-        self.page = page_of(self.layers, about | {"server": True}, {}).encode()
+        self.page = page_of(self.layers, about | {"server": True}, drawing(self.layers)).encode()
         try:
             super().__init__((LOOPBACK, port), Handler)
         except (OSError, OverflowError) as e:
