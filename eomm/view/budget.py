@@ -5,7 +5,7 @@ Blocks are compressed as they will stand in the page, so that what is counted is
 
 import base64
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,7 @@ from eomm.view.layers import Layers
 
 PAGE_BYTES = 25_000_000
 PREFIX = 8  # numbers of the vectors that a block holds: what a page may be cut to
+NAMES = 60  # bytes of the element that a block stands in
 Key = tuple[str, int, int]  # layer, date of the embedding, part of its channels
 
 
@@ -58,7 +59,7 @@ def pack(
     steps = len(layers.day) * parts
     for date in order(layers.day, share):
         found = {(name, date, 0): packed(layers, name, date, 0) for name in layers.table}
-        size = sum(map(len, found.values()))
+        size = weigh(found)
         if used + size > limit:
             break
         blocks, used, dates = blocks | found, used + size, sorted([*dates, date])
@@ -76,11 +77,16 @@ def pack(
             found["vectors", date, part] = packed(layers, "vectors", date, part)
             if progress:
                 progress(len(dates) * part + len(found), steps)
-        size = sum(map(len, found.values()))
+        size = weigh(found)
         if used + size > limit:
             break
         blocks, used, length = blocks | found, used + size, min(length + PREFIX, layers.length)
     return Packed(length=length, dates=dates, blocks=blocks, left_out=left_out(layers, length, len(dates)))
+
+
+def weigh(blocks: Mapping[Key, str]) -> int:
+    """Bytes that they take on a page."""
+    return sum(len(text) + NAMES for text in blocks.values())
 
 
 def packed(layers: Layers, name: str, date: int, part: int) -> str:

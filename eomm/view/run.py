@@ -1,20 +1,26 @@
 """An embedding cube to one HTML file that opens from disk and asks nobody anything."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from eomm.data.cube import Cube
+from eomm.data.grid import to_date
+from eomm.page.html import Live
 from eomm.store.folders import check_apart, check_free_file, entered, write_text
 from eomm.view.budget import PAGE_BYTES, Packed, pack
 from eomm.view.content import COMPONENTS, describe
 from eomm.view.figures import CHARTS, figures
-from eomm.view.html import page
+from eomm.view.html import alone, live
 from eomm.view.layers import Layers
 
-SIDE = 512  # at most so many rows and columns are asked of a server for a map
-MEMORY = 400_000_000  # bytes of numbers that the page keeps
-SPARE = 100_000  # bytes: the names of blocks, and words on what is left out
+FIXED: dict[str, Any] = {
+    "server": False,
+    "left_out": [],
+    "side": 512,  # at most so many rows and columns are asked of a server for a map
+    "memory": 400_000_000,  # bytes of numbers that the page keeps
+}
+SPARE = 20_000  # bytes of what stands around
 
 
 def write_view(
@@ -49,36 +55,48 @@ def write_view(
     check_apart(out, named)
     check_free_file(out, overwrite=overwrite)
     layers = Layers(embedding, cube)
-    share = layers.clear_share()
-    about, drawn = describe(layers, length=layers.length, dates=range(len(share)), share=share), drawing(layers)
-    frame = page_of(layers, about, drawn)
-    packed = pack(layers, share, limit=limit - len(frame.encode()) - SPARE, progress=progress)
-    if packed.left_out:
-        about = describe(layers, length=packed.length, dates=packed.dates, share=share)
-    text = page_of(layers, about | {"left_out": packed.left_out}, drawn, named_blocks(packed))
+    part, packed = live_view(layers, limit=limit - SPARE, progress=progress)
+    simulated = bool(layers.attributes.get("provenance", {}).get("simulated", False))
+    text = alone(part, title=f"Embedding of {layers.site}", simulated=simulated)
     write_text(out, text)
     return {
         "page": str(out),
         "bytes": len(text.encode()),
         "length": packed.length,
-        "dates": about["dates"],
+        "dates": [to_date(layers.day[i]).isoformat() for i in packed.dates],
         "left_out": packed.left_out,
     }
 
 
-def page_of(
-    layers: Layers, about: Mapping[str, Any], drawn: Mapping[str, Any], blocks: Mapping[str, str] | None = None
-) -> str:
-    """The page's text; without blocks it asks a server, where `about` says so."""
-    fixed = {"server": False, "left_out": [], "side": SIDE, "memory": MEMORY}
-    return page(title=f"Embedding of {layers.site}", about={**fixed, **about}, figures=drawn, blocks=blocks or {})
+def live_view(layers: Layers, *, limit: int, progress: Callable[[int, int], None] | None = None) -> tuple[Live, Packed]:
+    """Maps and charts that answer, with their data, in at most so many bytes, and what of the data they hold.
+
+    Raises:
+        DataError: there is nothing to show.
+        UsageError: not even one date fits.
+    """
+    share, drawn = layers.clear_share(), drawing(layers)
+    about = FIXED | describe(layers, length=layers.length, dates=range(len(share)), share=share)
+    bare = live(about=about, figures=drawn, blocks={})
+    used = sum(len(piece.encode()) for piece in (bare.body, bare.style, *bare.scripts))
+    packed = pack(layers, share, limit=limit - used, progress=progress)
+    if packed.left_out:
+        about = FIXED | describe(layers, length=packed.length, dates=packed.dates, share=share)
+    return live(about=about | {"left_out": packed.left_out}, figures=drawn, blocks=named_blocks(packed)), packed
+
+
+def served_view(layers: Layers) -> str:
+    """The page without data, which asks the server that it came from."""
+    share = layers.clear_share()
+    about = FIXED | describe(layers, length=layers.length, dates=range(len(share)), share=share) | {"server": True}
+    part = live(about=about, figures=drawing(layers), blocks={})
+    return alone(part, title=f"Embedding of {layers.site}", simulated=about["simulated"])
 
 
 def drawing(layers: Layers) -> dict[str, Any]:
     """The figures that the layers can fill."""
-    missing = {f"component{k}" for k in range(layers.length, COMPONENTS)} | (
-        {"error"} if layers.error is None else set()
-    )
+    missing = [f"component{k}" for k in range(layers.length, COMPONENTS)]
+    missing += ["error"] if layers.error is None else []
     charts = [name for name in CHARTS if name not in missing]
     return figures(layers.grid, [int(layers.day[0]), int(layers.day[-1])], charts)
 

@@ -16,9 +16,8 @@ import numpy as np
 
 from eomm.data.cube import Cube
 from eomm.errors import DataError, UsageError
-from eomm.view.content import describe
 from eomm.view.layers import Layers
-from eomm.view.run import drawing, page_of
+from eomm.view.run import served_view
 
 LOOPBACK = "127.0.0.1"
 MOST_BYTES = 1_000_000_000  # of one answer
@@ -48,9 +47,7 @@ class ViewServer(ThreadingHTTPServer):
     def __init__(self, embedding: Path | str, *, cube: Cube | Path | str | None = None, port: int = 0):
         self.layers = Layers(embedding, cube)
         self.token = secrets.token_urlsafe(24)
-        share = self.layers.clear_share()
-        about = describe(self.layers, length=self.layers.length, dates=range(len(share)), share=share)
-        self.page = page_of(self.layers, about | {"server": True}, drawing(self.layers)).encode()
+        self.page = served_view(self.layers).encode()
         try:
             super().__init__((LOOPBACK, port), Handler)
         except (OSError, OverflowError) as e:

@@ -16,7 +16,7 @@ const mode = () => document.querySelector("input[name=pick]:checked").value;
 
 /** Count what is going on in the page's `data-busy`, and tell what goes wrong. */
 async function busy(work) {
-  const count = (by) => (document.body.dataset.busy = Number(document.body.dataset.busy) + by);
+  const count = (by) => (document.body.dataset.busy = Number(document.body.dataset.busy ?? 0) + by);
   count(1);
   try {
     await work();
@@ -138,7 +138,7 @@ function picture() {
   const shown = [...document.querySelectorAll(".plot")].filter((e) => e.offsetParent);
   const frames = shown.map((e) => ({
     box: e.getBoundingClientRect(),
-    head: e.parentElement.querySelector("h2"),
+    head: e.parentElement.querySelector("h3"),
     id: e.id,
   }));
   const left = Math.min(...frames.map((f) => f.box.left)),
@@ -186,8 +186,6 @@ function fill(select, options) {
 function write() {
   const { length, all } = about.vectors,
     resolution = Math.abs(STEP_X);
-  element("title").textContent = `Embedding of ${about.site}`;
-  element("simulated").hidden = !about.simulated;
   element("subtitle").textContent = [
     `${about.all_dates} dates from ${dayOf(0)} to ${dayOf(COUNT - 1)}`,
     `${about.height} \u00d7 ${about.width} pixels of ${resolution} m${about.crs ? `, ${about.crs}` : ""}`,
@@ -296,4 +294,4 @@ async function begin() {
   await busy(() => choosePixel("A", Math.floor(about.height / 2), Math.floor(about.width / 2)));
 }
 
-busy(begin).finally(() => (document.body.dataset.busy = Number(document.body.dataset.busy) - 1)); // 1 from the start
+busy(begin);

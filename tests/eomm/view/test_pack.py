@@ -27,7 +27,7 @@ def blocks_of_three(monkeypatch):
 
 
 def weight(packed):
-    return sum(map(len, packed.blocks.values()))
+    return budget.weigh(packed.blocks)
 
 
 def test_everything_is_packed_as_it_is_stored(layers):

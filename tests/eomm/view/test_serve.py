@@ -22,7 +22,7 @@ ASKED = "layer?layer=vectors&first=1&last=3&row=2&col=4&rows=3&cols=5&step=2"
 @pytest.fixture(scope="module")
 def server():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "SIDE", 10)  # so that a site of 24 px is too large for a map
+        patch.setitem(run.FIXED, "side", 10)  # so that a site of 24 px is too large for a map
         found = ViewServer(zoo.store("int8"), cube=zoo.cube())
     with found:
         thread = threading.Thread(target=found.serve_forever)

@@ -231,7 +231,8 @@ def test_text_of_stores_is_text(driver, tmp_path):
         (copy / "zarr.json").write_text(json.dumps(head))
     made = write_view(tmp_path / "e.zarr", tmp_path / "page.html", cube=open_cube(tmp_path / "c.zarr"))
     page = Page(driver, made["page"])
-    assert page.text("title") == f"Embedding of {HOSTILE}" == page.js("return document.title")
+    heading = page.js("return document.querySelector('h1').textContent")
+    assert heading == f"Embedding of {HOSTILE}" == page.js("return document.title")
     assert page.js("return window.taken === undefined && document.querySelectorAll('img').length === 0")
     assert page.js("const s = document.createElement('script'); s.textContent = 'window.taken = 1'; "
                    "document.body.append(s); return window.taken === undefined")  # fmt: skip
