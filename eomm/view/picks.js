@@ -147,7 +147,7 @@ function hover(event, map) {
   const p = y * w.cols + x,
     carried = about.flags.filter((f) => state.drawn.flags[p] & f.bit).map((f) => f.name);
   const answer = state.drawn.answer[p],
-    question = element("question").selectedOptions[0].textContent;
+    question = element("question").value === "error" ? "expected error" : "cosine with A";
   const lines = [
     dayOf(state.date),
     placeWords(...centre(row, col)),

@@ -84,6 +84,9 @@ function play() {
 
 // ---- Saving
 
+const LINE = 18; // px of a picture
+const EDGE = 12;
+
 function save(blob, ending) {
   const link = made("a", "", {
     href: URL.createObjectURL(blob),
@@ -133,48 +136,61 @@ function table() {
   return lines.map((line) => line.map(cell).join(",")).join("\r\n") + "\r\n";
 }
 
-/** Maps and charts as one picture, as they are on the page. */
+/** Maps and charts as one picture: in rows as on the page, each with its heading above and its legend below. */
 function picture() {
-  const shown = [...document.querySelectorAll(".plot")].filter((e) => e.offsetParent);
-  const frames = shown.map((e) => ({
-    box: e.getBoundingClientRect(),
-    head: e.parentElement.querySelector("h3"),
-    id: e.id,
-  }));
-  const left = Math.min(...frames.map((f) => f.box.left)),
-    top = Math.min(...frames.map((f) => f.box.top)) - 84;
-  const right = Math.max(...frames.map((f) => f.box.right)),
-    bottom = Math.max(...frames.map((f) => f.box.bottom));
-  const ratio = Math.max(2, devicePixelRatio),
-    canvas = made("canvas", "", { width: (right - left + 24) * ratio, height: (bottom - top + 24) * ratio });
+  const frames = [...document.querySelectorAll(".plot")].filter((e) => e.offsetParent);
+  const boxes = frames.map((e) => e.getBoundingClientRect());
+  const rows = [];
+  frames.forEach((frame, i) => {
+    const near = rows.find((row) => Math.abs(boxes[row[0]].top - boxes[i].top) < 20);
+    near ? near.push(i) : rows.push([i]);
+  });
+  const words = Object.entries(state.picks).map(([name, pick]) => `${name}: ${wordsOf(pick)}`);
+  const left = Math.min(...boxes.map((b) => b.left)) - EDGE;
+  const width = Math.max(...boxes.map((b) => b.right)) - left + EDGE;
+  const heights = rows.map((row) => Math.max(...row.map((i) => boxes[i].height)) + 4 * LINE);
+  const ratio = Math.max(2, devicePixelRatio);
+  const canvas = made("canvas", "", {
+    width: width * ratio,
+    height: (sum(heights) + (words.length + 2) * LINE + EDGE) * ratio,
+  });
   const ink = canvas.getContext("2d");
   ink.scale(ratio, ratio);
   ink.fillStyle = "#fff";
-  ink.fillRect(0, 0, canvas.width, canvas.height);
+  ink.fillRect(0, 0, width, canvas.height);
   ink.fillStyle = "#1b1f24";
   ink.font = "600 18px system-ui, sans-serif";
-  ink.fillText(`${about.site}, ${dayOf(state.date)}${about.simulated ? " (SIMULATED)" : ""}`, 12, 28);
+  ink.fillText(`${about.site}, ${dayOf(state.date)}${about.simulated ? " (SIMULATED)" : ""}`, EDGE, 1.5 * LINE);
   ink.font = "13px system-ui, sans-serif";
-  ink.fillText(
-    Object.entries(state.picks)
-      .map(([name, pick]) => `${name}: ${wordsOf(pick)}`)
-      .join("     "),
-    12,
-    48,
-  );
-  for (const { box, head, id } of frames) {
-    const option = head.querySelector("select")?.selectedOptions[0].textContent;
-    ink.fillText(
-      [head.querySelector("label")?.firstChild.textContent.trim() ?? head.textContent, option]
-        .filter(Boolean)
-        .join(": "),
-      box.left - left + 12,
-      box.top - top + 4,
-    );
-    const view = Bokeh.index.get_by_id(parsed("figures").roots[id]);
-    ink.drawImage(view.export("png", true).canvas, box.left - left + 12, box.top - top + 12, box.width, box.height);
-  }
+  words.forEach((line, i) => ink.fillText(line, EDGE, (i + 2.6) * LINE));
+  let top = (words.length + 2) * LINE;
+  rows.forEach((row, r) => {
+    for (const i of row) {
+      const x = boxes[i].left - left;
+      const { width: wide, height: high } = boxes[i];
+      const view = Bokeh.index.get_by_id(parsed("figures").roots[frames[i].id]);
+      ink.fillText(headOf(frames[i]), x, top + 1.3 * LINE);
+      ink.drawImage(view.export("png", true).canvas, x, top + 1.7 * LINE, wide, high);
+      ink.font = "11px system-ui, sans-serif";
+      ink.fillText(legendOf(frames[i]), x, top + high + 2.7 * LINE, wide);
+      ink.font = "13px system-ui, sans-serif";
+    }
+    top += heights[r];
+  });
   return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+}
+
+function headOf(frame) {
+  const head = frame.parentElement.querySelector("h3");
+  const label = head.querySelector("label")?.firstChild.textContent.trim() ?? head.textContent;
+  const option = head.querySelector("select")?.selectedOptions[0].textContent;
+  return option ? `${label}: ${option}` : label;
+}
+
+function legendOf(frame) {
+  const legend = frame.parentElement.querySelector(".legend");
+  const ends = [...(legend?.querySelectorAll(".bar span") ?? [])].map((e) => e.textContent);
+  return `${ends.length ? `${ends.join(" to ")}. ` : ""}${legend?.lastChild?.textContent ?? ""}`;
 }
 
 // ---- The page begins
