@@ -42,6 +42,7 @@ function paint(name, flags, colour) {
       if (bit === clouded || ((p % cols) + Math.floor(p / cols)) % 3 === 0) pixels[p] = mark; // others as stripes
     }
   }
+  // Bokeh's own array, which has a shape; it exports no other way to make one (3.9). A test drives this line.
   const { ndarray } = Bokeh.require("core/util/ndarray");
   const image = ndarray(pixels, { dtype: "uint32", shape: [rows, cols] });
   const box = {

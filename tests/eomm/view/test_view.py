@@ -14,6 +14,7 @@ from eomm.embedding.blocks import days_of
 from eomm.embedding.read import open_embedding
 from eomm.evaluation.baselines import fit_pca
 from eomm.evaluation.hidden.examples import green
+from eomm.report.build import build
 from eomm.view import budget
 from eomm.view.content import LOOK
 from eomm.view.run import write_view
@@ -254,6 +255,19 @@ def test_without_a_cube_there_are_vectors_flags_and_the_expected_error(driver, t
     assert list(page.series("component0", "A")) == [d for d, v in zip(dates, valid[:, 13, 31], strict=True) if v]
     assert stored.shape[-1] == json.loads(page.text("about"))["vectors"]["length"]
     assert not page.complaints()
+
+
+def test_a_report_answers_too(driver, store, tmp_path):
+    size = {"width": browser.PHONE[0], "height": browser.PHONE[1], "deviceScaleFactor": 2, "mobile": True}
+    page = Page(driver, build(tmp_path / "report.html", cube=zoo.cube(), embedding=zoo.store("int8")))
+    page.click(5, 17, SHAPE)
+    assert_series(page.series("observed", "A"), store["ndvi"][:, 5, 17], store["dates"])
+    assert not page.complaints()
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        assert page.js("return [innerWidth, document.documentElement.scrollWidth]") == [390, 390]
+    finally:
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_the_page_has_nothing_to_complain_of(page, made):
