@@ -13,6 +13,8 @@ from eomm.store.progress import progress_bar
 
 def view(a: argparse.Namespace, _: list[str]) -> dict[str, Any] | None:
     """Write the page, or serve it until it is stopped."""
+    if not a.cube:
+        print("eomm: without --cube there is no true colour, and no band or NDVI", file=sys.stderr)
     if a.serve:
         if a.out:
             raise UsageError("--serve writes nothing; leave --out away")

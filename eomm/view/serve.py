@@ -6,6 +6,7 @@ browser get nothing. It answers GET and writes nothing.
 
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -92,8 +93,9 @@ class Handler(BaseHTTPRequestHandler):
         headers |= {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
         for name, value in headers.items():
             self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
+        with suppress(ConnectionError):  # the browser has gone to another date, and waits no longer
+            self.end_headers()
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: a log would hold the token."""

@@ -42,7 +42,7 @@ class Page:
     def __init__(self, driver, address):
         self.driver = driver
         self.complaints()  # of the page before
-        driver.get(address if "://" in address else Path(address).as_uri())
+        driver.get(address if "://" in str(address) else Path(address).as_uri())
         self.settle()
 
     def js(self, code, *arguments):
