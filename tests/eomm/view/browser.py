@@ -108,7 +108,7 @@ class Page:
     def saved(self, folder, button, pattern):
         """The file that a button saves."""
         self.press(button)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not (files := list(folder.glob(pattern))):
             assert time.monotonic() < end, list(folder.iterdir())
             time.sleep(0.05)
