@@ -4,6 +4,7 @@ One PCA and one stretch serve all dates, so that colours compare between them. P
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -36,8 +37,6 @@ WORDS = {
     "all dates at which both pixels have a vector. Vectors are compared as the page holds them, in 8 bits a number.",
     "Observed": "What the satellite measured where the date was clear. NDVI is (near infrared - red) / (near infrared "
     "+ red), high where plants are green. Of a polygon: the mean of its clear pixels.",
-    "Expected error": "How far off a prediction of that pixel and date would be, were they hidden: how much the dates "
-    "around it say.",
     "Flags": "; ".join(f"{name}: {meaning}" for name, meaning in MEANING.items()) + ".",
     "Keys": "Shift and a click sets B. The arrow keys move the slider. Ctrl and the wheel zoom. A click into a chart "
     "goes to its date.",
@@ -76,10 +75,10 @@ def describe(
         "all_dates": len(layers.day),
         "flags": [{"name": n, "bit": bit, "color": LOOK[n], "meaning": MEANING[n]} for n, bit in FLAGS.items()],
         "palette": list(Viridis256),
-        "words": [list(pair) for pair in WORDS.items()],
+        "words": [*WORDS.items(), *((n.replace("_", " ").capitalize(), t.meaning) for n, t in layers.told.items())],
         "vectors": vectors(layers, length),
         "bands": bands(layers),
-        "error": layers.error and {"scale": layers.error[0], "unit": layers.error[1]},
+        "told": [{"name": name, "label": name.replace("_", " "), **asdict(told)} for name, told in layers.told.items()],
         "layers": {
             name: {"dtype": layer.dtype, "channels": length if name == "vectors" else layer.channels}
             for name, layer in layers.table.items()

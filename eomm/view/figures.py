@@ -28,7 +28,7 @@ from eomm.data.grid import Grid
 from eomm.page.style import BLUE, GREEN, RED
 
 MAPS = ("colour", "embedding", "answer")
-CHARTS = ("observed", "error", "component0", "component1", "component2")
+CHARTS = ("observed", "told", "component0", "component1", "component2")
 PICKS = {  # how a pick looks everywhere, told apart without colour
     "A": {"color": BLUE, "marker": "circle", "dash": "solid"},
     "B": {"color": RED, "marker": "square", "dash": "dashed"},
@@ -122,7 +122,7 @@ def chart(name: str, times: Range1d) -> Any:
         tools=[PanTool(dimensions="width"), WheelZoomTool(dimensions="width", modifiers={"ctrl": True})],
         toolbar_location=None,
         sizing_mode="stretch_width",
-        height=220 if name in ("observed", "error") else 170,
+        height=220 if name in ("observed", "told") else 170,
         outline_line_color=None,
         min_border_left=52,
     )

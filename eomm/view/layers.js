@@ -117,13 +117,15 @@ const cosineOf = (a, b) => sum(a.map((v, f) => v * b[f])) / Math.max(Math.hypot(
 const physical = (raw, band) => raw * about.bands.scale[band] + about.bands.offset[band];
 const componentOf = (vector, k) => sum(vector.map((v, f) => (v - MEAN[f]) * COMPONENTS[k][f]));
 
+const toldOf = (raw, step) => (raw === 65535 ? null : raw * step);
+
 /** What a pick shows at a date: means over its pixels, of each layer over those that have it. */
 function summary(layers, pixels, n) {
   const mean = (value) => {
     const values = pixels.map(value).filter((v) => v !== null);
     return values.length ? sum(values) / values.length : null;
   };
-  const { vectors, bands, flags, error } = layers;
+  const { vectors, bands, flags } = layers;
   const stored = pixels.filter((p) => vectors[p] !== NO_VECTOR);
   const vector = stored.length
     ? SCALE.map((s, f) => (s * sum(stored.map((p) => vectors[f * n + p]))) / stored.length)
@@ -140,6 +142,6 @@ function summary(layers, pixels, n) {
     components: vector && COMPONENTS.map((_, k) => componentOf(vector, k)),
     bands: bands && about.bands.names.map((_, band) => mean((p) => value(p, band))),
     ndvi: bands && about.bands.ndvi && mean(ndvi),
-    error: error && mean((p) => (error[p] === 65535 ? null : error[p] * about.error.scale)),
+    told: Object.fromEntries(about.told.map(({ name, step }) => [name, mean((p) => toldOf(layers[name][p], step))])),
   };
 }

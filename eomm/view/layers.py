@@ -14,7 +14,7 @@ from eomm.data.attributes import attributes_of
 from eomm.data.cube import Cube, CubeGroup, open_cube
 from eomm.data.grid import Grid, to_date
 from eomm.embedding.blocks import days_of
-from eomm.embedding.layers import FLAGS, NO_ERROR
+from eomm.embedding.layers import FLAGS, NO_NUMBER, TOLD, in_steps
 from eomm.embedding.read import MISSING, VERSION, open_embedding
 from eomm.errors import ContractError, DataError
 from eomm.store.folders import entered
@@ -39,6 +39,21 @@ class Layer:
     missing: int | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What a number beside the vectors is.
+
+    Attributes:
+        step: by which what is stored is multiplied.
+        unit: empty where it has none.
+        meaning: a sentence.
+    """
+
+    step: float
+    unit: str
+    meaning: str
+
+
 class Layers:
     """An embedding cube and its cube, read window by window.
 
@@ -54,8 +69,8 @@ class Layers:
         length: of the vectors.
         scale: by which int8 vectors are multiplied, a number for each.
         group: the cube's reference modality, None without a cube.
-        error: the expected error's step and unit, None where the store has none.
-        table: what there is, by name: "vectors" and "flags", perhaps "bands" and "error".
+        told: numbers that the store tells of its vectors, such as "expected_error", by name.
+        table: what there is, by name: "vectors" and "flags", perhaps "bands", and what is told.
 
     Raises:
         DataError: a store is missing, unfinished or damaged; the cube lacks a date of the embedding; nothing is valid.
@@ -78,13 +93,9 @@ class Layers:
         self.table["flags"] = Layer(dtype="uint8", channels=1, missing=None)
         if self.group is not None:
             self.table["bands"] = Layer(dtype="int16", channels=len(self.group.modality.bands), missing=NO_VALUE)
-        self.error: tuple[float, str] | None = None
-        if "expected_error" in self._store:
-            about = self._store["expected_error"].attrs
-            unit = str(about.get("units", "1"))
-            step = self._store["expected_error"].encoding.get("scale_factor", 1.0)
-            self.error = float(step), "reflectance" if unit == "1" else unit
-            self.table["error"] = Layer(dtype="uint16", channels=1, missing=int(NO_ERROR))
+        self.told = {name: told for name in ("expected_error", *TOLD) if (told := self._told_of(name))}
+        for name in self.told:
+            self.table[name] = Layer(dtype="uint16", channels=1, missing=int(NO_NUMBER))
         self.scale: Float32[np.ndarray, " d"] = self._scale()
 
     @property
@@ -98,8 +109,9 @@ class Layers:
             return self._bands(dates, rows, cols)
         if name == "flags":
             return self._flags(dates, rows, cols)[:, None]
-        if name == "error":
-            return self._error(dates, rows, cols)[:, None]
+        if name in self.told:
+            values = np.asarray(self._store[name][dates, rows, cols].values, np.float64)
+            return in_steps(values, self.told[name].step, np.isfinite(values))[:, None]
         return self.quantised(self._vectors(dates, rows, cols)).transpose(0, 3, 1, 2)
 
     def clear_share(self) -> Float32[np.ndarray, " date"]:
@@ -149,10 +161,14 @@ class Layers:
         kept = np.asarray(stored, np.uint8) & ~np.uint8(CLOUDED)
         return kept | np.where(clear, 0, CLOUDED).astype(np.uint8)
 
-    def _error(self, dates: Any, rows: slice, cols: slice) -> np.ndarray:
-        assert self.error is not None
-        values = np.asarray(self._store["expected_error"][dates, rows, cols].values, np.float64)
-        return np.where(np.isfinite(values), np.rint(values / self.error[0]), NO_ERROR).astype(np.uint16)
+    def _told_of(self, name: str) -> "Told | None":
+        if name not in self._store:
+            return None
+        about = self._store[name].attrs
+        step = float(self._store[name].encoding.get("scale_factor", 1.0))
+        unit = str(about.get("units", "1"))
+        error = "reflectance" if name == "expected_error" and unit == "1" else unit
+        return Told(step=step, unit="" if error == "1" else error, meaning=str(about.get("long_name", "")))
 
     def _bands(self, dates: Any, rows: slice, cols: slice) -> np.ndarray:
         assert self.group is not None

@@ -87,13 +87,10 @@ async function drawMaps() {
 
 /** Values of the third map, what they are, and the top of their colours where it is fixed. */
 async function answerMap(question, w, n, turn) {
-  if (question === "error") {
-    const raw = await read("error", state.date, w);
-    const values = Float32Array.from(raw, (v) => (v === 65535 ? NaN : v * about.error.scale));
-    return {
-      values,
-      words: `Error (${about.error.unit}) to expect of predicting the pixel and date, were they hidden.`,
-    };
+  const told = about.told.find(({ name }) => name === question);
+  if (told) {
+    const raw = await read(told.name, state.date, w);
+    return { values: Float32Array.from(raw, (v) => toldOf(v, told.step) ?? NaN), words: `${told.meaning}.` };
   }
   const A = state.picks.A;
   if (!A) return { values: new Float32Array(n).fill(NaN), words: "Click a pixel." };

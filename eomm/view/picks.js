@@ -77,7 +77,7 @@ function observed(pick, date) {
 }
 
 function drawSeries() {
-  const values = { observed, error: (pick, date) => pick.series[date].error };
+  const values = { observed, told: (pick, date) => pick.series[date].told[element("told").value] ?? null };
   COMPONENTS.forEach((_, k) => (values[`component${k}`] = (pick, date) => pick.series[date].components?.[k] ?? null));
   for (const [chart, value] of Object.entries(values)) {
     if (!model(`${chart}-range`)) continue;
@@ -147,7 +147,7 @@ function hover(event, map) {
   const p = y * w.cols + x,
     carried = about.flags.filter((f) => state.drawn.flags[p] & f.bit).map((f) => f.name);
   const answer = state.drawn.answer[p],
-    question = element("question").value === "error" ? "expected error" : "cosine with A";
+    question = about.told.find(({ name }) => name === element("question").value)?.label ?? "cosine with A";
   const lines = [
     dayOf(state.date),
     placeWords(...centre(row, col)),

@@ -96,7 +96,7 @@ def served_view(layers: Layers) -> str:
 def drawing(layers: Layers) -> dict[str, Any]:
     """The figures that the layers can fill."""
     missing = [f"component{k}" for k in range(layers.length, COMPONENTS)]
-    missing += ["error"] if layers.error is None else []
+    missing += [] if layers.told else ["told"]
     charts = [name for name in CHARTS if name not in missing]
     return figures(layers.grid, [int(layers.day[0]), int(layers.day[-1])], charts)
 

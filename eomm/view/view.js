@@ -120,7 +120,7 @@ function table() {
       "ndvi",
       ...bands,
       ...parts,
-      "expected_error",
+      ...about.told.map(({ name }) => name),
       "likeness_to_A",
     ],
   ];
@@ -129,7 +129,13 @@ function table() {
     pick.series.forEach((at, date) => {
       const A = state.picks.A?.series[date].vector,
         like = at.vector && A ? cosineOf(at.vector, A) : null;
-      const values = [at.ndvi, ...(at.bands ?? []), ...(at.components ?? parts.map(() => null)), at.error, like];
+      const values = [
+        at.ndvi,
+        ...(at.bands ?? []),
+        ...(at.components ?? parts.map(() => null)),
+        ...Object.values(at.told),
+        like,
+      ];
       lines.push([name, ...place, pick.pixels.length, about.dates[date], at.clear, at.flags.join(" "), ...values]);
     });
   }
@@ -212,8 +218,8 @@ function write() {
     `To stay below 25 MB this page holds ${about.left_out.join(" and ")}. All of it: eomm view --serve.`;
   element("card-colour").hidden = !about.bands;
   element("maps").classList.toggle("two", !about.bands);
-  element("card-error").hidden = !about.error;
-  element("card-observed").classList.toggle("alone", !about.error);
+  element("card-told").hidden = !about.told.length;
+  element("card-observed").classList.toggle("alone", !about.told.length);
   COMPONENTS.length < 3 &&
     [1, 2].slice(COMPONENTS.length - 1).forEach((k) => (element(`card-component${k}`).hidden = true));
   if (about.bands) {
@@ -226,9 +232,13 @@ function write() {
   fill("question", [
     ["now", "at this date"],
     ["then", "through time"],
-    ...(about.error ? [["error", "expected error instead"]] : []),
+    ...about.told.map(({ name, label }) => [name, `${label} instead`]),
   ]);
   const bands = about.bands ? about.bands.names.map((name, i) => [i, `${name} (${about.bands.units[i]})`]) : [];
+  fill(
+    "told",
+    about.told.map(({ name, label, unit }) => [name, unit ? `${label} (${unit})` : label]),
+  );
   fill("band", [...(about.bands?.ndvi ? [["ndvi", "NDVI"]] : []), ...bands, ["like", "likeness to A"]]);
   for (const flag of about.flags) {
     const label = made("label", "", { title: flag.meaning }),
@@ -260,7 +270,7 @@ function listen() {
   on("play", "click", play);
   on("strip", "click", (e) => e.target.tagName === "I" && setDate([...element("strip").children].indexOf(e.target)));
   for (const id of ["shown", "question", "flags"]) on(id, "change", () => busy(drawMaps));
-  on("band", "change", drawSeries);
+  for (const id of ["band", "told"]) on(id, "change", drawSeries);
   on("picks", "change", () => ((state.drawing = []), drawPicks()));
   on("finish", "click", finish);
   on("clear", "click", () => (delete state.picks.B, delete state.picks.polygon, drawPicks(), drawSeries()));

@@ -241,17 +241,17 @@ def test_text_of_stores_is_text(driver, tmp_path):
     assert "row 7, column 9;" in page.text("chosen")
 
 
-def test_without_a_cube_there_are_vectors_flags_and_the_expected_error(driver, tmp_path):
-    """Of a site of 20 x 40 px, with and without the cube's bands left out."""
+def test_without_a_cube_there_are_vectors_flags_and_what_is_told_of_them(driver, tmp_path):
+    """Of a site of 20 x 40 px."""
     stored, valid = write_store(tmp_path / "e.zarr")
     page = Page(driver, write_view(tmp_path / "e.zarr", tmp_path / "page.html")["page"])
-    assert not page.find("card-colour").is_displayed() and page.find("card-error").is_displayed()
+    assert not page.find("card-colour").is_displayed() and page.find("card-told").is_displayed()
     page.click(13, 31, (20, 40))
     assert "row 13, column 31;" in page.text("chosen")
     dates = json.loads(page.text("about"))["dates"]
-    assert_series(page.series("error", "A"), np.where(valid[:, 13, 31], 0.007, np.nan), dates)
+    assert_series(page.series("told", "A"), np.where(valid[:, 13, 31], 0.007, np.nan), dates)
     page.choose("question", "expected error instead")
-    assert "reflectance" in page.text("legend-answer")
+    assert "mean absolute error (reflectance)" in page.text("legend-answer")
     assert list(page.series("component0", "A")) == [d for d, v in zip(dates, valid[:, 13, 31], strict=True) if v]
     assert stored.shape[-1] == json.loads(page.text("about"))["vectors"]["length"]
     assert not page.complaints()
