@@ -12,6 +12,7 @@ from eomm.cli.evaluate import add_commands as add_evaluate
 from eomm.cli.export import add_commands as add_export
 from eomm.cli.numbers import amount, day, number, whole
 from eomm.cli.prepare import add_commands as add_prepare
+from eomm.cli.view import add_commands as add_view
 from eomm.evaluation.quality.commands import add_commands as add_quality
 
 Handler = Callable[[argparse.Namespace, list[str]], Any]
@@ -140,6 +141,7 @@ def build_parser() -> argparse.ArgumentParser:
     c.add_argument("--seed", type=whole, default=0)
 
     add_export(commands, command)
+    add_view(commands, command)
 
     example = "eomm import-published fused.safetensors --out published"
     summary = "a released checkpoint of arXiv 2511.11706 to a model that `eomm embed` reads"
