@@ -169,11 +169,11 @@ class Pca:
     mean: Float[np.ndarray, " f"]
     components: Float[np.ndarray, "k f"]
 
-    def transform(self, x: Float[np.ndarray, "n f"]) -> Float[np.ndarray, "n k"]:
+    def transform(self, x: Float[np.ndarray, "*n f"]) -> Float[np.ndarray, "*n k"]:
         """Rows to components."""
         return (x - self.mean) @ self.components.T
 
-    def reconstruct(self, x: Float[np.ndarray, "n f"]) -> Float[np.ndarray, "n f"]:
+    def reconstruct(self, x: Float[np.ndarray, "*n f"]) -> Float[np.ndarray, "*n f"]:
         """Rows to components and back."""
         return self.transform(x) @ self.components + self.mean
 

@@ -121,9 +121,9 @@ class FusionHead(Protocol):
     def fuse(
         self,
         params: Params,
-        embeddings: Mapping[str, Float[Array, "*#n _"]],
-        present: Mapping[str, Bool[Array, "*#n"]],
-        offset_days: Mapping[str, Float[Array, "*#n"]],
+        embeddings: Mapping[str, Float[Array, "... _"]],
+        present: Mapping[str, Bool[Array, "..."]],
+        offset_days: Mapping[str, Float[Array, "..."]],
     ) -> Float[Array, "*n d"]:
         """The fused embedding, float32, finite for any subset of present modalities."""
         ...

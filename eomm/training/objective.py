@@ -320,7 +320,7 @@ def score(
     o: Objective,
     deviation: Array,
     predicted: Float[Array, "b n j y x c"],
-    values: Int16[Array, "b n j y x c"],
+    values: Int16[Array, "b n j #y #x c"],
     weight: Float[Array, "b n j y x"],
     target_hidden: Bool[Array, "b n"],
 ) -> tuple[Array, dict[str, SumCount]]:
