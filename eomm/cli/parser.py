@@ -10,6 +10,7 @@ from typing import Any
 from eomm.cli import handlers
 from eomm.cli.evaluate import add_commands as add_evaluate
 from eomm.cli.export import add_commands as add_export
+from eomm.cli.heads import add_commands as add_heads
 from eomm.cli.numbers import amount, number, whole
 from eomm.cli.prepare import add_commands as add_prepare
 from eomm.evaluation.quality.commands import add_commands as add_quality
@@ -140,6 +141,7 @@ def build_parser() -> argparse.ArgumentParser:
     c.add_argument("--count", type=whole, default=32, help="records, or blocks of 8 x 8 px (default: %(default)s)")
     c.add_argument("--seed", type=whole, default=0)
 
+    add_heads(commands, command)
     add_export(commands, command)
 
     example = "eomm import-published fused.safetensors --out published"

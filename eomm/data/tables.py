@@ -1,11 +1,16 @@
-"""Tables of a user (CSV or Parquet): how they are opened, and by which names their columns go. Not what is in them."""
+"""Tables of a user (CSV or Parquet): how they are opened and written, and by which names their columns go.
 
+Not what is in them.
+"""
+
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from eomm.errors import DataError
+from eomm.errors import DataError, UsageError
+from eomm.store.folders import new_file
 
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "name": ("name", "site", "site_id", "siteid", "site_name", "id"),
@@ -63,3 +68,21 @@ def read_frame(path: Path | str, *, text: bool = False) -> pd.DataFrame:
     for column in [c for c in table if not pd.api.types.is_numeric_dtype(table[c])]:
         table[column] = table[column].map(lambda v: v.strip() if isinstance(v, str) else v)
     return table
+
+
+def write_frame(table: pd.DataFrame, path: Path) -> None:
+    """Write a table, whole or not at all: Parquet where the path ends in .parquet, else CSV.
+
+    Raises:
+        UsageError: Parquet without pyarrow, or something lies in the way.
+    """
+    temporary = new_file(path)
+    if path.suffix.lower() == ".parquet":
+        try:
+            table.to_parquet(temporary, index=False)
+        except ImportError as e:
+            temporary.unlink(missing_ok=True)
+            raise UsageError(f"{path}: Parquet needs pyarrow: pip install 'eomm[geo]', or write .csv") from e
+    else:
+        table.to_csv(temporary, index=False)
+    os.replace(temporary, path)

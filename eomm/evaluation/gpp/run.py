@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from eomm.data.tables import write_frame
 from eomm.errors import UsageError
 from eomm.evaluation.gpp.figures import save_figures
 from eomm.evaluation.gpp.models import Method, methods_for
+from eomm.evaluation.gpp.predictions import prediction_rows
 from eomm.evaluation.gpp.rows import Table
 from eomm.evaluation.gpp.tables import BUFFER_DAYS, Final, evaluate_gpp, shown_methods
 from eomm.evaluation.gpp.words import conclude, tables
@@ -31,6 +33,7 @@ def run(
     commands: Sequence[str] = (),
     dataset: str | None = None,
     out: Path | None = None,
+    predicted: Path | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Evaluate a table and write the result.
@@ -49,16 +52,17 @@ def run(
         commands: that repeat the result.
         dataset: what the fluxes are called, in headings.
         out: JSON file; figures lie beside it as PNG. None: neither.
+        predicted: CSV or Parquet for what every method said of every row (`predictions.py`). None: none.
         overwrite: replace them.
 
     Returns:
         What the JSON holds: "kind", "simulated", "conclusions", "tables", "figures", "commands", and every score.
 
     Raises:
-        UsageError: `out` exists, or names that are not there.
+        UsageError: a file to write exists, or names that are not there.
     """
-    if out:
-        check_free_file(out, overwrite=overwrite)
+    for path in filter(None, (out, predicted)):
+        check_free_file(path, overwrite=overwrite)
     if unknown := sorted(set(models) - set(MODELS)):
         raise UsageError(f"model {', '.join(unknown)}: expected of {', '.join(MODELS)}")
     methods = _methods(table, tested, checks, models, folds, final, seed)
@@ -82,6 +86,8 @@ def run(
     }
     if out:
         write_json(out, found)
+    if predicted:
+        write_frame(prediction_rows(table, predictions), predicted)
     return found
 
 
