@@ -23,10 +23,8 @@ def test_tower_days_with_what_every_method_said(tmp_path, ending):
     assert len(rows) == len(world) and set(rows.tested[rows.site == "S0"]) == {"final"}
     folds = rows[rows.tested == "folds"]
     assert len(folds) == result["rows"] and set(result["methods"]) <= set(rows)
-    error = folds["state, ridge"] - folds["measured"]
-    assert np.sqrt(np.mean(error**2)) == pytest.approx(
-        result["methods"]["state, ridge"]["all"]["rmse"]["value"], rel=1e-4
-    )
+    error, score = folds["state, ridge"] - folds["measured"], result["methods"]["state, ridge"]["all"]["rmse"]
+    assert np.sqrt(np.mean(error**2)) == pytest.approx(score["value"], rel=1e-4)
     with pytest.raises(UsageError, match="already exists"):
         run(world, models=["ridge"], predicted=path)
 
