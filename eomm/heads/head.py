@@ -24,6 +24,7 @@ from eomm.heads.linear import Linear
 from eomm.heads.samples import check_alike, contract_of
 from eomm.heads.seen import Seen
 from eomm.heads.trees import Trees
+from eomm.page.shown import Shown
 from eomm.store.descriptions import AGAIN, read_described
 from eomm.store.folders import check_store, entered, new_directory, write_json
 
@@ -47,8 +48,8 @@ class Prediction:
     outside: Bool[np.ndarray, " n"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Head:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Head(Shown):
     """A fitted head.
 
     Attributes:
@@ -133,10 +134,16 @@ class Head:
         known |= {"classes": list(self.classes), "interval": dataclasses.asdict(self.interval)}
         return {"version": VERSION, **known}
 
-    def __repr__(self) -> str:
-        unit = f" in {self.unit}" if self.unit else ""
-        kinds = f" ({len(self.classes)} classes)" if self.classes else unit
-        return f"<eomm head {self.hash}: {self.target}{kinds} by {self.form} of model {self.contract['model']}>"
+    def facts(self) -> Mapping[str, object]:
+        """As of `Shown`."""
+        return {
+            "head": self.hash,
+            "target": f"{self.target} in {self.unit}" if self.unit else self.target,
+            **({"classes": ", ".join(self.classes[:10])} if self.classes else {}),
+            "form": self.form,
+            "model": self.contract["model"],
+            "interval": self.interval.text,
+        }
 
 
 def number_layers(outputs: Float[np.ndarray, "n 1"], interval: Interval) -> dict[str, np.ndarray]:

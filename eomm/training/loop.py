@@ -28,6 +28,7 @@ from eomm.data.remote import local_path
 from eomm.errors import DataError, EommError, UsageError
 from eomm.models.interface import Tree
 from eomm.store.folders import entered
+from eomm.store.log import LOGGER
 from eomm.training import hosts
 from eomm.training import mesh as meshes
 from eomm.training.best import make_best, metric_of
@@ -36,9 +37,10 @@ from eomm.training.cost import peak_flops, training_flops
 from eomm.training.dump import write_dump
 from eomm.training.meter import Meter, Profile
 from eomm.training.optimiser import make_plateau
-from eomm.training.rundir import MetricsLog, check_same_run, claimed, describe_start, identity
+from eomm.training.rundir import check_same_run, claimed, describe_start, identity, note_compiling, outset
 from eomm.training.sets import mixture_of
 from eomm.training.step import make_step, make_validation, means
+from eomm.training.writers import MetricsLog, Write
 
 if TYPE_CHECKING:
     from eomm.training.stage import Stage
@@ -65,6 +67,7 @@ def train(
     workdir: Path | str,
     validation: str | None = None,
     profile: str | None = None,
+    callbacks: Sequence[Write] = (),
 ) -> Trained:
     """Train a stage and return its parameters.
 
@@ -86,6 +89,7 @@ def train(
             the end the loss over it is logged. With optimiser.schedule "plateau" it also moves the learning rate; with
             config.best it chooses the parameters and may end the run before `steps`.
         profile: "FIRST:LAST", steps of which a trace is written.
+        callbacks: called with (step, metrics) as these are logged (writers.py).
 
     Raises:
         UsageError: `workdir` holds another run or is in a bucket; the configuration does not fit; the disk is full.
@@ -151,7 +155,8 @@ def train(
             state = jax.jit(init_fn, out_shardings=state_place)(init_rng)
         if jax.process_index() == 0:
             describe_start(workdir, config, mixture, step=start)
-        log = stack.enter_context(closing(MetricsLog(workdir, step=start)))
+            _say(outset(stage, mesh, mixture))
+        log = stack.enter_context(closing(MetricsLog.open(workdir, step=start, config=config, callbacks=callbacks)))
 
         # --- Compile before the clock starts, and before data threads take memory -------------------------------
         began = time.perf_counter()
@@ -159,8 +164,13 @@ def train(
         for i, (step_fn, _) in enumerate(made):
             same = [j for j in range(i) if stages[j] is stages[i] and abstract[j] == abstract[i]]
             jitted = jax.jit(step_fn, donate_argnums=0, out_shardings=(state_place, whole))
+            if not same:
+                _say(f"compiling the training step{f' for {mixture.shares[i].name}' * (len(made) > 1)} …")
             compiled.append(compiled[same[0]] if same else jitted.lower(state, root, frozen, abstract[i]).compile())
-        _say(f"compiled the training step in {time.perf_counter() - began:.1f} s")
+        seconds = time.perf_counter() - began
+        _say(f"compiled the training step in {seconds:.1f} s")
+        if jax.process_index() == 0:
+            note_compiling(workdir, seconds)
         validate = make_validation(stages, config, mixture, validation, mesh, skipped)
         after_validation = jax.jit(plateau.after, out_shardings=whole) if plateau else None
         share = np.array(mixture.turns) / sum(mixture.turns)
@@ -283,7 +293,7 @@ class _Skipped:
     def __call__(self, error: DataError) -> None:
         with self._lock:
             self.count += 1
-        tqdm.write(f"skipped: {error}", file=sys.stderr)
+        LOGGER.warning(f"skipped: {error}")
 
 
 def _skipping(on_bad_record: str) -> _Skipped | None:
@@ -328,4 +338,4 @@ def _abstract_batch(stage: "Stage", share: Share, place: jax.sharding.NamedShard
 
 def _say(message: str) -> None:
     if jax.process_index() == 0:
-        print(message, file=sys.stderr, flush=True)
+        LOGGER.info(message)

@@ -52,7 +52,7 @@ def test_a_saved_head_is_the_head_in_memory(tmp_path, form, classes):
     ours, theirs = head.predict(samples.x), found.predict(samples.x)
     for name, values in ours.layers.items():
         np.testing.assert_array_equal(values, theirs.layers[name])
-    assert len(repr(head)) < 120 and head.hash in repr(head)
+    assert len(repr(head)) < 300 and head.hash in repr(head)
     assert {p.suffix for p in (tmp_path / "head").iterdir()} == {".json", ".safetensors"}
 
 
