@@ -1,4 +1,4 @@
-"""What lies at a path: a cube, record set, model, embedding cube or run, finished or not. Reads, never changes.
+"""What lies at a path: a cube, record set, model, embedding cube, head, prediction or run. Reads, never changes.
 
 Unfinished stores are described as far as they go, and say that they are unfinished. No JAX in here; the text for
 people is in info_words.py.
@@ -47,6 +47,7 @@ def describe(path: Path | str) -> Description:
         "zarr.json": _zarr_store,
         "manifest.json": _records,
         "model.json": _model,
+        "head.json": _head,
         "metrics.jsonl": _run,
         "config.json": _run,
     }
@@ -64,8 +65,10 @@ def _zarr_store(path: Path) -> Description:
     attributes = _attributes(path)
     kind = attributes.get("eomm:kind")
     check(attributes, Fields({"provenance?": Maybe(Fields({}))}), str(path / "zarr.json"), remedy=AGAIN)
-    if kind not in ("cube", "embedding"):
-        raise DataError(f"{path}: a Zarr store, but eomm:kind is {kind!r}; expected a cube or an embedding cube")
+    if kind not in ("cube", "embedding", "prediction"):
+        raise DataError(
+            f"{path}: a Zarr store, but eomm:kind is {kind!r}; expected a cube, an embedding cube or a prediction"
+        )
     complete = bool(attributes.get("eomm:complete"))
     provenance = attributes.get("provenance") or {}
     info: Description = {"kind": kind, "complete": complete, "site": attributes.get("site")}
@@ -198,6 +201,15 @@ def _model(path: Path) -> Description:
         "parts": head.get("parts", {}),
         "info": info,
     }
+
+
+def _head(path: Path) -> Description:
+    head = read_described(path / "head.json")
+    shown = ("target", "unit", "form", "classes", "contract", "interval", "fitted", "scores")
+    complete = (path / "arrays.safetensors").is_file()
+    simulated = _flag(head["contract"]["simulated"])
+    named = {k: head[k] for k in shown}
+    return {"kind": "head", "complete": complete, "simulated": simulated, "hash": head["hash"], **named}
 
 
 def _multiply_adds(macs: Mapping[str, int]) -> Description:

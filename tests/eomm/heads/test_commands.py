@@ -96,6 +96,10 @@ def test_a_number_is_mapped_where_the_vectors_are_valid_and_known(folder, amount
         "outside": (flags == OUTSIDE).mean(),
         "without_vector": (~valid).mean(),
     }
+    for path, kind in ((out, "prediction"), (folder / "amount-head", "head")):
+        about = command("info", path, "--json", capsys=capsys)
+        assert about["kind"] == kind and about["complete"] and about["simulated"] and about["target"] == "amount"
+    assert command("verify", out, "--json", capsys=capsys)["intact"]
     with pytest.raises(UsageError, match="already exists"):
         eomm.predict(amount_head, zoo.store("clear"), out)
     eomm.predict(amount_head, zoo.store("clear"), out, dates=(DATE, DATE), overwrite=True)
