@@ -123,14 +123,8 @@ def test_what_extending_makes_of_a_configuration(tmp_path):
 @pytest.mark.whole
 def test_a_run_is_extended_and_resumes_as_any(tmp_path, capsys):
     make_world(tmp_path)
-    small = [
-        "encoder.size=tiny",
-        "encoder.frames=3,3",
-        "decoder.width=16",
-        "log_every=2",
-        "steps=4",
-        "calibrate_records=3",
-    ]
+    small = ["encoder.size=tiny", "encoder.frames=3,3", "decoder.width=16", "log_every=2", "steps=4"]
+    small += ["calibrate_records=3"]
     config = eomm.load_config("s2", [*small, f"data.records={tmp_path / 'records'}"])
     with config.unlocked():
         config.encoder.update({"width": 16, "dilations": (7,)})  # a third of the time to compile
@@ -138,7 +132,7 @@ def test_a_run_is_extended_and_resumes_as_any(tmp_path, capsys):
     path = eomm.train(config, tmp_path / "run", extend=3)
     assert path == tmp_path / "run" / "extended-7" / "model"
     longer = load_model(path)
-    assert longer.info["started_from"]["hash"] == first.hash and longer.info["steps"] == 3
+    assert longer.info["init"]["hash"] == first.hash and longer.info["steps"] == 3
     assert longer.hash != first.hash and load_model(tmp_path / "run" / "model").hash == first.hash
     assert "extended from step 4 by 3 steps, a run of its own" in capsys.readouterr().err
     assert eomm.train(config, tmp_path / "run", extend=3) == path  # complete: nothing is done
