@@ -102,6 +102,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     cloudy_help = "also vectors of clouded pixels, from their context alone; `valid` is false there"
     c.add_argument("--cloudy", action="store_true", help=cloudy_help)
+    average_help = "store means over the clear dates at most N days before and after each (default: each date's own)"
+    c.add_argument("--average-days", type=whole, default=0, metavar="N", help=average_help)
     c.add_argument(
         "--block", type=whole, default=64, metavar="N", help="pixels on a side at once (default: %(default)s)"
     )

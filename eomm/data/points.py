@@ -75,10 +75,11 @@ class PointMapping:
         modality: a key of `eomm.data.modality.KNOWN` ("s2"), or a contract of one's own as a table [modality].
         id: column that names the series.
         date: column of dates, or of texts such as 2018-05-31 or 2018-05-31T10:56:21Z.
-        bands: band of the modality -> column; every band of it is needed.
+        bands: band of the modality -> column; every band of it is needed, but for those of `lacks`.
         scale: physical value = number * scale + offset.
         offset: see `scale`; Sentinel-2 numbers from baseline 04.00 on that keep their +1000 have -0.1.
         fill: numbers that mean no data.
+        lacks: bands of the modality that the table has not; the contract is then of the others.
         valid: column that says which dates are clear, or None where all are.
         valid_values: of that column, such as [4, 5, 6] of SCL.
         group: column of what no two splits may share; each series is its own where None.
@@ -95,6 +96,7 @@ class PointMapping:
     scale: float = 1.0
     offset: float = 0.0
     fill: tuple[float, ...] = ()
+    lacks: tuple[str, ...] = ()
     valid: str | None = None
     valid_values: tuple[Any, ...] = (1,)
     group: str | None = None
@@ -117,7 +119,10 @@ class PointMapping:
     @property
     def contract(self) -> Modality:
         """The modality's contract."""
-        return self.modality if isinstance(self.modality, Modality) else KNOWN[self.modality]
+        whole = self.modality if isinstance(self.modality, Modality) else KNOWN[self.modality]
+        if unknown := set(self.lacks) - set(whole.band_names):
+            raise ContractError(f"mapping: lacks {' '.join(unknown)}, expected some of {' '.join(whole.band_names)}")
+        return dataclasses.replace(whole, bands=tuple(b for b in whole.bands if b.name not in self.lacks))
 
     @property
     def columns(self) -> list[str]:

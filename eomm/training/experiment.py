@@ -15,7 +15,7 @@ from eomm.store.folders import check_apart, entered, read_json, recover
 from eomm.store.log import LOGGER
 from eomm.training.config import flatten
 from eomm.training.hosts import wait_for_all
-from eomm.training.level import level_learned
+from eomm.training.level import level_fused, level_learned
 from eomm.training.limits import check_batch, check_values
 from eomm.training.loop import train
 from eomm.training.noise import SeriesSet, draw_series, lacks_noise, noise_by_set, noise_of, with_noise
@@ -78,10 +78,12 @@ def run_experiment(
     model = dataclasses.replace(model, info={**model.info, **info})
     if sets and (weights := config.encoder.get("weights")):
         model = level_learned(model, config.modality, sets, weight=weights[2])
+    count = min(config.get("calibrate_records", 0), mixture.count("train"))
+    if count >= MINIMUM and (fused := config.get("weight", 0.0)):
+        model = level_fused(model, mixture, weight=fused, count=count, seed=config.seed)
     path = workdir / "model"
     recover(path)
     if jax.process_index() == 0 and not is_written(model, path):
-        count = min(config.get("calibrate_records", 0), mixture.count("train"))
         if count >= MINIMUM:
             LOGGER.info(f"{workdir}: calibrating on {count} records")
             model = calibrate(model, mixture, count=count, seed=config.seed)

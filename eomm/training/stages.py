@@ -235,19 +235,20 @@ def fuse(config: Any, records: RecordSet) -> Stage:
     reference, reading = config.reference, reading_of(records.manifest)
     if reference not in encoders or len(encoders) < 2:
         raise UsageError(f"config.encoders give {sorted(encoders)}; needed are {reference!r} and at least one other")
-    fusion = Fusion.build({n: e.dim for n, e in encoders.items()}, dict(config.fusion))
-    options = {n: o for m in models for n, o in m.info.get("objectives", {}).items()} | dict(config.objective)
-    unknown = [n for n in encoders if n not in options]
+    others = [n for n in encoders if n != reference]
+    options = fusion_options(config, {n: encoders[n] for n in (reference, *others)})
+    fusion = Fusion.build({n: e.dim for n, e in encoders.items()}, options)
+    asked = {n: o for m in models for n, o in m.info.get("objectives", {}).items()} | dict(config.objective)
+    unknown = [n for n in encoders if n not in asked]
     if unknown:
         raise UsageError(f"config.objective lacks {', '.join(unknown)}, and the encoder does not tell its own; add it")
-    objectives = {n: make_objective(options[n]) for n in encoders}
+    objectives = {n: make_objective(asked[n]) for n in encoders}
     o = objectives[reference]
     for name, encoder in encoders.items():
         shape = surrounded(records.shapes[name], encoder.halo, reading)
         check_crop(encoder, shape, objectives[name], str(records.path))
     check_pixels(encoders, records, reference)
     deviation = {n: jnp.asarray(records.manifest["statistics"][n]["std"], jnp.float32) for n in encoders}
-    others = [n for n in encoders if n != reference]
     finetune = bool(config.get("finetune", False))
 
     def encode(whole: Tree, name: str, *what: Any) -> tuple[Array, Array]:
@@ -275,7 +276,8 @@ def fuse(config: Any, records: RecordSet) -> Stage:
         clear = interface.crop(main["valid"], encoders[reference].halo).astype(bool)
         targets = {reference: draw_targets(where, clear & seen[..., None, None], o.targets)}
         target_day = jnp.take_along_axis(main["day"], targets[reference], axis=1)
-        hidden = {reference: hide(what, main["day"], targets[reference], o)}
+        gap = hide(what, main["day"], targets[reference], o)
+        hidden = {reference: hide_others(jax.random.fold_in(what, 1), main["day"], targets[reference], gap, o)}
         dropped = draw_dropped(drop, targets[reference].shape, reference, others, config.drop)
         own, _ = encode(whole, reference, main, targets[reference], hidden[reference])
         parts, near = {reference: forward.lead(own, dropped[reference])}, {}
@@ -293,7 +295,8 @@ def fuse(config: Any, records: RecordSet) -> Stage:
         metrics: dict[str, SumCount] = {}
         for name, key in zip(encoders, which, strict=True):
             data, decoder = batch[name], decoders[name]
-            index, queries, exists = draw_queries(key, data, targets[name], hidden[name], objectives[name])
+            draw = draw_hidden_queries if objectives[name].only_hidden else draw_queries
+            index, queries, exists = draw(key, data, targets[name], hidden[name], objectives[name])
             exists &= near.get(name, jnp.ones(exists.shape[:2], bool))[..., None]
             predicted = decoder.decode(whole[name]["decoder"], projected[name], queries)
             values, mask = observed(data["values"], data["valid"], index, queries, encoders[name].halo)
@@ -318,16 +321,22 @@ def fuse(config: Any, records: RecordSet) -> Stage:
             decoders=decoders,
             fusion=fusion,
             params={**frozen, **params},
-            parts=parts | {"fusion": dict(config.fusion)},
+            parts=parts | {"fusion": options},
             info={
                 "encoders": {n: m.hash for m in models for n in m.encoders},
-                "objectives": {n: dict(options[n]) for n in encoders},
+                "objectives": {n: dict(asked[n]) for n in encoders},
                 "finetuned": finetune,
             },
         )
 
     names = tuple(encoders)
     return Stage(name="fuse", modalities=names, init=init, loss=loss, model=model, frozen=frozen)
+
+
+def fusion_options(config: Any, encoders: Mapping[str, interface.Encoder]) -> dict[str, Any]:
+    """Options of the fusion head: the configuration's, and what each encoder says is a closed form, in their order."""
+    closed = [(n, count) for n, e in encoders.items() if (count := interface.closed_part(e))]
+    return {**({"leading": closed} if closed else {}), **dict(config.fusion)}
 
 
 def draw_dropped(
