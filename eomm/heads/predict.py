@@ -64,6 +64,7 @@ def predict(
     frames = Frames(embedding, dates=dates, length=head.length)
     about = {"site": frames.attributes.get("site"), "eomm:embedding": Path(embedding).name, **summary(head)}
     about |= {f"eomm:{k}": about.pop(k) for k in ("head", "model")}
+    about["provenance"] = {"simulated": about.pop("simulated"), "fitted": dict(head.fitted)}
     tally, is_store = Tally(), out.suffix == ".zarr"
     parts = counted(predicted(head, frames), tally, count_parts(frames), progress)
     with new_directory(out, kind="prediction" if is_store else "export", overwrite=overwrite) as partial:
