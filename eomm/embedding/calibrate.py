@@ -27,7 +27,7 @@ from eomm.errors import ContractError, UsageError
 from eomm.models import interface
 from eomm.models.directory import Model, reference_of
 from eomm.models.predict import Predictor, Seen, read_batch
-from eomm.models.reading import same_pixels, surround
+from eomm.models.reading import surround
 
 COUNT = 32  # records, or blocks of a cube
 BLOCK_PX = 8
@@ -134,8 +134,6 @@ def measure_records(predictor: Predictor, records: RecordSet, split: str, count:
             rng = np.random.default_rng([seed, i])
             halos = {n: e.halo for n, e in predictor.model.encoders.items()}
             record = {n: surround(one, halos[n], records.reading) for n, one in next(rows).items()}
-            meeting = {n: h for n, h in halos.items() if not records.shapes[n].site_wide}
-            record = dict(same_pixels(record, meeting, records.reading))
             batch, halo = record[predictor.reference], predictor.model.encoders[predictor.reference].halo
             present = np.asarray(batch["present"])[0].astype(bool)
             clear = np.asarray(interface.crop(batch["valid"], halo))[0].mean((1, 2))

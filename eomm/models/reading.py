@@ -11,10 +11,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Shaped
 
 from eomm.data.records import PatchShape
-from eomm.models.interface import crop
-
-Batch = Mapping[str, Mapping[str, Array]]
-PIXELS = ("values", "valid")  # of a batch, [b, t, y, x, …]
 
 
 def surround(data: Mapping[str, Array], halo: int, reading: str) -> Mapping[str, Array]:
@@ -33,29 +29,7 @@ def surround(data: Mapping[str, Array], halo: int, reading: str) -> Mapping[str,
     def widen(x: Shaped[Array, "b t y x ..."]) -> Array:
         return jnp.pad(x, [(halo, halo) if axis in (2, 3) else (0, 0) for axis in range(x.ndim)], mode=mode)
 
-    return {**data, **{name: widen(jnp.asarray(data[name])) for name in PIXELS}}
-
-
-def same_pixels(batch: Batch, halos: Mapping[str, int], reading: str) -> Batch:
-    """Modalities whose encoders have different halos, cut so that all give features of the same pixels.
-
-    Records of pixels ("lone", "homogeneous") are surrounded by what each encoder needs; of crops the outermost pixels
-    go that an encoder of a smaller halo does not need. What is a single pixel for a whole site stays.
-
-    Args:
-        batch: by modality, as `surround` gives it.
-        halos: of the encoders, by modality; those of a single pixel for a site left out.
-        reading: of the records.
-    """
-    if reading != "crop" or not halos:
-        return batch
-    widest = max(halos.values())
-    cut = {
-        name: {**batch[name], **{field: crop(jnp.asarray(batch[name][field]), widest - halo) for field in PIXELS}}
-        for name, halo in halos.items()
-        if halo < widest
-    }
-    return {**batch, **cut}
+    return {**data, **{name: widen(jnp.asarray(data[name])) for name in ("values", "valid")}}
 
 
 def surrounded(shape: PatchShape, halo: int, reading: str) -> PatchShape:
