@@ -2,11 +2,10 @@
 
 import argparse
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-from eomm.cli.numbers import number, whole
+from eomm.cli.numbers import day, number, whole
 from eomm.store.progress import progress_bar
 
 
@@ -113,7 +112,7 @@ def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser])
     g.add_argument("--column", metavar="NAME", help="NetCDF variable, or property or column with the label")
     g.add_argument("--regression", action="store_true", help="labels are numbers, such as a yield")
     date_help = "whose vectors; repeat (default: the date with most labelled pixels)"
-    g.add_argument("--date", type=date.fromisoformat, action="append", default=[], help=date_help)
+    g.add_argument("--date", type=day, action="append", default=[], help=date_help)
     g.add_argument("--ignore", nargs="+", default=[], metavar="LABEL", help="labels that count as none")
     g.add_argument("--classes", nargs="+", default=[], metavar="LABEL[=NAME]", help="only these, with their names")
     g.add_argument("--min-pixels", type=whole, default=1, metavar="N", help="leave smaller fields out")
@@ -143,5 +142,5 @@ def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser])
     c.add_argument("--site-info", type=Path, nargs="+", default=[], help=f"places of series: {site_help}")
     c.add_argument("--extract", metavar="HOW", help="pixels of a place (default: as the head was fitted)")
     dates_help = "of maps: both included (default: all)"
-    c.add_argument("--dates", type=date.fromisoformat, nargs=2, metavar=("FIRST", "LAST"), help=dates_help)
+    c.add_argument("--dates", type=day, nargs=2, metavar=("FIRST", "LAST"), help=dates_help)
     c.add_argument("--overwrite", action="store_true", help="replace an earlier prediction")

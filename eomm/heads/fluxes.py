@@ -12,7 +12,7 @@ from eomm.evaluation.gpp.flux_files import UNIT, FluxSeries
 from eomm.evaluation.gpp.flux_sites import Tower
 from eomm.evaluation.gpp.models import features_of
 from eomm.evaluation.gpp.rows import Table
-from eomm.evaluation.gpp.tables import BUFFER_DAYS, make_folds
+from eomm.evaluation.gpp.tables import BUFFER_DAYS, choose_folds, make_folds
 from eomm.heads.samples import Samples, joint_contract, told
 
 NAME = "embedding"  # of the features in the table
@@ -54,8 +54,7 @@ def flux_samples(
     Raises:
         UsageError: too few sites or years.
     """
-    sites = len(np.unique(table.group[table.scored]))
-    kind = folds or ("site" if sites > 1 else "year")
+    kind = folds or choose_folds(table)
     if kind not in HELD_OUT:
         raise UsageError(f"folds {kind!r}: expected one of {', '.join(HELD_OUT)}")
     rows, contract = np.flatnonzero(table.scored), joint_contract(stores, length)

@@ -61,8 +61,7 @@ def run_experiment(
         LOGGER.warning(f"{mixture.paths}: validation is LEAKY: {warning}")
     options: dict[str, Any] = {"validation": validation, "profile": profile, "callbacks": callbacks}
     done = train(stages, config=config, records=mixture, workdir=workdir, **options)
-    for share in mixture.shares:
-        share.records.check_unchanged()
+    mixture.check_unchanged()
     info: dict[str, Any] = {
         "stage": stage.name,
         "steps": done.step,

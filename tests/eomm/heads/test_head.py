@@ -220,5 +220,5 @@ def test_a_single_tower_is_held_out_by_years_beside_its_climatology():
     assert "linear, fitted on means over window:3" in head.note
     assert "never tested" in dataclasses.replace(head, form="boosting").note
     one = table.take(table.year == 2018)
-    with pytest.raises(UsageError, match="one group"):
+    with pytest.raises(UsageError, match="one year"):
         flux_samples(one, [zoo.store("clear")], extract="window:3", folds=None, length=1, seed=0)
