@@ -22,6 +22,7 @@ def base() -> ConfigDict:
     )
     config.mesh = ConfigDict({"data": -1, "fsdp": 1})
     config.log_every = 50
+    config.metrics = ("tensorboard",)  # beside metrics.jsonl: tensorboard, wandb, or a module of yours (writers.py)
     config.save_every = 500
     config.validate_every = 500
     config.calibrate_records = 32  # on which int8 scales and expected errors are measured at the end; 0: not at all
