@@ -7,7 +7,8 @@ import xarray as xr
 
 from eomm.errors import DataError, UsageError
 from eomm.evaluation.labels import read_labels
-from tests.eomm.evaluation.test_probes import GRID, lonlat
+from tests.eomm.evaluation.fields import GRID
+from tests.eomm.evaluation.test_labels import lonlat
 
 MISSING = ["", "nan", "NaN", "NA", "n/a", "null", "None", "-9999", "-9999.0", "1e20", "inf"]
 

@@ -10,7 +10,7 @@ from eomm.cli import main
 from eomm.errors import UsageError
 from eomm.evaluation.gpp.run import run
 from eomm.evaluation.gpp.tables import Final
-from tests.eomm.evaluation.test_probes import GRID, field_map, write_labels
+from tests.eomm.evaluation.fields import GRID, field_map, write_labels
 from tests.eomm.gpp_world import make_world
 from tests.eomm.site import make_cube
 
