@@ -70,7 +70,9 @@ def run_demo(out: Path | str, *, seed: int = 0, overwrite: bool = False) -> dict
     with timer.step("train s1"):
         train("s1", work, seed)
     with timer.step("train fusion"):
-        model = train("fusion", work, seed, f"encoders={work}/runs/s2/model,{work}/runs/s1/model")
+        model = train(
+            "fusion", work, seed, f"encoders={work}/runs/s2/model,{work}/runs/s1/model", "objective.s2.reach_px=0"
+        )
     with timer.step("embed"), progress_bar("embed") as bar:
         embeddings = embed(model, cubes[HELD_OUT], work / "embeddings" / f"{HELD_OUT}.zarr", progress=bar.counted)
     with timer.step("evaluate"):
