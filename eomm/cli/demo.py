@@ -24,7 +24,7 @@ YEARS = (date(2020, 1, 1), date(2021, 12, 31))
 SHIPPED = "base"  # the model that Sentinel-2 starts from, and its experiment
 STEPS = {"s2": 150, "s1": 30, "fusion": 30}  # enough to see it learn, not to learn well
 FINE = [f"init={SHIPPED}", "data.balance=", "data.batch_size=4", "objective.crop_px=12"]  # crops instead of series
-MADE = ("summary.json", "evaluation.json", "scenes", "cubes", "records", "runs", "embeddings", "report")
+MADE = ("summary.json", "evaluation.json", "scenes", "cubes", "records", "runs", "embeddings", "report", "view.html")
 MARKER = "demo.json"  # by which a demo knows its own folder
 GAPS = (0, 30, 60)  # days hidden on both sides of a scored target
 SMALL = [
@@ -37,11 +37,12 @@ SMALL = [
 
 
 def run_demo(out: Path | str, *, seed: int = 0, overwrite: bool = False) -> dict[str, Any]:
-    """Simulate, prepare, train, embed, evaluate and report under `out`.
+    """Simulate, prepare, train, embed, evaluate, report and show under `out`.
 
     Returns:
-        What `out/summary.json` holds: `seconds`, `steps` (name to seconds), `scores`, `shipped` (errors of the shipped
-        model beside the one trained, on the same pixels), `report`, `embeddings`, `embeddings_by_shipped`.
+        What `out/summary.json` holds: `seconds`, `steps` (name to seconds), `verdict` (a sentence), `scores`, `shipped`
+        (errors of the shipped model beside the one trained, on the same pixels), `report`, `embeddings`,
+        `embeddings_by_shipped`, `view`.
 
     Raises:
         UsageError: `out` exists and `overwrite` is false.
@@ -77,6 +78,7 @@ def run_demo(out: Path | str, *, seed: int = 0, overwrite: bool = False) -> dict
         embeddings = embed(model, cubes[HELD_OUT], work / "embeddings" / f"{HELD_OUT}.zarr", progress=bar.counted)
     with timer.step("evaluate"):
         from eomm.evaluation.hidden.reconstruction import evaluate_records
+        from eomm.evaluation.hidden.reconstruction_words import plainly
         from eomm.models.directory import load_model
 
         evaluation = evaluate_records(
@@ -96,9 +98,14 @@ def run_demo(out: Path | str, *, seed: int = 0, overwrite: bool = False) -> dict
             evaluations=[work / "evaluation.json"],
             commands=[f"eomm demo --out {work} --seed {seed}"],
         )
+    with timer.step("view"), progress_bar("view") as bar:
+        from eomm.view.run import write_view
+
+        view = write_view(embeddings, work / "view.html", cube=cubes[HELD_OUT], progress=bar.counted)
     summary: dict[str, Any] = {
         "seconds": round(timer.total, 1),
         "steps": timer.seconds,
+        "verdict": plainly(evaluation),
         "scores": evaluation["summary"],
         "report": str(report),
         "shipped": {
@@ -107,6 +114,7 @@ def run_demo(out: Path | str, *, seed: int = 0, overwrite: bool = False) -> dict
         },
         "embeddings": str(embeddings),
         "embeddings_by_shipped": str(shipped),
+        "view": view["page"],
         "simulated": True,
     }
     write_json(work / "summary.json", summary)
@@ -218,11 +226,13 @@ def format_demo(summary: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"done in {summary['seconds']:.0f} s ({steps})",
+            summary["verdict"],
             "mean absolute error of hidden reflectance at the site that training never saw (SIMULATED data):",
             *scores,
             f"the same of the shipped model {SHIPPED}, which knows real sites alone, beside this one:",
             *(f"  {days} days: " + ", ".join(f"{m} {e:.4f}" for m, e in one.items()) for days, one in shipped.items()),
             f"embeddings: {summary['embeddings']}",
             f"report: {summary['report']}",
+            f"open in a browser, and click a pixel: {summary['view']}",
         ]
     )

@@ -68,8 +68,8 @@ def embed(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     from eomm.cli.info import describe
     from eomm.data.cube import open_cube
     from eomm.embedding.cluster import embed_on_workers
+    from eomm.embedding.plan import explain_use
     from eomm.embedding.units import status
-    from eomm.embedding.use import explain_use
     from eomm.models.directory import load_model
     from eomm.models.shipped import find_model, shipped
 

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from scipy.optimize import isotonic_regression
 from scipy.stats import spearmanr
 
 KNOTS = 16
-Counts = Int[np.ndarray, "*n"]
+Counts = Integer[np.ndarray, "*n"]
 
 
 def timing(before: Counts, after: Counts, seen: Counts) -> Float[np.ndarray, "*n k"]:

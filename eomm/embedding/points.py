@@ -48,11 +48,11 @@ def embed_series(
     modality: Modality,
     params: Mapping[str, Any],
     series: Sequence[Dated],
-    at: Sequence[Int[np.ndarray, " n"]],
+    at: Sequence[Int[np.ndarray, " _"]],
     *,
     fusion: FusionHead | None = None,
     surroundings: str = "lone",
-) -> list[Float32[np.ndarray, "n d"]]:
+) -> list[Float32[np.ndarray, "_ d"]]:
     """Vectors of chosen dates of each series.
 
     Args:

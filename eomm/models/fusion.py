@@ -84,9 +84,9 @@ class Fusion:
     def fuse(
         self,
         params: Params,
-        embeddings: Mapping[str, Float[Array, "*n _"]],
-        present: Mapping[str, Bool[Array, "*n"]],
-        offset_days: Mapping[str, Float[Array, "*n"]],
+        embeddings: Mapping[str, Float[Array, "*#n _"]],
+        present: Mapping[str, Bool[Array, "*#n"]],
+        offset_days: Mapping[str, Float[Array, "*#n"]],
     ) -> Float[Array, "*n d"]:
         """The fused embedding, float32, finite for any subset of present modalities, also for none.
 

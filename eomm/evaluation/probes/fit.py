@@ -261,7 +261,7 @@ def _apply_head(params: Any, patches: Float[Array, "n 5 5 k"], *, outputs: int) 
 
 
 def fit_head(
-    maps: Sequence[Float32[np.ndarray, "y x f"]],
+    maps: Sequence[Float32[np.ndarray, "_ _ f"]],
     at: Int[np.ndarray, "n 3"],
     y: np.ndarray,
     task: ProbeTask,

@@ -75,7 +75,7 @@ def window(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n w"
     return np.concatenate([*bands, *days], axis=1)
 
 
-def difference(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 2c"]:
+def difference(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n _"]:
     """Bands of the date, and what they differ by from the valid date before it; 0 where there is none."""
     own, day = _visible(series)
     here = nearest(series, at)

@@ -13,19 +13,20 @@ from eomm.evaluation.hidden.fusion_scoring import Case
 from eomm.evaluation.hidden.reconstruction import evaluate
 from eomm.models.directory import save_model
 from eomm.models.predict import Predictor, read_batch
+from tests import zoo
 from tests.eomm.site import DAYS, SIZE, TEST_DAYS, make_cube, make_model
 
 FEW = {"dates": TEST_DAYS, "gap": 20, "shares": (0, 0.5, 1), "ages": (0, 4, 24), "gaps": (0, 20)}
 
 
 @pytest.fixture(scope="module")
-def cube(tmp_path_factory):
-    return make_cube(tmp_path_factory.mktemp("site") / "a.zarr", clouds=0.2, simulated=True)
+def cube():
+    return zoo.cube()
 
 
 @pytest.fixture(scope="module")
 def models():
-    return {"a": make_model(("s2", "s1"), fused=True), "b": make_model(("s2", "s1"), fused=True, seed=5)}
+    return {"a": zoo.model(), "b": make_model(("s2", "s1"), fused=True, seed=5)}
 
 
 @pytest.fixture(scope="module")
