@@ -222,9 +222,12 @@ def bench(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
 
 
 def demo(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
-    """The whole path on simulated sites."""
+    """The whole path on simulated sites, or the shipped model on a real one."""
     from eomm.cli.demo import run_demo
+    from eomm.cli.demo_real import run_real
 
+    if a.real:
+        return run_real(a.real, a.out, mapping=a.mapping, overwrite=a.overwrite)
     return run_demo(a.out, seed=a.seed, overwrite=a.overwrite)
 
 
@@ -257,6 +260,7 @@ def format_plan(result: dict[str, Any]) -> str:
 
 def format_demo(result: dict[str, Any]) -> str:
     """For people."""
-    from eomm.cli.demo import format_demo as format_
+    from eomm.cli.demo import format_demo as format_simulated
+    from eomm.cli.demo_real import format_real
 
-    return format_(result)
+    return format_simulated(result) if result["simulated"] and "shipped" in result else format_real(result)

@@ -27,10 +27,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"eomm {version('eomm')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    c = command(commands, "demo", handlers.demo, "simulate, prepare, train, embed, report: the whole path", "eomm demo")
+    example = """eomm demo
+  eomm demo --real flanders.zarr               # a cube of your own
+  eomm demo --real scenes --mapping safe_s2    # scenes of your own"""
+    c = command(commands, "demo", handlers.demo, "simulate, prepare, train, embed, report: the whole path", example)
     c.set_defaults(formatter=handlers.format_demo)
     c.add_argument("--out", type=Path, default=Path("eomm-demo"), help="directory to make (default: %(default)s)")
     c.add_argument("--seed", type=whole, default=0)
+    c.add_argument("--real", type=Path, metavar="PATH", help="a cube or a folder of scenes instead of simulated sites")
+    c.add_argument("--mapping", default="worldcereal_s2", help="of scenes of --real (default: %(default)s)")
     c.add_argument("--overwrite", action="store_true")
 
     example = "eomm simulate site-a --seed 1 --start 2020-01-01 --end 2021-12-31"

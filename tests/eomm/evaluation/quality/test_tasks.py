@@ -187,7 +187,7 @@ def test_the_local_bench_scores_all_its_tasks(monkeypatch):
 
 def outcomes(gain, groups=20):
     rng = np.random.default_rng(7)
-    names = [f"{i:02d}" for i in range(groups)]
+    names = np.array([f"{i:02d}" for i in range(groups)])
     base = 0.7 + 0.05 * rng.normal(size=groups)
     others = ("raw bands", "raw window", "PCA of the window")
     made = {o: mean_of(names, base + 0.01 * rng.normal(size=groups)) for o in others}
