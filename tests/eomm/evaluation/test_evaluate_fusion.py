@@ -97,7 +97,11 @@ def test_differences_between_models_are_paired(result):
         assert a["to_first"]["mean"] == 0 and a["to_first"]["interval"] == [0, 0]
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     text = format_fusion(result)
-    assert text.startswith("SIMULATED. a, s2") and "b minus a" in text and "unknown whether training" in text
+    assert (
+        text.startswith(f"SIMULATED. {result['site']}, s2")
+        and "b minus a" in text
+        and "unknown whether training" in text
+    )
 
 
 @pytest.mark.parametrize("sees", [True, False])

@@ -20,7 +20,7 @@ HOSTILE = "<script>alert('x')</script>&\""
 SECTIONS = (
     "Ask the embedding|Conclusions|"
     "Maps|Hidden-target skill|By band, and compression|Spectra of hidden targets|Series at the same pixels|"
-    "Training|Embedding through time|Observations|What limits the vectors|Data and model|To repeat this"
+    "Training|Training on simulated data|Embedding through time|Observations|What limits the vectors|Data and model|To repeat this"
 ).split("|")
 
 
@@ -90,7 +90,7 @@ def test_the_verdict_is_the_first_sentence_and_plain(made):
 def test_every_figure_lies_beside_the_page(made):
     path, _ = made
     pngs = sorted(p.stem for p in (path.parent / "index_figures").glob("*.png"))
-    assert pngs == sorted("maps skill bands spectra series training pixel counts layers".split())
+    assert pngs == sorted("maps skill bands spectra series training training_simulated pixel counts layers".split())
     assert parse(path).tags.count("img") == len(pngs)
 
 
