@@ -20,7 +20,8 @@ HOSTILE = "<script>alert('x')</script>&\""
 SECTIONS = (
     "Ask the embedding|Conclusions|"
     "Maps|Hidden-target skill|By band, and compression|Spectra of hidden targets|Series at the same pixels|"
-    "Training|Training on simulated data|Embedding through time|Observations|What limits the vectors|Data and model|To repeat this"
+    "Training|Training on simulated data|Embedding through time|Observations|What limits the vectors|Data and model|"
+    "To repeat this"
 ).split("|")
 
 
