@@ -10,6 +10,7 @@ import dataclasses
 import inspect
 import re
 import tokenize
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,14 @@ def public_names() -> str:
     called = {"evaluate": "evaluate_records"}  # at home, where that is another name
     homes = {name: f"eomm.{home}.{called.get(name, name)}" for name, home in eomm._HOME.items()}
     return "\n\n".join(f"## eomm.{name}\n\n::: {home}" for name, home in homes.items())
+
+
+def packages() -> str:
+    """What each package says of itself."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    folders = {name: ROOT / listed["package-dir"].get(name, name.replace(".", "/")) for name in listed["packages"]}
+    said = {name: ast.get_docstring(ast.parse((f / "__init__.py").read_text("utf-8"))) for name, f in folders.items()}
+    return "\n\n".join(f"## {name}\n\n{text}" for name, text in said.items())
 
 
 def class_docstring(file: Path, name: str) -> str:
