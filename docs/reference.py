@@ -103,7 +103,7 @@ def comments(file: Path) -> dict[str, str]:
 
 
 def _config_path(target: ast.expr) -> str:
-    """"optimiser.clip" of `config.optimiser.clip`, nothing of other targets."""
+    """The key that `config.optimiser.clip` sets, "optimiser.clip"; nothing of other targets."""
     text = ast.unparse(target)
     return text.removeprefix("config.") if text.startswith("config.") else ""
 
@@ -175,7 +175,9 @@ def cards() -> str:
 def commands() -> str:
     """Every command as its help describes it."""
     return "\n\n".join(
-        f"## {parser.prog}\n\n```text\n{parser.format_help()}```" for parser in _parsers(build_parser()) if parser.epilog
+        f"## {parser.prog}\n\n```text\n{parser.format_help()}```"
+        for parser in _parsers(build_parser())
+        if parser.epilog
     )
 
 
@@ -188,10 +190,11 @@ def _parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParse
 
 
 def public_names() -> str:
-    """mkdocstrings' directives for the names of `import eomm`."""
+    """The names of `import eomm`, as directives of mkdocstrings."""
     called = {"evaluate": "evaluate_records"}  # at home, where that is another name
     homes = {name: f"eomm.{home}.{called.get(name, name)}" for name, home in eomm._HOME.items()}
-    return "\n\n".join(f"## eomm.{name}\n\n::: {home}" for name, home in homes.items())
+    options = "    options: { heading: eomm.%s, toc_label: eomm.%s, heading_level: 2 }"
+    return "\n\n".join(f"::: {home}\n{options % (name, name)}" for name, home in homes.items())
 
 
 def packages() -> str:
