@@ -20,6 +20,7 @@ from eomm.data.missing import is_fill
 from eomm.data.modality import KNOWN, Modality
 from eomm.data.tables import read_frame
 from eomm.errors import ContractError, DataError, UsageError
+from eomm.store.fields import check_dataclass
 
 ENDINGS = (".csv", ".parquet")
 
@@ -125,6 +126,11 @@ class PointMapping:
         return dataclasses.replace(whole, bands=tuple(b for b in whole.bands if b.name not in self.lacks))
 
     @property
+    def names(self) -> list[str]:
+        """The columns of names, not of numbers: "007" and "NA" are themselves there."""
+        return [c for c in (self.id, self.group, self.split, self.stratum) if c]
+
+    @property
     def columns(self) -> list[str]:
         """All columns that it names."""
         single = (self.id, self.date, self.valid, self.group, self.split, self.stratum, self.lon, self.lat)
@@ -143,11 +149,11 @@ def load_point_mapping(path: Path | str) -> PointMapping:
     if not path.is_file():
         raise UsageError(f"{path}: no such file; a mapping of points is a TOML file, see `PointMapping`")
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise DataError(f"{path}: not valid TOML ({e}); correct the mapping") from e
     if isinstance(table.get("modality"), dict):
-        table["modality"] = Modality.from_dict(table["modality"])
+        table["modality"] = Modality.from_dict(table["modality"], str(path))
     known: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(PointMapping)}
     unknown = [k for k in table if k not in known]
     missing = [k for k, default in known.items() if default is dataclasses.MISSING and k not in table]
@@ -156,8 +162,14 @@ def load_point_mapping(path: Path | str) -> PointMapping:
             f"{path}: unknown keys {', '.join(unknown) or 'none'}, missing {', '.join(missing) or 'none'}; expected "
             f"only {', '.join(known)}"
         )
+    check_dataclass(
+        PointMapping, table, str(path), error=ContractError, remedy="see `PointMapping` in eomm.data.points"
+    )
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
-    return PointMapping(**fields)
+    try:
+        return PointMapping(**fields)
+    except ContractError as e:
+        raise ContractError(f"{path}: {e}") from e
 
 
 def read_points(path: Path | str, mapping: PointMapping) -> list[PointSeries]:
@@ -171,7 +183,7 @@ def read_points(path: Path | str, mapping: PointMapping) -> list[PointSeries]:
     if path.suffix.lower() not in ENDINGS or not path.is_file():
         raise UsageError(f"{path}: no such file, or its name ends in none of {', '.join(ENDINGS)}")
     try:
-        return points_of(read_frame(path), mapping, where=str(path))
+        return points_of(read_frame(path, text=mapping.names), mapping, where=str(path))
     except ImportError as e:
         raise UsageError(f"{path}: needs pyarrow ({e}); pip install 'eomm[geo]', or give a CSV") from e
 

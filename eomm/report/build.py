@@ -12,6 +12,7 @@ from typing import Any
 
 import matplotlib
 
+from eomm.data.attributes import open_attributes
 from eomm.data.cube import Cube, open_cube
 from eomm.data.grid import to_date
 from eomm.errors import ContractError, DataError, UsageError
@@ -121,7 +122,7 @@ def collect(
     known = {e.source.resolve() for e in read if e.source}
     read += [e for e in found.evaluations if e.source is None or e.source.resolve() not in known]
     embedding = Path(embedding) if embedding else one(found.embeddings, "embedding", "--embedding")
-    about = read_json(embedding / "zarr.json").get("attributes", {}) if embedding else {}
+    about = open_attributes(entered(embedding), kind="embedding") if embedding else {}
     models = [e.result["model"] for e in read if isinstance(e.result.get("model"), str)]
     if model is None:
         model = _match(found.models, "model.json", "hash", about.get("eomm:model") or (models or [None])[0])

@@ -55,8 +55,7 @@ def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | No
     if validation and (warning := manifest.get("split", {}).get("warning")):
         print(f"{mixture.paths}: validation is LEAKY: {warning}", file=sys.stderr, flush=True)
     done = train(stages, config=config, records=mixture, workdir=workdir, validation=validation, profile=profile)
-    for share in mixture.shares:
-        share.records.check_unchanged()
+    mixture.check_unchanged()
     info: dict[str, Any] = {
         "stage": stage.name,
         "steps": done.step,

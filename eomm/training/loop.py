@@ -139,6 +139,7 @@ def train(
                     log.write(done, {f"validation/{k}": v for k, v in metrics.items()})
                 best = judge.value_at(done)
                 if saves or judge.ends or best is not None:
+                    program.mixture.check_unchanged()  # or a run that went on with other records would be resumed
                     kept = {"run": this_run, "data": data.get_state(), "best": judge.saved()}
                     checkpoints.save(done, state, metadata=kept, value=best)
             if judge.ends and not last:

@@ -19,7 +19,7 @@ from eomm.models.directory import Model, build_parts
 from eomm.models.fusion import Fusion
 from eomm.models.interface import Tree
 from eomm.models.losses import SumCount, ratio
-from eomm.models.reading import surround, surrounded
+from eomm.models.reading import surround, surrounded, trim
 from eomm.training import cuts, labels, published
 from eomm.training.agreement import Window, embedding_terms, split_window
 from eomm.training.hiding import draw_hidden_queries, hide_bands, hide_others
@@ -206,8 +206,8 @@ def check_crop(encoder: interface.Encoder, shape: Any, objective: Objective, whe
 
 def check_pixels(encoders: Mapping[str, interface.Encoder], records: RecordSet, reference: str) -> None:
     """Raise unless every modality's crop lies on the reference's pixels or is a single one, which serves them all."""
-    lead, halo = records.shapes[reference], encoders[reference].halo
-    for name, encoder in encoders.items():
+    lead = records.shapes[reference]
+    for name in encoders:
         shape = records.shapes[name]
         if shape.site_wide:
             continue
@@ -215,11 +215,6 @@ def check_pixels(encoders: Mapping[str, interface.Encoder], records: RecordSet, 
             raise ContractError(
                 f"{records.path}: {name} has crops of {shape.height} x {shape.width} px, {reference} of "
                 f"{lead.height} x {lead.width}; expected the same, or a single pixel. Prepare both on one grid"
-            )
-        if encoder.halo != halo:
-            raise UsageError(
-                f"the halo of the {name} encoder is {encoder.halo} px, of {reference} {halo}; expected one, since they "
-                "meet at the same pixels"
             )
 
 
@@ -248,6 +243,7 @@ def fuse(config: Any, records: RecordSet) -> Stage:
         shape = surrounded(records.shapes[name], encoder.halo, reading)
         check_crop(encoder, shape, objectives[name], str(records.path))
     check_pixels(encoders, records, reference)
+    halos = {n: e.halo for n, e in encoders.items()}
     deviation = {n: jnp.asarray(records.manifest["statistics"][n]["std"], jnp.float32) for n in encoders}
     finetune = bool(config.get("finetune", False))
 
@@ -260,11 +256,11 @@ def fuse(config: Any, records: RecordSet) -> Stage:
 
     def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> tuple[Array, dict[str, SumCount]]:
         whole = {**frozen, **params}  # what is tuned stands before where it started
-        batch = {**batch, **{n: surround(batch[n], e.halo, reading) for n, e in encoders.items()}}
+        batch = {**batch, **{n: surround(batch[n], halo, reading) for n, halo in halos.items()}}
         where, what, drop, prefix, *which = jax.random.split(rng, 4 + len(encoders))
         same = jax.random.fold_in(where, 1)  # one key: every modality's crop is cut at the same place
         cut = {n: batch[n] if records.shapes[n].site_wide else draw_crop(same, batch[n], o.crop_px) for n in encoders}
-        batch = {**batch, **cut}
+        batch = {**batch, **trim(cut, halos)}
         main = batch[reference]
         middle = draw_targets(jax.random.fold_in(where, 2), interface.crop(main["valid"], encoders[reference].halo), 1)
         day = jnp.take_along_axis(main["day"], middle, axis=1)
