@@ -20,6 +20,7 @@ from data_prep.mappings.mapping import SHIPPED, Mask
 from data_prep.mappings.mapping import Mapping as Source
 from eomm.cli.parser import build_parser
 from eomm.data.modality import Band, Modality
+from eomm.data.points import PointMapping
 from eomm.training.config import flatten, load_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -127,6 +128,7 @@ def mappings() -> str:
         ("[mask]", Mask, set[str]()),
         ("[modality]", Modality, set[str]()),
         ("[[modality.bands]]", Band, set[str]()),
+        ("A table of pixels or parcels", PointMapping, set[str]()),
     )
     return "\n\n".join(_table(title, kind, left_out) for title, kind, left_out in tables)
 
