@@ -48,6 +48,7 @@ def base() -> ConfigDict:
     config.log_every = 50  # steps between entries of the log
     config.save_every = 500  # steps between checkpoints
     config.validate_every = 500  # steps between validations
+    config.metrics = ("tensorboard",)  # beside metrics.jsonl: tensorboard, wandb, or a module of yours (writers.py)
     config.calibrate_records = 32  # on which int8 scales and expected errors are measured at the end; 0: not at all
     return config
 

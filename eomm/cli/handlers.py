@@ -36,13 +36,13 @@ def train(a: argparse.Namespace, rest: list[str]) -> dict[str, Any] | None:
     import jax
 
     from eomm.training.config import load_config
-    from eomm.training.experiment import run_experiment
     from eomm.training.hosts import EndTogether, join
+    from eomm.training.run import train as train_stage
 
     config = load_config(a.config, overrides(rest))
     join(a.coordinator, a.processes, a.process)
     with EndTogether():
-        model = run_experiment(config, a.workdir, profile=a.profile)
+        model = train_stage(config, a.workdir, extend=a.extend, profile=a.profile)
     return {"model": str(model)} if jax.process_index() == 0 else None
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from eomm.cli import handlers
 from eomm.cli.evaluate import add_commands as add_evaluate
 from eomm.cli.export import add_commands as add_export
+from eomm.cli.heads import add_commands as add_heads
 from eomm.cli.numbers import amount, day, number, whole
 from eomm.cli.prepare import add_commands as add_prepare
 from eomm.evaluation.quality.commands import add_commands as add_quality
@@ -55,6 +56,11 @@ def build_parser() -> argparse.ArgumentParser:
     c.add_argument("--config", required=True, help="an experiment; override its values by --config.KEY=VALUE")
     workdir_help = "of this run: checkpoints and logs, and in the end the model, in WORKDIR/model"
     c.add_argument("--workdir", type=Path, required=True, help=workdir_help)
+    extend_help = (
+        "go on from the model of the finished run in WORKDIR, as a run of its own in WORKDIR/extended-TOTAL with the "
+        "configuration's warm-up and schedule over N steps; not what a longer run would have given"
+    )
+    c.add_argument("--extend", type=whole, metavar="N", help=extend_help)
     c.add_argument("--profile", metavar="FIRST:LAST", help="write a trace of these steps to WORKDIR/profile")
     hosts_help = "one of several processes: HOST:PORT of process 0; not needed under Slurm and on Cloud TPUs"
     c.add_argument("--coordinator", metavar="HOST:PORT", help=hosts_help)
@@ -139,6 +145,7 @@ def build_parser() -> argparse.ArgumentParser:
     c.add_argument("--count", type=whole, default=32, help="records, or blocks of 8 x 8 px (default: %(default)s)")
     c.add_argument("--seed", type=whole, default=0)
 
+    add_heads(commands, command)
     add_export(commands, command)
 
     example = "eomm import-published fused.safetensors --out published"

@@ -20,6 +20,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from eomm.data.modality import Modality, check_contract
 from eomm.data.remote import check_names, fetch_records, is_url
 from eomm.errors import DataError
+from eomm.page.shown import Shown
 from eomm.store.descriptions import AGAIN, read_described
 from eomm.store.folders import check_store, entered, read_json, recover, sha256, write_json
 
@@ -146,8 +147,8 @@ class Codec:
         return {**patch, "site": content("site").decode(), "row": row, "col": col}
 
 
-@dataclass(frozen=True)
-class RecordSet:
+@dataclass(frozen=True, repr=False)
+class RecordSet(Shown):
     """An opened, finished record set.
 
     Attributes:
@@ -161,6 +162,12 @@ class RecordSet:
     shapes: Mapping[str, PatchShape]
     manifest: Mapping[str, Any]
     whole: Mapping[str, PatchShape] | None = None
+
+    def facts(self) -> Mapping[str, object]:
+        """As of `Shown`."""
+        splits = dict.fromkeys(f["split"] for f in self.manifest["files"])
+        shapes = {n: f"{s.acquisitions} x {s.height} x {s.width} px" for n, s in self.shapes.items()}
+        return {"records": self.path.name, **{s: self.count(s) for s in splits}, **shapes}
 
     @property
     def stored(self) -> Mapping[str, PatchShape]:
