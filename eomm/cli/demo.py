@@ -20,7 +20,7 @@ TRAINED, HELD_OUT = ("sim-meadow", "sim-valley"), "sim-ridge"
 SIZE_PX = 64
 YEARS = (date(2020, 1, 1), date(2021, 12, 31))
 STEPS = {"s2": 100, "s1": 30, "fusion": 30}  # enough to see it learn, not to learn well
-MADE = ("summary.json", "evaluation.json", "scenes", "cubes", "records", "runs", "embeddings", "report")
+MADE = ("summary.json", "evaluation.json", "scenes", "cubes", "records", "runs", "embeddings", "report", "view.html")
 MARKER = "demo.json"  # by which a demo knows its own folder
 GAPS = (0, 30, 60)  # days hidden on both sides of a scored target
 SMALL = [
@@ -33,10 +33,11 @@ SMALL = [
 
 
 def run_demo(out: Path | str, *, seed: int = 0, overwrite: bool = False) -> dict[str, Any]:
-    """Simulate, prepare, train, embed, evaluate and report under `out`.
+    """Simulate, prepare, train, embed, evaluate, report and show under `out`.
 
     Returns:
-        What `out/summary.json` holds: `seconds`, `steps` (name to seconds), `scores`, `report`, `embeddings`.
+        What `out/summary.json` holds: `seconds`, `steps` (name to seconds), `verdict` (a sentence), `scores`,
+        `report`, `embeddings`, `view`.
 
     Raises:
         UsageError: `out` exists and `overwrite` is false.
@@ -62,6 +63,7 @@ def run_demo(out: Path | str, *, seed: int = 0, overwrite: bool = False) -> dict
         embeddings = embed(model, cubes[HELD_OUT], work / "embeddings" / f"{HELD_OUT}.zarr", progress=bar.counted)
     with timer.step("evaluate"):
         from eomm.evaluation.hidden.reconstruction import evaluate_records
+        from eomm.evaluation.hidden.reconstruction_words import plainly
 
         evaluation = evaluate_records(model, cubes[HELD_OUT], work / "records", gaps=GAPS, progress=True)
         write_json(work / "evaluation.json", evaluation)
@@ -78,12 +80,18 @@ def run_demo(out: Path | str, *, seed: int = 0, overwrite: bool = False) -> dict
             evaluations=[work / "evaluation.json"],
             commands=[f"eomm demo --out {work} --seed {seed}"],
         )
+    with timer.step("view"), progress_bar("view") as bar:
+        from eomm.view.run import write_view
+
+        view = write_view(embeddings, work / "view.html", cube=cubes[HELD_OUT], progress=bar.counted)
     summary: dict[str, Any] = {
         "seconds": round(timer.total, 1),
         "steps": timer.seconds,
+        "verdict": plainly(evaluation),
         "scores": evaluation["summary"],
         "report": str(report),
         "embeddings": str(embeddings),
+        "view": view["page"],
         "simulated": True,
     }
     write_json(work / "summary.json", summary)
@@ -189,9 +197,11 @@ def format_demo(summary: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"done in {summary['seconds']:.0f} s ({steps})",
+            summary["verdict"],
             "mean absolute error of hidden reflectance at the site that training never saw (SIMULATED data):",
             *scores,
             f"embeddings: {summary['embeddings']}",
             f"report: {summary['report']}",
+            f"open in a browser, and click a pixel: {summary['view']}",
         ]
     )

@@ -13,6 +13,7 @@ from eomm.cli.export import add_commands as add_export
 from eomm.cli.heads import add_commands as add_heads
 from eomm.cli.numbers import amount, day, number, whole
 from eomm.cli.prepare import add_commands as add_prepare
+from eomm.cli.view import add_commands as add_view
 from eomm.evaluation.quality.commands import add_commands as add_quality
 
 Handler = Callable[[argparse.Namespace, list[str]], Any]
@@ -147,6 +148,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     add_heads(commands, command)
     add_export(commands, command)
+    add_view(commands, command)
 
     example = "eomm import-published fused.safetensors --out published"
     summary = "a released checkpoint of arXiv 2511.11706 to a model that `eomm embed` reads"

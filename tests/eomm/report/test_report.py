@@ -8,7 +8,7 @@ import pytest
 
 from eomm.data.cube import open_cube
 from eomm.errors import DataError, UsageError
-from eomm.evaluation.hidden.reconstruction_words import conclude
+from eomm.evaluation.hidden.reconstruction_words import conclude, plainly
 from eomm.models.directory import save_model
 from eomm.page import html as page
 from eomm.report import build as report
@@ -17,7 +17,8 @@ from tests import zoo
 
 HOSTILE = "<script>alert('x')</script>&\""
 SECTIONS = (
-    "Conclusions|Maps|Hidden-target skill|By band, and compression|Spectra of hidden targets|Series at the same pixels|"
+    "Ask the embedding|Conclusions|"
+    "Maps|Hidden-target skill|By band, and compression|Spectra of hidden targets|Series at the same pixels|"
     "Training|Embedding through time|Observations|What limits the vectors|Data and model|To repeat this"
 ).split("|")
 
@@ -71,10 +72,21 @@ def test_page_is_self_contained_and_complete(made):
     path, _ = made
     seen = parse(path)
     assert seen.titles == SECTIONS
-    assert seen.links and all(link.startswith("data:image/png;base64,") for link in seen.links)
-    assert not {"script", "link", "iframe", "object"} & set(seen.tags)
-    assert not re.search(r"url\(|@import|https?://", path.read_text())
-    assert 'name="viewport"' in path.read_text()
+    contents = [link for link in seen.links if link.startswith("#")]
+    assert contents == [f"#part-{i}" for i in range(1, len(SECTIONS) + 1)]
+    assert all(link == "data:," or link.startswith("data:image/png;base64,") for link in seen.links if link[0] != "#")
+    assert not {"iframe", "object"} & set(seen.tags)
+    text = path.read_text()
+    ours = re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)  # Bokeh's code names places it never asks here
+    assert not re.search(r"url\(|@import|https?://", ours)
+    assert 'name="viewport"' in text and "default-src 'none'" in text and "connect-src 'none'" in text
+
+
+def test_the_verdict_is_the_first_sentence_and_plain(made):
+    text = made[0].read_text()
+    verdict = plainly(made[1]["evaluations"][0])
+    assert f'<p class="plain">{verdict}</p>' in text and text.index(verdict) < text.index("<nav")
+    assert verdict.startswith("The fused model predicts hidden dates") and "does not count as skill" in verdict
 
 
 def test_every_figure_lies_beside_the_page(made):
