@@ -24,8 +24,15 @@ def get_config() -> ConfigDict:
     # `mixed`: the learned part reads components of unit deviation. One-sided means move with the date and learned
     # numbers with both: weights keep near dates near, and a likeness of 64 instead of 36 makes the state steadier
     # (near over far 0.074 instead of 0.098, a step at once 0.95 instead of 0.98; places that choose).
-    config.encoder = ConfigDict({"code": "eomm.models.state", "dim": 64, "mixed": True, "weights": (1.0, 0.3, 0.3)})
-    config.encoder.likeness = 64.0
+    config.encoder = ConfigDict(
+        {
+            "code": "eomm.models.state",
+            "dim": 64,
+            "mixed": True,  # whether the inner encoder reads components of unit deviation instead of bands
+            "weights": (1.0, 0.3, 0.3),  # of state, one-sided means and learned numbers in distances of vectors
+        }
+    )
+    config.encoder.likeness = 64.0  # squared distance in noise units at which a date counts a factor e less
     config.encoder.inner = ConfigDict(
         {
             "code": "eomm.models.context",
