@@ -190,7 +190,8 @@ def points_of(table: pd.DataFrame, mapping: PointMapping, *, where: str) -> list
         where: it comes from, for messages.
 
     Raises:
-        DataError: a column is missing, a date or number cannot be read, or a series has two groups, splits, strata or labels.
+        DataError: a column is missing, a date or number cannot be read, or a series has two groups, splits, strata or
+            labels.
     """
     lost = [c for c in mapping.columns if c not in table.columns]
     if lost or not len(table):

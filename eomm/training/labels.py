@@ -1,7 +1,7 @@
 """A head that tells a record's label from the embedding, per date and per series; it lives in training alone.
 
-Records that carry labels have the field `label` [b] int32, below 0 where unknown; others count for nothing here. Sets of
-a mixture may have labels of their own: of those of one name the head makes one class.
+Records that carry labels have the field `label` [b] int32, below 0 where unknown; others count for nothing here. Sets
+of a mixture may have labels of their own: those of one name are one class.
 """
 
 from collections.abc import Mapping

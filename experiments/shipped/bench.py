@@ -90,7 +90,7 @@ def run(
             if name == MODEL and vectors.state:
                 methods.append(leading(STATE, vectors, vectors.state))
     with threadpool_limits(1):  # fits are small; threads would wait for each other
-        outcomes, skipped = score_all(trials(data, role, sample), [remembered(m) for m in methods], asked, say)
+        outcomes, skipped = score_all(trials(data, role), [remembered(m) for m in methods], asked, say)
         judged = MODEL if models else "thirty numbers"
         found = result(TASKS, outcomes, {judged: judge(outcomes, judged)}, about)
     return {**found, "skipped": skipped}

@@ -37,7 +37,7 @@ def test_labels_of_sets_of_a_mixture_are_one_list_of_classes():
     assert class_in(jnp.array([0, 1, -1]), own, 3).tolist() == [0, 2, -1]
     _, none = classes_of({"classes": {"maize": 4, "rice": 16}}, "r")
     assert class_in(None, none, 2).tolist() == [-1, -1]
-    with pytest.raises(UsageError, match="r: .* carry 1 labels"):
+    with pytest.raises(UsageError, match=r"r: .* carry 1 labels"):
         classes_of({"labels": {"maize": 4}}, "r")
 
 
