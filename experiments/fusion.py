@@ -2,7 +2,8 @@
 
     eomm train --config experiments/fusion.py --workdir runs/fusion --config.data.records=records
 
-The encoders are those in runs/s2/model and runs/s1/model, or --config.encoders=DIR,DIR. `--config.finetune=True`
+The encoders are those in runs/s2/model and runs/s1/model, or --config.encoders=DIR,DIR; what they say is a closed form
+(a state) stands in front of the fused embedding as it is. `--config.finetune=True`
 optimises encoders and decoders too, as the published release does.
 """
 
@@ -21,6 +22,7 @@ def get_config() -> ConfigDict:
     config.code = ()
     config.drop = 0.25
     config.finetune = False
+    config.weight = 0.35  # of the fused numbers beside closed forms that lead; 0: as they come
     config.fusion = ConfigDict(
         {"dim": 64, "width": 64, "heads": 4, "layers": 2, "max_offset_days": 12, "dtype": "float32"}
     )

@@ -1,9 +1,9 @@
 """From embeddings to GPP where the truth is known: simulated towers, a drought year and sites set aside, null worlds.
 
-    python -m eomm.experiments.gpp_simulated --model eomm-demo/runs/fusion/model --out gpp-simulated
+    python -m eomm.experiments.gpp_simulated --model base --out gpp-simulated
 
-The model is one of the demo (`eomm demo`), whose sites are others. SIMULATED: scores say whether the chain from scenes
-to fluxes works and is honest, not how well anything works on real towers.
+The model is the shipped one, or one of `eomm demo`, whose sites are others. SIMULATED: scores say whether the chain
+from scenes to fluxes works and is honest, not how well anything works on real towers.
 
 Eight sites (24 x 24 px round a tower, 2019 to 2021; two draw their parameters from other ranges) have a dry, hot summer
 in 2021. Those two and that year are set aside; the others are scored by folds that share neither site nor year. Beside

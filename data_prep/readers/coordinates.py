@@ -11,12 +11,14 @@ import xarray as xr
 from pyproj.exceptions import CRSError
 
 from data_prep.mappings.mapping import Mapping
+from data_prep.readers.stated import check_utc, of_attributes
 from eomm.data.days import parse_time
 from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError
 
 CALENDARS = ("", "standard", "gregorian", "proleptic_gregorian")
-UTC_NAMES = ("utc", "gmt", "z", "zulu", "+00:00", "utc+0", "etc/utc", "utc+00:00")
+METRES = ("m", "metre", "metres", "meter", "meters", "1", "")
+PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value")
 
 
 def times_of(data: xr.Dataset, file: Path, mapping: Mapping) -> list[datetime]:
@@ -36,12 +38,7 @@ def times_of(data: xr.Dataset, file: Path, mapping: Mapping) -> list[datetime]:
     if time.ndim != 1:
         raise ContractError(f"{where} has the dimensions {time.dims}, expected one of time steps")
     for attributes in (time.attrs, time.encoding, data.attrs):
-        for key in ("time_zone", "timezone", "tz"):
-            if key in attributes and str(attributes[key]).strip().lower() not in UTC_NAMES:
-                raise ContractError(
-                    f"{where}: the file states the {key} {attributes[key]!r}, expected UTC; write the times in UTC, or "
-                    "with their offset in `units` (hours since 2018-01-01 00:00:00 +01:00)"
-                )
+        check_utc(attributes, where=where)
     time = _decoded(time, where)
     if time.dtype.kind == "M":
         if (missing := np.flatnonzero(np.isnat(time.values))).size:
@@ -66,7 +63,8 @@ def _decoded(time: xr.DataArray, where: str) -> xr.DataArray:
             f"one of {', '.join(CALENDARS[1:])}"
         )
     try:
-        decoded = xr.conventions.decode_cf_variable("time", time.variable, mask_and_scale=False)
+        packed = any(key in time.attrs for key in PACKING)  # decoding them makes floating-point numbers of integers
+        decoded = xr.conventions.decode_cf_variable("time", time.variable, mask_and_scale=packed)
     except (ValueError, OverflowError) as e:
         raise DataError(f"{where}: {units!r} cannot be read as times ({str(e)[:200]})") from e
     return xr.DataArray(decoded)
@@ -81,11 +79,12 @@ def grid_of_coordinates(data: xr.Dataset, file: Path, mapping: Mapping, layers: 
     for axis in ("x", "y"):
         if axis not in data.coords:
             raise ContractError(f"{file}: no coordinate {axis} of pixel centres; expected metres in a UTM zone")
-    x, y = (data[axis].values.astype(float).reshape(-1) for axis in ("x", "y"))
+    crs = crs_of(data, file, layers)
+    x, y = (_centres(data[axis], crs, f"{file}: coordinate {axis}") for axis in ("x", "y"))
     if len(x) == len(y) == 1 and mapping.gsd_m:
         half = mapping.gsd_m / 2
         corners = (mapping.gsd_m, 0.0, float(x[0]) - half, 0.0, -mapping.gsd_m, float(y[0]) + half)
-        return Grid(crs=crs_of(data, file, layers), transform=corners, height=1, width=1), False
+        return Grid(crs=crs, transform=corners, height=1, width=1), False
     if min(len(x), len(y)) < 2:
         raise ContractError(
             f"{file}: {len(y)} x {len(x)} pixel centres do not tell the pixel's size; expected at least two along x "
@@ -96,8 +95,18 @@ def grid_of_coordinates(data: xr.Dataset, file: Path, mapping: Mapping, layers: 
     dx, dy = (x[-1] - x[0]) / (len(x) - 1), (y[-1] - y[0]) / (len(y) - 1)
     if not dx > 0 or not (np.allclose(np.diff(x), dx, atol=1e-3) and np.allclose(np.diff(y), dy, atol=1e-3)):
         raise ContractError(f"{file}: x and y are not evenly spaced; expected a regular, north-up grid")
-    crs = crs_of(data, file, layers)
     return Grid(crs=crs, transform=(dx, 0.0, x[0] - dx / 2, 0.0, dy, y[0] - dy / 2), height=len(y), width=len(x)), flip
+
+
+def _centres(coordinate: xr.DataArray, crs: str, where: str) -> np.ndarray:
+    """Metres, unpacked as the file states. Raises ContractError where it states another unit than a projected CRS's."""
+    stated = of_attributes(coordinate.attrs, coordinate.dtype, where=where)
+    if pyproj.CRS.from_user_input(crs).is_projected and (stated.unit or "").strip().lower() not in METRES:
+        raise ContractError(f"{where}: is in {stated.unit!r} by its units, expected metres in {crs}; convert it")
+    if not np.issubdtype(coordinate.dtype, np.number):
+        raise ContractError(f"{where}: holds {coordinate.dtype}, expected numbers: metres of pixel centres")
+    values = coordinate.values.astype(float).reshape(-1)
+    return values * (1 if stated.scale is None else stated.scale) + (stated.offset or 0)
 
 
 def crs_of(data: xr.Dataset, file: Path, layers: dict[str, str]) -> str:

@@ -50,6 +50,18 @@ def find_files(folder: Path, patterns: str) -> Found:
     return Found(sorted(taken.values()), {what: count for what, count in passed.items() if count})
 
 
+def files_below(folder: Path) -> list[Path]:
+    """Every file below a folder, links to folders entered too, each folder once; sorted."""
+    found: list[Path] = []
+    seen = {os.path.realpath(folder)}
+    for root, below, names in os.walk(folder, followlinks=True):
+        true = {name: os.path.realpath(os.path.join(root, name)) for name in sorted(below)}
+        below[:] = [name for name, place in true.items() if place not in seen]
+        seen.update(true.values())
+        found += [Path(root) / name for name in names]
+    return sorted(p for p in found if p.is_file())
+
+
 def is_twin(name: str) -> bool:
     """Whether a path leads to what macOS writes beside a file for its attributes (AppleDouble), not to the file."""
     return any(part.startswith(TWIN) or part == "__MACOSX" for part in name.split("/"))

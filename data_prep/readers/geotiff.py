@@ -13,7 +13,7 @@ from rasterio.errors import RasterioError
 from data_prep.mappings.mapping import ANGLES, IN_NAME, RTC_SOURCES, Mapping
 from data_prep.readers.crop import crop_to
 from data_prep.readers.scene import Scene, decode
-from data_prep.readers.stated import Numbers, agreed
+from data_prep.readers.stated import Numbers, agreed, check_utc
 from data_prep.readers.stated import number as stated_number
 from eomm.data.days import parse_time
 from eomm.data.grid import Grid
@@ -21,6 +21,8 @@ from eomm.data.raster import open_raster
 from eomm.errors import ContractError, DataError
 
 EXPECTED_TAGS = "PLATFORM, DATETIME, RELATIVE_ORBIT, ORBIT_DIRECTION, INCIDENCE_DEG or VIEW_ZENITH"
+FILL_TAGS = ("_FILLVALUE", "MISSING_VALUE", "NODATA")
+"""What GDAL makes of a NetCDF's attributes, and others write by hand."""
 STATED = {
     "level": "PROCESSING_LEVEL",
     "calibration": "CALIBRATION",
@@ -70,7 +72,7 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid |
             raise DataError(f"{file}: {layer} cannot be read ({e}); the file is truncated or damaged") from e
         if layer in mapping.mask_layers:
             return raw if seen is None else np.where(seen, raw, np.zeros((), raw.dtype))
-        values = decode(raw, mapping, offset=offset, missing=own[numbers[layer]].fill)
+        values = decode(raw, mapping, offset=offset, stated=own[numbers[layer]])
         return values if seen is None else np.where(seen, values, np.float32(np.nan))
 
     direction = tags.get("ORBIT_DIRECTION", "").lower() or mapping.direction
@@ -116,12 +118,13 @@ def numbers_of(data: Any, band: int, where: str) -> Numbers:
             scales.append((f"1 / {k} among {place}", 1 / whole if whole else None))
         offsets += [(f"{k} among {place}", _tag(tags, k, where)) for k in ("ADD_OFFSET", "OFFSET")]
     units = (data.units[band - 1], *(tags.get(k) for _, tags in places for k in ("UNITS", "UNIT", "UNITTYPE")))
-    nodata = data.nodatavals[band - 1]
+    tagged = [stated_number(tags.get(k), f"{where}: tag {k}") for _, tags in places for k in FILL_TAGS if k in tags]
+    fill = [v for v in (data.nodatavals[band - 1], *tagged) if v is not None]
     return Numbers(
         scale=agreed(scales, where=where, what="scale"),
         offset=agreed(offsets, where=where, what="offset"),
         unit=next((u for u in units if u), None),
-        fill=() if nodata is None else (nodata,),
+        fill=tuple(dict.fromkeys(fill)),
     )
 
 
@@ -177,6 +180,12 @@ def _orbit(relative: str | None, direction: str | None, *, radar: bool) -> str |
 
 def _time(file: Path, tags: dict[str, str]) -> datetime:
     text = tags.get("DATETIME")
-    if not text:  # TIFF's own DateTime is when the file was written
-        raise DataError(f"{file}: no tag DATETIME; expected the tags {EXPECTED_TAGS}. Write at least DATETIME (UTC)")
+    if not text:
+        own = tags.get("TIFFTAG_DATETIME")
+        seen = f" (its TIFFTAG_DATETIME, {own}, says when the file was written)" if own else ""
+        raise DataError(
+            f"{file}: no tag DATETIME{seen}; expected the tags {EXPECTED_TAGS}. Write at least DATETIME, when it was "
+            "acquired (UTC)"
+        )
+    check_utc(tags, where=f"{file}: tag DATETIME")
     return parse_time(text, where=f"{file}: tag DATETIME")

@@ -49,7 +49,7 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack) -> list[Scene]
             raise DataError(f"{file}: {layer} of {products[i]} cannot be read ({e}); the file is damaged") from e
         if layer in mapping.mask_layers:
             return raw
-        return decode(raw, mapping, missing=numbers[layer].fill)
+        return decode(raw, mapping, stated=numbers[layer])
 
     scenes = []
     for i, product in enumerate(products):

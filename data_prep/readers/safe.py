@@ -22,7 +22,7 @@ from rasterio.errors import RasterioError
 
 from data_prep.mappings.mapping import RTC_SOURCES, Mapping
 from data_prep.readers.crop import Crop, crop_to
-from data_prep.readers.files import is_twin
+from data_prep.readers.files import files_below, is_twin
 from data_prep.readers.geotiff import grid_of
 from data_prep.readers.scene import Scene, decode
 from data_prep.readers.stated import Numbers
@@ -112,7 +112,7 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid |
 def list_product(file: Path) -> Product:
     """The files of a SAFE folder or zip. Raises DataError where it is none, or one that is not to be trusted."""
     if file.is_dir():
-        names = sorted(p.relative_to(file).as_posix() for p in file.rglob("*") if p.is_file())
+        names = [p.relative_to(file).as_posix() for p in files_below(file)]
         inside = _top(file, names)
         return Product(file / inside, _below(names, inside), "")
     try:
@@ -180,6 +180,7 @@ def _scene(product: Product, root: Any, granule: str, mapping: Mapping, window: 
             f"{file}: states BOA_ADD_OFFSET of other bands, but not of {', '.join(lacking)}; the metadata are damaged"
         )
     special = [_integer(v, "SPECIAL_VALUE_INDEX", file) for v in _every(root, "Special_Values")]
+    numbers = Numbers(scale=1 / quantification, fill=tuple(special))
     zenith, azimuth = _view(tile)
 
     def offset_of(variable: str) -> float | None:
@@ -189,7 +190,7 @@ def _scene(product: Product, root: Any, granule: str, mapping: Mapping, window: 
         raw = _read(product, images[layer], crops[layer])
         if layer in mapping.mask_layers:
             return raw
-        return decode(raw, mapping, offset=offset_of(mapping.layers[layer]), missing=special)
+        return decode(raw, mapping, offset=offset_of(mapping.layers[layer]), stated=numbers)
 
     sun = _first(tile, "Mean_Sun_Angle")
     angles = {
@@ -216,7 +217,7 @@ def _scene(product: Product, root: Any, granule: str, mapping: Mapping, window: 
             "baseline": _text(root, "PROCESSING_BASELINE", file),
         },
         # The offsets of bands are not compared: what the product states of each is what `read` adds to it.
-        numbers={band: Numbers(scale=1 / quantification, fill=tuple(special)) for band in mapping.bands},
+        numbers=dict.fromkeys(mapping.bands, numbers),
     )
 
 

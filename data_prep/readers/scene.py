@@ -1,6 +1,6 @@
 """What every reader gives: scenes whose metadata are known before any pixel is read."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -70,23 +70,26 @@ class Scene:
 
 
 def decode(
-    raw: np.ndarray, mapping: SourceMapping, *, offset: float | None = None, missing: Sequence[Any] = ()
+    raw: np.ndarray, mapping: SourceMapping, *, stated: Numbers, offset: float | None = None
 ) -> Float[np.ndarray, "y x"]:
     """A provider's numbers to physical values, float32, NaN where missing.
 
     Args:
         raw: as read.
         mapping: says scale, offset, what numbers mean no data and which are clipped.
+        stated: what the file says of these numbers; here only which mean no data counts.
         offset: of this scene, in the mapping's unit, where it states its own.
-        missing: numbers that mean no data, as the file declares them.
     """
     offset = mapping.offset if offset is None else offset
     # Before baseline 04.00 a reflectance of 0 or less was written as 1: not a measurement. With the offset such values
     # are measured, and kept down to the contract's minimum: masking them would make dark water too bright.
-    fill = [*mapping.fill, *missing, *(mapping.clipped if offset == 0 else ())]
+    fill = [*mapping.fill, *stated.fill, *(mapping.clipped if offset == 0 else ())]
     physical = raw.astype(np.float32) * np.float32(mapping.scale) + np.float32(offset)
-    if raw.dtype.kind != "f":
-        return np.where(np.isin(raw, fill), np.float32(np.nan), physical)
     # In the raster's own precision, or -9999.9 would not be found; and what nobody declares but no quantity is.
-    hole = np.isin(raw, np.array(fill, raw.dtype)) | is_fill(raw)
+    if raw.dtype.kind == "f":
+        hole = np.isin(raw, np.array(fill, raw.dtype)) | is_fill(raw)
+    else:
+        hole = np.isin(raw, fill)
+    if stated.valid is not None:
+        hole |= (raw < stated.valid[0]) | (raw > stated.valid[1])
     return np.where(hole, np.float32(np.nan), physical)

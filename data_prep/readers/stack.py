@@ -64,6 +64,8 @@ def scenes_of(data: xr.Dataset, file: Path, mapping: Mapping) -> list[Scene]:
             raise ContractError(
                 f"{file}: {variable} ({layer}) has dimensions {data[variable].dims}, expected {mapping.time}, y, x"
             )
+        if data[variable].dtype.kind not in "iufb":
+            raise ContractError(f"{file}: {variable} ({layer}) holds {data[variable].dtype}, expected numbers")
     incidence = _degrees(data, mapping.incidence, mapping)
     angles = {angle: _degrees(data, variable, mapping) for angle, variable in mapping.angles.items()}
     masks = mapping.mask_layers
@@ -142,7 +144,7 @@ def _reader(
         raw = raw[::-1] if flip else raw
         if layer in mapping.mask_layers:
             return raw + mapping.mask_shift if mapping.mask_shift else raw
-        return decode(raw, mapping, missing=numbers[layer].fill)
+        return decode(raw, mapping, stated=numbers[layer])
 
     return read
 

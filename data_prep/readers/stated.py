@@ -19,12 +19,14 @@ class Numbers:
         offset: see `scale`.
         unit: of the quantity, as the file spells it.
         fill: numbers that mean no data.
+        valid: the least and the most that is data, as numbers of the file.
     """
 
     scale: float | None = None
     offset: float | None = None
     unit: str | None = None
     fill: tuple[float, ...] = ()
+    valid: tuple[float, float] | None = None
 
 
 def of_attributes(attributes: Mapping[str, Any], dtype: np.dtype, *, where: str, part: int | None = None) -> Numbers:
@@ -46,14 +48,42 @@ def of_attributes(attributes: Mapping[str, Any], dtype: np.dtype, *, where: str,
         # NaN says nothing of integers: SCL of WorldCereal has it.
         found = np.ravel(np.asarray(attributes.get(name, ())))
         numbers = found.astype(np.float64) if found.dtype.kind in "iuf" else np.array(_numeric(found.tolist()))
-        fill += [float(np.float64(v).astype(np.int64).astype(dtype)) if dtype.kind in "iu" else float(v)
-                 for v in numbers if np.isfinite(v)]  # fmt: skip
+        fill += [_as(v, dtype) for v in numbers if np.isfinite(v)]
     return Numbers(
         scale=number(one.get("scale_factor"), f"{where}: scale_factor"),
         offset=number(one.get("add_offset"), f"{where}: add_offset"),
         unit=None if units is None else _plain_text(units),
         fill=tuple(dict.fromkeys(fill)),
+        valid=_valid(attributes, dtype, where),
     )
+
+
+def _valid(attributes: Mapping[str, Any], dtype: np.dtype, where: str) -> tuple[float, float] | None:
+    """`valid_range`, or `valid_min` and `valid_max`; of the packed numbers where they are of their kind (CF 8.1)."""
+    given = [attributes.get(name) for name in ("valid_min", "valid_max")]
+    if "valid_range" in attributes:
+        given = list(np.ravel(np.asarray(attributes["valid_range"])))
+    kinds = {np.asarray(v).dtype.kind in "iu" for v in given if v is not None}
+    if len(given) != 2 or kinds != {dtype.kind in "iu"}:
+        return None
+    low, high = (number(v, f"{where}: valid range") for v in given)
+    low, high = (None if v is None else _as(v, dtype) for v in (low, high))
+    return (-np.inf if low is None else low, np.inf if high is None else high)
+
+
+def _as(value: float, dtype: np.dtype) -> float:
+    """A number as the layer's type holds it: of unsigned numbers that are stored as signed, such as -1 for 65535."""
+    return float(np.float64(value).astype(np.int64).astype(dtype)) if dtype.kind in "iu" else float(value)
+
+
+def check_utc(attributes: Mapping[str, Any], *, where: str) -> None:
+    """Raise ContractError where attributes or tags state that times are in another zone than UTC."""
+    for key, value in attributes.items():
+        if str(key).lower() in ZONES and str(value).strip().lower() not in UTC_NAMES:
+            raise ContractError(
+                f"{where}: the file states the {key} {str(value)[:60]!r}, expected UTC; write the times in UTC, or "
+                "with their offset (2018-07-01T10:54:21+02:00; NetCDF: hours since 2018-01-01 00:00:00 +01:00)"
+            )
 
 
 def number(value: Any, what: str) -> float | None:
@@ -98,6 +128,8 @@ def plain_unit(text: str) -> str:
     return " ".join(sorted(re.sub(r"-$", "-1", p) for p in parts))
 
 
+ZONES = ("time_zone", "timezone", "tz")
+UTC_NAMES = ("", "utc", "gmt", "z", "zulu", "+00:00", "utc+0", "etc/utc", "utc+00:00")
 SPELLINGS = {
     "": ("", "1", "-", "none", "unitless", "dimensionless", "dn", "digital number", "digital numbers", "counts"),
     "reflectance": ("reflectance", "surface reflectance", "surface_reflectance", "boa reflectance"),

@@ -15,6 +15,7 @@ import xarray as xr
 
 from data_prep.mappings.mapping import Mapping
 from data_prep.readers.crop import MARGIN_M
+from data_prep.readers.files import files_below
 from data_prep.readers.scene import Scene
 from data_prep.readers.stack import bands_apart, block_steps, scenes_of
 from eomm.data.grid import Grid
@@ -43,7 +44,7 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid |
 
 def _check_plain(file: Path) -> None:
     """Refuse object arrays, of which only strings by their own codec are plain, and pickle in any place."""
-    found = [p for name in (".zarray", ".zmetadata", "zarr.json") for p in file.rglob(name)]
+    found = [p for p in files_below(file) if p.name in (".zarray", ".zmetadata", "zarr.json")]  # links are followed too
     if not found:
         raise DataError(f"{file}: holds neither .zarray nor zarr.json; expected a Zarr store, version 2 or 3")
     for path in found:

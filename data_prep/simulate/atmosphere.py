@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.simulate.light import thin_shade
 from data_prep.simulate.optics import BANDS, WAVELENGTH_NM
 
 Array = NDArray[np.float64]
@@ -28,7 +29,7 @@ class Sky:
 
     Attributes:
         cloud: opaque water cloud.
-        shadow: share of direct light taken by that cloud, displaced by the sun.
+        shadow: share of direct light taken by that cloud, displaced by the sun, and by thin cloud elsewhere.
         misplaced: the same, displaced as by a processor that errs in the cloud's height.
         cirrus: thin high cloud.
         haze: residual aerosol.
@@ -104,8 +105,9 @@ def make_sky(rng: np.random.Generator, *, size_px: int, cover: float, haze: floa
     drift, murk = veils[window], np.roll(veils, wide // 2, axis=(0, 1))[window]
     cirrus = np.clip(0.05 + 0.3 * veil[0] + 0.1 * drift, 0, 0.5) if veil[1] < 0.11 else np.zeros_like(drift)
     amount = haze * rng.gamma(2.0, 0.5) + (rng.uniform(0.04, 0.14) if veil[2] < 0.08 else 0.0)
+    shade = thin_shade(rng, size_px)  # not in `misplaced`: no classification looks for it
     return Sky(
-        cloud=cloud[window], shadow=_displaced(cloud, height_m, sun)[window],
+        cloud=cloud[window], shadow=np.maximum(_displaced(cloud, height_m, sun)[window], shade),
         misplaced=_displaced(cloud, wrong_m, sun)[window], cirrus=cirrus,
         haze=np.clip(amount * (1 + 0.2 * murk), 0, 0.4), brightness=brightness,
     )  # fmt: skip

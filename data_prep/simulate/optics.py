@@ -158,8 +158,9 @@ def surface_reflectance(
     where = land.unit.ravel() - 1
     cover = states.cover[t]
     layers = cover_column("leaf_layers")[cover]
+    film = 0.1 * states.interception[t] / np.maximum(states.lai[t], 0.1)  # rain on the leaves, cm
     leaf_r, leaf_t = leaf(
-        layers=layers, chlorophyll=states.chlorophyll[t], brown=states.brown[t], water_cm=states.leaf_water_cm[t]
+        layers=layers, chlorophyll=states.chlorophyll[t], brown=states.brown[t], water_cm=states.leaf_water_cm[t] + film
     )
     leaf_r, leaf_t = (1 - STEMS) * leaf_r + STEMS * STRAW, (1 - STEMS) * leaf_t
     lai = (states.lai[t] * cover_column("clumping")[cover])[where] * land.vigour.ravel()

@@ -17,6 +17,7 @@ from scipy.ndimage import shift as shift_image
 from data_prep.simulate import atmosphere, optics, radar
 from data_prep.simulate.atmosphere import Sky, halve, sun_angles
 from data_prep.simulate.landscape import Landscape
+from data_prep.simulate.light import light_of_date
 from data_prep.simulate.parameters import SiteParameters, Streams
 from data_prep.simulate.states import States
 from data_prep.simulate.weather import Weather, day_number
@@ -163,7 +164,7 @@ def _sense(
     offset = rng.normal(0, 0.25, 2)  # pixels; 20 m bands carry the same error
     ground = shift_image(ground, (0, *offset), order=1, mode="nearest")
     seen = atmosphere.look_through(ground, sky)
-    seen *= 1 + 0.008 * rng.standard_normal((len(optics.BANDS), 1, 1))
+    seen = light_of_date(rng, seen, land.unit)
     seen += 0.0015 * rng.standard_normal(seen.shape)
     return np.asarray(seen)
 

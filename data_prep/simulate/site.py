@@ -33,7 +33,7 @@ from data_prep.simulate.weather import Weather, day_number, simulate_weather
 from eomm.errors import UsageError
 from eomm.store.folders import entered, new_directory
 
-VERSION = 1
+VERSION = 2  # 2: date noise and short events
 
 
 def simulate_site(

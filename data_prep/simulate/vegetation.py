@@ -25,6 +25,7 @@ from data_prep.simulate.covers import (
     MAIZE,
     MEADOW,
     NEEDLELEAF,
+    RAPESEED,
     SETTLEMENT,
     WATER,
     Crop,
@@ -34,6 +35,7 @@ from data_prep.simulate.parameters import SiteParameters, Streams
 from data_prep.simulate.weather import Array, Weather, day_number
 
 SEEDBED_CM, WEATHERED_CM = 1.25, 0.9
+GRAZED_MEADOWS, EATEN = 0.4, 0.65  # share of the meadows; share of the grass that a herd takes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +103,7 @@ def _field(
     sequence = [*(int(c) for c in crops), after]
     events: list[tuple[float, float, float]] = [(clock.day[0] - 60, 1.5, 0.1)]  # day, roughness, rows
     straw: list[tuple[float, float]] = []  # day, residue cover
+    stubble: dict[int, float] = {}  # year of a ripe harvest -> day
     for crop, year in zip(sequence, [*years, years[-1] + 1], strict=True):
         rng = streams(f"season/{year}/{index}")
         sown = clock.new_year[year] + CROPS[crop].sow + rng.normal(0, 5)
@@ -112,10 +115,14 @@ def _field(
         events += [(ploughed, site.plough_roughness_cm * rng.uniform(0.85, 1.15), 0.5)]
         events += [(sown, SEEDBED_CM * rng.uniform(0.8, 1.2), 0.25 if CROPS[crop].sow < 0 else 0.7)]
         straw += [(ploughed, 0.06), (until, 0.25 if crop == BEET else rng.uniform(0.55, 0.8))]
+        if crop in (CEREAL, RAPESEED):
+            stubble[year] = until
         growing = (clock.day >= sown + 8) & (clock.day < until)
         code[growing] = crop
         _season(site, rng, clock, s, growing, CROPS[crop], crop, clock.new_year[year])
     _catch_crops(streams, clock, s, code, sequence, years, index)
+    for year, harvest in stubble.items():
+        _stubble(streams(f"stubble/{year}/{index}"), clock, s, code, harvest, events, straw)
     _surface(clock, s, events, straw)
     return code
 
@@ -181,6 +188,20 @@ def _catch_crops(
         code[inside] = MEADOW
 
 
+def _stubble(
+    rng: np.random.Generator, clock: _Clock, s: dict[str, Array], code: NDArray[np.int64],
+    harvest: float, events: list[tuple[float, float, float]], straw: list[tuple[float, float]],
+) -> None:  # fmt: skip
+    """In the weeks after a ripe harvest: straw worked in, lost grain that greens the field, and a second pass."""
+    first, second = harvest + rng.uniform(2, 16), harvest + rng.uniform(28, 50)
+    events += [(first, 1.3, 0.1), (second, 1.5, 0.1)]
+    straw += [(first, rng.uniform(0.15, 0.4)), (second, 0.1)]
+    inside = (clock.day >= first) & (clock.day < second) & (code == BARE)
+    s["lai"][inside] = rng.uniform(0.2, 1.6) * expit((clock.day[inside] - first - 14) / 4)
+    s["chlorophyll"][inside], s["leaf_water_cm"][inside] = 36.0, 0.016
+    code[inside] = MEADOW
+
+
 def _surface(
     clock: _Clock, s: dict[str, Array], events: list[tuple[float, float, float]], straw: list[tuple[float, float]]
 ) -> None:
@@ -200,26 +221,28 @@ def _meadow(
     site: SiteParameters, streams: Streams, clock: _Clock, s: dict[str, Array],
     index: int, weather: Weather, *, mown: bool,
 ) -> None:  # fmt: skip
-    """Grass that regrows after each cut; gardens (mown=False) are kept short and even."""
+    """Grass that regrows after each cut or each turn of the herd; gardens (mown=False) are kept short and even."""
     doy = np.mod(clock.warm_day - clock.new_year[min(clock.new_year)], 365.25)
     season = expit((doy - 92) / 13) * (1 - 0.75 * expit((doy - 292) / 16))
     standing = 0.75 + (4.3 if mown else 2.2) * site.lai_scale * season
-    fresh = np.ones(clock.day.size)
-    cut_ago = np.full(clock.day.size, 200.0)
+    grazed = streams(f"herd/{index}").random() < GRAZED_MEADOWS
+    ago = np.full(clock.day.size, 200.0)  # days since grass was last taken
     for year, origin in clock.new_year.items():
         rng = streams(f"cuts/{year}/{index}")
         cuts = rng.normal((138, 184, 232, 278), 8)[rng.random(4) < (0.95, 0.8, 0.85, 0.5)]
+        if grazed:
+            cuts = np.arange(rng.uniform(100, 130), 290, rng.uniform(22, 34))
         for cut in cuts if mown else ():
             later = clock.day >= origin + np.round(cut)
-            cut_ago[later] = clock.day[later] - (origin + np.round(cut))
-    fresh = 1 - np.exp(-(((cut_ago + 3) / 24) ** 1.3))
+            ago[later] = clock.day[later] - (origin + np.round(cut))
+    taken = (EATEN if grazed else 1.0) * np.exp(-(((ago + 3) / 24) ** 1.3))
     rng = streams(f"meadow/{index}")
     size = np.exp(rng.normal(0, (0.1, 0.1, 0.1)))
     cold = expit((3 - np.asarray(lfilter([0.05], [1.0, -0.95], weather.temperature_c))) / 2)
-    s["lai"][:] = 0.35 + (standing * size[0] - 0.35) * fresh
+    s["lai"][:] = 0.35 + (standing * size[0] - 0.35) * (1 - taken)
     lush = np.exp(-(((doy - 125) / 40) ** 2))
     s["chlorophyll"][:] = (32 + 7 * lush) * site.chlorophyll_scale * size[1] * (1 - 0.2 * cold)
-    s["brown"][:] = np.clip(0.08 + 0.22 * cold + 0.25 * np.exp(-cut_ago / 8), 0, 1)
+    s["brown"][:] = np.clip(0.08 + 0.22 * cold + 0.25 * np.exp(-ago / 8) * (EATEN if grazed else 1.0), 0, 1)
     s["leaf_water_cm"][:] = 0.014 * site.leaf_water_scale * size[2] * (1 - 0.15 * cold)
     s["stem_water"][:] = 0.25 * s["lai"] * site.structure_scale
     s["height_m"][:] = 0.12 * s["lai"]

@@ -2,12 +2,11 @@
 
 import argparse
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 from eomm.cli.gpp import add_command as add_gpp
-from eomm.cli.numbers import number, whole
+from eomm.cli.numbers import day, number, whole
 from eomm.cli.probes import add_command as add_probes
 
 
@@ -146,7 +145,7 @@ def add_commands(
     c.add_argument("--cube", type=Path, required=True)
     c.add_argument("--records", type=Path, required=True, help="the training's record set: what it held out")
     dates_help = "dates to hide (default: those the records held out, else every third clear date)"
-    c.add_argument("--dates", type=date.fromisoformat, nargs="+", metavar="DATE", help=dates_help)
+    c.add_argument("--dates", type=day, nargs="+", metavar="DATE", help=dates_help)
     c.add_argument("--seed", type=whole, default=0, help="of samples, intervals and the random encoder")
     c.add_argument("--gaps", type=whole, nargs="+", default=[0, 10, 30, 45, 60], metavar="DAYS")
     c.add_argument("--length", type=whole, metavar="K", help="use only the first K numbers of each embedding")
@@ -167,7 +166,7 @@ def add_commands(
     c.add_argument("--code", action="append", default=[], metavar="MODULE", help="trust encoders in this module")
     c.add_argument("--cube", type=Path, required=True)
     c.add_argument("--records", type=Path, help="the training's record set: what it held out")
-    c.add_argument("--dates", type=date.fromisoformat, nargs="+", metavar="DATE", help=dates_help)
+    c.add_argument("--dates", type=day, nargs="+", metavar="DATE", help=dates_help)
     c.add_argument("--other", default="s1", help="modality that goes missing (default: %(default)s)")
     c.add_argument(
         "--gap", type=whole, default=30, metavar="DAYS", help="hidden while share and age vary (default: 30)"

@@ -4,11 +4,10 @@ import argparse
 import sys
 import warnings
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-from eomm.cli.numbers import whole
+from eomm.cli.numbers import day, whole
 from eomm.errors import UsageError
 from eomm.store.progress import progress_bar
 
@@ -96,9 +95,7 @@ def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser])
     c.add_argument(
         "--stride", type=whole, default=1, metavar="N", help="parquet: every Nth row and column of all pixels"
     )
-    c.add_argument(
-        "--dates", type=date.fromisoformat, nargs=2, metavar=("FIRST", "LAST"), help="both included (default: all)"
-    )
+    c.add_argument("--dates", type=day, nargs=2, metavar=("FIRST", "LAST"), help="both included (default: all)")
     c.add_argument("--length", type=whole, metavar="K", help="keep the first K numbers of each vector (default: all)")
     dtype_help = "cog: int16 where the cube holds int8, which is the default then; int8 only for GDAL from 3.7 on"
     c.add_argument("--dtype", choices=["float32", "int16", "int8"], help=dtype_help)

@@ -2,11 +2,10 @@
 
 import argparse
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-from eomm.cli.numbers import amount, number, whole
+from eomm.cli.numbers import amount, day, number, whole
 from eomm.store.progress import progress_bar
 
 
@@ -66,7 +65,7 @@ def add_fetch(steps: Any, command: Callable[..., argparse.ArgumentParser]) -> No
     c.add_argument("--from", dest="source", required=True, metavar="CATALOGUE", help=source_help)
     c.add_argument("--site", required=True)
     add_place(c, required=True)
-    c.add_argument("--dates", type=date.fromisoformat, nargs=2, required=True, metavar=("FIRST", "LAST"))
+    c.add_argument("--dates", type=day, nargs=2, required=True, metavar=("FIRST", "LAST"))
     c.add_argument("--out", type=Path, required=True, help="folder of the scenes; catalogues may share it")
     c.add_argument("--collection", help="of one's own catalogue (default: all)")
     c.add_argument("--like", metavar="CATALOGUE", help="which of the four one's own is like (default: by its assets)")

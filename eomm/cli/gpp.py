@@ -131,12 +131,13 @@ def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> 
     g.add_argument("--tested", action="append", default=[], metavar="NAME", help=tested_help)
     g.add_argument("--target", help="the flux's column (default with --flux: GPP_NT_VUT_REF)")
     g.add_argument("--unit", help="of the flux, such as 'gC m-2 d-1' (default with --flux: as its VARINFO file says)")
-    g.add_argument("--folds", choices=["site", "year", "both", "last-year"], default="site")
+    folds_help = "what is left out at a time (default: site; of a single group of sites year)"
+    g.add_argument("--folds", choices=["site", "year", "both", "last-year"], help=folds_help)
     g.add_argument("--fold-count", type=whole, metavar="N", help="folds of sites (default: one per group of sites)")
     g.add_argument("--test-site", action="append", default=[], metavar="SITE", help="set aside for the end; repeat")
     g.add_argument("--test-year", type=whole, action="append", default=[], metavar="YEAR", help="the same; repeat")
     buffer_help = "between training and test days of a site (default: %(default)s)"
-    g.add_argument("--buffer-days", type=number, default=90, metavar="DAYS", help=buffer_help)
+    g.add_argument("--buffer-days", type=whole, default=90, metavar="DAYS", help=buffer_help)
     model_help = "repeat; published is the published transformer (default: ridge and boosting)"
     g.add_argument(
         "--model", action="append", choices=["ridge", "boosting", "transformer", "published"], help=model_help

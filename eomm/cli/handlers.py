@@ -81,7 +81,8 @@ def embed(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     model = load_model(a.model, code=a.code)
     named = f"{a.model.name} that comes with eomm" if a.model in shipped().values() else str(a.model)
     print(f"eomm: model {named} ({model.hash})", file=sys.stderr)
-    for name, use in explain_use(model, open_cube(a.cube), a.modality).items():
+    cube = open_cube(a.cube)
+    for name, use in explain_use(model, cube, a.modality).items():
         print(f"eomm: {name}: {use}", file=sys.stderr)
     options = {
         "block": a.block,
@@ -91,6 +92,7 @@ def embed(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
         "length": a.length,
         "dtype": a.dtype,
         "clear_only": not a.cloudy,
+        "average_days": a.average_days,
         "check": a.check,
         "append": a.append,
         "overwrite": a.overwrite,
@@ -108,7 +110,7 @@ def embed(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
                 from eomm.evaluation.features_model import randomised
 
                 model = randomised(model, a.untrained)
-            path = embed_cube(model, a.cube, a.out, shard=a.shard, progress=report.counted, **options)
+            path = embed_cube(model, cube, a.out, shard=a.shard, progress=report.counted, **options)
     return describe(path) if path.exists() and status(path)["complete"] else status(path)
 
 
@@ -123,8 +125,9 @@ def embed_points(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
         raise UsageError(f"{a.out}: expected a name that ends in .csv or .parquet")
     check_free_file(a.out, overwrite=a.overwrite)
     model = load_model(a.model or "base", code=a.code)
-    series = read_points(a.table, load_point_mapping(a.mapping))
-    rows = embed_table(model, series, surroundings=a.surroundings)
+    mapping = load_point_mapping(a.mapping)
+    bands = mapping.contract.band_names
+    rows = embed_table(model, series := read_points(a.table, mapping), bands=bands, surroundings=a.surroundings)
     partial = partial_of(a.out)
     if a.out.suffix == ".csv":
         rows.to_csv(partial, index=False)

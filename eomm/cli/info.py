@@ -23,11 +23,14 @@ from eomm.errors import ContractError, DataError
 from eomm.store.descriptions import AGAIN, read_described
 from eomm.store.fields import COUNT, DAY, Fields, ListOf, Maybe, check
 from eomm.store.folders import entered, read_json, recover
+from eomm.store.kinds import KINDS, kind_of
 from eomm.store.metrics import read_lines
 from eomm.store.shards import ATTRIBUTE
 from eomm.store.zarr_errors import damaged_zarr
 
 Description = dict[str, Any]
+EXPECTED = "a cube, record set, model, embedding cube or run"
+DESCRIBED = ("cube", "embedding", "composite", "records", "model")
 
 ROOT_KEYS = ("eomm:kind", "eomm:version", "eomm:complete", "site", "provenance")
 PUBLISHED_MACS = 6_900_000_000  # per pixel-date, both encoders
@@ -42,7 +45,7 @@ def describe(path: Path | str) -> Description:
     path = entered(path)
     recover(path)
     if not path.exists():
-        raise DataError(f"{path}: does not exist; expected a cube, record set, model, embedding cube or run")
+        raise DataError(f"{path}: does not exist; expected {EXPECTED}")
     describers: dict[str, Callable[[Path], Description]] = {
         "zarr.json": _zarr_store,
         "manifest.json": _records,
@@ -50,6 +53,8 @@ def describe(path: Path | str) -> Description:
         "metrics.jsonl": _run,
         "config.json": _run,
     }
+    if (kind := kind_of(path)) and kind not in DESCRIBED:
+        raise DataError(f"{path}: holds {KINDS[kind][0]}, of which there is no more to say; expected {EXPECTED}")
     for file, describer in describers.items():
         if (path / file).is_file():
             found = describer(path)
@@ -57,7 +62,7 @@ def describe(path: Path | str) -> Description:
     if any(path.glob("*.array_record*")) or (path / ".spool").is_dir():
         shards = sorted(f.name for f in path.glob("*.array_record*"))
         return {"path": str(path), "bytes": _size(path), "kind": "records", "complete": False, "files": shards}
-    raise DataError(f"{path}: none of eomm's stores; expected a cube, record set, model, embedding cube or run")
+    raise DataError(f"{path}: none of eomm's stores; expected {EXPECTED}")
 
 
 def _zarr_store(path: Path) -> Description:
@@ -188,7 +193,7 @@ def _model(path: Path) -> Description:
         with safe_open(path / "params.safetensors", framework="numpy") as file:
             shapes = [file.get_slice(name).get_shape() for name in file.keys()]
         described |= {"complete": True, "parameters": int(sum(np.prod(s, dtype=np.int64) for s in shapes))}
-    except (FileNotFoundError, SafetensorError) as e:
+    except (OSError, SafetensorError) as e:
         described["damaged"] = f"params.safetensors: {e}"
     return {
         **described,

@@ -1,7 +1,10 @@
-"""Numbers as arguments: finite, and where only such can be meant, whole and not below 0, or above 0."""
+"""Numbers and days as arguments: finite, and where only such can be meant, whole and not below 0, or above 0."""
 
 import math
 from argparse import ArgumentTypeError
+from datetime import date
+
+from eomm.errors import DataError
 
 MOST = 2**31 - 1
 
@@ -33,3 +36,13 @@ def amount(text: str) -> float:
     if (value := number(text)) <= 0:
         raise ArgumentTypeError(f"{text}: expected a number above 0")
     return value
+
+
+def day(text: str) -> date:
+    """A day in one of the forms of `eomm.data.days`. Raises ArgumentTypeError."""
+    from eomm.data.days import EXPECTED, parse_day  # pandas takes half a second to import
+
+    try:
+        return parse_day(text, where="the option")
+    except DataError as e:
+        raise ArgumentTypeError(f"{text!r}: expected a day, {EXPECTED}") from e

@@ -10,7 +10,7 @@ from typing import Any
 from eomm.cli import handlers
 from eomm.cli.evaluate import add_commands as add_evaluate
 from eomm.cli.export import add_commands as add_export
-from eomm.cli.numbers import amount, number, whole
+from eomm.cli.numbers import amount, day, number, whole
 from eomm.cli.prepare import add_commands as add_prepare
 from eomm.evaluation.quality.commands import add_commands as add_quality
 
@@ -37,7 +37,6 @@ def build_parser() -> argparse.ArgumentParser:
     c.add_argument("--site", help="name of the site (default: the folder's)")
     c.add_argument("--seed", type=whole, default=0, help="another seed, another site (default: %(default)s)")
     c.add_argument("--size-px", type=whole, default=96, metavar="N", help="side of the site (default: %(default)s)")
-    day = date.fromisoformat
     c.add_argument(
         "--start", type=day, metavar="DATE", default=date(2020, 1, 1), help="first day (default: %(default)s)"
     )
@@ -91,11 +90,11 @@ def build_parser() -> argparse.ArgumentParser:
     dtype_help = "of the vectors; int8 by the scales in the model (default: %(default)s)"
     c.add_argument("--dtype", choices=["int8", "float32", "float16"], default="int8", help=dtype_help)
     c.add_argument("--modality", action="append", help="use only this one of the model's; repeat (default: all)")
-    c.add_argument(
-        "--dates", type=date.fromisoformat, nargs=2, metavar=("FIRST", "LAST"), help="both included (default: all)"
-    )
+    c.add_argument("--dates", type=day, nargs=2, metavar=("FIRST", "LAST"), help="both included (default: all)")
     cloudy_help = "also vectors of clouded pixels, from their context alone; `valid` is false there"
     c.add_argument("--cloudy", action="store_true", help=cloudy_help)
+    average_help = "store means over the clear dates at most N days before and after each (default: each date's own)"
+    c.add_argument("--average-days", type=whole, default=0, metavar="N", help=average_help)
     c.add_argument(
         "--block", type=whole, default=64, metavar="N", help="pixels on a side at once (default: %(default)s)"
     )

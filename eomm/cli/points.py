@@ -16,8 +16,9 @@ MAPPING = """What the mapping looks like:
   scale = 1e-4             # physical value = number * scale + offset
   offset = 0.0             # -0.1 where the +1000 of Sentinel-2 is left in
   fill = [0]
+  lacks = []               # bands that the table has not; `eomm embed-points` estimates them
   [bands]
-  B02 = "blue"             # every band of the modality"""
+  B02 = "blue"             # every band of the modality, but for those in `lacks`"""
 
 
 def prepare_points(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:

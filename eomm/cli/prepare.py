@@ -3,12 +3,11 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 from eomm.cli.fetch import add_fetch, add_place, grid_of
-from eomm.cli.numbers import amount, number, whole
+from eomm.cli.numbers import amount, day, number, whole
 from eomm.cli.points import add_points
 from eomm.errors import UsageError
 from eomm.store.progress import progress_bar
@@ -216,7 +215,7 @@ def add_sites(steps: Any, command: Callable[..., argparse.ArgumentParser]) -> No
     )
     c.add_argument("--from", dest="catalogues", action="append", default=[], metavar="CATALOGUE", help=from_help)
     dates_help = "first and last to fetch"
-    c.add_argument("--dates", type=date.fromisoformat, nargs=2, metavar=("FIRST", "LAST"), help=dates_help)
+    c.add_argument("--dates", type=day, nargs=2, metavar=("FIRST", "LAST"), help=dates_help)
     size_help = (
         "side of the square around each site, where the list has no size_m (default: fetch 1280, and take all that "
         "sources of your own cover)"

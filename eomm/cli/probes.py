@@ -2,11 +2,10 @@
 
 import argparse
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-from eomm.cli.numbers import number, whole
+from eomm.cli.numbers import day, number, whole
 from eomm.errors import UsageError
 
 
@@ -106,9 +105,9 @@ def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> 
     modes = ("date", "season", "series")
     mode_help = "features of one date, medians of seasons, or all dates; repeat (default: date)"
     c.add_argument("--mode", action="append", choices=modes, help=mode_help)
-    c.add_argument("--date", type=date.fromisoformat, help="for --mode date (default: the clearest)")
+    c.add_argument("--date", type=day, help="for --mode date (default: the clearest)")
     dates_help = "first and last that features may use"
-    c.add_argument("--dates", type=date.fromisoformat, nargs=2, metavar=("FIRST", "LAST"), help=dates_help)
+    c.add_argument("--dates", type=day, nargs=2, metavar=("FIRST", "LAST"), help=dates_help)
     probes = ("knn", "linear", "segmentation")
     c.add_argument("--probe", action="append", choices=probes, help="repeat (default: knn and linear)")
     shares_help = "of the labels that probes learn from, in per cent (default: 1 10 100)"

@@ -38,6 +38,10 @@ VERSION = 2  # 1: no checksums, no list of files, attributes as dicts, no coordi
 USABLE_FRACTION = 0.03  # of the site's pixels valid (arXiv 2511.11706)
 CHUNK = (16, 64, 64)  # time, y, x: what one read decompresses
 SHARD = (32, 256, 256)  # time, y, x: one file
+PLAIN = {  # to readers that know nothing of ours; no number is free to stand for missing ones
+    "ancillary_variables": "valid",
+    "comment": "as stored, see eomm:contract; 0 where valid is false: mask by values.where(valid) before any mean",
+}
 Acquired = tuple[Int16[np.ndarray, "y x band"], Bool[np.ndarray, "y x"]]
 
 
@@ -117,6 +121,7 @@ def _write_group(root: zarr.Group, source: GroupSource, scratch: Path) -> None:
     count, height, width, bands = len(keys), grid.height, grid.width, len(modality.bands)
     values = create_sharded(group, "values", (count, height, width, bands), "int16", ("time", "y", "x", "band"))
     valid = create_sharded(group, "valid", (count, height, width), "bool", ("time", "y", "x"))
+    values.attrs.update(PLAIN)
     values.attrs["grid_mapping"] = valid.attrs["grid_mapping"] = "spatial_ref"
     usable, digests = np.zeros(count, bool), []
     for start in range(0, count, SHARD[0]):

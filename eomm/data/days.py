@@ -5,7 +5,7 @@ never seconds or days since an epoch: 20180101 is the first of January 2018.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -55,6 +55,8 @@ def parse_days(values: Sequence[Any] | Any, *, where: str) -> np.ndarray:
     known: dict[Any, int] = {}  # columns repeat their days
     days = np.empty(len(values), np.int32)
     for i, value in enumerate(values):
+        if not isinstance(value, Hashable):  # a list, out of JSON
+            raise _refused(value, where)
         if value not in known:
             known[value] = (parse_day(value, where=where) - EPOCH).days
         days[i] = known[value]

@@ -25,6 +25,17 @@ def without_fills(values: pd.DataFrame) -> pd.DataFrame:
     return values.mask(is_fill(values.to_numpy(np.float64)))
 
 
+def is_fill_text(text: str) -> bool:
+    """Whether a text is one of FILLS, or an infinity, as a number."""
+    try:
+        return bool(is_fill(np.array([float(text)]))[0])
+    except ValueError:
+        return False
+
+
 def is_fill(values: np.ndarray) -> np.ndarray:
-    """Where floating-point numbers are one of FILLS as written in their own precision, or infinite."""
-    return np.isin(values, np.array(FILLS).astype(values.dtype)) | np.isinf(values)
+    """Where floating-point numbers are one of FILLS as written in their own precision or in float32, or infinite."""
+    with np.errstate(over="ignore"):
+        short = values.astype(np.float32)  # -3.4028235e38, as float32 is printed
+    written = np.isin(values, np.array(FILLS).astype(values.dtype)) | np.isin(short, np.array(FILLS, np.float32))
+    return written | np.isinf(values)

@@ -95,6 +95,11 @@ class Mixture:
         described = [(s.records.data_hash, s.weight) for s in self.shares]
         return hashlib.sha256(repr(described).encode()).hexdigest()[:16]
 
+    def check_unchanged(self) -> None:
+        """Raise DataError where another record set lies in the place of one by now."""
+        for share in self.shares:
+            share.records.check_unchanged()
+
     @property
     def turns(self) -> tuple[int, ...]:
         """Weights as whole numbers."""

@@ -20,6 +20,7 @@ from eomm.data.missing import is_fill
 from eomm.data.modality import KNOWN, Modality
 from eomm.data.tables import read_frame
 from eomm.errors import ContractError, DataError, UsageError
+from eomm.store.fields import check_dataclass
 
 ENDINGS = (".csv", ".parquet")
 
@@ -77,10 +78,11 @@ class PointMapping:
         modality: a key of `eomm.data.modality.KNOWN` ("s2"), or a contract of one's own as a table [modality].
         id: column that names the series.
         date: column of dates, or of texts such as 2018-05-31 or 2018-05-31T10:56:21Z.
-        bands: band of the modality -> column; every band of it is needed.
+        bands: band of the modality -> column; every band of it is needed, but for those of `lacks`.
         scale: physical value = number * scale + offset.
         offset: see `scale`; Sentinel-2 numbers from baseline 04.00 on that keep their +1000 have -0.1.
         fill: numbers that mean no data.
+        lacks: bands of the modality that the table has not; the contract is then of the others.
         valid: column that says which dates are clear, or None where all are.
         valid_values: of that column, such as [4, 5, 6] of SCL.
         group: column of what no two splits may share; each series is its own where None.
@@ -98,6 +100,7 @@ class PointMapping:
     scale: float = 1.0
     offset: float = 0.0
     fill: tuple[float, ...] = ()
+    lacks: tuple[str, ...] = ()
     valid: str | None = None
     valid_values: tuple[Any, ...] = (1,)
     group: str | None = None
@@ -121,7 +124,15 @@ class PointMapping:
     @property
     def contract(self) -> Modality:
         """The modality's contract."""
-        return self.modality if isinstance(self.modality, Modality) else KNOWN[self.modality]
+        whole = self.modality if isinstance(self.modality, Modality) else KNOWN[self.modality]
+        if unknown := set(self.lacks) - set(whole.band_names):
+            raise ContractError(f"mapping: lacks {' '.join(unknown)}, expected some of {' '.join(whole.band_names)}")
+        return dataclasses.replace(whole, bands=tuple(b for b in whole.bands if b.name not in self.lacks))
+
+    @property
+    def names(self) -> list[str]:
+        """The columns of names, not of numbers: "007" and "NA" are themselves there."""
+        return [c for c in (self.id, self.group, self.split, self.stratum) if c]
 
     @property
     def columns(self) -> list[str]:
@@ -145,11 +156,11 @@ def load_point_mapping(path: Path | str) -> PointMapping:
     if not path.is_file():
         raise UsageError(f"{path}: no such file; a mapping of points is a TOML file, see `PointMapping`")
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise DataError(f"{path}: not valid TOML ({e}); correct the mapping") from e
     if isinstance(table.get("modality"), dict):
-        table["modality"] = Modality.from_dict(table["modality"])
+        table["modality"] = Modality.from_dict(table["modality"], str(path))
     known: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(PointMapping)}
     unknown = [k for k in table if k not in known]
     missing = [k for k, default in known.items() if default is dataclasses.MISSING and k not in table]
@@ -158,8 +169,14 @@ def load_point_mapping(path: Path | str) -> PointMapping:
             f"{path}: unknown keys {', '.join(unknown) or 'none'}, missing {', '.join(missing) or 'none'}; expected "
             f"only {', '.join(known)}"
         )
+    check_dataclass(
+        PointMapping, table, str(path), error=ContractError, remedy="see `PointMapping` in eomm.data.points"
+    )
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
-    return PointMapping(**fields)
+    try:
+        return PointMapping(**fields)
+    except ContractError as e:
+        raise ContractError(f"{path}: {e}") from e
 
 
 def read_points(path: Path | str, mapping: PointMapping) -> list[PointSeries]:
@@ -173,7 +190,7 @@ def read_points(path: Path | str, mapping: PointMapping) -> list[PointSeries]:
     if path.suffix.lower() not in ENDINGS or not path.is_file():
         raise UsageError(f"{path}: no such file, or its name ends in none of {', '.join(ENDINGS)}")
     try:
-        return points_of(read_frame(path), mapping, where=str(path))
+        return points_of(read_frame(path, text=mapping.names), mapping, where=str(path))
     except ImportError as e:
         raise UsageError(f"{path}: needs pyarrow ({e}); pip install 'eomm[geo]', or give a CSV") from e
 

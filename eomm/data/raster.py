@@ -17,6 +17,9 @@ from eomm.errors import DataError
 
 GEOTIFF = ("GTiff",)
 JPEG2000 = ("JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID")  # the first is in the wheels of rasterio
+BESIDE = (".msk", ".MSK", ".ovr", ".OVR")
+"""Endings of what GDAL opens beside a raster by whatever driver fits: its mask, its overviews."""
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 OFFLINE = {"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none"}
 """GDAL's options under which no file system of the net (/vsicurl/, /vsis3/, …) opens anything."""
 
@@ -32,7 +35,10 @@ def open_raster(name: Path | str, drivers: tuple[str, ...] = GEOTIFF, *, remote:
 
     Raises:
         RasterioError: it is of another kind, or damaged.
+        DataError: its mask or its overviews, in a file beside it, are no TIFF.
     """
+    if not remote:
+        _check_beside(name)
     with rasterio.Env(**({} if remote else OFFLINE)) as env:
         known = [d for d in drivers if d in env.drivers()] or list(drivers[:1])
         for driver in known[:-1]:
@@ -45,6 +51,20 @@ def open_raster(name: Path | str, drivers: tuple[str, ...] = GEOTIFF, *, remote:
             data = rasterio.open(name, driver=known[-1])
         with data:
             yield data
+
+
+def _check_beside(name: Path | str) -> None:
+    for file in (Path(f"{name}{ending}") for ending in BESIDE):
+        try:
+            with file.open("rb") as opened:
+                head = opened.read(4)
+        except OSError:  # mostly there is none
+            continue
+        if head not in TIFF:
+            raise DataError(
+                f"{file}: lies beside {Path(name).name} as its mask or overviews and is no TIFF, so that it may have "
+                "other files read: refused. Remove it"
+            )
 
 
 def check_self_contained(file: Path) -> None:

@@ -20,7 +20,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from eomm.data.modality import Modality, check_contract
 from eomm.data.remote import check_names, fetch_records, is_url
 from eomm.errors import DataError
-from eomm.store.descriptions import read_described
+from eomm.store.descriptions import AGAIN, read_described
 from eomm.store.folders import check_store, entered, read_json, recover, sha256, write_json
 
 VERSION = "1.0.0"
@@ -258,6 +258,8 @@ def open_records(path: Path | str, expect: Mapping[str, Modality] | None = None)
         name: PatchShape(**{**s, "modality": Modality.from_dict(s["modality"], str(path / "manifest.json"))})
         for name, s in manifest["shapes"].items()
     }
+    if lost := sorted(manifest.get("drawn", {}).keys() - shapes.keys()):
+        raise DataError(f"{path / 'manifest.json'}: draws {', '.join(lost)}, of which it holds no shape; {AGAIN}")
     drawn = {n: dataclasses.replace(shapes[n], **size) for n, size in manifest.get("drawn", {}).items()}
     for name, modality in (expect or {}).items():
         if name not in shapes:

@@ -1,7 +1,10 @@
 """Tables of a user (CSV or Parquet): how they are opened, and by which names their columns go. Not what is in them."""
 
-from collections.abc import Iterable, Mapping
+import re
+import warnings
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -16,6 +19,9 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "label": ("label", "labels", "class"),
 }
 """What a column is for -> the spellings under which it is found, lower case; the first that is there counts."""
+
+COMMA = re.compile(r"[-+]?\d+(,\d+)?([eE][-+]?\d+)?")
+"""A number with a comma for the point."""
 
 
 def find_column(names: Iterable[str], wanted: str) -> str | None:
@@ -33,33 +39,74 @@ def plain_name(name: str) -> str:
     return str(name).strip().lstrip("\ufeff").strip().lower()
 
 
-def read_frame(path: Path | str, *, text: bool = False) -> pd.DataFrame:
+def read_frame(path: Path | str, *, text: bool | Collection[str] = False) -> pd.DataFrame:
     """A CSV or Parquet file; blanks after commas and around names, and a mark of byte order, do not count.
+
+    A first line that has semicolons or tabs, and no commas, is divided by these; numbers may have a comma for the
+    point then.
 
     Args:
         path: ends in .parquet, in any case, or is CSV.
-        text: CSV: everything as text, nothing taken for missing.
+        text: CSV: columns that are kept as text, nothing in them taken for a number or for missing ("007", "NA");
+            true for all.
 
     Raises:
-        DataError: missing, or not of its kind.
+        DataError: missing, not of its kind, or a line has another number of values than the first.
     """
     path = Path(path)
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
             return pd.read_parquet(path)
-        table = pd.read_csv(
-            path,
-            dtype=str if text else None,
-            keep_default_na=not text,
-            skipinitialspace=True,
-            encoding="utf-8-sig",
-            encoding_errors="replace",  # variable-information files are not all in UTF-8
-        )
+        with path.open("rb") as file:
+            encoding = "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"  # Excel's Unicode text
+        with path.open(encoding=encoding, errors="replace") as file:
+            head = next((line for line in file if line.strip()), "")
+        comma = "," in head or not (";" in head or "\t" in head)
+        separator = "," if comma else ";" if ";" in head else "\t"
+        every = text is True
+        plain = {"dtype": str, "keep_default_na": False}
+        table = _with_every_value(path, sep=separator, encoding=encoding, **(plain if every else {}))
+        if kept := [] if every else [c for c in table if plain_name(c) in _plain(text)]:
+            table[kept] = _with_every_value(path, sep=separator, encoding=encoding, usecols=kept, **plain)[kept]
     except FileNotFoundError as e:
         raise DataError(f"{path}: missing") from e
     except (OSError, ValueError) as e:  # pandas' and Arrow's errors are ValueErrors
-        raise DataError(f"{path}: not a readable table, CSV or Parquet ({e}); download it again") from e
+        raise DataError(f"{path}: not a readable table, CSV or Parquet ({str(e).strip()}); mend or replace it") from e
     table = table.rename(columns=lambda name: str(name).strip())
     for column in [c for c in table if not pd.api.types.is_numeric_dtype(table[c])]:
         table[column] = table[column].map(lambda v: v.strip() if isinstance(v, str) else v)
+        if not comma and not every and plain_name(column) not in _plain(text):
+            table[column] = _with_points(table[column])
     return table
+
+
+def _with_every_value(path: Path, **options: Any) -> pd.DataFrame:
+    """`read_csv` of a file whose lines have as many values as the first; empty ones at the end do not count.
+
+    Left alone, pandas takes the first column of longer lines for an index, and every other by its neighbour's name.
+    Raises ValueError.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Length of header", pd.errors.ParserWarning)
+        try:
+            return pd.read_csv(
+                path,
+                index_col=False,
+                skipinitialspace=True,
+                encoding_errors="replace",  # variable-information files are not all in UTF-8
+                **options,
+            )
+        except pd.errors.ParserWarning as e:
+            raise ValueError("its lines have more values than its first line has names") from e
+
+
+def _plain(names: bool | Collection[str]) -> set[str]:
+    return set() if isinstance(names, bool) else {plain_name(n) for n in names}
+
+
+def _with_points(column: pd.Series) -> pd.Series:
+    """Numbers where all values of a column are such as 1,5; else the column as it is."""
+    known = column.dropna()
+    if not len(known) or not known.map(lambda v: isinstance(v, str) and bool(COMMA.fullmatch(v))).all():
+        return column
+    return column.str.replace(",", ".").astype(float)

@@ -112,6 +112,11 @@ class Base:
         return found
 
 
+def told_by(out: Path, plan: Plan) -> tuple[str, ...]:
+    """Layers of the state that a store has: one of before them is continued without."""
+    return tuple(name for name in plan.told if (out / name / "zarr.json").is_file())
+
+
 def take_file(there: Path, here: Path) -> None:
     """Link a file, or copy it where links are not to be had. Raises DataError where it is missing."""
     here.parent.mkdir(parents=True, exist_ok=True)

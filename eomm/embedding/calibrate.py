@@ -27,7 +27,7 @@ from eomm.errors import ContractError, UsageError
 from eomm.models import interface
 from eomm.models.directory import Model, reference_of
 from eomm.models.predict import Predictor, Seen, read_batch
-from eomm.models.reading import surround
+from eomm.models.reading import surround, trim
 
 COUNT = 32  # records, or blocks of a cube
 BLOCK_PX = 8
@@ -128,12 +128,17 @@ def measure_records(predictor: Predictor, records: RecordSet, split: str, count:
     """Some targets of every record, each with a gap of its own."""
     names = tuple(predictor.model.encoders)
     count = min(count, records.count(split))
+    least = {n: 1 if records.reading != "crop" else 2 * e.halo + 1 for n, e in predictor.model.encoders.items()}
+    for n in names:
+        height, width = records.shapes[n].height, records.shapes[n].width
+        if min(height, width) < least[n] and not records.shapes[n].site_wide:
+            raise UsageError(f"{records.path}: crops are {height} x {width} px; the encoder needs {least[n]} or more")
     found = []
     with closing(batches(records, split=split, batch_size=1, seed=seed, modalities=names, threads=1)) as rows:
         for i in range(count):
             rng = np.random.default_rng([seed, i])
             halos = {n: e.halo for n, e in predictor.model.encoders.items()}
-            record = {n: surround(one, halos[n], records.reading) for n, one in next(rows).items()}
+            record = trim({n: surround(one, halos[n], records.reading) for n, one in next(rows).items()}, halos)
             batch, halo = record[predictor.reference], predictor.model.encoders[predictor.reference].halo
             present = np.asarray(batch["present"])[0].astype(bool)
             clear = np.asarray(interface.crop(batch["valid"], halo))[0].mean((1, 2))

@@ -1,5 +1,6 @@
 """What a unit computes: the vectors of a block of pixels at some dates, and the flags that go with them."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,13 +9,15 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from eomm.embedding.append import Base, fresh_dates
-from eomm.embedding.dense import FAR, Series, fuse_dates, quantise
+from eomm.embedding.dense import FAR, Series, average, fuse_dates, quantise
 from eomm.embedding.expected_error import expected_error
+from eomm.embedding.layers import FLAGS, NO_OFFSET, TOLD, in_steps
 from eomm.embedding.plan import Plan
-from eomm.embedding.store import FLAGS, NO_ERROR, NO_OFFSET, missing_of
+from eomm.embedding.store import missing_of
 from eomm.embedding.units import Unit
 from eomm.errors import DataError
 
+FEW_SHAPES = 8  # dates that are averaged are padded to multiples of it, so that few shapes are compiled
 SPARSE = 3  # fewer valid acquisitions beside the target are flagged
 
 
@@ -44,6 +47,7 @@ class Used:
     Attributes:
         vectors: of each date's acquisition, on the device, [1, 1, d] where it has a single pixel; zero where there
             is none.
+        told: what the encoder tells of them, by name, NaN where there is none.
         valid: where that acquisition is valid.
         observations: valid acquisitions in its window.
         days_before: from the last valid acquisition before it in its window, FAR where there is none.
@@ -52,59 +56,118 @@ class Used:
     """
 
     vectors: tuple[Float[Array, "_ _ d"], ...]
+    told: dict[str, Float[np.ndarray, "date y x"]]
     valid: Bool[np.ndarray, "date y x"]
     observations: UInt8[np.ndarray, "date y x"]
     days_before: Int[np.ndarray, "date y x"]
     days_after: Int[np.ndarray, "date y x"]
     offset_days: Int[np.ndarray, " date"]
 
+    def at(self, places: Int[np.ndarray, " n"]) -> "Used":
+        """Some of its dates."""
+        rest = {f.name: getattr(self, f.name)[places] for f in dataclasses.fields(self)[2:]}
+        told = {name: numbers[places] for name, numbers in self.told.items()}
+        return Used(tuple(self.vectors[p] for p in places), told, **rest)
+
 
 def embed_dates(
     plan: Plan, series: dict[str, Series], dates: Int[np.ndarray, " n"], unit: Unit
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Everything that is written of some dates of a block, by array name, and what is noted."""
-    model = plan.model
-    used = {name: gather(plan, name, series[name], dates) for name in plan.used}
-    others = [n for n in plan.used if n != plan.reference]
-    lead = used.get(plan.reference)
-    valid = lead.valid if lead else np.any([u.valid for u in used.values()], axis=0)
+    near = plan.near(dates)
+    if plan.average_days:
+        near = np.pad(near, (0, -len(near) % FEW_SHAPES), mode="edge")
+    around = {name: gather(plan, name, series[name], near) for name in plan.used}
+    places = np.searchsorted(near, dates)
+    used = {name: u.at(places) for name, u in around.items()}
+    valid = clear(plan, used)
     wanted = valid if plan.clear_only else np.ones_like(valid)
-    layers = {"valid": valid, "flags": flags(plan, used, valid, unit)}
+    vectors = averaged(plan, around, near, places) if plan.average_days else fused(plan, used, wanted)
+    embedding, figures = stored(plan, vectors, wanted, unit)
+    return {"embedding": embedding, **beside(plan, used, valid, wanted, unit)}, figures
+
+
+def clear(plan: Plan, used: dict[str, "Used"]) -> Bool[np.ndarray, "date y x"]:
+    """Where a date counts as clear: where the reference is valid, or without it any modality."""
+    lead = used.get(plan.reference)
+    found: Bool[np.ndarray, "date y x"] = lead.valid if lead else np.any([u.valid for u in used.values()], axis=0)
+    return found
+
+
+def beside(
+    plan: Plan, used: dict[str, "Used"], valid: np.ndarray, wanted: np.ndarray, unit: Unit
+) -> dict[str, np.ndarray]:
+    """The layers beside the vectors, by name (layers.py)."""
+    lead, found = used.get(plan.reference), {"valid": valid, "flags": flags(plan, used, valid, unit)}
     for name, u in used.items():
-        layers[f"observations_{name}"] = u.observations
-        if name in others:
-            layers[f"observations_{name}"] = np.where(u.valid, u.observations, 0).astype(np.uint8)
+        found[f"observations_{name}"] = u.observations
+        if name != plan.reference:
+            found[f"observations_{name}"] = np.where(u.valid, u.observations, 0).astype(np.uint8)
             days = np.where(u.valid, u.offset_days[:, None, None], NO_OFFSET)
-            layers[f"{name}_offset_days"] = days.astype(np.int16)
-    calibration = model.info.get("calibration", {})
-    if lead and "error" in calibration:
+            found[f"{name}_offset_days"] = days.astype(np.int16)
+    if lead and (fit := plan.model.info.get("calibration", {}).get("error")):
         seen = lead.observations - lead.valid
-        error = expected_error(calibration["error"], lead.days_before, lead.days_after, seen)
-        steps = np.minimum(np.round(error / calibration["error"]["step"]), NO_ERROR - 1)
-        layers["expected_error"] = np.where(wanted, steps, NO_ERROR).astype(np.uint16)
+        error = expected_error(fit, lead.days_before, lead.days_after, seen)
+        found["expected_error"] = in_steps(error, fit["step"], wanted)
+    if lead and plan.told:
+        days = np.minimum(lead.days_before, lead.days_after)
+        numbers = {"days_to_nearest": np.where(days < FAR, days, np.nan), **lead.told}
+        found |= {name: in_steps(numbers[name], TOLD[name][1], wanted) for name in plan.told}
+    return found
+
+
+def averaged(
+    plan: Plan, used: dict[str, "Used"], near: Int[np.ndarray, " m"], places: Int[np.ndarray, " n"]
+) -> Float[Array, "n y x d"]:
+    """Vectors on the device, each the mean of its own and of those of clear dates at most `average_days` away.
+
+    Args:
+        plan: of the embedding.
+        used: every modality at the dates at hand.
+        near: positions of these in the store, ascending; the last may stand there several times.
+        places: which of them are wanted.
+    """
+    days, distinct = plan.day[near], np.arange(len(near)) <= np.searchsorted(near, near[-1])
+    inside = (np.abs(days[places][:, None] - days) <= plan.average_days) & distinct
+    seen = clear(plan, used)
+    return average(fused(plan, used, np.ones_like(seen)), seen, inside, places)
+
+
+def fused(plan: Plan, used: dict[str, "Used"], wanted: Bool[np.ndarray, "date y x"]) -> Float[Array, "date y x d"]:
+    """Vectors on the device, each date's own, zero where not wanted."""
     # As `forward.lead` and `forward.follow` say it, of what is on the host to be written.
-    present = {n: np.ones_like(valid) if n == plan.reference else u.valid for n, u in used.items()}
+    present = {n: np.ones_like(wanted) if n == plan.reference else u.valid for n, u in used.items()}
     parts = {n: (u.vectors, present[n], u.offset_days.astype(np.float32)) for n, u in used.items()}
-    fused = fuse_dates(model.params.get("fusion"), parts, wanted, fusion=model.fusion, length=plan.length)
+    model = plan.model
+    return fuse_dates(model.params.get("fusion"), parts, wanted, fusion=model.fusion, length=plan.length)
+
+
+def stored(
+    plan: Plan, vectors: Float[Array, "date y x d"], wanted: Bool[np.ndarray, "date y x"], unit: Unit
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Vectors as they are written, missing where not wanted, and what quantisation costs.
+
+    Raises DataError where they are not finite.
+    """
     inside = np.zeros_like(wanted)
     grid = plan.cube[plan.reference].grid
     inside[:, : grid.height - unit.y.start, : grid.width - unit.x.start] = True
     figures: dict[str, Any] = {}
     if plan.scale is None:
-        embedding = np.asarray(fused)
+        embedding = np.asarray(vectors)
         finite = bool(np.isfinite(embedding).all())
         embedding = embedding.astype(plan.dtype)
     else:
-        stored, found = quantise(fused, plan.scale, wanted & inside)
-        embedding, noted = np.asarray(stored), {k: float(v) for k, v in found.items()}
+        steps, found = quantise(vectors, plan.scale, wanted & inside)
+        embedding, noted = np.asarray(steps), {k: float(v) for k, v in found.items()}
         finite = bool(noted.pop("finite"))
         figures |= noted
-    embedding = np.where(wanted[..., None], embedding, np.asarray(missing_of(plan.dtype), embedding.dtype))
     if not finite:
         raise DataError(
-            f"model {model.hash}: its vectors on {plan.cube.path} are not finite; the model is damaged or diverged"
+            f"model {plan.model.hash}: its vectors on {plan.cube.path} are not finite; the model is damaged or diverged"
         )
-    return {"embedding": embedding, **layers}, figures
+    missing = np.asarray(missing_of(plan.dtype), embedding.dtype)
+    return np.where(wanted[..., None], embedding, missing), figures
 
 
 def flags(plan: Plan, used: dict[str, Used], valid: np.ndarray, unit: Unit) -> UInt8[np.ndarray, "date y x"]:
@@ -136,11 +199,14 @@ def gather(plan: Plan, name: str, series: Series, dates: Int[np.ndarray, " n"]) 
     shape = (len(at), *plan.block)
     valid, observations = np.zeros(shape, bool), np.zeros(shape, np.uint8)
     days_before, days_after = np.full(shape, FAR, np.int32), np.full(shape, FAR, np.int32)
+    told: dict[str, np.ndarray] = {}
     offset_days = np.zeros(len(at), np.int32)
     offset_days[there] = plan.cube[name].day[plan.cube[name].usable][at[there]] - plan.day[dates][there]
     for i in np.flatnonzero(there):
         e = found[at[i]]
         valid[i], days_before[i], days_after[i] = e.valid, e.days_before, e.days_after
         observations[i] = np.minimum(e.observations, 255)
+        for told_name, numbers in e.told.items():
+            told.setdefault(told_name, np.full(shape, np.nan, np.float32))[i] = numbers
     vectors = tuple(found[p].vectors if p >= 0 else none for p in at.tolist())
-    return Used(vectors, valid, observations, days_before, days_after, offset_days)
+    return Used(vectors, told, valid, observations, days_before, days_after, offset_days)

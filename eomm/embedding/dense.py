@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int8, Int32
 from eomm.data.cube import CubeGroup
 from eomm.models import forward
 from eomm.models.forward import Part
-from eomm.models.interface import Encoder, FusionHead, Params
+from eomm.models.interface import Encoder, FusionHead, Params, embed_told
 
 Read = Callable[[], tuple[np.ndarray, np.ndarray]]  # waits for values and validity
 FAR = 365  # days; where no acquisition is
@@ -87,6 +87,7 @@ class Embedded:
 
     Attributes:
         vectors: on the device.
+        told: what the encoder tells of each, by name, on the device (`interface.Encoder.tells`).
         valid: where the target is valid.
         observations: valid acquisitions in its window.
         days_before: to the last valid acquisition of its window before it, FAR where there is none.
@@ -94,6 +95,7 @@ class Embedded:
     """
 
     vectors: Float[Array, "y x d"]
+    told: dict[str, Float[Array, "y x"]]
     valid: Bool[np.ndarray, "y x"]
     observations: Int32[np.ndarray, "y x"]
     days_before: Int32[np.ndarray, "y x"]
@@ -145,12 +147,12 @@ class Series:
         at = np.array(group.targets) - group.first
         day = self._day[np.clip(np.arange(group.first, group.first + self._plan.keys), 0, len(self._day) - 1)]
         padded = np.pad(at, (0, self._plan.width - len(at)), mode="edge").astype(np.int32)
-        vectors = embed_group(
+        vectors, told = embed_group(
             self._params, features, seen, day, padded, encoder=self._encoder, rows=rows_at_once(self._shape)
         )
         frames = self._encoder.frames
         return {
-            t: Embedded(vectors[i], seen[a], *around(seen, day, a, frames))
+            t: Embedded(vectors[i], {k: v[i] for k, v in told.items()}, seen[a], *around(seen, day, a, frames))
             for i, (t, a) in enumerate(zip(group.targets, at.tolist(), strict=True))
         }
 
@@ -240,21 +242,22 @@ def embed_group(
     *,
     encoder: Encoder,
     rows: int,
-) -> Float[Array, "n y x d"]:
-    """Embeddings of the targets among the acquisitions of all chunks, a few rows at a time.
+) -> tuple[Float[Array, "n y x d"], dict[str, Float[Array, "n y x"]]]:
+    """Embeddings of the targets among the acquisitions of all chunks, a few rows at a time; what is told of them.
 
     That is the same as all at once, since the halo was spent on the features: a pixel sees only its own.
     """
     height = valid.shape[1]
 
-    def strip(start: Array) -> Array:
+    def strip(start: Array) -> tuple[Array, dict[str, Array]]:
         cut = lambda x: jax.lax.dynamic_slice_in_dim(x, start, rows, axis=2) if x.ndim > 3 else x  # noqa: E731
         # Joined here, in the cache: joining whole blocks first cost a fifth of the time at 16 targets, more at fewer.
         features = jax.tree.map(lambda *x: jnp.concatenate([cut(c) for c in x], axis=1), *chunks)
-        return encoder.embed(params, features, cut(valid[None]), day[None], targets[None])[0]
+        found = embed_told(encoder, params, features, cut(valid[None]), day[None], targets[None])
+        return jax.tree.map(lambda x: x[0], found)
 
     strips = jax.lax.map(strip, jnp.arange(0, height, rows))
-    return jnp.moveaxis(strips, 0, 1).reshape(len(targets), height, *strips.shape[3:])
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(len(targets), height, *x.shape[3:]), strips)
 
 
 @partial(jax.jit, static_argnames=("fusion", "length"))
@@ -288,6 +291,24 @@ def fuse_dates(
         pieces = jax.tree.map(lambda x: x.reshape(-1, step, *x.shape[3:]), whole)
         fused = jax.lax.map(lambda piece: forward.fuse(fusion, params, piece), pieces).reshape(*wanted.shape, -1)
     return jnp.where(wanted[..., None], fused[..., :length], 0)
+
+
+@jax.jit
+def average(
+    vectors: Float[Array, "m y x d"], clear: Bool[Array, "m y x"], near: Bool[Array, "n m"], own: Int32[Array, " n"]
+) -> Float[Array, "n y x d"]:
+    """Mean vectors of dates: of a date's own, clear or not, and of those that are near and clear.
+
+    Args:
+        vectors: of all dates at hand.
+        clear: where they are.
+        near: which of them are averaged for each date.
+        own: which of them is the date itself.
+    """
+    others = jnp.float32(near & (own[:, None] != jnp.arange(len(vectors))))
+    product = partial(jnp.einsum, precision="highest")
+    total = vectors[own] + product("nm,myxd->nyxd", others, jnp.where(clear[..., None], vectors, 0.0))
+    return total / (1.0 + product("nm,myx->nyx", others, jnp.float32(clear)))[..., None]
 
 
 @jax.jit

@@ -44,6 +44,7 @@ def describe(plan: Plan, request: Mapping[str, Any], base: Base | None) -> dict[
             "block": list(plan.block),
             "dtype": plan.dtype,
             "clear_only": plan.clear_only,
+            "average_days": plan.average_days,
             "memory_bytes_estimated": plan.memory_bytes(),
             "device": f"{device.platform}: {device.device_kind}",
             "versions": versions,

@@ -4,7 +4,7 @@ Reads everything once, block by block; changes nothing.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from eomm.data.records import open_records
 from eomm.embedding.read import VERSION
 from eomm.errors import DataError
 from eomm.models.directory import load_model
-from eomm.store.folders import read_json, what_lies
+from eomm.store.folders import entered, read_json, recover, what_lies
 from eomm.store.shards import ATTRIBUTE, arrays_in, find_damage, places, shard_counts
 
+HEAD = "zarr.json"
 DATES, ROWS = 16, 64  # what is read of a cube at a time: its chunks
 
 
@@ -55,7 +56,8 @@ def verify_intact(path: Path | str, *, code: Sequence[str] = ()) -> dict[str, An
         DataError: no such store lies there, or it was never finished.
         UsageError: a model needs code that `code` does not allow.
     """
-    path = Path(path)
+    path = entered(path)
+    recover(path)
     kind, found = kind_of(path), Findings()
     try:
         if kind == "cube":
@@ -76,8 +78,8 @@ def verify_intact(path: Path | str, *, code: Sequence[str] = ()) -> dict[str, An
 
 def kind_of(path: Path) -> str:
     """What lies at a path: cube, embedding, records or model. Raises DataError for anything else."""
-    if (path / "zarr.json").is_file():
-        head = read_json(path / "zarr.json")
+    if (path / HEAD).is_file():
+        head = read_json(path / HEAD)
         attributes = head.get("attributes") if isinstance(head, dict) else None
         kind = attributes.get("eomm:kind") if isinstance(attributes, dict) else None
         if kind in ("cube", "embedding"):
@@ -95,7 +97,7 @@ def kind_of(path: Path) -> str:
 def verify_cube(path: Path, found: Findings) -> None:
     """Root and groups of a cube, and the digest of every acquisition."""
     verify_attributes(path, found)
-    for folder in sorted(p.parent for p in path.glob("*/zarr.json")):
+    for folder in sorted(p.parent for p in path.glob(f"*/{HEAD}")):
         verify_group(path, folder, found, newest=CUBE_VERSION)
     if found.damage:
         return  # digests of acquisitions would only say it again
@@ -126,13 +128,28 @@ def verify_group(root: Path, path: Path, found: Findings, *, newest: int) -> Non
 
 def verify_attributes(path: Path, found: Findings) -> dict[str, Any]:
     """A group's attributes, as dicts, after comparing their digest."""
-    head = read_json(path / "zarr.json")
+    head = read_json(path / HEAD)
     flat = head.get("attributes") if isinstance(head, dict) else None
     if not isinstance(flat, dict):
-        raise DataError(f"{path / 'zarr.json'}: has no attributes; the store is damaged")
+        raise DataError(f"{path / HEAD}: has no attributes; the store is damaged")
     if DIGEST in flat and attributes_digest(flat) != flat[DIGEST]:
-        found.damage.append(f"{path / 'zarr.json'}: its attributes are not those that were written")
+        found.damage.append(f"{path / HEAD}: its attributes are not those that were written")
+    if DIGEST in flat:  # stores of before had no copy
+        wrong = [name for name, copied in copies_in(head).items() if copied != _own(read_json(path / name / HEAD))]
+        wrong += [array.name for array in arrays_in(path) if array.name not in copies_in(head)]
+        found.damage += [f"{path / HEAD}: its copy of {name}/{HEAD} is not what that file says" for name in wrong]
     return to_deep(flat)
+
+
+def copies_in(head: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata below a group that its head repeats, which other readers take for the arrays' own, by their path."""
+    consolidated = head.get("consolidated_metadata")
+    copied = consolidated.get("metadata") if isinstance(consolidated, dict) else None
+    return {name: _own(one) for name, one in copied.items()} if isinstance(copied, dict) else {}
+
+
+def _own(head: Any) -> Any:
+    return {k: v for k, v in head.items() if k != "consolidated_metadata"} if isinstance(head, dict) else head
 
 
 def unreadable(path: Path) -> Iterator[str]:
@@ -168,7 +185,8 @@ def digests_of(group: CubeGroup) -> Iterator[tuple[int, str]]:
 
 def format_intact(result: dict[str, Any]) -> str:
     """For people."""
-    verdict = "whole" if result["intact"] else f"DAMAGED in {len(result['damage'])} places"
+    whole = "nothing wrong, but not all could be compared" if result["notes"] else "whole"
+    verdict = whole if result["intact"] else f"DAMAGED in {len(result['damage'])} places"
     lines = [f"{result['path']}: {result['kind']}, {verdict}"]
     lines += [f"  {line}" for line in result["damage"][:20]]
     if len(result["damage"]) > 20:

@@ -4,14 +4,28 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float, UInt16
 
 NO_OFFSET = np.iinfo(np.int16).min
-NO_ERROR = np.iinfo(np.uint16).max
+NO_NUMBER = np.iinfo(np.uint16).max
 FLAGS = {  # CF flag_masks
     "edge": 1,  # the window reaches beyond the cube
     "clouded": 2,  # the target is not valid: its vector, where there is one, comes from its context alone
     "alone": 4,  # no other modality was near enough and valid
     "sparse": 8,  # fewer than three valid acquisitions of the reference in the window, the target aside
+}
+# Of vectors with a state: long name, and the step in which the number is stored.
+TOLD = {
+    "support": ("effective number of dates that the state rests on (1 / sum of squared weights)", 0.01),
+    "days_to_nearest": (
+        "days to the nearest other clear date of the window, missing where none is within a year",
+        1.0,
+    ),
+    "distance_to_training": (
+        "distance of the state from those of training: root mean square of its components over their deviations in "
+        "training, 1 for an ordinary date of training",
+        0.01,
+    ),
 }
 
 
@@ -46,14 +60,22 @@ def flags_layer() -> StoreLayer:
 
 
 def error_layer(unit: str, step: float) -> StoreLayer:
-    """The error expected of predicting the pixel and date, counted in steps of a unit."""
-    about = {
-        "units": "1" if unit == "reflectance" else unit,
-        "scale_factor": step,
-        "_FillValue": int(NO_ERROR),
-        "long_name": f"mean absolute error ({unit}) expected of predicting this pixel and date, were it hidden",
-    }
-    return StoreLayer(name="expected_error", dtype="uint16", fill=int(NO_ERROR), attributes=about)
+    """The error expected of predicting the pixel and date."""
+    text = f"mean absolute error ({unit}) expected of predicting this pixel and date, were it hidden"
+    return _stepped("expected_error", "1" if unit == "reflectance" else unit, text, step)
+
+
+def told_layer(name: str) -> StoreLayer:
+    """One of TOLD; missing where there is no vector. Units are "1": xarray would turn days into time spans."""
+    text, step = TOLD[name]
+    return _stepped(name, "1", text, step)
+
+
+def in_steps(values: Float[np.ndarray, "*n"], step: float, wanted: Bool[np.ndarray, "*n"]) -> UInt16[np.ndarray, "*n"]:
+    """Numbers from 0 as a layer stores them, counted in steps; NO_NUMBER where not wanted or NaN."""
+    wanted = wanted & ~np.isnan(values)
+    steps = np.minimum(np.round(np.where(wanted, values, 0) / step), NO_NUMBER - 1)
+    return np.where(wanted, steps, NO_NUMBER).astype(np.uint16)
 
 
 def observations_layer(modality: str) -> StoreLayer:
@@ -70,3 +92,9 @@ def offset_layer(modality: str) -> StoreLayer:
         "_FillValue": int(NO_OFFSET),
     }
     return StoreLayer(name=f"{modality}_offset_days", dtype="int16", fill=int(NO_OFFSET), attributes=about)
+
+
+def _stepped(name: str, units: str, long_name: str, step: float) -> StoreLayer:
+    """A layer of numbers from 0, counted in steps (`in_steps`)."""
+    about = {"units": units, "scale_factor": step, "_FillValue": int(NO_NUMBER), "long_name": long_name}
+    return StoreLayer(name=name, dtype="uint16", fill=int(NO_NUMBER), attributes=about)

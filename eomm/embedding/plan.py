@@ -19,11 +19,13 @@ from eomm.data.cube import Cube
 from eomm.data.grid import EPOCH, to_date
 from eomm.data.modality import check_contract
 from eomm.embedding.dense import CHUNK, Schedule, features_of, schedule
+from eomm.embedding.layers import TOLD
 from eomm.embedding.store import DTYPES, SHARD_DATES, TILE, Layout
 from eomm.embedding.units import list_units
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.models import forward
 from eomm.models.directory import Model
+from eomm.models.interface import tells_of
 
 # Base size, 2 cores: blocks of 64 px are no slower than 128 (26,300 against 22,200 pixel-dates per second on a busy
 # machine) and peak at 1.3 instead of 3.0 GiB.
@@ -47,6 +49,8 @@ class Plan:
         block: (rows, columns).
         at: by modality used, the position of each date's acquisition, -1 where none is near enough.
         site_wide: by modality used, whether it has a single pixel for all of the reference's.
+        told: layers that say how far the reference's state holds, of `layers.TOLD`.
+        average_days: vectors are means over the clear dates at most so many days away; 0: each date's own.
     """
 
     model: Model
@@ -60,6 +64,8 @@ class Plan:
     block: tuple[int, int]
     at: dict[str, Int[np.ndarray, " date"]]
     site_wide: dict[str, bool]
+    told: tuple[str, ...] = ()
+    average_days: int = 0
 
     @property
     def scale(self) -> Float32[np.ndarray, " d"] | None:
@@ -92,6 +98,8 @@ class Plan:
             offsets=tuple(n for n in self.used if n != self.reference),
             clear_only=self.clear_only,
             error_unit=(quality["unit"], quality["step"]) if quality else None,
+            told=self.told,
+            average_days=self.average_days,
         )
 
     def request(self) -> dict[str, Any]:
@@ -107,6 +115,8 @@ class Plan:
             "length": self.length,
             "dtype": self.dtype,
             "clear_only": self.clear_only,
+            **({"layers": list(self.told)} if self.told else {}),
+            **({"average_days": self.average_days} if self.average_days else {}),
             "block": list(self.block),
             "units": len(units),
             "eomm": importlib.metadata.version("eomm"),
@@ -137,7 +147,17 @@ class Plan:
                     part = slice(max(0, position - before), position + after + 1)
                     window[n] = [position - part.start, days[n][part], content[n][part]]
             found.append((day, digest(window)))
-        return found
+        if not self.average_days:
+            return found
+        return [(day, digest([own, *(found[j] for j in self.near([i]))])) for i, (day, own) in enumerate(found)]
+
+    def near(self, dates: Sequence[int] | Int[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
+        """Positions of the dates whose vectors enter those of some dates."""
+        dates = np.asarray(dates)
+        if not self.average_days:
+            return dates
+        apart = np.abs(self.day[:, None] - self.day[dates])
+        return np.flatnonzero((apart <= self.average_days).any(axis=1))
 
     def memory_bytes(self) -> int:
         """An estimate of what embedding a block holds at once, the process itself (0.6 GiB or so) not counted.
@@ -146,6 +166,8 @@ class Plan:
         fused vectors twice (being made, being written) and its layers.
         """
         total, pixels = 0, math.prod(self.block)
+        runs = (np.arange(i, min(i + SHARD_DATES, len(self.day))) for i in range(0, len(self.day), SHARD_DATES))
+        dates = max(SHARD_DATES, *(len(self.near(run)) for run in runs))
         for n in self.used:
             encoder = self.model.encoders[n]
             place = self.schedule(n)
@@ -162,10 +184,10 @@ class Plan:
             )
             chunk = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(features))
             total += chunk * (place.keys // CHUNK + 1) + 4 * math.prod(shape) * (2 * bands + 1)
-            vectors = max(place.width, SHARD_DATES) * encoder.dim * 4
+            vectors = max(place.width, dates) * encoder.dim * 4
             total += height * width * vectors * (3 if len(self.used) > 1 else 2)
-        layers = 8 + 4 * len(self.used)
-        return total + pixels * SHARD_DATES * (3 * 4 * self.model.dim + layers)
+        layers = 8 + 4 * len(self.used) + 2 * len(self.told)
+        return total + pixels * (dates * 4 * self.model.dim + SHARD_DATES * (2 * 4 * self.model.dim + layers))
 
 
 def make_plan(
@@ -179,6 +201,7 @@ def make_plan(
     length: int | None = None,
     dtype: str = "float32",
     clear_only: bool = True,
+    average_days: int = 0,
 ) -> Plan:
     """Check the request and decide which acquisition serves each date. Arguments and errors as in `embed`."""
     unknown = [n for n in modalities or () if n not in model.encoders]
@@ -189,6 +212,8 @@ def make_plan(
         raise UsageError(f"the model has encoders for {', '.join(used)} and no fusion head; choose one modality")
     if block < 1:
         raise UsageError(f"block is {block}; expected at least 1 pixel")
+    if average_days < 0:
+        raise UsageError(f"average_days is {average_days}; expected days from 1, or 0 for each date's own vectors")
     model.check_length(length)
     check_dtype(model, dtype)
     reference = REFERENCE if model.fusion and REFERENCE in model.encoders else used[0]
@@ -227,6 +252,8 @@ def make_plan(
             block=(even(lead.grid.height, block), even(lead.grid.width, block)),
             at={n: chosen if n == reference else nearest(day[chosen], days[n], reach) for n in used},
             site_wide=site_wide,
+            told=told_of(model, reference) if reference in used else (),
+            average_days=average_days,
         )
 
     found = plan(block)
@@ -238,6 +265,12 @@ def make_plan(
             )
         found = plan(max(found.block) - TILE)
     return found
+
+
+def told_of(model: Model, reference: str) -> tuple[str, ...]:
+    """Layers that say how far the state of a modality holds; none where its encoder has none."""
+    tells = tells_of(model.encoders[reference])
+    return tuple(name for name in TOLD if name in tells or ("support" in tells and name == "days_to_nearest"))
 
 
 def check_dtype(model: Model, dtype: str) -> None:
@@ -298,9 +331,9 @@ def check_same_site(found: dict[str, Any], plan: Plan, store: str) -> None:
     """Raise unless a finished store can be continued by a plan: all but dates and acquisitions must be the same."""
     request = found["eomm:request"]
     now = plan.request()
-    names = [n for n in ("model", "calibration", "modalities", "length", "dtype", "clear_only") if request[n] != now[n]]
-    if names:
-        changes = ", ".join(f"{n} {request[n]!r} there, {now[n]!r} now" for n in names)
+    names = ("model", "calibration", "modalities", "length", "dtype", "clear_only", "average_days")
+    if differ := [n for n in names if request.get(n) != now.get(n)]:
+        changes = ", ".join(f"{n} {request.get(n)!r} there, {now.get(n)!r} now" for n in differ)
         raise UsageError(f"{store}: cannot be continued, {changes}; embed anew with --overwrite")
     grid = plan.cube[plan.reference].grid
     contracts = {n: plan.cube[n].modality.to_dict() for n in plan.used}

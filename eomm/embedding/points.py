@@ -1,6 +1,7 @@
 """Vectors of series of single pixels and parcels: no cube, no neighbours. Cubes are embedded by run.py."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from jaxtyping import Float32, Int, Int32, Shaped
 from eomm.data.modality import Modality
 from eomm.data.points import PointSeries
 from eomm.errors import DataError, UsageError
+from eomm.models.bands import complete_bands
 from eomm.models.directory import Model
 from eomm.models.interface import Encoder, FusionHead
 
@@ -68,36 +70,41 @@ def embed_series(
     if surroundings not in SURROUNDINGS:
         raise UsageError(f"surroundings {surroundings!r}; expected one of {', '.join(SURROUNDINGS)}")
     side = 2 * encoder.halo + 1
-    run = jax.jit(partial(_embed, encoder, fusion, modality.name))
     length = fusion.dim if fusion else encoder.dim
     out: list[np.ndarray] = [np.zeros((len(a), length), np.float32) for a in at]
     for rows in _batches(series, at):
         data = _padded([series[i] for i in rows], [at[i] for i in rows], modality, side, surroundings)
-        vectors = np.asarray(run(params, **data))
+        vectors = np.asarray(_embed(params, **data, encoder=encoder, fusion=fusion, name=modality.name))
         for k, i in enumerate(rows):
             out[i] = vectors[k, : len(at[i])]
     return out
 
 
-def embed_points(model: Model, series: Sequence[PointSeries], *, surroundings: str = "lone") -> pd.DataFrame:
+def embed_points(
+    model: Model, series: Sequence[PointSeries], *, bands: Sequence[str] | None = None, surroundings: str = "lone"
+) -> pd.DataFrame:
     """A row for each series and valid date: `group`, `id`, `date` and the vector's numbers `v0`, `v1`, and so on.
 
     Args:
         model: of one modality, or fused; others than the series' are absent.
         series: of single pixels or means, of one modality of the model.
+        bands: of the series, where they are fewer than the model's or in another order; the missing ones are estimated
+            from those given (`eomm.models.bands`).
         surroundings: see `embed_series`.
 
     Raises:
-        DataError: no series, or one of a field's pixels, or values of other bands than the model's.
+        DataError: no series, or one of a field's pixels, or values of another number of bands.
+        UsageError: bands that the model does not know, or without which it cannot be.
     """
     name = "s2" if "s2" in model.encoders else next(iter(model.encoders))
     modality = model.modalities[name]
-    if not series or any(s.values.shape[1:] != (len(modality.bands),) for s in series):
+    given = tuple(bands or modality.band_names)
+    if not series or any(s.values.shape[1:] != (len(given),) for s in series):
         shapes = sorted({s.values.shape[1:] for s in series})
-        raise DataError(
-            f"points: {len(series)} series with values {shapes} a date; expected [{len(modality.bands)}], the bands of "
-            f"{name}"
-        )
+        raise DataError(f"points: {len(series)} series with values {shapes} a date; expected [{len(given)}], of {name}")
+    if given != modality.band_names:
+        completed = (complete_bands(s.values, given, model.encoders[name]) for s in series)
+        series = [replace(s, values=v.astype(np.float32)) for s, v in zip(series, completed, strict=True)]
     params = {"encoder": model.params[name]["encoder"], "fusion": model.params.get("fusion")}
     at = [np.flatnonzero(s.valid) for s in series]
     options: dict[str, Any] = {"fusion": model.fusion, "surroundings": surroundings}
@@ -113,8 +120,9 @@ def embed_points(model: Model, series: Sequence[PointSeries], *, surroundings: s
     return pd.DataFrame(head | {f"v{i}": numbers[:, i] for i in range(numbers.shape[1])})
 
 
+@partial(jax.jit, static_argnames=("encoder", "fusion", "name"))
 def _embed(
-    encoder: Encoder, fusion: Any, name: str, params: Any, values: Any, valid: Any, day: Any, targets: Any
+    params: Any, values: Any, valid: Any, day: Any, targets: Any, *, encoder: Encoder, fusion: Any, name: str
 ) -> Any:
     """[b, n, d] of targets; what is not valid is hidden, as an acquisition without a clear pixel is not usable."""
     meta = {"orbit": jnp.zeros(day.shape, jnp.int32), "direction": jnp.zeros(day.shape, jnp.int8)}

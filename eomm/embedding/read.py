@@ -17,6 +17,7 @@ from xarray.core import indexing
 
 from eomm.data.arrays import DIGEST, open_array
 from eomm.data.attributes import open_attributes, to_flat
+from eomm.embedding.layers import TOLD
 from eomm.errors import DataError
 from eomm.store.folders import entered, read_json
 from eomm.store.identity import Identity
@@ -26,7 +27,7 @@ from eomm.store.zarr_errors import damaged_zarr
 VERSION = 3
 KIND = "embedding"
 MISSING = -128  # int8 where there is no vector; stored numbers are from -127 to 127
-ORDER = ("embedding", "embedding_scale", "valid", "flags", "expected_error")  # of variables; the others by name
+ORDER = ("embedding", "embedding_scale", "valid", "flags", "expected_error", *TOLD)  # of variables; the others by name
 
 
 def open_embedding(path: Path | str, *, decode: bool = True, masked: bool = True) -> xr.Dataset:

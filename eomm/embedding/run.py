@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from eomm.data.cube import Cube, open_cube
-from eomm.embedding.append import Base, open_base
+from eomm.embedding.append import Base, open_base, told_by
 from eomm.embedding.compute import embed_unit, open_series
 from eomm.embedding.describe import close, describe
 from eomm.embedding.plan import BLOCK, Plan, even, make_plan, nearest
@@ -50,6 +50,7 @@ def embed(
     length: int | None = None,
     dtype: str = "int8",
     clear_only: bool = True,
+    average_days: int = 0,
     shard: tuple[int, int] = (0, 1),
     check: bool = False,
     append: bool = False,
@@ -74,6 +75,8 @@ def embed(
         dtype: of the vectors, "int8" with the model's own scales, "float32" or "float16".
         clear_only: vectors only where the date's pixel is clear; else everywhere, those of clouded pixels from their
             context alone (`valid` is false there).
+        average_days: store means of vectors: of each date's own and of those of the store's clear dates at most so
+            many days before or after it, pixel by pixel. The layers stay the date's own. 0: no means.
         shard: (i, n), do only part i of n, counted from 0; whoever ends last completes the store.
         check: embed one seam between blocks twice, with blocks of another size, and record the largest difference.
         append: `out` is a finished store of an earlier state of the cube: compute only dates that are new or whose
@@ -105,8 +108,11 @@ def embed(
         length=length,
         dtype=dtype,
         clear_only=clear_only,
+        average_days=average_days,
     )
     recover(out)
+    if append:
+        plan = dataclasses.replace(plan, told=told_by(out, plan))
     base = open_base(out, plan) if append else None
     if base:
         plan = dataclasses.replace(plan, block=base.block)

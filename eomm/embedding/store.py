@@ -1,8 +1,9 @@
 """The embedding cube on disk: its layout, writing. How it is read is read.py, how the vectors are made run.py.
 
 One Zarr v3 store: `embedding` [time, y, x, feature], with `embedding_scale` [feature] where it is int8 and its numbers
-have several scales, and beside it [time, y, x] `valid`, `flags`, `expected_error`, `observations_<modality>` and
-`<modality>_offset_days` (layers.py); coordinates time, y, x, feature and `spatial_ref` on the cube's grid.
+have several scales, and beside it [time, y, x] `valid`, `flags`, `expected_error`, of vectors with a state `support`,
+`days_to_nearest` and `distance_to_training`, `observations_<modality>` and `<modality>_offset_days` (layers.py);
+coordinates time, y, x, feature and `spatial_ref` on the cube's grid.
 
 Where there is no vector it is missing: NaN, or -128 in int8. Every chunk bears a checksum, and the store lists its
 files (eomm.store.shards), so that what was lost or damaged is not read as zeros.
@@ -23,19 +24,20 @@ from eomm.data.attributes import to_flat
 from eomm.data.grid import Grid
 from eomm.embedding.layers import (
     FLAGS,
-    NO_ERROR,
+    NO_NUMBER,
     NO_OFFSET,
     StoreLayer,
     error_layer,
     flags_layer,
     observations_layer,
     offset_layer,
+    told_layer,
     valid_layer,
 )
 from eomm.embedding.read import KIND, MISSING, VERSION, open_embedding
 from eomm.store.folders import disk_full_at
 
-__all__ = ["FLAGS", "KIND", "NO_ERROR", "NO_OFFSET", "VERSION", "Layout", "Writer", "create", "open_array",
+__all__ = ["FLAGS", "KIND", "NO_NUMBER", "NO_OFFSET", "VERSION", "Layout", "Writer", "create", "open_array",
            "open_embedding"]  # fmt: skip
 
 DTYPES = ("int8", "float32", "float16")
@@ -85,6 +87,8 @@ class Layout(VectorLayout):
         offsets: modalities of which the nearest acquisition is used.
         clear_only: whether only clear pixels have a vector; `valid` says which are clear in any case.
         error_unit: what `expected_error` counts and its storage step, such as ("reflectance", 1e-4); None without.
+        told: names of `layers.TOLD`.
+        average_days: see `eomm.embedding.run.embed`.
     """
 
     grid: Grid
@@ -94,13 +98,16 @@ class Layout(VectorLayout):
     offsets: tuple[str, ...]
     clear_only: bool
     error_unit: tuple[str, float] | None
+    told: tuple[str, ...] = ()
+    average_days: int = 0
 
     @property
     def layers(self) -> tuple[StoreLayer, ...]:
         """What lies beside the vectors, over time, y and x."""
         error = (error_layer(*self.error_unit),) if self.error_unit else ()
         observations = map(observations_layer, self.observations)
-        return (valid_layer(), flags_layer(), *error, *observations, *map(offset_layer, self.offsets))
+        about = (*error, *map(told_layer, self.told))
+        return (valid_layer(), flags_layer(), *about, *observations, *map(offset_layer, self.offsets))
 
     @property
     def arrays(self) -> tuple[str, ...]:
@@ -111,6 +118,8 @@ class Layout(VectorLayout):
 def create(path: Path, layout: Layout, attributes: Mapping[str, Any]) -> None:
     """Make an unfinished store in an empty directory."""
     where = "missing where not valid" if layout.clear_only else "from its context alone where not valid"
+    if days := layout.average_days:
+        where += f"; mean of the date's own and those of the store's clear dates at most {days} days away"
     root = create_root(path, layout.grid, {**attributes, **geoemb(layout, attributes)})
     add_array(root, "time", layout.day.astype(np.int32), ("time",), CF_TIME)
     shape = (len(layout.day), layout.grid.height, layout.grid.width)

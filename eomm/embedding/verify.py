@@ -152,6 +152,7 @@ def verify_store(
             length=ds.sizes["feature"],
             dtype="float32",
             clear_only=made.get("clear_only", True),
+            average_days=made.get("average_days", 0),
         )
         with open_embedding(path, masked=False) as found:
             difference = compare(found, ds, Path(expected))

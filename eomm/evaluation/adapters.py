@@ -24,14 +24,18 @@ from rasterio.warp import Resampling, reproject, transform_bounds
 from eomm.data.cube import Cube
 from eomm.data.days import parse_days
 from eomm.data.grid import EPOCH, Grid
+from eomm.data.missing import is_fill
 from eomm.data.raster import open_raster
 from eomm.errors import ContractError, DataError, EommError, UsageError
 from eomm.evaluation.features import Dates, Features, Provider
 from eomm.evaluation.features_model import embedded, stored
 from eomm.models.directory import load_model
+from eomm.store.fields import Fields, ListOf, check
 
 MAX_BYTES = 2 * 2**30  # of a file as it is in memory
 ALPHAEARTH_MISSING = -128
+BESIDE = Fields({"crs": str | int, "transform": ListOf(of=float, count=6), "missing?": float})
+"""What stands in the JSON beside an npy file."""
 
 FORMS = {
     "zarr": "an embedding cube of eomm",
@@ -82,7 +86,7 @@ def load_function(where: str) -> Callable[[Cube], Any]:
     module, _, name = where.partition(":")
     try:
         found = getattr(importlib.import_module(module), name or "features")
-    except (ImportError, AttributeError) as e:
+    except (ImportError, AttributeError, ValueError, TypeError) as e:
         raise UsageError(f"function {where!r}: {e}; expected MODULE:FUNCTION of an installed module") from e
     if not callable(found):
         raise UsageError(f"function {where!r}: is a {type(found).__name__}, expected a function of a cube")
@@ -150,7 +154,7 @@ def read_tiff(path: Path, grid: Grid, *, alphaearth: bool = False) -> tuple[Feat
             _check_bytes(path, 4 * file.count * own.height * own.width)
             window = rasterio.windows.Window.from_slices(y, x)
             raw = np.moveaxis(file.read(window=window), 0, -1)
-            missing = np.moveaxis(file.read_masks(window=window) == 0, 0, -1) | ~np.isfinite(raw)
+            missing = np.moveaxis(file.read_masks(window=window) == 0, 0, -1) | _hole(raw)
             scales, offsets = np.float32(file.scales), np.float32(file.offsets)
     except RasterioError as e:
         raise DataError(f"{path}: cannot be read as GeoTIFF ({e})") from e
@@ -184,7 +188,7 @@ def read_npy(path: Path, grid: Grid, *, scaled: bool = False) -> tuple[Features,
     y, x, own = part_of(own, grid, path)
     _check_bytes(path, 4 * whole.shape[0] * own.height * own.width * whole.shape[3])
     raw = np.array(whole[:, y, x])
-    values, valid = raw.astype(np.float32), np.isfinite(raw).all(axis=-1)
+    values, valid = raw.astype(np.float32), np.logical_not(_hole(raw).any(axis=-1))
     if "missing" in about:
         valid &= ~(raw == about["missing"]).all(axis=-1)
     if scaled:
@@ -193,6 +197,11 @@ def read_npy(path: Path, grid: Grid, *, scaled: bool = False) -> tuple[Features,
         valid &= known
         values = values * np.where(known[..., None], scales, 0).astype(np.float32)
     return _features(values, valid, declared_days(path, about, len(raw))), own
+
+
+def _hole(raw: np.ndarray) -> np.ndarray:
+    """Where there is no number: of floats also what nobody declares but everybody writes (`eomm.data.missing`)."""
+    return ~np.isfinite(raw) | is_fill(raw) if raw.dtype.kind == "f" else np.zeros(raw.shape, bool)
 
 
 def _features(values: np.ndarray, valid: np.ndarray, day: np.ndarray | None) -> Features:
@@ -244,7 +253,7 @@ def declared_grid(path: Path, shape: tuple[int, int]) -> tuple[Grid, dict[str, A
     beside = path.with_suffix(".json")
     if beside.exists():
         try:
-            about = json.loads(beside.read_text(encoding="utf-8"))
+            about = check(json.loads(beside.read_text(encoding="utf-8")), BESIDE, str(beside), remedy="mend it")
             a, b, c, d, e, f = (float(v) for v in about["transform"])
             crs = _code(beside, None if about["crs"] == "LOCAL" else CRS.from_user_input(about["crs"]))
         except (OSError, ValueError, KeyError, TypeError, RecursionError, CRSError) as error:
@@ -287,6 +296,9 @@ def part_of(own: Grid, grid: Grid, path: Path) -> tuple[slice, slice, Grid]:
         raise ContractError(f"{path}: lies on {own.text}, the cube on {grid.text}; one of the two has no position")
     bounds = array_bounds(grid.height, grid.width, rasterio.Affine(*grid.transform))
     west, south, east, north = transform_bounds(grid.crs, own.crs, *bounds)
+    a, b, _, d, e, _ = own.transform
+    if not a * e - b * d:
+        raise ContractError(f"{path}: its pixels have no size (transform {own.transform}); mend where it lies")
     corners = [
         ~rasterio.Affine(*own.transform) @ xy for xy in ((west, south), (west, north), (east, south), (east, north))
     ]

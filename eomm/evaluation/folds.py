@@ -80,10 +80,7 @@ def group_folds(
     """
     names, index, size = np.unique(np.asarray(group), return_inverse=True, return_counts=True)
     if len(names) < 2:
-        raise UsageError(
-            f"one group ({', '.join(map(str, names))}) cannot be divided into folds; give more groups, or "
-            "test whole years instead (--folds year)"
-        )
+        raise UsageError(f"one group ({', '.join(map(str, names))}) cannot be divided into folds; give more groups")
     if count is not None and count < 2:
         raise UsageError(f"{count} folds: expected at least 2")
     if count is None or count >= len(names):

@@ -18,7 +18,7 @@ from rasterio.errors import CRSError, RasterioError
 from scipy import ndimage
 
 from eomm.data.grid import Grid
-from eomm.data.missing import is_fill
+from eomm.data.missing import is_fill, is_fill_text
 from eomm.data.raster import check_self_contained, open_raster
 from eomm.data.tables import find_column
 from eomm.embedding.blocks import blocks
@@ -30,6 +30,7 @@ from eomm.export.parquet import Piece, place
 NONE = -1
 MAX_PIXELS = 400_000_000  # of a raster of labels, or of what of it lies on the cube
 VECTORS = (".geojson", ".json", ".csv")
+NO_LABEL = ("", "nan", "na", "n/a", "null", "none")
 GROUPS = {
     "fields": "connected pixels of equal label, or the polygons of the file",
     "blocks": "squares of the grid",
@@ -94,7 +95,7 @@ def read_labels(
         raw, known, group, names, left = _from_features(path, grid, column)
     else:
         raw, known, scale, offset = _from_raster(path, grid, column)
-        known = known & np.isfinite(raw) if raw.dtype.kind == "f" else known
+        known = known & np.isfinite(raw) & ~is_fill(raw) if raw.dtype.kind == "f" else known
         if regression:  # what the file says that its numbers stand for; a class is the number itself
             raw = np.where(known, raw, 0).astype(np.float64) * scale + offset if (scale, offset) != (1, 0) else raw
         group, names, left = None, (), []
@@ -212,7 +213,7 @@ def _read_netcdf(path: Path, variable: str | None) -> tuple[np.ndarray, np.ndarr
         raise DataError(f"{path}: x and y are not evenly spaced pixel centres")
     dx, dy = x[1] - x[0], y[1] - y[0]
     own = Grid(crs=crs, transform=(dx, 0, x[0] - dx / 2, 0, dy, y[0] - dy / 2), height=len(y), width=len(x))
-    known = np.ones(raw.shape, bool) if fill is None else raw != fill
+    known = np.ones(raw.shape, bool) if fill is None else ~np.isin(raw, fill)
     return raw, known, own, scale, offset
 
 
@@ -244,7 +245,9 @@ def _from_features(
     if grid.crs == "LOCAL":
         raise UsageError(f"{path}: the cube's CRS is LOCAL, so nobody knows where points and polygons lie on it")
     features = read_features(path, "features")
-    texts = [_property(path, f, column) for f in features]
+    given = [(f, text) for f in features if (text := _property(path, f, column)) is not None]
+    left = [f"{len(features) - len(given)} of {len(features)} features without a label"] * (len(given) < len(features))
+    features, texts = [f for f, _ in given], [text for _, text in given]
     owner = np.zeros((grid.height, grid.width), np.int32)
     label = np.full(owner.shape, NONE, np.int32)
     kinds = {t: i for i, t in enumerate(dict.fromkeys(texts))}
@@ -262,7 +265,7 @@ def _from_features(
             here[other] = NONE
             owner[rows, cols][piece.mask] = piece.feature + 1
     raw = np.array([*kinds, ""], object)[label]
-    left = _without_pixel(features, placed, grid)
+    left += _without_pixel(features, placed, grid)
     if torn := int(((owner > 0) & (label == NONE)).sum()):
         left.append(f"{torn} pixels that lie in features of different labels")
     return raw, label != NONE, owner, ("", *(f.id for f in features)), left
@@ -286,11 +289,14 @@ def _without_pixel(features: Sequence[Feature], placed: Mapping[int, Sequence[Pi
     return words
 
 
-def _property(path: Path, feature: Feature, column: str | None) -> str:
+def _property(path: Path, feature: Feature, column: str | None) -> str | None:
+    """A feature's label as text; None where it says that it has none. Raises DataError."""
     name = find_column(feature.properties, column or "label")
     value = None if name is None else feature.properties[name]
     column = column or "label"
-    if not isinstance(value, str | int | float) or isinstance(value, bool) or value == "":
+    if name is not None and (value is None or str(value).strip().lower() in NO_LABEL or is_fill_text(str(value))):
+        return None
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
         raise DataError(
             f"{path}: feature {feature.id[:40]!r} has {column} {str(value)[:40]!r}; expected a label. It has the "
             f"properties {', '.join(map(str, list(feature.properties)[:20])) or 'none'}: name one (--column)"

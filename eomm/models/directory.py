@@ -31,6 +31,7 @@ from eomm.store.fields import check
 from eomm.store.folders import check_store, entered, new_directory, write_json
 
 VERSION = 2  # of model.json; 1 is read, its hash knows nothing of the calibration
+DEEPEST = 32  # folders in the path of a parameter
 DEFAULT_CODE = {"encoder": "eomm.models.context", "decoder": "eomm.models.decoder", "fusion": "eomm.models.fusion"}
 
 
@@ -114,7 +115,7 @@ def build_part(kind: str, options: Mapping[str, Any], *args: Any) -> Any:
     name = options.pop("code", DEFAULT_CODE[kind])
     try:
         build = getattr(importlib.import_module(name), f"build_{kind}")
-    except (ImportError, AttributeError) as e:
+    except (ImportError, AttributeError, ValueError, TypeError) as e:  # the latter two: not a module's name at all
         raise UsageError(f"{kind} code {name!r}: {e}; it must be an installed module with build_{kind}") from e
     return build(*args, options)
 
@@ -172,10 +173,9 @@ def load_model(path: Path | str, *, code: Sequence[str] = ()) -> Model:
     with _buildable(path):
         encoders, decoders, fusion = _networks(head, str(path / "model.json"))
     try:
-        arrays = load_file(path / "params.safetensors")
-    except (FileNotFoundError, SafetensorError) as e:
+        params = unflatten(load_file(path / "params.safetensors"))
+    except (OSError, SafetensorError, ValueError) as e:
         raise DataError(f"{path / 'params.safetensors'}: cannot be read ({e}); copy the model again") from e
-    params = unflatten(arrays)
     for name in encoders:  # a closed form has none
         params.setdefault(name, {}).setdefault("encoder", {})
     model = Model(
@@ -281,13 +281,15 @@ def flatten(tree: Any) -> dict[str, Any]:
 
 
 def unflatten(flat: Mapping[str, np.ndarray]) -> Any:
-    """Inverse of `flatten`; leaves on the default device."""
+    """Inverse of `flatten`; leaves on the default device. Raises ValueError where paths are of no tree of ours."""
     tree: dict[str, Any] = {}
     for path, array in flat.items():
         *parents, leaf = path.split("/")
         node = tree
         for parent in parents:
-            node = node.setdefault(parent, {})
+            node = node.setdefault(parent, {}) if isinstance(node, dict) else node
+        if len(parents) > DEEPEST or not isinstance(node, dict) or leaf in node:
+            raise ValueError(f"{path[:60]!r} is no path of a network's parameters")
         node[leaf] = jnp.asarray(array)
     return tree
 

@@ -1,6 +1,10 @@
-"""The fusion head: embeddings of several modalities at one S2 date and pixel -> one embedding. Any subset will do."""
+"""The fusion head: embeddings of several modalities at one S2 date and pixel -> one embedding. Any subset will do.
+
+What encoders did not learn (`interface.closed_part`, such as a state) stands in front as it is; the rest is fused.
+"""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -21,7 +25,9 @@ class Fusion:
 
     Attributes:
         inputs: length of each modality's embedding, in a fixed order.
-        dim: length of the fused embedding.
+        leading: how many first numbers of a modality's embedding stand in the fused one as they are, 0 where the
+            modality is absent; in the order in which they stand.
+        dim: length of the fused embedding, with what leads.
         width: channels inside.
         heads: attention heads.
         layers: transformer layers.
@@ -30,6 +36,7 @@ class Fusion:
     """
 
     inputs: tuple[tuple[str, int], ...]
+    leading: tuple[tuple[str, int], ...] = ()
     dim: int = 64
     width: int = 64
     heads: int = 4
@@ -39,11 +46,33 @@ class Fusion:
 
     @classmethod
     def build(cls, dims: Mapping[str, int], options: Mapping[str, Any]) -> "Fusion":
-        """A fusion head over encoders of these lengths. Raises UsageError for unknown options."""
+        """A fusion head over encoders of these lengths.
+
+        Raises:
+            UsageError: unknown options, or nothing is left to fuse beside what leads.
+        """
         known = {f.name for f in dataclasses.fields(cls)} - {"inputs"}
         if set(options) - known:
             raise UsageError(f"config.fusion: unknown {sorted(set(options) - known)}; known are {sorted(known)}")
-        return cls(inputs=tuple(sorted(dims.items())), **dict(options))
+        leading = tuple((str(name), int(count)) for name, count in options.get("leading", ()))
+        head = cls(inputs=tuple(sorted(dims.items())), **{**dict(options), "leading": leading})
+        if any(count > dims.get(name, 0) for name, count in leading):
+            raise UsageError(f"config.fusion.leading is {leading}; the embeddings' lengths are {dict(dims)}")
+        if head.fused < 1:
+            counts = ", ".join(f"{count} of {name}" for name, count in leading)
+            raise UsageError(f"config.fusion.dim is {head.dim}, of which {counts} lead; give it more, to fuse the rest")
+        return head
+
+    @property
+    def fused(self) -> int:
+        """How many numbers are fused."""
+        return self.dim - sum(count for _, count in self.leading)
+
+    @property
+    def prefixes(self) -> tuple[int, ...]:
+        """Lengths that are embeddings too: with each modality's leading numbers, and all."""
+        lengths = itertools.accumulate([*(count for _, count in self.leading), self.fused])
+        return tuple(lengths) if self.leading else ()
 
     def init(self, rng: Array) -> Params:
         """Fresh parameters."""
@@ -83,7 +112,7 @@ class Fusion:
         d, tokens = self.width, len(self.inputs)
         entry = sum(dim for _, dim in self.inputs) * d + 2 * tokens * d
         layer = tokens * (4 * d * d + 4 * d * d) + 2 * tokens * tokens * d
-        return entry + self.layers * layer + d * self.dim
+        return entry + self.layers * layer + d * self.fused
 
     @property
     def _network(self) -> "FusionNetwork":
@@ -122,7 +151,11 @@ class FusionNetwork(nn.Module):
             )
         x = jnp.stack(tokens, axis=-2)
         # One leading axis: with a leading axis of length 1 the gradient crashes XLA's CPU compiler (jax 0.10.2).
-        fused = self.body(x.reshape(-1, *x.shape[-2:])).reshape(*x.shape[:-2], self.spec.dim)
+        fused = self.body(x.reshape(-1, *x.shape[-2:])).reshape(*x.shape[:-2], self.spec.fused)
+        closed = [
+            jnp.where(present[name][..., None], embeddings[name][..., :count], 0.0) for name, count in self.spec.leading
+        ]
+        fused = jnp.concatenate([*closed, fused], axis=-1) if closed else fused
         if self.is_initializing():
             self.project(fused)
         return fused
@@ -155,7 +188,7 @@ class FusionBody(nn.Module):
             x = x + nn.Dense(s.width, dtype=s.dtype, name=f"out_{i}")(seen)
             x = x + mlp(norm(x, f"norm_mlp_{i}", s.dtype), s.width, s.width, s.dtype, f"mlp_{i}")
         pooled = norm(x.mean(-2), "norm_out", s.dtype)
-        return nn.Dense(s.dim, dtype=s.dtype, name="fused")(pooled).astype(jnp.float32)
+        return nn.Dense(s.fused, dtype=s.dtype, name="fused")(pooled).astype(jnp.float32)
 
 
 def nearest_acquisition(

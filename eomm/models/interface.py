@@ -4,7 +4,7 @@ An encoder may live in any installed module that offers `build_encoder(modality,
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -30,9 +30,12 @@ class Encoder(Protocol):
         halo: pixels by which the window exceeds the target on every side.
 
     An encoder may besides have
-        prefixes: rising lengths that are embeddings too, the last being `dim`; what lies between the last two is what
-            was learned (without: all of it).
+        prefixes: rising lengths that are embeddings too, the last being `dim`.
+        closed: how many first numbers are a closed form of which nothing is learned; a fusion head leaves them as they
+            are.
         band_flags: true where `features` reads `MISSING_BAND` as a band that is not given.
+        tells: names of numbers that `embed_told` gives beside the embedding, {name: [b, n, y, x]}, NaN where there is
+            none. It takes what `embed` takes and gives the same vectors; a store keeps the numbers as layers.
     """
 
     @property
@@ -135,10 +138,27 @@ def prefixes_of(encoder: Encoder) -> tuple[int, ...]:
     return tuple(getattr(encoder, "prefixes", ()))
 
 
+def tells_of(encoder: Encoder) -> tuple[str, ...]:
+    """What an encoder tells of each vector beside it; nothing where it does not say."""
+    return tuple(getattr(encoder, "tells", ()))
+
+
+def embed_told(encoder: Encoder, *arguments: Any) -> tuple[Float[Array, "b n y x d"], dict[str, Array]]:
+    """Embeddings and what the encoder tells of each, which may be nothing; arguments as of `Encoder.embed`."""
+    if not tells_of(encoder):
+        return encoder.embed(*arguments), {}
+    found: tuple[Array, dict[str, Array]] = cast(Any, encoder).embed_told(*arguments)
+    return found
+
+
+def closed_part(encoder: Encoder) -> int:
+    """How many first numbers of the embedding an encoder says are a closed form; 0 where it does not say."""
+    return int(getattr(encoder, "closed", 0))
+
+
 def learned_part(encoder: Encoder) -> slice:
-    """Which numbers of the embedding are learned: all, or those behind the last prefix but the whole."""
-    prefixes = prefixes_of(encoder)
-    return slice(max((p for p in prefixes if p < encoder.dim), default=0), encoder.dim)
+    """Which numbers of the embedding are learned."""
+    return slice(closed_part(encoder), encoder.dim)
 
 
 def nearest_seen(

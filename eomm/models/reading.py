@@ -32,6 +32,22 @@ def surround(data: Mapping[str, Array], halo: int, reading: str) -> Mapping[str,
     return {**data, **{name: widen(jnp.asarray(data[name])) for name in ("values", "valid")}}
 
 
+def trim(batch: Mapping[str, Mapping[str, Array]], halos: Mapping[str, int]) -> dict[str, Mapping[str, Array]]:
+    """Batches of several modalities, cropped so that encoders of unlike halos embed the same pixels.
+
+    Args:
+        batch: of each modality, crops with one centre; those of a single pixel are left as they are.
+        halos: of the encoders.
+    """
+    inner = {n: one["valid"].shape[2] - 2 * halos[n] for n, one in batch.items() if one["valid"].shape[2:] != (1, 1)}
+
+    def cut(name: str, x: Shaped[Array, "b t y x ..."]) -> Array:
+        edge = (inner[name] - min(inner.values())) // 2 if name in inner else 0
+        return x[:, :, edge : x.shape[2] - edge, edge : x.shape[3] - edge]
+
+    return {n: {**one, "values": cut(n, one["values"]), "valid": cut(n, one["valid"])} for n, one in batch.items()}
+
+
 def surrounded(shape: PatchShape, halo: int, reading: str) -> PatchShape:
     """The shape of what `surround` gives."""
     if reading == "crop":

@@ -153,6 +153,7 @@ class StateEncoder:
         likeness: see `state_of`.
         side_days: see `state_of`.
         same_orbit: whether only acquisitions of the target's orbit are averaged: for radar.
+        deviation: of each component over the dates of training, which are uncorrelated there; () where not measured.
     """
 
     modality: Modality
@@ -167,6 +168,7 @@ class StateEncoder:
     likeness: float = 36.0
     side_days: float = 15.0
     same_orbit: bool = False
+    deviation: tuple[float, ...] = ()
 
     @property
     def components(self) -> int:
@@ -174,15 +176,34 @@ class StateEncoder:
         return len(self.whiten)
 
     @property
+    def closed(self) -> int:
+        """How many first numbers are not learned: state and one-sided means."""
+        return 3 * self.components
+
+    @property
     def dim(self) -> int:
         """Length of the embedding."""
-        return 3 * self.components + (self.inner.dim if self.inner else 0)
+        return self.closed + (self.inner.dim if self.inner else 0)
 
     @property
     def prefixes(self) -> tuple[int, ...]:
         """Lengths that are embeddings too: the state, with one-sided means, and all."""
-        lengths = (self.components, 3 * self.components)
+        lengths = (self.components, self.closed)
         return (*lengths, self.dim) if self.inner else lengths
+
+    @property
+    def tells(self) -> tuple[str, ...]:
+        """What `embed_told` gives beside the vectors."""
+        return ("support", "distance_to_training") if self.deviations else ("support",)
+
+    @property
+    def deviations(self) -> tuple[float, ...]:
+        """`deviation`, or of models of before it what `mix` divides components by for an inner encoder."""
+        mix = getattr(self.inner, "mix", ())
+        if self.deviation or not mix:
+            return self.deviation
+        bands = np.asarray(self.whiten) * self.modality.spreads
+        return frozen(np.linalg.norm(bands, axis=1) / np.linalg.norm(np.asarray(mix)[:, :-1], axis=1))
 
     @property
     def halo(self) -> int:
@@ -219,14 +240,58 @@ class StateEncoder:
         hidden: Bool[Array, "b n t"] | None = None,
     ) -> Float[Array, "b n y x d"]:
         """Embeddings of the targets; see the interface."""
+        closed = self._closed(features, valid, day, targets, hidden, told=False)
+        return self._beside(closed, params, features, valid, day, targets, hidden)
+
+    def embed_told(
+        self,
+        params: Params,
+        features: Mapping[str, Any],
+        valid: Shaped[Array, "b t y x"],
+        day: Int32[Array, "b t"],
+        targets: Int32[Array, "b n"],
+        hidden: Bool[Array, "b n t"] | None = None,
+    ) -> tuple[Float[Array, "b n y x d"], dict[str, Float[Array, "b n y x"]]]:
+        """Embeddings, and what `tells` names of each.
+
+        `support` is the effective number of dates that the state rests on, 0 where on none (`State.support`).
+        `distance_to_training` is the root mean square of the state's components over their deviations in training: 1
+        for an ordinary date of training; NaN where there is no state.
+        """
+        both = self._closed(features, valid, day, targets, hidden, told=True)
+        closed, support = both[..., :-1], both[..., -1]
+        told = {"support": support}
+        if self.deviations:
+            apart = closed[..., : self.components] * (self.scale[0] / jnp.asarray(self.deviations, jnp.float32))
+            distance = jnp.sqrt(jnp.mean(apart**2, axis=-1))
+            told["distance_to_training"] = jnp.where(support > 0, distance, jnp.nan)
+        return self._beside(closed, params, features, valid, day, targets, hidden), told
+
+    def _closed(
+        self, features: Mapping[str, Any], valid: Array, day: Array, targets: Array, hidden: Array | None, *, told: bool
+    ) -> Float[Array, "b n y x c"]:
+        """The closed form as it stands in the embedding, and where it is told its support as a last number."""
         window = self._window(features, day, targets, hidden)
 
         def blocks() -> Array:
             found = self._state(features, valid, day, targets, window)
             parts = zip((found.state, found.past, found.future), (0, 1, 1), strict=True)
-            return jnp.concatenate([part / self.scale[i] for part, i in parts], axis=3)
+            support = [found.support[:, :, :, None]] if told else []
+            return jnp.concatenate([*(part / self.scale[i] for part, i in parts), *support], axis=3)
 
-        closed = jnp.moveaxis(fenced(window.any(), blocks), 3, 4)
+        return jnp.moveaxis(fenced(window.any(), blocks), 3, 4)
+
+    def _beside(
+        self,
+        closed: Array,
+        params: Params,
+        features: Mapping[str, Any],
+        valid: Array,
+        day: Array,
+        targets: Array,
+        hidden: Array | None,
+    ) -> Float[Array, "b n y x d"]:
+        """The closed form and beside it what the inner encoder gives."""
         if not self.inner:
             return closed
         start = {"start": closed} if getattr(self.inner, "start", 0) else {}
@@ -297,8 +362,10 @@ def build_encoder(modality: Modality, options: Mapping[str, Any]) -> StateEncode
     if tuple(options.pop("frames", frames)) != frames:
         raise UsageError(f"state of {modality.name}: frames differ from the inner encoder's {frames}; leave them out")
     encoder = StateEncoder(modality=modality, inner=built, frames=frames, **{k: frozen(v) for k, v in options.items()})
+    if len(encoder.deviation) not in (0, encoder.components) or not all(d > 0 for d in encoder.deviation):
+        raise UsageError(f"state of {modality.name}: deviation must be {encoder.components} numbers above 0, or none")
     for name in ("centre", "spread"):
-        if len(getattr(encoder, name)) not in (0, encoder.dim - 3 * encoder.components):
+        if len(getattr(encoder, name)) not in (0, encoder.dim - encoder.closed):
             raise UsageError(f"state of {modality.name}: {name} has another length than the learned numbers")
     return encoder
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import matplotlib
 
+from eomm.data.attributes import open_attributes
 from eomm.data.cube import Cube, open_cube
 from eomm.data.grid import to_date
 from eomm.errors import ContractError, DataError, UsageError
@@ -19,7 +20,7 @@ from eomm.models.directory import Model, load_model
 from eomm.page.html import Section, card, conclusions, image, page, text
 from eomm.page.style import STYLE
 from eomm.report import figures
-from eomm.report.data import Views, run_simulated, training_panels
+from eomm.report.data import LAYER_WORDS, Views, run_simulated, training_panels
 from eomm.report.evaluations import evaluation_sections
 from eomm.report.gather import Evaluation, Found, gather, in_shared_form, one, read_evaluation
 from eomm.store.folders import check_apart, check_free, check_free_file, entered, new_directory, read_json, write_text
@@ -121,7 +122,7 @@ def collect(
     known = {e.source.resolve() for e in read if e.source}
     read += [e for e in found.evaluations if e.source is None or e.source.resolve() not in known]
     embedding = Path(embedding) if embedding else one(found.embeddings, "embedding", "--embedding")
-    about = read_json(embedding / "zarr.json").get("attributes", {}) if embedding else {}
+    about = open_attributes(entered(embedding), kind="embedding") if embedding else {}
     models = [e.result["model"] for e in read if isinstance(e.result.get("model"), str)]
     if model is None:
         model = _match(found.models, "model.json", "hash", about.get("eomm:model") or (models or [None])[0])
@@ -217,20 +218,17 @@ def embedding_sections(views: Views, folder: Path, simulated: bool) -> list[Sect
     sections.append(
         _figure(figure, folder / "counts.png", "Observations", "How often each pixel was observed.", simulated)
     )
-    error, unit, flags = views.layers()
-    if error is None and not flags:
+    means, flags = views.layers()
+    if not means and not flags:
         return sections
+    told = [f"{name}: {words}" for name, words in LAYER_WORDS.items() if any(t.startswith(name) for t in means)]
     words = (
-        (
-            "Left: the mean over dates of the error to expect of predicting a pixel's date, were it hidden. "
-            if unit
-            else ""
-        )
+        (f"Means over the clear dates of each pixel, of {'; '.join(told)}. " if told else "")
         + "Share of the clear dates of each pixel that carry a flag: "
         + "; ".join(views.flag_words)
         + "."
     )
-    figure = figures.layer_figure(error, unit, flags, views.pixel_m)
+    figure = figures.layer_figure(means, flags, views.pixel_m)
     return [*sections, _figure(figure, folder / "layers.png", "What limits the vectors", words, simulated)]
 
 

@@ -21,6 +21,12 @@ from eomm.store.metrics import read_lines
 MAP_DATES = 5
 MAP_PX = 400  # at most so many rows and columns of a map
 PCA_ROWS = 50_000
+LAYER_WORDS = {
+    "expected error": "the error to expect of predicting a pixel's date, were it hidden",
+    "support": "the number of dates that the state rests on",
+    "days to nearest": "days to the nearest other clear date",
+    "distance to training": "distance from the states of training, 1 for an ordinary date of it",
+}
 Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
@@ -106,28 +112,28 @@ class Views:
             maps[title] = self._thin(name).mean(0, dtype=float)
         return maps
 
-    def layers(self) -> tuple[np.ndarray | None, str, dict[str, np.ndarray]]:
-        """The expected error's mean over clear dates and its unit, None and "" without; shares of dates by flag."""
-        from eomm.embedding.store import FLAGS
+    def layers(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Maps by title: means over clear dates of the layers that are numbers, and shares of dates by flag."""
+        from eomm.embedding.layers import FLAGS, TOLD
 
         clear = np.maximum(self._valid.sum(0), 1)
-        error, unit = None, ""
-        if "expected_error" in self._store:
-            values = self._thin("expected_error").astype(np.float32)
+        means = {}
+        for name in ("expected_error", *TOLD):
+            if name not in self._store:
+                continue
+            values = self._thin(name).astype(np.float32)
             known = self._valid & np.isfinite(values)
-            mean = np.where(known, values, 0).sum(0) / np.maximum(known.sum(0), 1)
-            error, unit = (
-                np.where(known.any(0), mean, np.nan),
-                str(self._store["expected_error"].attrs.get("units", "")),
-            )
-            unit = "reflectance" if unit == "1" else unit
-            error = error if known.any() else None
+            if known.any():
+                mean = np.where(known, values, 0).sum(0) / np.maximum(known.sum(0), 1)
+                units = str(self._store[name].attrs.get("units", ""))
+                unit = {"expected_error": f" ({'reflectance' if units == '1' else units})"}.get(name, "")
+                means[f"{name.replace('_', ' ')}: mean{unit}"] = np.where(known.any(0), mean, np.nan)
         shares = {}
         if "flags" in self._store:  # older stores have none
             flags = self._thin("flags")
             bits = {n: bit for n, bit in FLAGS.items() if n != "clouded"}
             shares = {f"share of dates: {n}": ((flags & b > 0) & self._valid).sum(0) / clear for n, b in bits.items()}
-        return error, unit if error is not None else "", shares
+        return means, shares
 
     def embedding_at_pixel(self) -> dict[str, Any] | None:
         """Arguments of `pixel_figure` at the example that changes most, None where too few dates are valid."""

@@ -30,6 +30,7 @@ from eomm.page.style import (
     time_axis,
 )
 
+PANELS = 4  # maps in a row
 LINES: dict[str, dict[str, Any]] = {
     "encoder": {"color": BLUE, "marker": "o", "linewidth": 2.2, "zorder": 5},
     "fused": {"color": BLUE, "marker": "o", "linewidth": 2.2, "zorder": 5},
@@ -297,13 +298,23 @@ def count_figure(counts: Mapping[str, Float[np.ndarray, "y x"]], pixel_m: float)
     return figure
 
 
-def layer_figure(error: Float[np.ndarray, "y x"] | None, unit: str, flags: Mapping[str, Any], pixel_m: float) -> Figure:
-    """What limits the vectors: the expected error's mean over dates, and the share of dates that carry each flag."""
-    panels = {**({f"expected error: mean ({unit})": error} if error is not None else {}), **flags}
-    figure = new_figure(min(9.6, 2.9 * len(panels)), 3.7)
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for ax, (title, values) in zip(axes, panels.items(), strict=True):
-        low, high = (float(np.nanmin(values)), float(np.nanmax(values))) if title not in flags else (0.0, 1.0)
+def layer_figure(means: Mapping[str, Any], flags: Mapping[str, Any], pixel_m: float) -> Figure:
+    """What limits the vectors: means over dates of what is told of them, and the share of dates that carry each flag.
+
+    Args:
+        means: maps [y, x] by title, each in colours of its own range.
+        flags: maps by title, from 0 to 1.
+        pixel_m: size of a map's pixel.
+    """
+    panels = {**means, **flags}
+    rows = -(-len(panels) // PANELS)
+    across = -(-len(panels) // rows)
+    figure = new_figure(min(9.6, 2.9 * across), 3.7 * rows)
+    axes = figure.subplots(rows, across, squeeze=False).ravel()
+    for ax in axes[len(panels) :]:
+        ax.set_axis_off()
+    for ax, (title, values) in zip(axes, panels.items(), strict=False):
+        low, high = (float(np.nanmin(values)), float(np.nanmax(values))) if title in means else (0.0, 1.0)
         drawn = ax.imshow(values, cmap="cividis", vmin=low, vmax=high, interpolation="nearest")
         ax.set_title(title.replace(": ", ":\n"), fontsize=8.5)
         ax.set(xticks=[], yticks=[])

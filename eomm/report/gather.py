@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import zarr
-
 from eomm.errors import DataError, UsageError
 from eomm.evaluation.hidden.fusion_words import with_words as fusion_words
 from eomm.evaluation.hidden.reconstruction_words import with_words as reconstruction_words
 from eomm.store.folders import read_json, recover
+from eomm.store.kinds import kind_of
 
 SKIPPED = ("checkpoints", "tensorboard", "profile")
 MAX_DEPTH = 6
@@ -185,10 +184,10 @@ def _directories(folder: Path) -> Iterator[Path]:
 
 def _sort(path: Path, found: Found) -> None:
     if (path / "zarr.json").is_file():
-        kind = zarr.open_group(path, mode="r").attrs.get("eomm:kind") if _is_group(path) else None
+        kind = kind_of(path)
         if kind == "cube":
             found.cubes.append(path)
-        elif kind == "embedding":
+        elif kind in ("embedding", "composite"):
             found.embeddings.append(path)
     elif (path / "model.json").is_file():
         found.models.append(path)
@@ -203,8 +202,3 @@ def _sort(path: Path, found: Found) -> None:
                 continue
             if ours:
                 found.evaluations.append(read_evaluation(file))
-
-
-def _is_group(path: Path) -> bool:
-    about = read_json(path / "zarr.json")
-    return isinstance(about, dict) and about.get("node_type") == "group"

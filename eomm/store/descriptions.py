@@ -30,6 +30,16 @@ RECORDS = Fields(
         "shapes": TableOf(Fields({"modality": _CONTRACT, "acquisitions": SIZE, "height": SIZE, "width": SIZE})),
         "files": ListOf(of=Fields({"name": str, "split": str, "records": COUNT, "bytes": COUNT, "sha256": str})),
         "simulated?": bool,
+        "reading?": str,
+        "draw?": Fields(
+            {
+                "reference": str,
+                **dict.fromkeys(("crop_px", "margin_px", "acquisitions", "per_record"), COUNT),
+                "windows": TableOf(ListOf(of=COUNT, count=2)),
+                "lengths": TableOf(SIZE),
+            }
+        ),
+        "drawn?": TableOf(Fields(dict.fromkeys(("acquisitions", "height", "width"), SIZE))),
         "split?": Fields(
             {
                 "sites?": TableOf(ListOf(of=str)),

@@ -182,11 +182,15 @@ def check_free_file(path: Path, *, overwrite: bool) -> None:
     """Make room for a file to be written after some work: its folder, made now.
 
     Raises:
-        UsageError: `path` exists and `overwrite` is false, it is a directory, or it lies in a store.
+        UsageError: `path` exists and `overwrite` is false; it is a directory, a link or a device; or it lies in a
+            store.
     """
     check_outside(path)
-    if path.is_dir():
-        raise UsageError(f"{path}: is a directory, expected the name of a file to write; choose another path")
+    if path.is_symlink():
+        raise UsageError(f"{path}: is a link to {os.readlink(path)}, and links are not replaced; name that, or another")
+    if path.exists() and not path.is_file():
+        what = "a directory" if path.is_dir() else "a device or the like"
+        raise UsageError(f"{path}: is {what}, expected the name of a file to write; choose another path")
     if path.exists() and not overwrite:
         raise UsageError(f"{path}: already exists; choose another path, or say --overwrite to replace it")
     path.parent.mkdir(parents=True, exist_ok=True)

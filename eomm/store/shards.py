@@ -8,14 +8,18 @@ import itertools
 import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from eomm.errors import DataError
+from eomm.store.fields import COUNT, SIZE, Fields, ListOf, TableOf, check
 from eomm.store.folders import read_json
 
 DIGITS = 8
 NONE = "-" * DIGITS  # a shard of nothing but the fill value
 ATTRIBUTE = "eomm:shards"  # of a group: {array: `list_files`}
+_CHUNKS = Fields({"configuration": Fields({"chunk_shape": ListOf(of=SIZE)})})
+HEAD = Fields({"shape": ListOf(of=COUNT), "chunk_grid": _CHUNKS})
 
 
 def checksum(file: Path) -> str:
@@ -48,6 +52,7 @@ def list_group(group: Path, known: Mapping[str, Mapping[tuple[int, ...], str]] |
 
 def check_present(group: Path, listed: Mapping[str, str]) -> None:
     """Raise DataError where a listed file of a group's arrays is missing; opens none of them."""
+    check_listed(group, listed)
     lost = [file for name, text in listed.items() for file, there in _expected(group / name, text) if there != NONE]
     lost = [file for file, here in zip(lost, _existing(group, lost), strict=True) if not here]
     if lost:
@@ -58,8 +63,16 @@ def check_present(group: Path, listed: Mapping[str, str]) -> None:
         )
 
 
+def check_listed(group: Path, listed: Any) -> None:
+    """Raise DataError where what a group lists are not files of arrays in it."""
+    check(listed, TableOf(str), f"{group / 'zarr.json'}: {ATTRIBUTE}", remedy="the store is damaged, copy it again")
+    if lost := [name for name in listed if PurePosixPath(name).name != name or name in ("", "..")]:
+        raise DataError(f"{group / 'zarr.json'}: lists the array {lost[0]!r}; expected names without a folder")
+
+
 def find_damage(group: Path, listed: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
     """Every file of a group's arrays that is not as listed, with what is wrong; reads all of them."""
+    check_listed(group, listed)
     for name, text in listed.items():
         try:
             for file, expected in _expected(group / name, text):
@@ -98,12 +111,12 @@ def places(array: Path) -> Iterator[tuple[int, ...]]:
 
 def shard_counts(array: Path) -> tuple[int, ...]:
     """How many shards an array has along each axis. Raises DataError where its head is damaged."""
-    try:
-        head = read_json(array / "zarr.json")
-        shape, chunk = head["shape"], head["chunk_grid"]["configuration"]["chunk_shape"]
-        return tuple(math.ceil(n / c) for n, c in zip(shape, chunk, strict=True))
-    except (ValueError, KeyError, TypeError, ZeroDivisionError) as e:
-        raise DataError(f"{array / 'zarr.json'}: cannot be read ({e}); the store is damaged, copy it again") from e
+    file, remedy = array / "zarr.json", "the store is damaged, copy it again"
+    head = check(read_json(file), HEAD, str(file), remedy=remedy)
+    shape, chunk = head["shape"], head["chunk_grid"]["configuration"]["chunk_shape"]
+    if len(shape) != len(chunk):
+        raise DataError(f"{file}: chunks have {len(chunk)} axes, the array {len(shape)}; {remedy}")
+    return tuple(-(-n // c) for n, c in zip(shape, chunk, strict=True))
 
 
 def shard_file(array: Path, place: Sequence[int]) -> Path:
@@ -116,10 +129,9 @@ def _expected(array: Path, text: str) -> Iterator[tuple[Path, str]]:
     yield array / "zarr.json", sums[0]
     if not (array / "zarr.json").exists():
         return
-    found = list(places(array))
-    if len(found) != len(sums) - 1:
-        raise DataError(f"{array}: has {len(found)} shards, its store lists {len(sums) - 1}; the store is damaged")
-    yield from zip((shard_file(array, place) for place in found), sums[1:], strict=True)
+    if (count := math.prod(shard_counts(array))) != len(sums) - 1:
+        raise DataError(f"{array}: has {count} shards, its store lists {len(sums) - 1}; the store is damaged")
+    yield from zip((shard_file(array, place) for place in places(array)), sums[1:], strict=True)
 
 
 def _existing(group: Path, files: Sequence[Path]) -> list[bool]:

@@ -14,7 +14,7 @@ from eomm.models.directory import Model, load_model, save_model
 from eomm.store.folders import check_apart, entered, read_json, recover
 from eomm.training.config import flatten
 from eomm.training.hosts import wait_for_all
-from eomm.training.level import level_learned
+from eomm.training.level import level_fused, level_learned
 from eomm.training.limits import check_batch, check_values
 from eomm.training.loop import train
 from eomm.training.noise import SeriesSet, draw_series, lacks_noise, noise_by_set, noise_of, with_noise
@@ -55,8 +55,7 @@ def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | No
     if validation and (warning := manifest.get("split", {}).get("warning")):
         print(f"{mixture.paths}: validation is LEAKY: {warning}", file=sys.stderr, flush=True)
     done = train(stages, config=config, records=mixture, workdir=workdir, validation=validation, profile=profile)
-    for share in mixture.shares:
-        share.records.check_unchanged()
+    mixture.check_unchanged()
     info: dict[str, Any] = {
         "stage": stage.name,
         "steps": done.step,
@@ -72,10 +71,12 @@ def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | No
     model = dataclasses.replace(model, info={**model.info, **info})
     if sets and (weights := config.encoder.get("weights")):
         model = level_learned(model, config.modality, sets, weight=weights[2])
+    count = min(config.get("calibrate_records", 0), mixture.count("train"))
+    if count >= MINIMUM and (fused := config.get("weight", 0.0)):
+        model = level_fused(model, mixture, weight=fused, count=count, seed=config.seed)
     path = workdir / "model"
     recover(path)
     if jax.process_index() == 0 and not is_written(model, path):
-        count = min(config.get("calibrate_records", 0), mixture.count("train"))
         if count >= MINIMUM:
             print(f"{workdir}: calibrating on {count} records", file=sys.stderr, flush=True)
             model = calibrate(model, mixture, count=count, seed=config.seed)

@@ -30,17 +30,23 @@ RULES: tuple[tuple[str, Any], ...] = (  # of dotted keys; the first that fits co
     (r"optimiser\.b2|optimiser\.plateau\.factor|drop", SHARE),
     (r"optimiser\.schedule", Literal["cosine", "constant", "plateau"]),
     (r"mesh\.(data|fsdp)", Number(low=-1, high=2**20, whole=True)),
-    (r"remat|finetune|encoder\.use_orbit|objective(\.\w+)?\.(next_same_orbit|turns)", bool),
+    (r"remat|finetune|encoder\.(use_orbit|band_flags)|decoder\.(geometry|nearest)", bool),
+    (r"objective(\.\w+)?\.(next_same_orbit|turns|only_hidden)", bool),
     (r"(encoder|decoder|fusion)\.dtype", DTYPE),
     (r"encoder\.frames", PAIR),
-    (r"encoder\.dim|fusion\.max_offset_days", COUNT),
+    (r"encoder\.dim|decoder\.leading|fusion\.max_offset_days", COUNT),
     (r"(encoder|decoder|fusion)\.(width|heads|layers|dim)", Number(low=1, high=2**16, whole=True)),
     (r"objective(\.\w+)?\.(targets|queries)", Number(low=1, high=2**20, whole=True)),
-    (r"objective(\.\w+)?\.(hidden|hidden_neighbours|borrowed_clouds|edges|target_weight)", SHARE),
-    (r"objective(\.\w+)?\.(reach_days|reach_px|series|crop_px)", COUNT),
+    (
+        r"objective(\.\w+)?\.(hidden|hidden_neighbours|borrowed_clouds|edges|target_weight|hidden_bands|cut_share)",
+        SHARE,
+    ),
+    (r"objective(\.\w+)?\.(hidden_others|agreement_from)", ListOf(of=SHARE, count=2)),
+    (r"objective(\.\w+)?\.(reach_days|reach_px|series|crop_px|classes)", COUNT),
+    (r"objective(\.\w+)?\.hidings|sampling\.\w+", SIZE),
     (r"objective(\.\w+)?\.gap_days", PAIR),
     (r"objective(\.\w+)?\.prefixes", ListOf(of=Number(low=1, high=2**16, whole=True))),
-    (r"objective(\.\w+)?\.sam", POSITIVE),
+    (r"objective(\.\w+)?\.(sam|agreement|agreement_guard|decorrelation|cuts|labels|near_days)", POSITIVE),
 )
 
 

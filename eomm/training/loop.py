@@ -9,20 +9,18 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from eomm.data.mixture import Mixture, Share, mixed_batches
+from eomm.data.mixture import Mixture, mixed_batches
 from eomm.data.records import RecordSet
 from eomm.data.remote import local_path
 from eomm.errors import DataError, EommError, UsageError
@@ -30,15 +28,14 @@ from eomm.models.interface import Tree
 from eomm.store.folders import entered
 from eomm.training import hosts
 from eomm.training import mesh as meshes
-from eomm.training.best import make_best, metric_of
 from eomm.training.checkpoint import Checkpoints, abstract_like, naming_full_disks
-from eomm.training.cost import peak_flops, training_flops
-from eomm.training.dump import write_dump
+from eomm.training.cost import peak_flops
+from eomm.training.judge import Judge
 from eomm.training.meter import Meter, Profile
-from eomm.training.optimiser import make_plateau
-from eomm.training.rundir import MetricsLog, check_same_run, claimed, describe_start, identity
+from eomm.training.program import Program, make_program
+from eomm.training.rundir import MetricsLog, check_same_run, claimed, describe_start, identity, write_dump
 from eomm.training.sets import mixture_of
-from eomm.training.step import make_step, make_validation, means
+from eomm.training.step import means
 
 if TYPE_CHECKING:
     from eomm.training.stage import Stage
@@ -75,7 +72,7 @@ def train(
         stage: what is trained; over a mixture whose sets a stage must know, one for each of them, which differ in
             nothing but their batches.
         config: seed, steps, data {split, batch_size}, optimiser (optimiser.py), log_every, save_every; optionally
-            accumulate (1, `accumulated`), best {metric, patience} (best.py), data.threads (2), data.on_bad_record
+            accumulate (1, `accumulated`), best {metric, patience} (judge.py), data.threads (2), data.on_bad_record
             ("fail", or "skip": an empty record in its place, counted), data.balance and what else sets.py says of
             record sets, mesh {data, fsdp} and mesh.rules, validate_every, validate_batches (all), keep_checkpoints (2),
             max_bad_steps (10).
@@ -90,7 +87,7 @@ def train(
     Raises:
         UsageError: `workdir` holds another run or is in a bucket; the configuration does not fit; the disk is full.
         DataError: a record or a checkpoint is damaged.
-        EommError: loss or gradient were not finite max_bad_steps times in a row; the batch is dumped (dump.py).
+        EommError: loss or gradient were not finite max_bad_steps times in a row; the batch is dumped (rundir.py).
         SystemExit: SIGTERM or SIGINT came; the run was saved first.
     """
     workdir = entered(local_path(workdir, "a run appends to its logs and renames what it finishes")).absolute()
@@ -98,153 +95,55 @@ def train(
         stack.enter_context(naming_full_disks(workdir))
         workdir.mkdir(parents=True, exist_ok=True)
         stack.enter_context(claimed(workdir))
-
-        # --- What is trained, and where ------------------------------------------------------------------------
-        mesh_options = config.get("mesh", ConfigDict({"data": -1}))
-        mesh = meshes.make_mesh({k: v for k, v in mesh_options.items() if k != "rules"})
-        mixture = mixture_of(config, records)
-        stages = tuple(stage) if isinstance(stage, Sequence) else (stage,) * len(mixture.shares)
-        stage = stages[0]
-        sizes, parts = [s.batch_size for s in mixture.shares], config.get("accumulate", 1)
-        for size in sizes:
-            meshes.check_batch_size(size, mesh, parts)
-        batch_place, whole = meshes.batch_sharding(mesh), meshes.replicated(mesh)
-        # Compiled, since keys cannot be put onto a mesh of several hosts.
-        split = jax.jit(lambda: tuple(jax.random.split(jax.random.key(config.seed), 3)), out_shardings=whole)
-        init_rng, root, validation_rng = split()
-        abstract = [_abstract_batch(stage, s, batch_place) for s in mixture.shares]
-        made = [make_step(one, config, batch, whole=whole) for one, batch in zip(stages, abstract, strict=True)]
-        init_fn = made[0][1]
-        abstract_state = jax.eval_shape(init_fn, init_rng)
-        state_place = meshes.state_sharding(abstract_state, mesh, mesh_options.get("rules", meshes.RULES))
-        frozen = jax.device_put(stage.frozen, whole)
-        plateau, best = make_plateau(config.optimiser), make_best(config, validation)
-        if plateau and validation is None:
-            raise UsageError("config.optimiser.schedule 'plateau' needs a validation split: set config.data.validation")
         skipped = _skipping(config.data.get("on_bad_record", "fail"))
+        program = make_program(stage, config, mixture_of(config, records))
+        judge = Judge(config, program, validation, skipped)
         profiled = stack.enter_context(closing(Profile(workdir / "profile", profile)))
 
-        # --- A new run, the rest of one, or none of it ---------------------------------------------------------
-        this_run = identity(config, mixture, stage.name, stage.frozen)
+        # A new run, the rest of one, or none of it.
+        this_run = identity(config, program.mixture, program.stage.name, program.stage.frozen)
         checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", keep=config.get("keep_checkpoints", 2)))
-
-        def finished(state: Tree, step: int) -> Trained:
-            if best and best.step not in (None, step):
-                step = best.step
-                _say(f"{workdir}: the parameters are those of step {step}, where {best.metric} was {best.value:.6g}")
-                state = checkpoints.restore(step, abstract_like(abstract_state, state_place))
-            return Trained(meshes.to_host(state["params"], whole), step)
-
-        latest = checkpoints.latest()
-        hosts.check_agreement({**this_run, "resumes": latest[0] if latest else None}, workdir)
-        if latest:
-            check_same_run(latest[1]["run"], this_run, workdir)
-            start, position = latest[0], latest[1]["data"]
-            best = best.restored(latest[1]["best"]) if best else None
-            state = checkpoints.restore(start, abstract_like(abstract_state, state_place))
-            if start >= config.steps or (best and best.ends):
-                _say(f"{workdir}: the run is complete ({start} steps); nothing to do")
-                return finished(state, start)
+        start, position, state = _resumed(workdir, this_run, checkpoints, program, judge)
+        if start and (start >= config.steps or judge.ends):
+            _say(f"{workdir}: the run is complete ({start} steps); nothing to do")
+            return _trained(workdir, start, state, checkpoints, program, judge)
+        if start:
             _say(f"{workdir}: resuming at step {start} of {config.steps}")
-        else:
-            start, position = 0, None
-            state = jax.jit(init_fn, out_shardings=state_place)(init_rng)
         if jax.process_index() == 0:
-            describe_start(workdir, config, mixture, step=start)
-        log = stack.enter_context(closing(MetricsLog(workdir, step=start)))
+            describe_start(workdir, config, program.mixture, step=start)
+        steps = _compiled(program)  # before the clock starts, and before data threads take memory
 
-        # --- Compile before the clock starts, and before data threads take memory -------------------------------
-        began = time.perf_counter()
-        compiled: list[Any] = []
-        for i, (step_fn, _) in enumerate(made):
-            same = [j for j in range(i) if stages[j] is stages[i] and abstract[j] == abstract[i]]
-            jitted = jax.jit(step_fn, donate_argnums=0, out_shardings=(state_place, whole))
-            compiled.append(compiled[same[0]] if same else jitted.lower(state, root, frozen, abstract[i]).compile())
-        _say(f"compiled the training step in {time.perf_counter() - began:.1f} s")
-        validate = make_validation(stages, config, mixture, validation, mesh, skipped)
-        after_validation = jax.jit(plateau.after, out_shardings=whole) if plateau else None
-        share = np.array(mixture.turns) / sum(mixture.turns)
-        flops = float(share @ [training_flops(*one) for one in zip(stages, abstract, strict=True)])
-        peak = peak_flops(jax.devices()[0])
-
-        # --- The loop ------------------------------------------------------------------------------------------
-        open_data = partial(
-            mixed_batches,
-            mixture,
-            split=config.data.split,
-            seed=config.seed,
-            modalities=stage.modalities,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            skip=skipped,
-        )
-        data = stack.enter_context(closing(open_data(threads=config.data.get("threads", 2))))
+        data = stack.enter_context(closing(_open_data(program, config, skipped, config.data.get("threads", 2))))
         if position:
             data.set_state(position)
         stop = stack.enter_context(_stop_signals())
-        shown = {"desc": stage.name, "unit": "step", "file": sys.stderr, "mininterval": 0.5}
-        first = jax.process_index() == 0
-        bar = stack.enter_context(tqdm(total=config.steps, initial=start, disable=not first, **shown))
-        meter = Meter(float(share @ sizes), flops=flops, peak=peak)
-        running: tuple[int, dict[str, Any]] | None = None  # the step on the device, not yet read
-
-        def read(report: tuple[int, dict[str, Any]] | None) -> None:
-            if report is None:
-                return
-            done, bad_in_row = report[0], int(report[1]["bad_in_row"])
-            meter.steps += 1
-            bar.update()
-            if bad_in_row >= config.get("max_bad_steps", 10):
-                folder = _dump(workdir, done, jax.device_get(report[1]["last"]), config, mixture, open_data)
-                raise EommError(
-                    f"{workdir}: loss or gradient was not finite {bad_in_row} times in a row up to step "
-                    f"{done} (batch {done - 1}); these steps changed nothing, the last checkpoint is intact. {folder} "
-                    "holds that batch, its records and the terms of its loss: look for extreme values, or lower "
-                    "config.optimiser.learning_rate"
-                )
-            if done % config.log_every == 0 or done == config.steps:
-                values = jax.device_get(report[1])
-                found = means(values["sums"])
-                bar.set_postfix(loss=f"{found.get('loss', math.nan):.4f}")
-                counts = {"learning_rate": float(values["learning_rate"]), "skipped_steps": int(values["skipped"])}
-                if skipped:
-                    counts["skipped_records"] = skipped.count
-                log.write(done, found | counts | meter.rates(found.get("targets")))
-
+        log = stack.enter_context(closing(MetricsLog(workdir, step=start)))
+        reports = stack.enter_context(closing(_Reports(workdir, config, program, log, skipped, start=start)))
         for step in range(start, config.steps):
             done = step + 1
             profiled.before(done)
-            with meter.waiting():
-                i, rows = next(data)
-                batch = meshes.to_global(rows, batch_place, sizes[i])
-            state, report = compiled[i](state, root, frozen, batch)
+            with reports.meter.waiting():
+                share, rows = next(data)
+                batch = program.place(rows, share)
+            state, report = steps[share](state, program.root, program.frozen, batch)
             profiled.after(done, report)
-            read(running)  # step k - 1 is read while step k runs
-            running = (done, report)
-            last = done == config.steps
-            stopped = bool(stop) or hosts.stop_together(done)
-            validates = validate is not None and (done % config.get("validate_every", config.steps) == 0 or last)
+            reports.add(done, report)
+            last, stopped = done == config.steps, bool(stop) or hosts.stop_together(done)
             saves = done % config.save_every == 0 or last or stopped
-            if not (validates or saves):
+            if not (judge.due(done) or saves):
                 continue
-            # Logged before saved: a resumed run never lacks the entry of the step it starts from.
-            read(running)
-            running = None
-            with meter.paused():
-                if validates and validate is not None:
-                    found = validate(state["params"], frozen, validation_rng)
-                    log.write(done, {f"validation/{k}": v for k, v in found.items()})
-                    if plateau and after_validation:
-                        moved_by = metric_of(found, plateau.metric, "config.optimiser.plateau.metric")
-                        state["plateau"] = after_validation(state["plateau"], moved_by)
-                    best = best.after(done, found) if best else None
-                value = best.value if best and best.step == done else None
-                ended = best is not None and best.ends
-                if saves or ended or value is not None:
-                    kept = {"run": this_run, "data": data.get_state(), "best": best.saved() if best else None}
-                    checkpoints.save(done, state, metadata=kept, value=value)
-            if best and ended and not last:
-                _say(f"{workdir}: no better {best.metric} in {best.stale} validations; ended at step {done}")
+            reports.read()  # logged before saved: a resumed run never lacks the entry of the step it starts from
+            with reports.meter.paused():
+                if judge.due(done):
+                    metrics, state = judge.validate(done, state)
+                    log.write(done, {f"validation/{k}": v for k, v in metrics.items()})
+                best = judge.value_at(done)
+                if saves or judge.ends or best is not None:
+                    program.mixture.check_unchanged()  # or a run that went on with other records would be resumed
+                    kept = {"run": this_run, "data": data.get_state(), "best": judge.saved()}
+                    checkpoints.save(done, state, metadata=kept, value=best)
+            if judge.ends and not last:
+                _say(f"{workdir}: {judge.why}; ended at step {done}")
                 break
             if stopped and not last:
                 checkpoints.wait()
@@ -252,26 +151,119 @@ def train(
                 _say(f"{workdir}: stopped by signal {number} at step {done}, which is saved; run again to resume")
                 raise SystemExit(128 + number)
         checkpoints.wait()  # before saying that it is complete
-        return finished(state, done)
+        return _trained(workdir, done, state, checkpoints, program, judge)
 
 
-def _dump(
-    workdir: Path,
-    step: int,
-    terms: Mapping[str, Any],
-    config: ConfigDict,
-    mixture: Mixture,
-    open_data: Callable[..., Any],
-) -> Path:
-    """Read the batch of a step again, which is a function of its number, and write it down."""
-    number = step - 1
-    with closing(open_data(threads=0)) as data:
-        data.set_state({"next_index": number})
-        _, batch = next(data)
-    rows = mixture.batch_records(split=config.data.split, seed=config.seed, number=number)
-    path = write_dump(workdir, step=step, batch_number=number, records=rows, terms=terms, batch=batch)
-    hosts.wait_for_all("the dump is written")
-    return path
+def _resumed(
+    workdir: Path, this_run: dict[str, Any], checkpoints: Checkpoints, program: Program, judge: Judge
+) -> tuple[int, Any, Tree]:
+    """(step, position in the data, state) at which a run goes on, the judge brought there; (0, None, a new state)."""
+    latest = checkpoints.latest()
+    hosts.check_agreement({**this_run, "resumes": latest[0] if latest else None}, workdir)
+    if not latest:
+        return 0, None, program.fresh_state()
+    start, saved = latest
+    check_same_run(saved["run"], this_run, workdir)
+    judge.restore(saved["best"])
+    return start, saved["data"], checkpoints.restore(start, abstract_like(program.state, program.state_place))
+
+
+def _trained(
+    workdir: Path, step: int, state: Tree, checkpoints: Checkpoints, program: Program, judge: Judge
+) -> Trained:
+    """The parameters of the best validation, or those of the state."""
+    best = judge.best
+    if best and best.step not in (None, step):
+        step = best.step
+        _say(f"{workdir}: the parameters are those of step {step}, where {best.metric} was {best.value:.6g}")
+        state = checkpoints.restore(step, abstract_like(program.state, program.state_place))
+    return Trained(meshes.to_host(state["params"], program.whole), step)
+
+
+def _compiled(program: Program) -> list[Any]:
+    began = time.perf_counter()
+    steps = program.compile()
+    _say(f"compiled the training step in {time.perf_counter() - began:.1f} s")
+    return steps
+
+
+class _Reports:
+    """Reads what each step reports while the next one runs: progress, log, and the dump where a run must give up."""
+
+    def __init__(
+        self,
+        workdir: Path,
+        config: ConfigDict,
+        program: Program,
+        log: MetricsLog,
+        skip: "_Skipped | None",
+        *,
+        start: int,
+    ):
+        self._workdir, self._config, self._program, self._log, self._skip = workdir, config, program, log, skip
+        sizes = [share.batch_size for share in program.mixture.shares]
+        peak = peak_flops(jax.devices()[0])
+        self.meter = Meter(program.mean_over_sets(sizes), flops=program.flops(), peak=peak)
+        shown = {"desc": program.stage.name, "unit": "step", "file": sys.stderr, "mininterval": 0.5}
+        self._bar = tqdm(total=config.steps, initial=start, disable=jax.process_index() != 0, **shown)
+        self._running: tuple[int, dict[str, Any]] | None = None  # the step on the device
+
+    def add(self, done: int, report: dict[str, Any]) -> None:
+        """Read the step before, and keep this one's until it has run."""
+        self.read()
+        self._running = (done, report)
+
+    def read(self) -> None:
+        """Wait for the step that runs, and read it. Raises EommError after too many that were not finite."""
+        if self._running is None:
+            return
+        (done, report), self._running, config = self._running, None, self._config
+        self.meter.steps += 1
+        self._bar.update()
+        if (bad_in_row := int(report["bad_in_row"])) >= config.get("max_bad_steps", 10):
+            folder = self._dump(done, jax.device_get(report["last"]))
+            raise EommError(
+                f"{self._workdir}: loss or gradient was not finite {bad_in_row} times in a row up to step {done} "
+                f"(batch {done - 1}); these steps changed nothing, the last checkpoint is intact. {folder} holds that "
+                "batch, its records and the terms of its loss: look for extreme values, or lower "
+                "config.optimiser.learning_rate"
+            )
+        if done % config.log_every == 0 or done == config.steps:
+            values = jax.device_get(report)
+            metrics = means(values["sums"])
+            self._bar.set_postfix(loss=f"{metrics.get('loss', math.nan):.4f}")
+            counts = {"learning_rate": float(values["learning_rate"]), "skipped_steps": int(values["skipped"])}
+            if self._skip:
+                counts["skipped_records"] = self._skip.count
+            self._log.write(done, metrics | counts | self.meter.rates(metrics.get("targets")))
+
+    def _dump(self, step: int, terms: dict[str, Any]) -> Path:
+        """Read the batch of a step again, which is a function of its number, and write it down."""
+        number, config, mixture = step - 1, self._config, self._program.mixture
+        with closing(_open_data(self._program, config, self._skip, threads=0)) as data:
+            data.set_state({"next_index": number})
+            _, batch = next(data)
+        rows = mixture.batch_records(split=config.data.split, seed=config.seed, number=number)
+        folder = write_dump(self._workdir, step=step, batch_number=number, records=rows, terms=terms, batch=batch)
+        hosts.wait_for_all("the dump is written")
+        return folder
+
+    def close(self) -> None:
+        """End the progress bar."""
+        self._bar.close()
+
+
+def _open_data(program: Program, config: ConfigDict, skip: "_Skipped | None", threads: int) -> Any:
+    return mixed_batches(
+        program.mixture,
+        split=config.data.split,
+        seed=config.seed,
+        modalities=program.stage.modalities,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        skip=skip,
+        threads=threads,
+    )
 
 
 class _Skipped:
@@ -314,16 +306,6 @@ def _stop_signals() -> Iterator[list[int]]:
     finally:
         for n, handler in previous.items():
             signal.signal(n, handler)
-
-
-def _abstract_batch(stage: "Stage", share: Share, place: jax.sharding.NamedSharding) -> Tree:
-    return {
-        name: {
-            field: jax.ShapeDtypeStruct((share.batch_size, *dims), dtype, sharding=place)
-            for field, (dims, dtype) in share.records.shapes[name].fields().items()
-        }
-        for name in stage.modalities
-    }
 
 
 def _say(message: str) -> None:

@@ -23,7 +23,7 @@ from eomm.models.interface import crop
 from eomm.models.state import StateEncoder, build_encoder
 
 CODE = "eomm.models.state"
-MEASURED = ("mean", "whiten", "scale", "same_orbit", "centre", "spread")  # options of the encoder
+MEASURED = ("mean", "whiten", "scale", "same_orbit", "deviation", "centre", "spread")  # options of the encoder
 NEAR_DAYS = 4  # apart at most, optical
 REPEATS_DAYS = (6, 12)  # apart, radar of one orbit
 MINIMUM = 1000  # pairs
@@ -74,6 +74,7 @@ def with_noise(options: Mapping[str, Any], modality: Modality, sets: Sequence[Se
         return options
     mean, whiten, deviation = whitening(modality, sets)
     options |= {"mean": rounded(mean), "whiten": rounded(whiten), "same_orbit": is_radar(modality)}
+    options["deviation"] = rounded(deviation)
     if options.pop("mixed", False):
         options["inner"] = {**options["inner"], "mix": rounded(mixing(modality, mean, whiten, deviation))}
     weights = options.pop("weights", (1.0, 1.0, 1.0))[:2]

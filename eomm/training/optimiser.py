@@ -69,7 +69,7 @@ def make_optimiser(options: ConfigDict, steps: int) -> optax.GradientTransformat
 
 @dataclass(frozen=True, kw_only=True)
 class Plateau:
-    """Lower the learning rate when a metric of validation no longer falls; when to stop is best.py.
+    """Lower the learning rate when a metric of validation no longer falls; when to stop is judge.py.
 
     As PyTorch's ReduceLROnPlateau; optax's counts updates, not validations.
 

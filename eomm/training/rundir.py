@@ -6,19 +6,20 @@ metrics.jsonl      one JSON object per line: {"step": …, "loss": …}; validat
 tensorboard/       the same for TensorBoard
 checkpoints/       checkpoint.py
 profile/           a trace, where one was asked for (meter.py)
-bad_step_STEP/     the batch at which a run gave up (dump.py)
+bad_step_STEP/     the batch at which a run gave up (`write_dump`)
 """
 
 import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import re
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ import numpy as np
 import tensorboardX
 from ml_collections import ConfigDict
 
+from eomm.data.batches import Batch
 from eomm.data.mixture import Mixture, Share
 from eomm.errors import UsageError
 from eomm.models.interface import path_name
@@ -54,6 +56,7 @@ DEFAULTS = {
     "best.metric": "",
     "best.patience": 0,
     "init": "",
+    "weight": 0.0,
     "encoder.band_flags": False,
     "decoder.leading": 0,
     "decoder.geometry": False,
@@ -213,3 +216,41 @@ class MetricsLog:
         if self._enabled:
             self._file.close()
             self._board.close()
+
+
+def write_dump(
+    workdir: Path,
+    *,
+    step: int,
+    batch_number: int,
+    records: Sequence[Mapping[str, Any]],
+    terms: Mapping[str, Any],
+    batch: Batch,
+) -> Path:
+    """Write `workdir/bad_step_STEP` and return it.
+
+    `bad_step.json` holds step, number of the batch, loss terms (numbers, or "nan", "inf") and the record of each row;
+    `batch-HOST.npz` this host's rows as they went into the step, by "modality/field".
+
+    Args:
+        workdir: the run's directory.
+        step: that was not finite, from 1.
+        batch_number: of the global batch, from 0.
+        records: `Mixture.batch_records` of its number.
+        terms: {name: (sum, count)} of the step.
+        batch: this host's rows.
+    """
+    folder = workdir / f"bad_step_{step}"
+    folder.mkdir(exist_ok=True)
+    arrays: dict[str, Any] = {f"{name}/{field}": x for name, fields in batch.items() for field, x in fields.items()}
+    np.savez_compressed(folder / f"batch-{jax.process_index()}.npz", **arrays)
+    if jax.process_index() == 0:
+        values = {name: _number(float(total), float(count)) for name, (total, count) in terms.items()}
+        described = {"step": step, "batch": batch_number, "terms": values, "records": list(records)}
+        write_json(folder / "bad_step.json", described)
+    return folder
+
+
+def _number(total: float, count: float) -> float | str:
+    mean = total / count if count else math.nan
+    return mean if math.isfinite(mean) else str(mean)

@@ -19,7 +19,7 @@ from eomm.models.directory import Model, build_parts
 from eomm.models.fusion import Fusion
 from eomm.models.interface import Tree
 from eomm.models.losses import SumCount, ratio
-from eomm.models.reading import surround, surrounded
+from eomm.models.reading import surround, surrounded, trim
 from eomm.training import cuts, labels, published
 from eomm.training.agreement import Window, embedding_terms, split_window
 from eomm.training.hiding import draw_hidden_queries, hide_bands, hide_others
@@ -205,8 +205,8 @@ def check_crop(encoder: interface.Encoder, shape: Any, objective: Objective, whe
 
 def check_pixels(encoders: Mapping[str, interface.Encoder], records: RecordSet, reference: str) -> None:
     """Raise unless every modality's crop lies on the reference's pixels or is a single one, which serves them all."""
-    lead, halo = records.shapes[reference], encoders[reference].halo
-    for name, encoder in encoders.items():
+    lead = records.shapes[reference]
+    for name in encoders:
         shape = records.shapes[name]
         if shape.site_wide:
             continue
@@ -214,11 +214,6 @@ def check_pixels(encoders: Mapping[str, interface.Encoder], records: RecordSet, 
             raise ContractError(
                 f"{records.path}: {name} has crops of {shape.height} x {shape.width} px, {reference} of "
                 f"{lead.height} x {lead.width}; expected the same, or a single pixel. Prepare both on one grid"
-            )
-        if encoder.halo != halo:
-            raise UsageError(
-                f"the halo of the {name} encoder is {encoder.halo} px, of {reference} {halo}; expected one, since they "
-                "meet at the same pixels"
             )
 
 
@@ -234,19 +229,21 @@ def fuse(config: Any, records: RecordSet) -> Stage:
     reference, reading = config.reference, reading_of(records.manifest)
     if reference not in encoders or len(encoders) < 2:
         raise UsageError(f"config.encoders give {sorted(encoders)}; needed are {reference!r} and at least one other")
-    fusion = Fusion.build({n: e.dim for n, e in encoders.items()}, dict(config.fusion))
-    options = {n: o for m in models for n, o in m.info.get("objectives", {}).items()} | dict(config.objective)
-    unknown = [n for n in encoders if n not in options]
+    others = [n for n in encoders if n != reference]
+    options = fusion_options(config, {n: encoders[n] for n in (reference, *others)})
+    fusion = Fusion.build({n: e.dim for n, e in encoders.items()}, options)
+    asked = {n: o for m in models for n, o in m.info.get("objectives", {}).items()} | dict(config.objective)
+    unknown = [n for n in encoders if n not in asked]
     if unknown:
         raise UsageError(f"config.objective lacks {', '.join(unknown)}, and the encoder does not tell its own; add it")
-    objectives = {n: make_objective(options[n]) for n in encoders}
+    objectives = {n: make_objective(asked[n]) for n in encoders}
     o = objectives[reference]
     for name, encoder in encoders.items():
         shape = surrounded(records.shapes[name], encoder.halo, reading)
         check_crop(encoder, shape, objectives[name], str(records.path))
     check_pixels(encoders, records, reference)
+    halos = {n: e.halo for n, e in encoders.items()}
     deviation = {n: jnp.asarray(records.manifest["statistics"][n]["std"], jnp.float32) for n in encoders}
-    others = [n for n in encoders if n != reference]
     finetune = bool(config.get("finetune", False))
 
     def encode(whole: Tree, name: str, *what: Any) -> tuple[Array, Array]:
@@ -258,11 +255,11 @@ def fuse(config: Any, records: RecordSet) -> Stage:
 
     def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> tuple[Array, dict[str, SumCount]]:
         whole = {**frozen, **params}  # what is tuned stands before where it started
-        batch = {**batch, **{n: surround(batch[n], e.halo, reading) for n, e in encoders.items()}}
+        batch = {**batch, **{n: surround(batch[n], halo, reading) for n, halo in halos.items()}}
         where, what, drop, prefix, *which = jax.random.split(rng, 4 + len(encoders))
         same = jax.random.fold_in(where, 1)  # one key: every modality's crop is cut at the same place
         cut = {n: batch[n] if records.shapes[n].site_wide else draw_crop(same, batch[n], o.crop_px) for n in encoders}
-        batch = {**batch, **cut}
+        batch = {**batch, **trim(cut, halos)}
         main = batch[reference]
         middle = draw_targets(jax.random.fold_in(where, 2), interface.crop(main["valid"], encoders[reference].halo), 1)
         day = jnp.take_along_axis(main["day"], middle, axis=1)
@@ -274,7 +271,8 @@ def fuse(config: Any, records: RecordSet) -> Stage:
         clear = interface.crop(main["valid"], encoders[reference].halo).astype(bool)
         targets = {reference: draw_targets(where, clear & seen[..., None, None], o.targets)}
         target_day = jnp.take_along_axis(main["day"], targets[reference], axis=1)
-        hidden = {reference: hide(what, main["day"], targets[reference], o)}
+        gap = hide(what, main["day"], targets[reference], o)
+        hidden = {reference: hide_others(jax.random.fold_in(what, 1), main["day"], targets[reference], gap, o)}
         dropped = draw_dropped(drop, targets[reference].shape, reference, others, config.drop)
         own, _ = encode(whole, reference, main, targets[reference], hidden[reference])
         parts, near = {reference: forward.lead(own, dropped[reference])}, {}
@@ -292,7 +290,8 @@ def fuse(config: Any, records: RecordSet) -> Stage:
         metrics: dict[str, SumCount] = {}
         for name, key in zip(encoders, which, strict=True):
             data, decoder = batch[name], decoders[name]
-            index, queries, exists = draw_queries(key, data, targets[name], hidden[name], objectives[name])
+            draw = draw_hidden_queries if objectives[name].only_hidden else draw_queries
+            index, queries, exists = draw(key, data, targets[name], hidden[name], objectives[name])
             exists &= near.get(name, jnp.ones(exists.shape[:2], bool))[..., None]
             predicted = decoder.decode(whole[name]["decoder"], projected[name], queries)
             values, mask = observed(data["values"], data["valid"], index, queries, encoders[name].halo)
@@ -317,16 +316,22 @@ def fuse(config: Any, records: RecordSet) -> Stage:
             decoders=decoders,
             fusion=fusion,
             params={**frozen, **params},
-            parts=parts | {"fusion": dict(config.fusion)},
+            parts=parts | {"fusion": options},
             info={
                 "encoders": {n: m.hash for m in models for n in m.encoders},
-                "objectives": {n: dict(options[n]) for n in encoders},
+                "objectives": {n: dict(asked[n]) for n in encoders},
                 "finetuned": finetune,
             },
         )
 
     names = tuple(encoders)
     return Stage(name="fuse", modalities=names, init=init, loss=loss, model=model, frozen=frozen)
+
+
+def fusion_options(config: Any, encoders: Mapping[str, interface.Encoder]) -> dict[str, Any]:
+    """Options of the fusion head: the configuration's, and what each encoder says is a closed form, in their order."""
+    closed = [(n, count) for n, e in encoders.items() if (count := interface.closed_part(e))]
+    return {**({"leading": closed} if closed else {}), **dict(config.fusion)}
 
 
 def draw_dropped(

@@ -1,26 +1,20 @@
-"""What is compiled: the pure training step of a stage, and its validation. Not the loop (loop.py)."""
+"""What is compiled: the pure training step of a stage. Not the loop (loop.py), not validation (judge.py)."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from eomm.data.batches import Skip, batches, count_batches
-from eomm.data.mixture import Mixture, Share
 from eomm.errors import UsageError
 from eomm.models.interface import Tree
-from eomm.training.mesh import batch_sharding, replicated, to_global
 from eomm.training.optimiser import make_optimiser, make_plateau, make_schedule
 
 if TYPE_CHECKING:
     from eomm.training.stage import Stage
 
-Validate = Callable[[Tree, Tree, jax.Array], dict[str, float]]
 Differentiate = Callable[[Tree, Tree, Tree, jax.Array], tuple[tuple[jax.Array, Tree], Tree]]
 NORMS = ("gradient_norm", "parameter_norm", "update_norm")
 
@@ -143,94 +137,6 @@ def accumulated(stage: "Stage", parts: int, batch_size: int) -> Differentiate:
 def whole_step(metrics: Tree) -> Tree:
     """Metrics summed over the pieces of a step, with `targets` per step and not per piece."""
     return metrics | ({"targets": (metrics["targets"][0], jnp.ones(()))} if "targets" in metrics else {})
-
-
-def make_validation(
-    stages: Sequence["Stage"],
-    config: ConfigDict,
-    mixture: Mixture,
-    split: str | None,
-    mesh: jax.sharding.Mesh,
-    skip: Skip | None = None,
-) -> Validate | None:
-    """A function (params, frozen, rng) -> {metric: mean} over a fixed set with fixed draws; None without a split.
-
-    The loss is the stage's `validation_loss` where it has one. Rows that fill up the last batch are empty records,
-    which count for nothing in a loss weighted by validity. `skip` is that of `batches`. Of a mixture, means are over
-    those sets that have the split, by their weights; those of a set alone are called "SET/metric".
-
-    Args:
-        stages: one for each set of the mixture.
-        config: of the run.
-        mixture: of record sets.
-        split: which of their splits.
-        mesh: devices.
-        skip: see above.
-
-    Raises:
-        UsageError: no set of the mixture has the split.
-    """
-    if split is None:
-        return None
-    shares = list(zip(stages, mixture.shares, strict=True))
-    if not mixture.single:
-        there = mixture.with_split(split).shares
-        shares = [(stage, share) for stage, share in shares if share in there]
-    functions = [_validate_one(stage, config, share, split, mesh, skip) for stage, share in shares]
-    weights = np.array([share.weight for _, share in shares])
-
-    def validate(params: Tree, frozen: Tree, rng: jax.Array) -> dict[str, float]:
-        found = [one(params, frozen, rng) for one in functions]
-        if mixture.single:
-            return found[0]
-        names = dict.fromkeys(name for one in found for name in one)
-        has = {name: np.array([name in one for one in found]) for name in names}
-        pooled = {
-            name: float(sum(w * one[name] for w, one in zip(weights, found, strict=True) if name in one))
-            / float(weights[has[name]].sum())
-            for name in names
-        }
-        own = {f"{s.name}/{k}": v for (_, s), one in zip(shares, found, strict=True) for k, v in one.items()}
-        return pooled | own
-
-    return validate
-
-
-def _validate_one(
-    stage: "Stage", config: ConfigDict, share: Share, split: str, mesh: jax.sharding.Mesh, skip: Skip | None
-) -> Validate:
-    """Of one record set."""
-    batch_size = share.batch_size
-    count = count_batches(share.records, split=split, batch_size=batch_size)
-    count = min(count, config.get("validate_batches", None) or count)
-    place = batch_sharding(mesh)
-    # Whole on every host, which could not read its part of a spread one.
-    evaluate = jax.jit(stage.validation_loss or stage.loss, out_shardings=replicated(mesh))
-
-    def validate(params: Tree, frozen: Tree, rng: jax.Array) -> dict[str, float]:
-        data = batches(
-            share.records,
-            split=split,
-            batch_size=batch_size,
-            seed=0,
-            modalities=stage.modalities,
-            shuffle=False,
-            repeat=False,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            threads=config.data.get("threads", 2),
-            skip=skip,
-        )
-        sums: dict[str, np.ndarray] = {}
-        with closing(data):
-            for k in range(count):
-                batch = to_global(next(data), place, batch_size)
-                loss, metrics = jax.device_get(evaluate(params, frozen, batch, jax.random.fold_in(rng, k)))
-                for name, pair in {"loss": (loss, 1.0), **metrics}.items():
-                    sums[name] = sums.get(name, np.zeros(2)) + np.asarray(pair, np.float64)
-        return means(sums)
-
-    return validate
 
 
 def means(sums: Mapping[str, Any]) -> dict[str, float]:

@@ -18,6 +18,7 @@ COLOURS = (BLUE, RED, GREEN, ORANGE)
 DASHES = ("-", "--", "-.", ":")
 SERIES = 6  # sites shown
 BEFORE_DAYS = 730  # of what is not tested, shown before what is
+FIGURES = ("series", "scatter", "sites")
 GAP_DAYS = 60  # lines do not cross longer gaps
 
 
@@ -92,6 +93,11 @@ def site_figure(result: Mapping[str, Any], names: Sequence[str]) -> Figure:
     return figure
 
 
+def figure_files(path: Path) -> dict[str, Path]:
+    """Where figures lie beside the result's file, by name."""
+    return {name: path.with_name(f"{path.stem}-{name}.png") for name in FIGURES}
+
+
 def save_figures(
     result: Mapping[str, Any], predictions: Predictions, names: Sequence[str], path: Path
 ) -> list[dict[str, str]]:
@@ -117,7 +123,7 @@ def save_figures(
         }  # fmt: skip
         out = []
         for name, (figure, title, caption) in drawn.items():
-            file = path.with_name(f"{path.stem}-{name}.png")
+            file = figure_files(path)[name]
             if result["simulated"]:
                 figure.suptitle("SIMULATED DATA", fontsize=8, color=RED)
             figure.savefig(file)

@@ -151,7 +151,7 @@ def read_table(
         UsageError: a condition that cannot be read.
     """
     path = Path(path)
-    raw = read_frame(path)
+    raw = read_frame(path, text=[c for c in (site, kind) if c])
     wanted = [site, date, target, *([kind] if kind else []), *(c for names in features.values() for c in names)]
     if lost := [c for c in dict.fromkeys(wanted) if c not in raw]:
         raise DataError(f"{path}: no column {', '.join(lost)}; there are {', '.join(map(str, raw))}")

@@ -1,14 +1,22 @@
 """`evaluate gpp` from files to a result on disk: read, evaluate, say, draw. The command line calls `run`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from eomm.errors import UsageError
-from eomm.evaluation.gpp.figures import save_figures
+from eomm.evaluation.gpp.figures import figure_files, save_figures
 from eomm.evaluation.gpp.models import Method, methods_for
 from eomm.evaluation.gpp.rows import Table
-from eomm.evaluation.gpp.tables import BUFFER_DAYS, Final, evaluate_gpp, shown_methods
+from eomm.evaluation.gpp.tables import (
+    BUFFER_DAYS,
+    YEARS_CHOSEN,
+    Final,
+    choose_folds,
+    evaluate_gpp,
+    shown_methods,
+)
 from eomm.evaluation.gpp.words import conclude, tables
 from eomm.store.folders import check_free_file, write_json
 from eomm.store.progress import progress_bar
@@ -23,7 +31,7 @@ def run(
     checks: Sequence[str] = (),
     main: str | None = None,
     models: Sequence[str] = ("ridge", "boosting"),
-    folds: str = "site",
+    folds: str | None = None,
     count: int | None = None,
     final: Final | None = None,
     buffer_days: float = BUFFER_DAYS,
@@ -41,7 +49,8 @@ def run(
         checks: features that hold the truth: what they score is the most that anything can.
         main: the method compared with each other; None: the first model on the first of `tested`, or of all features.
         models: of MODELS.
-        folds: of FOLDS; this and the next four as `evaluate_gpp`.
+        folds: of FOLDS; this and the next four as `evaluate_gpp`. None: by site, or by year where there is one group
+            of sites, which is said.
         count: folds of sites.
         final: rows set aside.
         buffer_days: between training and test rows of a site.
@@ -58,9 +67,14 @@ def run(
         UsageError: `out` exists, or names that are not there.
     """
     if out:
-        check_free_file(out, overwrite=overwrite)
+        for file in (out, *figure_files(out).values()):
+            check_free_file(file, overwrite=overwrite)
     if unknown := sorted(set(models) - set(MODELS)):
         raise UsageError(f"model {', '.join(unknown)}: expected of {', '.join(MODELS)}")
+    if folds is None:
+        folds = choose_folds(table, final)
+        if folds == "year":
+            table = replace(table, lines=(*table.lines, YEARS_CHOSEN))
     methods = _methods(table, tested, checks, models, folds, final, seed)
     first = tested[0] if tested else next(iter(table.features))
     main = main or next(m.name for m in methods if list(m.features) == [first])

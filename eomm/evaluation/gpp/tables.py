@@ -25,6 +25,10 @@ FOLDS = {
     "both": "sites and years left out at once",
     "last-year": "the last year of each site, models fitted on all sites' years before their last",
 }
+YEARS_CHOSEN = (
+    "Folds are by year (--folds year), since all rows are of one group of sites: no other is there to test on, so that "
+    "nothing is said of unseen sites"
+)
 BUFFER_DAYS = 90.0  # between training and test rows of one site: a window's length
 
 
@@ -133,6 +137,13 @@ def evaluate_gpp(
     return result, Predictions(targets, predicted, held)
 
 
+def choose_folds(table: Table, final: Final | None = None) -> str:
+    """Of FOLDS, where nobody says which: by site; of one group of sites, which cannot be divided, by year."""
+    unseen = (final or Final()).rows(table)
+    groups = np.unique(table.group[table.scored & ~unseen[0] & ~unseen[1]])
+    return "year" if len(groups) == 1 else "site"
+
+
 def make_folds(
     table: Table, rows: np.ndarray, kind: str, *, count: int | None, buffer_days: float, seed: int
 ) -> list[Fold]:
@@ -140,6 +151,7 @@ def make_folds(
     if kind not in FOLDS:
         raise UsageError(f"folds {kind!r}: expected one of {', '.join(FOLDS)}")
     part = table.take(rows)
+    _check_divisible(part, kind)
     near = days_apart(part.day, buffer_days, part.site)
     apart: dict[str, Shaped[np.ndarray, " n"]]
     if kind == "site":
@@ -155,6 +167,16 @@ def make_folds(
     for fold in folds:
         check_no_leak(fold, groups=apart, buffer=near)
     return [Fold(name=f.name, train=rows[f.train], test=rows[f.test]) for f in folds]
+
+
+def _check_divisible(part: Table, kind: str) -> None:
+    """Raise UsageError where there is one group of sites, or one year, to be left out; names the other folds."""
+    labels = {"site": ("group of sites", np.unique(part.group)), "year": ("year", np.unique(part.year))}
+    if kind not in labels or len(labels[kind][1]) > 1:
+        return
+    (what, names), (other, (_, others)) = labels.pop(kind), labels.popitem()
+    instead = f"leave out a whole {other} at a time (--folds {other})" if len(others) > 1 else "more sites or years"
+    raise UsageError(f"one {what} ({names[0]}) cannot be divided into folds; give more of them, or {instead}")
 
 
 def _final_fold(table: Table, develop: np.ndarray, unseen: tuple[np.ndarray, np.ndarray], buffer_days: float) -> Fold:

@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Bool, Int, Int32
 
 from eomm.data.cube import CubeGroup
+from eomm.data.days import parse_day
 from eomm.data.grid import EPOCH, to_date
-from eomm.errors import UsageError
+from eomm.errors import DataError, UsageError
 
 BUFFER_PX = 9  # half a window and the reach of resampling: nearer pixels are not unseen
 
@@ -126,7 +127,7 @@ def make_task(
 def _to_day(d: int | str | date) -> int:
     if isinstance(d, str):
         try:
-            d = date.fromisoformat(d)
-        except ValueError as e:
-            raise UsageError(f"{d!r} is not a date such as 2018-07-01") from e
+            d = parse_day(d, where="a date to hide")
+        except DataError as e:
+            raise UsageError(str(e)) from e
     return (d - EPOCH).days if isinstance(d, date) else int(d)

@@ -4,19 +4,23 @@ Constants are measured on training series (`closed_forms`). Every form is define
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from eomm.data.modality import SENTINEL2
 from eomm.errors import DataError
+from eomm.evaluation.quality.learned import encoder_vectors
 from eomm.evaluation.quality.series import BANDS, Series
-from eomm.evaluation.quality.vectors import One, Vectors, beside, per_series, principal, scaled
+from eomm.evaluation.quality.vectors import One, Vectors, beside, following, leading, per_series, principal, scaled
+from eomm.models.state import StateEncoder, build_encoder
+from eomm.training.noise import NEAR_DAYS, components, cut_outliers
 
 SIGMA_DAYS = 12.0  # of the Gaussian mean
 SIDE = 4  # dates before and after in the raw window
-TAU_DAYS, LIKENESS, SIDE_TAU_DAYS = 30.0, 3.0, 15.0  # of the state, and of the one-sided means
-NEAR_DAYS = 4  # dates so near differ by noise alone
+FEWEST = 100  # pairs of near dates from which noise is measured
+ALL_DATES = (10**6, 10**6)  # before and after: no window
 YEAR_DAYS = 365.2425
 RIDGE = 3.0  # of the waves: of 0.1, 0.3, 1, 3, 10 the best on training places with 30 or 60 days hidden
 COMPONENTS = 64
@@ -39,11 +43,11 @@ def gaussian(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 
 
 
 def exponential(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n c"]:
-    """Mean of the valid dates, weighted by exp(-days / 30): what `Whitening.state` of a hidden date is in bands."""
+    """Mean of the valid dates, weighted by exp(-days / 30): what the state of a hidden date is in bands."""
     own, day = _visible(series)
     if not len(own):
         return _nothing(at, series)
-    return _weigh(-np.abs(day[None] - series.day[at][:, None]) / TAU_DAYS) @ own
+    return _weigh(-np.abs(day[None] - series.day[at][:, None]) / StateEncoder.tau_days) @ own
 
 
 def linear(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n c"]:
@@ -98,49 +102,10 @@ def coefficients(series: Series, *, ridge: float = RIDGE) -> Float[np.ndarray, "
     return found
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Whitening:
-    """Bands in units of their noise, ordered by signal to noise.
+def state_encoder(sample: Sequence[Series]) -> StateEncoder:
+    """The closed form as models have it (`eomm.models.state`), over all dates of a series.
 
-    Attributes:
-        matrix: [10, 10]; components are (bands - mean) @ matrix.T.
-        mean: [10].
-    """
-
-    matrix: Float[np.ndarray, "c c"]
-    mean: Float[np.ndarray, " c"]
-
-    def __call__(self, bands: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
-        """Components."""
-        return (bands - self.mean) @ self.matrix.T
-
-    def state(self, series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n c"]:
-        """Components averaged over dates that are near in time and like the date itself; by time alone where hidden."""
-        own, day = _visible(series)
-        if not len(own):
-            return np.zeros((len(at), len(self.mean)))
-        y = self(own)
-        log = -np.abs(day[None] - series.day[at][:, None]) / TAU_DAYS
-        own_rows = self(series.values[at].astype(np.float64))
-        apart = ((own_rows[:, None] - y[None]) ** 2).sum(-1) / (4 * LIKENESS**2)
-        return _weigh(log - np.where(series.valid[at][:, None], apart, 0)) @ y
-
-    def sides(self, series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 2c"]:
-        """Weighted means of what was before and of what came after, minus the state; 0 where a side has no date."""
-        own, day = _visible(series)
-        if not len(own):
-            return np.zeros((len(at), 2 * len(self.mean)))
-        y, apart, state = self(own), day[None] - series.day[at][:, None], self.state(series, at)
-        parts = []
-        for side in (apart < 0, apart > 0):
-            some = side.any(1, keepdims=True)
-            log = np.where(side, -np.abs(apart) / SIDE_TAU_DAYS, -np.inf)
-            parts.append(np.where(some, _weigh(np.where(some, log, 0)) @ y - state, 0))
-        return np.concatenate(parts, axis=1)
-
-
-def measure_whitening(sample: Sequence[Series]) -> Whitening:
-    """From differences between dates at most four days apart, outliers clipped at three robust deviations.
+    Noise is measured on the sample: from differences between dates at most four days apart, as training does it.
 
     Raises DataError where fewer than 100 such differences are found.
     """
@@ -150,13 +115,12 @@ def measure_whitening(sample: Sequence[Series]) -> Whitening:
         steps.append(np.diff(own, axis=0)[np.diff(day) <= NEAR_DAYS])
         values.append(own)
     step, value = np.concatenate(steps), np.concatenate(values)
-    if len(step) < 100:
-        raise DataError(f"{len(step)} pairs of dates at most {NEAR_DAYS} days apart; noise needs 100; give more series")
-    limit = 3 * 1.4826 * np.median(np.abs(step), axis=0)
-    step = np.clip(step, -limit, limit)
-    white = np.linalg.inv(np.linalg.cholesky(step.T @ step / len(step) / 2))
-    ratio, basis = np.linalg.eigh(white @ np.cov(value.T) @ white.T)
-    return Whitening(matrix=basis[:, np.argsort(-ratio)].T @ white, mean=value.mean(0))
+    if len(step) < FEWEST:
+        raise DataError(
+            f"{len(step)} pairs of dates at most {NEAR_DAYS} days apart; noise needs {FEWEST}; give more series"
+        )
+    options = {"mean": value.mean(0), "whiten": components(cut_outliers(step), value), "frames": ALL_DATES}
+    return build_encoder(SENTINEL2, options)
 
 
 def closed_forms(sample: Sequence[Series]) -> dict[str, Vectors]:
@@ -166,16 +130,16 @@ def closed_forms(sample: Sequence[Series]) -> dict[str, Vectors]:
         return scaled(per_series(name, length, one), sample, **options)
 
     bands = len(BANDS)
-    white = measure_whitening(sample)
+    thirty = encoder_vectors(state_encoder(sample), SENTINEL2, {"encoder": {}, "fusion": None}, name="thirty numbers")
     raw_window = form("raw window", (2 * SIDE + 1) * bands + 2 * SIDE, window, by_column=True)
-    state = scaled(per_series("state", bands, white.state, state=bands), sample)
+    state = replace(scaled(leading("state", thirty, bands), sample), state=bands)
     forms = [
         form("raw bands", bands, nearest),
         form("Gaussian mean", bands, gaussian),
         raw_window,
         scaled(principal("PCA of the window", raw_window, COMPONENTS, sample), sample),
         state,
-        beside("thirty numbers", state, form("sides", 2 * bands, white.sides)),
+        beside("thirty numbers", state, scaled(following("sides", thirty, bands), sample)),
         form("difference to the date before", 2 * bands, difference, by_column=True),
     ]
     return {f.name: f for f in forms}

@@ -137,6 +137,16 @@ def leading(name: str, vectors: Vectors, length: int) -> Vectors:
     )
 
 
+def following(name: str, vectors: Vectors, skipped: int) -> Vectors:
+    """The numbers of each vector behind the first ones, which hold the state."""
+
+    def make(series: Sequence[Series], at: Sequence[np.ndarray]) -> Made:
+        return [v[:, skipped:] for v in vectors.make(series, at)]
+
+    length = vectors.length - skipped
+    return Vectors(name=name, length=length, make=make, learned_from=vectors.learned_from, seed=vectors.seed)
+
+
 def valid_rows(vectors: Vectors, sample: Sequence[Series], *, most: int = 20_000) -> Float[np.ndarray, "n d"]:
     """Vectors of the valid dates of a sample, float64; at most so many, evenly taken."""
     rows = np.concatenate(vectors(sample, [np.flatnonzero(s.valid) for s in sample])).astype(np.float64)

@@ -344,7 +344,7 @@ def test_a_training_site_without_held_out_days_is_refused(cube, monkeypatch):
 def test_bad_requests_are_named(cube):
     with pytest.raises(UsageError, match="no usable acquisition on 2018-03-12"):
         evaluate(make_model(), cube, dates=["2018-03-12"])
-    with pytest.raises(UsageError, match="not a date"):
+    with pytest.raises(UsageError, match="'yesterday' is no day; expected YYYY-MM-DD"):
         evaluate(make_model(), cube, dates=["yesterday"])
     with pytest.raises(UsageError, match="no test dates"):
         evaluate(make_model(), cube)

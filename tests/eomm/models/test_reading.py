@@ -2,12 +2,13 @@ import jax
 import numpy as np
 import pytest
 
-from eomm.data.modality import SENTINEL2
+from eomm.data.modality import SENTINEL1, SENTINEL2
 from eomm.data.records import PatchShape
 from eomm.models.context import build_encoder
 from eomm.models.interface import META, crop
-from eomm.models.reading import surround, surrounded
+from eomm.models.reading import surround, surrounded, trim
 from tests.eomm.helpers import random_group
+from tests.parameters import parameters
 
 
 def embed(encoder, params, data):
@@ -38,3 +39,24 @@ def test_records_with_a_margin_and_encoders_of_single_pixels_are_left_alone():
     assert (wide.height, wide.width) == (16, 15)
     field = random_group(np.random.default_rng(0), SENTINEL2, time=4, size=3)
     assert surround(field, 7, "homogeneous")["values"].shape[2:4] == (17, 17)
+
+
+def test_encoders_of_unlike_halos_embed_the_same_pixels():
+    rng = np.random.default_rng(0)
+    batch = {n: random_group(rng, m, time=4, size=9) for n, m in {"s2": SENTINEL2, "s1": SENTINEL1}.items()}
+    wide = build_encoder(SENTINEL2, {"size": "tiny", "dilations": (1, 2)})
+    narrow = build_encoder(SENTINEL1, {"size": "tiny", "dilations": (1,)})
+    met = trim(batch, {"s2": wide.halo, "s1": narrow.halo})
+    params = parameters(narrow)
+    edge = wide.halo - narrow.halo
+    whole = embed(narrow, params, batch["s1"])[:, :, edge:-edge, edge:-edge]
+    assert edge == 2 and whole.shape[2] == 9 - 2 * wide.halo
+    np.testing.assert_allclose(embed(narrow, params, met["s1"]), whole, atol=1e-5)
+    np.testing.assert_array_equal(met["s2"]["values"], batch["s2"]["values"])
+
+
+def test_what_has_one_pixel_for_all_is_not_trimmed():
+    rng = np.random.default_rng(0)
+    batch = {"s2": random_group(rng, SENTINEL2, size=5), "weather": random_group(rng, SENTINEL1, size=1)}
+    met = trim(batch, {"s2": 2, "weather": 0})
+    assert met["weather"]["values"].shape[2:4] == (1, 1) and met["s2"]["values"].shape[2:4] == (5, 5)

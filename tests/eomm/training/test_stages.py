@@ -191,6 +191,17 @@ def test_a_batch_of_one_can_be_fused(batch, fusing):
     assert np.isfinite(loss)
 
 
+def test_encoders_of_unlike_halos_are_fused(batch, pretrained, tmp_path):
+    config = pretrain_config("s1", reach_px=3)
+    config.encoder.dilations = (3,)
+    stage = build_stage(config, records(batch))
+    near = str(save_model(stage.model(start(stage)), tmp_path / "near"))
+    fusion = fuse_config([pretrained[0], near])
+    fusion.objective.s1.reach_px = 3
+    (loss, _), gradient = gradients(build_stage(fusion, records(batch)), batch)
+    assert np.isfinite(loss) and all(np.isfinite(x).all() for x in jax.tree.leaves(gradient))
+
+
 def test_padding_is_never_a_target_while_there_are_others(batch):
     valid = np.asarray(batch["s2"]["valid"]).copy()
     valid[:, 5:] = 0

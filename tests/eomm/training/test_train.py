@@ -13,14 +13,13 @@ import numpy as np
 import pytest
 
 from eomm.errors import DataError, EommError, UsageError
-from eomm.training.best import Best
 from eomm.training.checkpoint import Checkpoints
+from eomm.training.judge import Best, make_validation
 from eomm.training.loop import train
 from eomm.training.mesh import make_mesh
 from eomm.training.optimiser import Plateau
 from eomm.training.rundir import git_revision
 from eomm.training.sets import mixture_of
-from eomm.training.step import make_validation
 from tests.environment import with_devices
 from tests.eomm.tiny import PLATEAU, make_config, make_records, make_stage
 

@@ -9,7 +9,7 @@ from eomm.evaluation.quality.learned import encoder_vectors, random_encoder
 from eomm.evaluation.quality.series import Series, hide, keep
 from eomm.evaluation.quality.vectors import beside, leading, per_series, remembered, scaled
 from eomm.models import context
-from tests.eomm.evaluation.quality.worlds import many, one
+from tests.eomm.evaluation.quality.worlds import closed_vectors, many, one, whitened
 
 
 @pytest.fixture(scope="module")
@@ -58,21 +58,30 @@ def test_hiding_removes_the_target_and_what_is_near():
 
 
 def test_the_state_lies_nearer_to_the_truth_than_raw_bands(sample):
-    white = closed.measure_whitening(sample)
+    encoder = closed.state_encoder(sample)
     rng, errors = np.random.default_rng(5), []
     for _ in range(10):
         s = one(rng, every=3)
         wave = 0.1 * np.cos(2 * np.pi * s.day[:, None] / 365.2425) * np.linspace(0.2, 1, 10)
-        truth = white(0.2 + wave)
-        errors.append([np.abs(m - truth).mean() for m in (white.state(s, np.arange(len(s))), white(s.values))])
+        truth, state = whitened(encoder, 0.2 + wave), closed_vectors(encoder)([s])[0][:, :10]
+        errors.append([np.abs(m - truth).mean() for m in (state, whitened(encoder, s.values))])
     state, raw = np.mean(errors, axis=0)
     assert state < 0.6 * raw
 
 
+def test_noise_is_measured_on_enough_pairs_of_near_dates(sample):
+    encoder = closed.state_encoder(sample)
+    s = one(np.random.default_rng(2), dates=400, every=2)
+    near = np.diff(s.day) <= 4
+    noise = np.diff(whitened(encoder, s.values), axis=0)[near]
+    assert (noise**2).mean() / 2 == pytest.approx(1, abs=0.3)
+    with pytest.raises(DataError, match="pairs of dates at most 4 days apart; noise needs 100"):
+        closed.state_encoder(sample[:2])
+
+
 def test_sides_are_zero_where_a_side_has_no_date(sample):
-    white = closed.measure_whitening(sample)
     s = one(np.random.default_rng(6))
-    sides = white.sides(s, np.array([0, len(s) - 1]))
+    sides = closed_vectors(closed.state_encoder(sample))([s], [np.array([0, len(s) - 1])])[0][:, 10:]
     assert (sides[0, :10] == 0).all() and (sides[1, 10:] == 0).all()
     assert (sides[0, 10:] != 0).any() and (sides[1, :10] != 0).any()
 

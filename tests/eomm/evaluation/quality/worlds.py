@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from eomm.data.modality import SENTINEL2
+from eomm.evaluation.quality.learned import encoder_vectors
 from eomm.evaluation.quality.series import Series
 
 
@@ -21,6 +23,16 @@ def one(rng, *, group="a", level=0.2, labels=None, dates=40, every=5, name="made
         valid=np.ones(dates, bool),
         labels=labels or {},
     )
+
+
+def whitened(encoder, bands):
+    """Bands in the noise units of a closed form."""
+    return (bands - np.array(encoder.mean)) @ np.array(encoder.whiten).T
+
+
+def closed_vectors(encoder):
+    """The vectors of a closed form, [state | past | future]."""
+    return encoder_vectors(encoder, SENTINEL2, {"encoder": {}, "fusion": None}, name="closed form")
 
 
 def many(count=24, *, groups=12, seed=0, classes=2, told=True, **options):

@@ -1,0 +1,23 @@
+"""What the page shows of the layers beside vectors."""
+
+import numpy as np
+
+from eomm.embedding.run import embed, open_embedding
+from eomm.report.build import embedding_sections
+from eomm.report.data import LAYER_WORDS, Views
+from tests import zoo
+from tests.eomm.embedding.test_state_layers import DEVIATION, state_model
+
+
+def test_means_of_what_is_told_of_a_state_stand_on_the_page(tmp_path):
+    path = embed(state_model(deviation=DEVIATION), zoo.cube(), tmp_path / "e.zarr", dtype="float32")
+    views = Views(zoo.cube(), path, "s2")
+    means, shares = views.layers()
+    titles = ["support: mean", "days to nearest: mean", "distance to training: mean"]
+    assert list(means) == titles and len(shares) == 3
+    with open_embedding(path) as ds:
+        np.testing.assert_allclose(means[titles[0]], ds["support"].mean("time"), rtol=1e-5)
+    section = embedding_sections(views, tmp_path, True)[-1]
+    assert section.title == "What limits the vectors" and LAYER_WORDS["support"] in section.body
+    assert LAYER_WORDS["expected error"] not in section.body
+    assert Views(zoo.cube(), zoo.store("clear"), "s2").layers()[0] == {}
