@@ -86,7 +86,6 @@ def objective() -> ConfigDict:
             "cuts": 0.0,
             "cut_share": 0.33,
             "labels": 0.0,
-            "classes": 0,
         }
     )
 

@@ -43,12 +43,14 @@ class PatchShape:
         acquisitions: length of the time axis; shorter series are padded at the end.
         height: rows.
         width: columns.
+        labelled: whether records carry a label, a number of the manifest's `labels` or below 0 where it is unknown.
     """
 
     modality: Modality
     acquisitions: int
     height: int
     width: int
+    labelled: bool = False
 
     @property
     def site_wide(self) -> bool:
@@ -59,7 +61,7 @@ class PatchShape:
         """Field name -> (shape, dtype). The axis order is [time, y, x, band]; there is no batch axis.
 
         `present` is false for padding, whose `valid` is false, `day` that of the last acquisition and `orbit` 0.
-        `orbit`, `direction` and `incidence` are as in `CubeGroup.meta`.
+        `orbit`, `direction` and `incidence` are as in `CubeGroup.meta`. `label` is there where records carry one.
         """
         t, y, x, c = self.acquisitions, self.height, self.width, len(self.modality.bands)
         return {
@@ -70,6 +72,7 @@ class PatchShape:
             "orbit": ((t,), np.int32),
             "direction": ((t,), np.int8),
             "incidence": ((t,), np.float32),
+            **({"label": ((), np.int32)} if self.labelled else {}),
         }
 
 
@@ -305,7 +308,13 @@ def finish_records(
         data_dir=path, features=features(shapes), split_infos=splits, check_data=False, description="eomm patch records"
     )
     described = {
-        name: {"modality": s.modality.to_dict(), "acquisitions": s.acquisitions, "height": s.height, "width": s.width}
+        name: {
+            "modality": s.modality.to_dict(),
+            "acquisitions": s.acquisitions,
+            "height": s.height,
+            "width": s.width,
+            **({"labelled": True} if s.labelled else {}),
+        }
         for name, s in shapes.items()
     }
     head = {"eomm:kind": "records", "version": VERSION, "shapes": described, "files": list(files)}

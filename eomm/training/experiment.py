@@ -95,11 +95,11 @@ def run_experiment(
 
 
 def build_stages(config: ConfigDict, mixture: Mixture) -> list[Stage]:
-    """The stage as each record set of a mixture needs it: one for all sets of the same shapes and reading."""
+    """The stage as each record set of a mixture needs it: one for all sets of the same shapes, reading and labels."""
     built: dict[Any, Stage] = {}
     found = []
     for view in mixture.views():
-        kind = (view.reading, *sorted((n, repr(s)) for n, s in view.shapes.items()))
+        kind = (view.reading, *view.manifest.get("labels", {}), *sorted((n, repr(s)) for n, s in view.shapes.items()))
         if kind not in built:
             built[kind] = build_stage(config, view)
         found.append(built[kind])

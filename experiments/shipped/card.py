@@ -26,7 +26,8 @@ Swiss fields (26), ICOS forest towers (3), forest plots (5), points in Berlin, w
 Korean parcels (nh, half of us), columns and dates of a Flemish site; series of single pixels and parcel means, October
 2017 to 2023. Contains modified Copernicus Sentinel data 2017-2023. Sources: EOA-team/AgriSatPy, kenoz/SITS_utils,
 gastruc/AnySat and IGNF/MAESTRO (TreeSatAI-TS), LUP-LuftbildUmweltPlanung/SITS_classification, aliFrancis/WorldCrops,
-massijjeong/Parcel-Level-SITS-Crop-Classification, WorldCereal.
+massijjeong/Parcel-Level-SITS-Crop-Classification, WorldCereal. Labels were seen of one kind: crops of the Korean
+parcels named above, by a head that does not ship.
 
 ## What it was never shown
 

@@ -22,7 +22,7 @@ from ..base import PAST_FRAMES, get_config
 from .card import write_card
 from .sets import build_records
 
-VERSION = 1
+VERSION = 2
 PLACES = ("swiss", "towers", "forest", "berlin", "bavaria", "korea nh", "korea us", "flanders")
 LICENCE = "Apache-2.0; trained on modified Copernicus Sentinel data 2017-2023"
 ABOUT = {
@@ -59,9 +59,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="the shipped models are seed 0 (default: %(default)s)")
     parser.add_argument("--only", choices=sorted(ABOUT), help="one of the models")
     parser.add_argument("--bench", type=Path, metavar="FILE", help="what the card says of its worth (Markdown)")
+    permuted_help = "the control of the crop head: deal the crops out anew among parcels; in a work folder of its own"
+    parser.add_argument("--permuted", action="store_true", help=permuted_help)
     parser.add_argument("--install", action="store_true", help="replace the models in the package")
     a = parser.parse_args(argv)
-    records = build_records(a.data, a.work / "records")
+    if a.permuted and a.install:
+        parser.error("--permuted is a control, which does not ship; leave out --install")
+    records = build_records(a.data, a.work / "records", permuted=a.permuted)
     for name in (a.only,) if a.only else ABOUT:
         run = a.work / f"{name}-seed{a.seed}"
         trained = run_experiment(configuration(name, records, a.work, a.seed), run)

@@ -2,11 +2,12 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
 import pytest
-from eomm.experiments.shipped import bavaria, bench, flanders, korea, looks, places, plan, slovakia, tables
+from eomm.experiments.shipped import bavaria, bench, flanders, korea, looks, places, plan, sets, slovakia, tables
 from eomm.experiments.shipped import unlabelled_sets as unlabelled
 
 from eomm.errors import DataError, UsageError
@@ -117,6 +118,17 @@ def test_constants_are_measured_on_training_places_without_flanders(data):
         "swiss": 300, "towers": 180, "forest": 180, "berlin": 300, "bavaria": 300, "korea": 300
     }  # fmt: skip
     assert all(s.labels.get("role", "train") == "train" for s in sample)
+
+
+def test_crops_are_told_of_parcels_that_train_alone_and_permuted_ones_are_as_many(parcels):
+    told = {s.labels["role"] for s, crop in zip(parcels, sets.crops_of(parcels), strict=True) if crop}
+    assert told == {"train"}
+    trained = [s for s in parcels if s.labels["role"] == "train"]
+    own, permuted = sets.crops_of(trained), sets.crops_of(trained, permuted=True)
+    assert Counter(own) == Counter(permuted) and own != permuted
+    assert min(n for crop, n in Counter(own).items() if crop) >= sets.FEWEST_PARCELS and "" in own
+    fields = [replace(parcels[0], name="bavaria")] * 9
+    assert set(sets.crops_of(fields)) == {""}
 
 
 def test_names_of_tasks_are_distinct_and_nothing_is_left_open():

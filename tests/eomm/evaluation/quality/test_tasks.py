@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -142,6 +143,21 @@ def test_the_reader_starts_from_the_state_and_reads_a_vector_that_tells_more():
     empty = per_series("nothing", 1, lambda s, at: np.zeros((len(at), 1)))
     found = [unlabelled.hidden_errors(v, learn, tests)["t"].value for v in (told, empty)]
     assert max(found) < state  # a day of the year is given to all
+
+
+def test_a_reader_across_groups_was_not_taught_the_group_that_it_reads():
+    plain = many(12, every=4)
+    shift = {g: 0.05 * (i % 3) for i, g in enumerate(sorted({s.group for s in plain}))}
+    series = [replace(s, values=s.values + np.float32(shift[s.group])) for s in plain]
+    learn, tests = unlabelled.teaching_targets(series), {"t": unlabelled.hidden_targets(series, 0)}
+    names = sorted(shift)
+    which = per_series("which group", len(names), lambda s, at: np.eye(len(names))[[names.index(s.group)] * len(at)])
+    empty = per_series("nothing", 1, lambda s, at: np.zeros((len(at), 1)))
+    here, across = (
+        [read(v, learn, tests)["t"].value for v in (which, empty)]
+        for read in (unlabelled.hidden_errors, partial(unlabelled.hidden_errors_across, folds=2))
+    )
+    assert here[0] < 0.97 * here[1] and across[0] > 0.99 * across[1]
 
 
 def test_the_state_of_a_hidden_date_is_the_exponential_mean():
