@@ -23,3 +23,4 @@ class ToStandardError(logging.Handler):
 if not LOGGER.handlers and LOGGER.level == logging.NOTSET:  # nobody has set it up: scripts and notebooks shall see it
     LOGGER.addHandler(ToStandardError())
     LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False  # Orbax has absl's handler put on the root, which would say all of it again

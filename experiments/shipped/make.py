@@ -18,7 +18,7 @@ from eomm.models.directory import Model, load_model, save_model
 from eomm.models.shipped import FOLDER
 from eomm.training.experiment import run_experiment
 
-from ..base import PAST_FRAMES, get_config
+from ..base import FRAMES, PAST_FRAMES, get_config
 from .card import write_card
 from .sets import build_records
 
@@ -28,6 +28,7 @@ LICENCE = "Apache-2.0; trained on modified Copernicus Sentinel data 2017-2023"
 ABOUT = {
     "base": "Sentinel-2, 10 m: state, one-sided means and 34 learned numbers of a pixel's window of 17 clear dates",
     "base_past": "the same from the target and 16 dates before it, for near-real time",
+    "closed": "the first 30 numbers of base alone: state and one-sided means, of which nothing is learned",
 }
 
 
@@ -39,6 +40,11 @@ def configuration(name: str, records: Mapping[str, float], work: Path, seed: int
     config.data.weights = tuple(records.values())
     if name == "base_past":
         config.encoder.inner.frames = PAST_FRAMES
+    if name == "closed":  # only its decoder is trained, which predicts hidden dates
+        del config.encoder.inner, config.encoder.mixed
+        config.encoder.dim = config.decoder.leading
+        config.encoder.frames = FRAMES
+        config.objective.cuts = config.objective.labels = 0.0
     return config
 
 

@@ -87,7 +87,8 @@ def test_only_process_0_writes(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_says_on_what_it_runs_and_that_it_compiles(records, tmp_path, capsys, caplog):
+def test_a_run_says_on_what_it_runs_and_that_it_compiles(records, tmp_path, capsys, caplog, monkeypatch):
+    monkeypatch.setattr(LOGGER, "handlers", [*LOGGER.handlers, caplog.handler])
     run(tmp_path / "run", records)
     said = capsys.readouterr().err
     line = (
