@@ -24,7 +24,7 @@ def a_year():
 @pytest.mark.parametrize("name", sorted(shipped()))
 def test_a_shipped_model_is_what_its_card_says(name):
     model, found = load_model(name), describe_shipped()[name]
-    assert model.hash == found["hash"] and model.hash in card(name) and model.dim == 64
+    assert model.hash == found["hash"] and model.hash in card(name) and model.dim == (30 if name.startswith("closed") else 64)
     assert found["bytes"] < 3_000_000 and set(p.name for p in (FOLDER / name).iterdir()) == {
         "CARD.md",
         "model.json",
@@ -32,6 +32,11 @@ def test_a_shipped_model_is_what_its_card_says(name):
     }
     assert len(set(model.info["calibration"]["scale"])) == 1  # one scale for all numbers
     assert "korea nj" not in model.info["places"] and not model.info["simulated"]
+
+
+def test_the_closed_form_alone_is_the_beginning_of_base():
+    whole, closed = (embed_points(load_model(n), [a_year()]).filter(like="v").to_numpy() for n in ("base", "closed"))
+    np.testing.assert_allclose(closed, whole[:, :30], atol=1e-5)
 
 
 def test_vectors_are_those_of_the_day_they_were_made():
