@@ -173,7 +173,7 @@ def test_choosing_looks_at_nothing_that_reports(data):
         raise SeenError
 
     vectors = Vectors(name="spy", length=1, make=spy)
-    for trial in plan.trials(data, "choose", unlabelled.read_towers(data, pixels=20)):
+    for trial in plan.trials(data, "choose"):
         with pytest.raises(SeenError):
             trial.score(vectors)
     assert roles["mowing", "SK"] == roles["korea", "us"] == roles["plots", "LR"] == {"choose"}

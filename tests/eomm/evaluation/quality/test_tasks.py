@@ -157,7 +157,7 @@ def test_a_reader_across_groups_was_not_taught_the_group_that_it_reads():
         [read(v, learn, tests)["t"].value for v in (which, empty)]
         for read in (unlabelled.hidden_errors, partial(unlabelled.hidden_errors_across, folds=2))
     )
-    assert here[0] < 0.97 * here[1] and across[0] > 0.99 * across[1]
+    assert here[0] < 0.8 * here[1] and across[0] > 0.9 * across[1]
 
 
 def test_the_state_of_a_hidden_date_is_the_exponential_mean():
