@@ -24,7 +24,11 @@ def a_year():
 @pytest.mark.parametrize("name", sorted(shipped()))
 def test_a_shipped_model_is_what_its_card_says(name):
     model, found = load_model(name), describe_shipped()[name]
-    assert model.hash == found["hash"] and model.hash in card(name) and model.dim == (30 if name.startswith("closed") else 64)
+    assert (
+        model.hash == found["hash"]
+        and model.hash in card(name)
+        and model.dim == (30 if name.startswith("closed") else 64)
+    )
     assert found["bytes"] < 3_000_000 and set(p.name for p in (FOLDER / name).iterdir()) == {
         "CARD.md",
         "model.json",
