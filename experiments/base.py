@@ -1,7 +1,8 @@
 """The shipped Sentinel-2 model, `base`: [state 10 | one-sided means 20 | learned 34] of single pixels.
 
     python -m experiments.shipped.make --data ../shared/data --work runs/shipped   # makes the records and both models
-    eomm train --config experiments/base.py --workdir runs/base --config.data.records=a,b,c      # on your own
+    eomm train --config experiments/base.py --workdir runs/base --config.data.records=a,b,c \
+        --config.objective.labels=0                                   # on your own, whose points carry no labels
 
 The learned part sees the state, so that it learns what that leaves; only hidden dates are decoded; a high weight decay
 is what makes it hold at places never seen. A closed-form mean over 5 x 5 px added nothing on yields and crops, so the
@@ -24,8 +25,15 @@ def get_config() -> ConfigDict:
     # `mixed`: the learned part reads components of unit deviation. One-sided means move with the date and learned
     # numbers with both: weights keep near dates near, and a likeness of 64 instead of 36 makes the state steadier
     # (near over far 0.074 instead of 0.098, a step at once 0.95 instead of 0.98; places that choose).
-    config.encoder = ConfigDict({"code": "eomm.models.state", "dim": 64, "mixed": True, "weights": (1.0, 0.3, 0.3)})
-    config.encoder.likeness = 64.0
+    config.encoder = ConfigDict(
+        {
+            "code": "eomm.models.state",
+            "dim": 64,
+            "mixed": True,  # whether the inner encoder reads components of unit deviation instead of bands
+            "weights": (1.0, 0.3, 0.3),  # of state, one-sided means and learned numbers in distances of vectors
+        }
+    )
+    config.encoder.likeness = 64.0  # squared distance in noise units at which a date counts a factor e less
     config.encoder.inner = ConfigDict(
         {
             "code": "eomm.models.context",
@@ -44,6 +52,7 @@ def get_config() -> ConfigDict:
     config.objective.edges = 0.0
     config.objective.turns = False
     config.objective.prefixes = ()
+    config.objective.labels = 0.05  # crops of Korean parcels that train, and of no other set
     config.optimiser.weight_decay = 0.5
     config.save_every = 250
     return config

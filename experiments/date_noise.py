@@ -28,7 +28,7 @@ from jaxtyping import Bool, Float, Int
 
 from eomm.data.cube import open_cube
 from eomm.data.held_out import third_of_clear_days
-from eomm.evaluation.baselines import SIMPLE, Series
+from eomm.evaluation.baselines import SIMPLE, Observations
 
 GAPS = (0, 10, 30, 45, 60)
 REACH_DAYS = 10
@@ -41,7 +41,7 @@ SIZE_PX = 64
 PERIOD = (date(2017, 8, 1), date(2018, 11, 30))
 
 
-def residuals(series: Series) -> list[tuple[Float[np.ndarray, "n c"], Float[np.ndarray, "n c"]]]:
+def residuals(series: Observations) -> list[tuple[Float[np.ndarray, "n c"], Float[np.ndarray, "n c"]]]:
     """Of every date between two near ones: what interpolation leaves, as one date's error, and the level."""
     out = []
     dates = np.flatnonzero(series.valid.mean(1) >= CLEAR)
@@ -57,7 +57,7 @@ def residuals(series: Series) -> list[tuple[Float[np.ndarray, "n c"], Float[np.n
     return out
 
 
-def date_noise(of: Sequence[Series]) -> dict[str, Any]:
+def date_noise(of: Sequence[Observations]) -> dict[str, Any]:
     """By band: root mean square, share of its square common to the scene, and mean level, over dates of all series."""
     found = [r for series in of for r in residuals(series)]
     total = np.mean([(error**2).mean(0) for error, _ in found], axis=0)
@@ -71,7 +71,7 @@ def date_noise(of: Sequence[Series]) -> dict[str, Any]:
     }
 
 
-def hidden_errors(series: Series, targets: Sequence[int]) -> dict[str, dict[int, float]]:
+def hidden_errors(series: Observations, targets: Sequence[int]) -> dict[str, dict[int, float]]:
     """Mean over hidden dates of the mean absolute error, by method and gap. All targets are hidden always."""
     out: dict[str, dict[int, float]] = {name: {} for name in SIMPLE}
     for gap in GAPS:
@@ -98,7 +98,7 @@ def measure(cubes: Mapping[Path, Bool[np.ndarray, "y x"] | None]) -> dict[str, A
         pixels = some(np.flatnonzero(np.ones(flat.shape[1], bool) if mask is None else mask))
         values = group.modality.decode(stored.reshape(*flat.shape, -1)[:, pixels]).astype(np.float32)
         seen = flat[:, pixels]
-        series = Series(values=np.where(seen[..., None], values, 0), valid=seen, day=group.day)
+        series = Observations(values=np.where(seen[..., None], values, 0), valid=seen, day=group.day)
         noisy.append(series)
         curves.append(hidden_errors(series.without(~group.usable), third_of_clear_days(group)))
     mean = {m: {g: float(np.mean([c[m][g] for c in curves])) for g in GAPS} for m in SIMPLE}

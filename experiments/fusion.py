@@ -17,11 +17,11 @@ def get_config() -> ConfigDict:
     config = common.base()
     config.stage = "fuse"
     config.steps = 2000
-    config.reference = "s2"
-    config.encoders = ("runs/s2/model", "runs/s1/model")
-    config.code = ()
-    config.drop = 0.25
-    config.finetune = False
+    config.reference = "s2"  # the modality at whose dates and pixels embeddings stand
+    config.encoders = ("runs/s2/model", "runs/s1/model")  # model directories, one for each modality
+    config.code = ()  # modules of yours that these models need
+    config.drop = 0.25  # share of targets from which a modality is taken, so that any subset will do
+    config.finetune = False  # whether encoders and decoders are optimised too
     config.weight = 0.35  # of the fused numbers beside closed forms that lead; 0: as they come
     config.fusion = ConfigDict(
         {"dim": 64, "width": 64, "heads": 4, "layers": 2, "max_offset_days": 12, "dtype": "float32"}

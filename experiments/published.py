@@ -20,17 +20,21 @@ def base() -> ConfigDict:
     # Released: 35,000 steps of warm-up; both patiences in epochs. Here a tenth, and 40 validations in a run.
     steps = config.get_ref("steps")
     config.validate_every = steps // 40 + 1
-    config.validate_batches = 8
+    config.validate_batches = 8  # of a validation
     config.calibrate_records = 0  # takes long; `eomm calibrate --count 3` does it where int8 is wanted
     config.optimiser = ConfigDict(
         {
             "learning_rate": 1e-4,
             "warmup_steps": steps // 10,
             "weight_decay": 1.5e-4,
-            "decay": "",  # everything, as PyTorch does
+            "decay": "",  # parameters whose path this expression is found in decay: everything, as PyTorch does
             "clip": 1.0,
             "schedule": "plateau",
-            "plateau": {"metric": "centre_mae", "factor": 0.35, "patience": 5},
+            "plateau": {
+                "metric": "centre_mae",  # of validation, less is better: when it falls no more the rate does
+                "factor": 0.35,  # of the learning rate after each plateau
+                "patience": 5,  # validations without a new best that change nothing
+            },
         }
     )
     config.best.update({"metric": "centre_mae", "patience": 16})

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from tests import environment
+from tests import environment, shapes
 
 COMMON_FOLDER = environment.set_up()
+shapes.check(["eomm", "data_prep"])
 # Files by what they cost, the dearest first: what runs long must not begin when the other workers are done.
 LONG = (
-    "test_embed_units",
+    "test_units",
+    "test_append",
     "test_embedding",
+    "test_windows",
     "test_stages",
     "test_coherence",
     "test_evaluate",

@@ -37,10 +37,13 @@ def test_the_demo_ends_with_a_report_and_a_summary(tmp_path):
     made = clone / "eomm-demo"
     summary = json.loads((made / "summary.json").read_text())
     print(done.stdout)
-    assert set(summary) >= {"seconds", "steps", "scores", "report", "embeddings"} and summary["simulated"]
+    assert set(summary) >= {"seconds", "steps", "scores", "report", "embeddings", "view"} and summary["simulated"]
     report = clone / summary["report"]
     assert report == made / "report" / "index.html" and report.stat().st_size > 100_000
     assert "SIMULATED" in report.read_text().upper()
+    view = clone / summary["view"]
+    assert view.stat().st_size < 25_000_000 and '"simulated":true' in view.read_text()
+    assert done.stdout.rstrip().endswith(summary["view"])
     with pytest.raises(UsageError, match="a finished demo"):
         demo.run_demo(made)
     (made / "summary.json").unlink()

@@ -64,7 +64,8 @@ def run(wheel, tmp_path):
 @pytest.mark.whole
 def test_only_our_own_names_are_installed_at_the_top(wheel, run):
     assert {p.name.partition("-")[0] for p in wheel.iterdir()} == {"eomm", "data_prep"}
-    assert (wheel / "eomm" / "embedding" / "golden" / "model" / "model.json").is_file()
+    for file in ("embedding/golden/model/model.json", "view/view.html", "view/view.css", "view/maps.js"):
+        assert (wheel / "eomm" / file).is_file(), file
     run("-c", WHERE, str(wheel))
 
 

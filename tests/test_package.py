@@ -1,6 +1,7 @@
 """The public surface: every name exists, and importing the package or preparing data imports no JAX."""
 
 import importlib
+import re
 import subprocess
 import sys
 import tomllib
@@ -30,6 +31,21 @@ def test_every_public_name_is_there_and_callable():
 def test_preparing_data_needs_no_jax():
     done = subprocess.run([sys.executable, "-c", NO_JAX], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_place_says_the_same_version():
+    root = Path(__file__).parents[1]
+    version = tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
+    assert f"\nversion: {version}\n" in (root / "CITATION.cff").read_text()
+    assert f"\n## {version} - " in (root / "CHANGELOG.md").read_text()
+
+
+def test_types_are_told_to_others():
+    listed = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert "py.typed" in listed["package-data"]["eomm"] and (Path(eomm.__file__).parent / "py.typed").is_file()
+    source = Path(eomm.__file__).read_text()  # what type checkers see is what is loaded on first use
+    for name in eomm.__all__:
+        assert re.search(rf"import {name} as {name}$|^    {name} = ", source, re.M), name
 
 
 def test_every_package_is_installed():

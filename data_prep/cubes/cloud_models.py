@@ -57,4 +57,4 @@ def by_omnicloudmask(mask: Mask, bands: Mapping[str, Float32[np.ndarray, "y x"]]
     stack = np.stack([np.nan_to_num(bands[b]) for b in mask.METHODS["omnicloudmask"]])
     options: dict[str, Any] = {"destination_model_dir": folder, "model_download_source": "hugging_face"}
     classes = omnicloudmask.predict_from_array(stack, **options)
-    return np.asarray(np.squeeze(classes) != OMNI_CLEAR)
+    return np.asarray(np.reshape(classes, stack.shape[1:]) != OMNI_CLEAR)

@@ -1,4 +1,4 @@
-"""NetCDF files: stacks of variables [time, y, x] (see stack)."""
+"""NetCDF files: stacks of variables [time, y, x] (see stack). Each kind of source has a file of its own."""
 
 from contextlib import ExitStack
 from pathlib import Path

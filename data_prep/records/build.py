@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.records.cut import CropConfig, largest, shapes_of, sizes_of
-from data_prep.records.draws import describe_draws
 from data_prep.records.manifest import (
     content_of,
     describe_balance,
@@ -27,7 +26,7 @@ from data_prep.records.manifest import (
 )
 from data_prep.records.shards import FOLDER, Recipe, Shard, Statistics, write_shard, written
 from data_prep.records.split import SplitConfig, assign_sites, parts
-from data_prep.records.takes import check_held_out, check_not_empty, list_shards, list_takes, open_cubes
+from data_prep.records.takes import check_held_out, check_not_empty, describe_draws, list_shards, list_takes, open_cubes
 from eomm.data.records import VERSION, finish_records, shard_name
 from eomm.errors import DataError
 from eomm.store.folders import (

@@ -49,6 +49,7 @@ def build_point_records(
     """Write the records of a training set from series; the order of `series` does not matter.
 
     Only dates with at least 3 % of a series' pixels valid are kept. Orbit, direction and incidence are unknown (0).
+    Where series have labels, records carry them as numbers: places in the sorted names of the manifest's `labels`.
     `series.csv` in the set tells which series has which number, by which records name it (`row`; `col` is the first
     date's number). A set that is complete and of the same request is kept.
 
@@ -82,7 +83,7 @@ def build_point_records(
         )
     series = sorted(series, key=lambda s: (s.group, s.id))
     split_of = _splits(series, fractions, seed)
-    strata = _strata(series)
+    strata, labels = _strata(series), sorted({s.label for s in series if s.label})
     head: dict[str, Any] = {
         "simulated": simulated,
         "seed": seed,
@@ -105,7 +106,8 @@ def build_point_records(
         raise DataError(f"{source or 'points'}: none of {len(series)} series has {min_dates} dates; lower min_dates")
     length = acquisitions or max(len(stored[i][0]) for i in kept)
     height, width = (max(stored[i][1].shape[axis] for i in kept) for axis in (1, 2))
-    shapes = {modality.name: PatchShape(modality=modality, acquisitions=length, height=height, width=width)}
+    size = {"acquisitions": length, "height": height, "width": width, "labelled": bool(labels)}
+    shapes = {modality.name: PatchShape(modality=modality, **size)}
     statistics = Statistics({modality.name: modality})
     with unfinished(out, request) as folder:
         files: list[dict[str, Any]] = []
@@ -116,7 +118,7 @@ def build_point_records(
             numbers.update(i for i, _ in places)
             for k in range(count := -(-len(places) // shard_records)):
                 part = places[k * shard_records : (k + 1) * shard_records]
-                patches = [_patch(series[i], i, a, stored[i], shapes[modality.name]) for i, a in part]
+                patches = [_patch(series[i], i, a, stored[i], shapes[modality.name], labels) for i, a in part]
                 file = write_file(folder / shard_name(split, k, count), shapes, patches)
                 files.append({"name": shard_name(split, k, count), "split": split, **file})
                 for patch in patches if split == "train" else ():
@@ -127,6 +129,7 @@ def build_point_records(
             "crop": {**head["crop"], "acquisitions": length, "rule": f"series with at least {min_dates} usable dates"},
             "counts": {s: {"records": _count(files, s), "skipped": skipped[s]} for s in sorted(set(split_of.values()))},
             "balance": describe_balance(files, strata),
+            **({"labels": _count_labels(series, labels, split_of, numbers)} if labels else {}),
             "statistics": statistics.to_dict(),
             "checked": checked,
             "accepted": sorted(accept),
@@ -212,7 +215,12 @@ def _runs(dates: int, length: int) -> list[int]:
 
 
 def _patch(
-    s: PointSeries, number: int, first: int, stored: tuple[np.ndarray, np.ndarray, np.ndarray], shape: PatchShape
+    s: PointSeries,
+    number: int,
+    first: int,
+    stored: tuple[np.ndarray, np.ndarray, np.ndarray],
+    shape: PatchShape,
+    labels: Sequence[str],
 ) -> Patch:
     day, values, valid = (x[first : first + shape.acquisitions] for x in stored)
     fields: dict[str, np.ndarray] = {name: np.zeros(dims, dtype) for name, (dims, dtype) in shape.fields().items()}
@@ -220,11 +228,14 @@ def _patch(
     fields["values"][:t, :y, :x], fields["valid"][:t, :y, :x] = values, valid
     fields["day"][:], fields["present"][:t] = day[-1], 1
     fields["day"][:t] = day
+    if shape.labelled:
+        fields["label"][...] = labels.index(s.label) if s.label else -1
     return {shape.modality.name: fields, "site": s.group, "row": number, "col": first}
 
 
 def _content(s: PointSeries) -> str:
-    h = hashlib.sha256(repr((s.id, s.group, s.split, s.stratum, s.place, s.values.shape, str(s.values.dtype))).encode())
+    described = (s.id, s.group, s.split, s.stratum, s.place, s.values.shape, str(s.values.dtype))
+    h = hashlib.sha256(repr(described + ((s.label,) if s.label else ())).encode())
     for array in (s.day, s.values, s.valid.astype(np.uint8)):
         h.update(np.ascontiguousarray(array).tobytes())
     return h.hexdigest()[:16]
@@ -255,6 +266,17 @@ def _describe_sources(series: Sequence[PointSeries], source: str, simulated: boo
         {"name": source, "site": g, "series": n, "simulated": simulated, "place": places.get(g)}
         for g, n in sorted(counts.items())
     ]
+
+
+def _count_labels(
+    series: Sequence[PointSeries], labels: Sequence[str], split_of: Mapping[str, str], records: Mapping[int, int]
+) -> dict[str, int]:
+    """Label -> training records that carry it, sorted by label."""
+    found = dict.fromkeys(labels, 0)
+    for i, s in enumerate(series):
+        if s.label and split_of[s.group] == "train":
+            found[s.label] += records[i]
+    return found
 
 
 def _count(files: Sequence[Mapping[str, Any]], split: str) -> int:

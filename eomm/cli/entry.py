@@ -21,7 +21,7 @@ from eomm.errors import EommError
 from eomm.store.folders import cache_folder, check_apart, is_disk_full
 from eomm.training.allocator import keep_freed_memory
 
-WRITTEN = ("out", "figure", "figures", "leaderboard", "work", "workdir")
+WRITTEN = ("out", "figure", "figures", "leaderboard", "predictions", "work", "workdir")
 SEARCHED = ("folders", "run", "folder")  # in which results may lie beside what is read
 
 

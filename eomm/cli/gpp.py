@@ -36,6 +36,7 @@ def evaluate_gpp(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
         commands=[a.typed],
         dataset=a.dataset or (a.table.stem if a.table else None),
         out=a.out,
+        predicted=a.predictions,
         overwrite=a.overwrite,
     )
 
@@ -150,4 +151,6 @@ def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> 
         "--dataset", metavar="NAME", help="what the fluxes are called in results (default: the table's file)"
     )
     g.add_argument("--out", type=Path, help="also write the result there (JSON), figures beside it")
+    predictions_help = "what every method said of every tower-day while it was held out: CSV or Parquet"
+    g.add_argument("--predictions", type=Path, metavar="FILE", help=predictions_help)
     g.add_argument("--overwrite", action="store_true")

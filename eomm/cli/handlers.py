@@ -36,13 +36,13 @@ def train(a: argparse.Namespace, rest: list[str]) -> dict[str, Any] | None:
     import jax
 
     from eomm.training.config import load_config
-    from eomm.training.experiment import run_experiment
     from eomm.training.hosts import EndTogether, join
+    from eomm.training.run import train as train_stage
 
     config = load_config(a.config, overrides(rest))
     join(a.coordinator, a.processes, a.process)
     with EndTogether():
-        model = run_experiment(config, a.workdir, profile=a.profile)
+        model = train_stage(config, a.workdir, extend=a.extend, profile=a.profile)
     return {"model": str(model)} if jax.process_index() == 0 else None
 
 
@@ -68,8 +68,8 @@ def embed(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     from eomm.cli.info import describe
     from eomm.data.cube import open_cube
     from eomm.embedding.cluster import embed_on_workers
+    from eomm.embedding.plan import explain_use
     from eomm.embedding.units import status
-    from eomm.embedding.use import explain_use
     from eomm.models.directory import load_model
     from eomm.models.shipped import find_model, shipped
 
@@ -222,9 +222,12 @@ def bench(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
 
 
 def demo(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
-    """The whole path on simulated sites."""
+    """The whole path on simulated sites, or the shipped model on a real one."""
     from eomm.cli.demo import run_demo
+    from eomm.cli.demo_real import run_real
 
+    if a.real:
+        return run_real(a.real, a.out, mapping=a.mapping, overwrite=a.overwrite)
     return run_demo(a.out, seed=a.seed, overwrite=a.overwrite)
 
 
@@ -257,6 +260,7 @@ def format_plan(result: dict[str, Any]) -> str:
 
 def format_demo(result: dict[str, Any]) -> str:
     """For people."""
-    from eomm.cli.demo import format_demo as format_
+    from eomm.cli.demo import format_demo as format_simulated
+    from eomm.cli.demo_real import format_real
 
-    return format_(result)
+    return format_simulated(result) if result["simulated"] and "shipped" in result else format_real(result)

@@ -1,4 +1,4 @@
-"""What lies at a path: a cube, record set, model, embedding cube or run, finished or not. Reads, never changes.
+"""What lies at a path: a cube, record set, model, embedding cube, head, prediction or run. Reads, never changes.
 
 Unfinished stores are described as far as they go, and say that they are unfinished. No JAX in here; the text for
 people is in info_words.py.
@@ -29,8 +29,8 @@ from eomm.store.shards import ATTRIBUTE
 from eomm.store.zarr_errors import damaged_zarr
 
 Description = dict[str, Any]
-EXPECTED = "a cube, record set, model, embedding cube or run"
-DESCRIBED = ("cube", "embedding", "composite", "records", "model")
+EXPECTED = "a cube, record set, model, embedding cube, head, prediction or run"
+DESCRIBED = ("cube", "embedding", "composite", "records", "model", "head", "prediction")
 
 ROOT_KEYS = ("eomm:kind", "eomm:version", "eomm:complete", "site", "provenance")
 PUBLISHED_MACS = 6_900_000_000  # per pixel-date, both encoders
@@ -50,6 +50,7 @@ def describe(path: Path | str) -> Description:
         "zarr.json": _zarr_store,
         "manifest.json": _records,
         "model.json": _model,
+        "head.json": _head,
         "metrics.jsonl": _run,
         "config.json": _run,
     }
@@ -69,8 +70,10 @@ def _zarr_store(path: Path) -> Description:
     attributes = _attributes(path)
     kind = attributes.get("eomm:kind")
     check(attributes, Fields({"provenance?": Maybe(Fields({}))}), str(path / "zarr.json"), remedy=AGAIN)
-    if kind not in ("cube", "embedding"):
-        raise DataError(f"{path}: a Zarr store, but eomm:kind is {kind!r}; expected a cube or an embedding cube")
+    if kind not in ("cube", "embedding", "prediction"):
+        raise DataError(
+            f"{path}: a Zarr store, but eomm:kind is {kind!r}; expected a cube, an embedding cube or a prediction"
+        )
     complete = bool(attributes.get("eomm:complete"))
     provenance = attributes.get("provenance") or {}
     info: Description = {"kind": kind, "complete": complete, "site": attributes.get("site")}
@@ -203,6 +206,15 @@ def _model(path: Path) -> Description:
         "parts": head.get("parts", {}),
         "info": info,
     }
+
+
+def _head(path: Path) -> Description:
+    head = read_described(path / "head.json")
+    shown = ("target", "unit", "form", "classes", "contract", "interval", "fitted", "scores")
+    complete = (path / "arrays.safetensors").is_file()
+    simulated = _flag(head["contract"]["simulated"])
+    named = {k: head[k] for k in shown}
+    return {"kind": "head", "complete": complete, "simulated": simulated, "hash": head["hash"], **named}
 
 
 def _multiply_adds(macs: Mapping[str, int]) -> Description:

@@ -10,8 +10,10 @@ from typing import Any
 from eomm.cli import handlers
 from eomm.cli.evaluate import add_commands as add_evaluate
 from eomm.cli.export import add_commands as add_export
+from eomm.cli.heads import add_commands as add_heads
 from eomm.cli.numbers import amount, day, number, whole
 from eomm.cli.prepare import add_commands as add_prepare
+from eomm.cli.view import add_commands as add_view
 from eomm.evaluation.quality.commands import add_commands as add_quality
 
 Handler = Callable[[argparse.Namespace, list[str]], Any]
@@ -25,10 +27,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"eomm {version('eomm')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    c = command(commands, "demo", handlers.demo, "simulate, prepare, train, embed, report: the whole path", "eomm demo")
+    example = """eomm demo
+  eomm demo --real flanders.zarr               # a cube of your own
+  eomm demo --real scenes --mapping safe_s2    # scenes of your own"""
+    c = command(commands, "demo", handlers.demo, "simulate, prepare, train, embed, report: the whole path", example)
     c.set_defaults(formatter=handlers.format_demo)
     c.add_argument("--out", type=Path, default=Path("eomm-demo"), help="directory to make (default: %(default)s)")
     c.add_argument("--seed", type=whole, default=0)
+    c.add_argument("--real", type=Path, metavar="PATH", help="a cube or a folder of scenes instead of simulated sites")
+    c.add_argument("--mapping", default="worldcereal_s2", help="of scenes of --real (default: %(default)s)")
     c.add_argument("--overwrite", action="store_true")
 
     example = "eomm simulate site-a --seed 1 --start 2020-01-01 --end 2021-12-31"
@@ -55,6 +62,11 @@ def build_parser() -> argparse.ArgumentParser:
     c.add_argument("--config", required=True, help="an experiment; override its values by --config.KEY=VALUE")
     workdir_help = "of this run: checkpoints and logs, and in the end the model, in WORKDIR/model"
     c.add_argument("--workdir", type=Path, required=True, help=workdir_help)
+    extend_help = (
+        "go on from the model of the finished run in WORKDIR, as a run of its own in WORKDIR/extended-TOTAL with the "
+        "configuration's warm-up and schedule over N steps; not what a longer run would have given"
+    )
+    c.add_argument("--extend", type=whole, metavar="N", help=extend_help)
     c.add_argument("--profile", metavar="FIRST:LAST", help="write a trace of these steps to WORKDIR/profile")
     hosts_help = "one of several processes: HOST:PORT of process 0; not needed under Slurm and on Cloud TPUs"
     c.add_argument("--coordinator", metavar="HOST:PORT", help=hosts_help)
@@ -139,7 +151,9 @@ def build_parser() -> argparse.ArgumentParser:
     c.add_argument("--count", type=whole, default=32, help="records, or blocks of 8 x 8 px (default: %(default)s)")
     c.add_argument("--seed", type=whole, default=0)
 
+    add_heads(commands, command)
     add_export(commands, command)
+    add_view(commands, command)
 
     example = "eomm import-published fused.safetensors --out published"
     summary = "a released checkpoint of arXiv 2511.11706 to a model that `eomm embed` reads"

@@ -12,7 +12,7 @@ MAPPING = """What the mapping looks like:
   valid = "SCL"            # optional: which column says what is clear, and by which values
   valid_values = [4, 5, 6]
   group = "farm"           # optional: what no two splits may share
-  split = "split"          # optional: train, validation or test; also stratum, lon, lat
+  split = "split"          # optional: train, validation or test; also stratum, label, lon, lat
   scale = 1e-4             # physical value = number * scale + offset
   offset = 0.0             # -0.1 where the +1000 of Sentinel-2 is left in
   fill = [0]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eomm.cli.fetch import add_fetch, add_place, grid_of
+from eomm.cli.mapping import add_mapping
 from eomm.cli.numbers import amount, day, number, whole
 from eomm.cli.points import add_points
 from eomm.errors import UsageError
@@ -184,6 +185,7 @@ def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser])
     add_workers(c)
     c.add_argument("--overwrite", action="store_true")
     add_points(steps, command, format_info)
+    add_mapping(steps, command)
     add_sites(steps, command)
     add_check(steps, command)
     add_fetch(steps, command)

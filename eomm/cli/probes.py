@@ -49,6 +49,7 @@ def evaluate_probes(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
         out=a.out,
         figures=a.figures,
         board=a.leaderboard,
+        predicted=a.predictions,
         overwrite=a.overwrite,
         commands=[a.typed],
         progress=True,
@@ -124,4 +125,6 @@ def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> 
     c.add_argument("--out", type=Path, help="also write the result there, as JSON")
     c.add_argument("--figures", type=Path, metavar="FOLDER", help="draw scores and maps there, as PNG")
     c.add_argument("--leaderboard", type=Path, metavar="CSV", help="also write scores in torchgeo-bench's columns")
+    predictions_help = "what every probe said of every pixel while its group was held out: CSV or Parquet"
+    c.add_argument("--predictions", type=Path, metavar="FILE", help=predictions_help)
     c.add_argument("--overwrite", action="store_true", help="replace files that exist")

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
@@ -25,10 +25,14 @@ from eomm.data.cube_group import Acquisition, CubeGroup
 from eomm.data.grid import Grid, to_date
 from eomm.data.modality import Modality, check_contract
 from eomm.errors import ContractError, DataError
+from eomm.page.shown import Shown
 from eomm.store.descriptions import AGAIN
 from eomm.store.folders import entered, new_directory
 from eomm.store.identity import Identity
 from eomm.store.zarr_errors import damaged_zarr
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = [
     "Acquisition", "Cube", "CubeGroup", "Grid", "GroupSource", "digest_of", "open_attributes", "open_cube", "write_cube"
@@ -198,8 +202,8 @@ def create_sharded(
     return create_array(group, name, shape=shape, dtype=dtype, dims=dims, chunk=chunk, shard=shard)
 
 
-@dataclass(frozen=True)
-class Cube:
+@dataclass(frozen=True, repr=False)
+class Cube(Shown):
     """An opened, finished cube.
 
     Attributes:
@@ -228,6 +232,19 @@ class Cube:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.groups)
+
+    def facts(self) -> Mapping[str, object]:
+        """As of `Shown`."""
+        simulated = {"simulated": "yes"} if self.provenance.get("simulated") else {}
+        groups = {n: g.facts() for n, g in self.groups.items()}
+        series = {n: f"{about['acquisitions']}, {about['days']}" for n, about in groups.items()}
+        return {"site": self.site, **simulated, **series, "grid": self.grid.text}
+
+    def to_xarray(self) -> "xr.DataTree":
+        """A Dataset of each modality in physical values, read when asked for: `cube.to_xarray()["s2"]["values"]`."""
+        import xarray
+
+        return xarray.DataTree.from_dict({name: group.to_xarray() for name, group in self.groups.items()})
 
     def site_wide(self, name: str, reference: str) -> bool:
         """Whether a modality has a single pixel for the whole site, which serves all pixels of the reference.

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
@@ -12,14 +12,18 @@ from jaxtyping import Bool, Float64, Int16, Int32, UInt8
 
 from eomm.data.arrays import DIGEST, open_array
 from eomm.data.attributes import attributes_of
-from eomm.data.grid import Grid
+from eomm.data.grid import Grid, to_date
 from eomm.data.modality import Modality
 from eomm.errors import DataError
+from eomm.page.shown import Shown
 from eomm.store.descriptions import AGAIN, GROUP
 from eomm.store.fields import check, check_dataclass
 from eomm.store.identity import Identity
 from eomm.store.shards import ATTRIBUTE, check_present
 from eomm.store.zarr_errors import damaged_zarr
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 SHARD_DATES = 32  # of a cube's shards; what is read at a time where all of it is read
 
@@ -69,7 +73,7 @@ class Acquisition:
         return (self.day, self.platform or "", self.orbit or "")
 
 
-class CubeGroup:
+class CubeGroup(Shown):
     """One modality of an opened cube.
 
     Attributes:
@@ -110,6 +114,22 @@ class CubeGroup:
 
     def __len__(self) -> int:
         return len(self.day)
+
+    def to_xarray(self) -> "xr.Dataset":
+        """Physical values, lazily, as `eomm.data.dataset.dataset_of` has them."""
+        from eomm.data.dataset import dataset_of
+
+        return dataset_of(self)
+
+    def facts(self) -> Mapping[str, object]:
+        """As of `Shown`."""
+        return {
+            "modality": self.modality.name,
+            "bands": ", ".join(self.modality.band_names),
+            "acquisitions": f"{len(self)}, {int(self.usable.sum())} usable",
+            "days": f"{to_date(self.day[0])} to {to_date(self.day[-1])}",
+            "grid": self.grid.text,
+        }
 
     def read(
         self,

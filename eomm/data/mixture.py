@@ -6,6 +6,7 @@ is a mixture of one.
 
 import dataclasses
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,16 +106,26 @@ class Mixture:
         return proportions([s.weight for s in self.shares])
 
     def views(self) -> tuple[RecordSet, ...]:
-        """The sets as a stage should see them: each with its own shapes and reading, all with the pooled statistics."""
+        """The sets as a stage should see them: each with its own shapes, reading and labels.
+
+        All with the pooled statistics, and with `classes`: label -> training records of all sets that carry it.
+        """
         if self.single:
             return (self.shares[0].records,)
-        pooled = {"statistics": self.statistics()}
+        pooled = {"statistics": self.statistics(), "classes": self.classes()}
         return tuple(dataclasses.replace(s.records, manifest={**s.records.manifest, **pooled}) for s in self.shares)
 
     def statistics(self) -> dict[str, Any]:
         """Mean and deviation per band over all sets, as often as batches come from them; the widest low and high."""
         names = dict.fromkeys(n for s in self.shares for n in s.records.manifest.get("statistics", {}))
         return {name: pool_statistics(*self._statistics_of(name)) for name in names}
+
+    def classes(self) -> dict[str, int]:
+        """Label -> training records that carry it, over all sets."""
+        counts = Counter[str]()
+        for share in self.shares:
+            counts.update(share.records.manifest.get("labels", {}))
+        return dict(sorted(counts.items()))
 
     def _statistics_of(self, name: str) -> tuple[list[Mapping[str, Any]], list[float]]:
         there = [(s.records.manifest.get("statistics", {}).get(name), s.weight) for s in self.shares]

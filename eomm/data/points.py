@@ -38,6 +38,7 @@ class PointSeries:
         split: "train", "validation" or "test"; "" where it is drawn by group.
         stratum: by which training may balance what it draws, such as a region or a crop; or "".
         place: (lon, lat) in degrees, or None.
+        label: its class, such as a crop, which training may learn to tell; "" where it is unknown.
     """
 
     id: str
@@ -48,6 +49,7 @@ class PointSeries:
     split: str = ""
     stratum: str = ""
     place: tuple[float, float] | None = None
+    label: str = ""
 
     def __post_init__(self) -> None:
         """Raise DataError where shapes do not fit each other or days do not ascend."""
@@ -88,6 +90,7 @@ class PointMapping:
         stratum: column by which training may balance, or None.
         lon: column of longitudes in degrees, or None.
         lat: column of latitudes, or None.
+        label: column of classes that training may learn to tell, or None.
     """
 
     modality: str | Modality
@@ -105,6 +108,7 @@ class PointMapping:
     stratum: str | None = None
     lon: str | None = None
     lat: str | None = None
+    label: str | None = None
 
     def __post_init__(self) -> None:
         """Raise ContractError where the modality is unknown or a band is not named."""
@@ -133,7 +137,10 @@ class PointMapping:
     @property
     def columns(self) -> list[str]:
         """All columns that it names."""
-        single = (self.id, self.date, self.valid, self.group, self.split, self.stratum, self.lon, self.lat)
+        single = (
+            *(self.id, self.date, self.valid, self.group, self.split, self.stratum, self.lon, self.lat),
+            self.label,
+        )
         return list(dict.fromkeys([c for c in single if c] + list(self.bands.values())))
 
 
@@ -200,7 +207,8 @@ def points_of(table: pd.DataFrame, mapping: PointMapping, *, where: str) -> list
         where: it comes from, for messages.
 
     Raises:
-        DataError: a column is missing, a date or number cannot be read, or a series has two groups, splits or strata.
+        DataError: a column is missing, a date or number cannot be read, or a series has two groups, splits, strata or
+            labels.
     """
     lost = [c for c in mapping.columns if c not in table.columns]
     if lost or not len(table):
@@ -223,7 +231,7 @@ def points_of(table: pd.DataFrame, mapping: PointMapping, *, where: str) -> list
     if mapping.valid:
         valid &= table[mapping.valid].isin(mapping.valid_values).to_numpy()
     values = raw * mapping.scale + mapping.offset
-    text = {k: _text(table, c) for k in ("id", "group", "split", "stratum") if (c := getattr(mapping, k))}
+    text = {k: _text(table, c) for k in ("id", "group", "split", "stratum", "label") if (c := getattr(mapping, k))}
     keys = [text["id"]] + ([text["group"]] if "group" in text else [])
     found = [
         _series(rows, text, values, valid, day, _place(table, mapping, rows[0]), where)

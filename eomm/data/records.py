@@ -20,6 +20,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from eomm.data.modality import Modality, check_contract
 from eomm.data.remote import check_names, fetch_records, is_url
 from eomm.errors import DataError
+from eomm.page.shown import Shown
 from eomm.store.descriptions import AGAIN, read_described
 from eomm.store.folders import check_store, entered, read_json, recover, sha256, write_json
 
@@ -42,12 +43,14 @@ class PatchShape:
         acquisitions: length of the time axis; shorter series are padded at the end.
         height: rows.
         width: columns.
+        labelled: whether records carry a label, a number of the manifest's `labels` or below 0 where it is unknown.
     """
 
     modality: Modality
     acquisitions: int
     height: int
     width: int
+    labelled: bool = False
 
     @property
     def site_wide(self) -> bool:
@@ -58,7 +61,7 @@ class PatchShape:
         """Field name -> (shape, dtype). The axis order is [time, y, x, band]; there is no batch axis.
 
         `present` is false for padding, whose `valid` is false, `day` that of the last acquisition and `orbit` 0.
-        `orbit`, `direction` and `incidence` are as in `CubeGroup.meta`.
+        `orbit`, `direction` and `incidence` are as in `CubeGroup.meta`. `label` is there where records carry one.
         """
         t, y, x, c = self.acquisitions, self.height, self.width, len(self.modality.bands)
         return {
@@ -69,6 +72,7 @@ class PatchShape:
             "orbit": ((t,), np.int32),
             "direction": ((t,), np.int8),
             "incidence": ((t,), np.float32),
+            **({"label": ((), np.int32)} if self.labelled else {}),
         }
 
 
@@ -146,8 +150,8 @@ class Codec:
         return {**patch, "site": content("site").decode(), "row": row, "col": col}
 
 
-@dataclass(frozen=True)
-class RecordSet:
+@dataclass(frozen=True, repr=False)
+class RecordSet(Shown):
     """An opened, finished record set.
 
     Attributes:
@@ -161,6 +165,12 @@ class RecordSet:
     shapes: Mapping[str, PatchShape]
     manifest: Mapping[str, Any]
     whole: Mapping[str, PatchShape] | None = None
+
+    def facts(self) -> Mapping[str, object]:
+        """As of `Shown`."""
+        splits = dict.fromkeys(f["split"] for f in self.manifest["files"])
+        shapes = {n: f"{s.acquisitions} x {s.height} x {s.width} px" for n, s in self.shapes.items()}
+        return {"records": self.path.name, **{s: self.count(s) for s in splits}, **shapes}
 
     @property
     def stored(self) -> Mapping[str, PatchShape]:
@@ -298,7 +308,13 @@ def finish_records(
         data_dir=path, features=features(shapes), split_infos=splits, check_data=False, description="eomm patch records"
     )
     described = {
-        name: {"modality": s.modality.to_dict(), "acquisitions": s.acquisitions, "height": s.height, "width": s.width}
+        name: {
+            "modality": s.modality.to_dict(),
+            "acquisitions": s.acquisitions,
+            "height": s.height,
+            "width": s.width,
+            **({"labelled": True} if s.labelled else {}),
+        }
         for name, s in shapes.items()
     }
     head = {"eomm:kind": "records", "version": VERSION, "shapes": described, "files": list(files)}

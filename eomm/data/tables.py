@@ -1,5 +1,9 @@
-"""Tables of a user (CSV or Parquet): how they are opened, and by which names their columns go. Not what is in them."""
+"""Tables of a user (CSV or Parquet): how they are opened and written, and by which names their columns go.
 
+Not what is in them.
+"""
+
+import os
 import re
 import warnings
 from collections.abc import Collection, Iterable, Mapping
@@ -8,7 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from eomm.errors import DataError
+from eomm.errors import DataError, UsageError
+from eomm.store.folders import new_file
 
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "name": ("name", "site", "site_id", "siteid", "site_name", "id"),
@@ -110,3 +115,21 @@ def _with_points(column: pd.Series) -> pd.Series:
     if not len(known) or not known.map(lambda v: isinstance(v, str) and bool(COMMA.fullmatch(v))).all():
         return column
     return column.str.replace(",", ".").astype(float)
+
+
+def write_frame(table: pd.DataFrame, path: Path) -> None:
+    """Write a table, whole or not at all: Parquet where the path ends in .parquet, else CSV.
+
+    Raises:
+        UsageError: Parquet without pyarrow, or something lies in the way.
+    """
+    temporary = new_file(path)
+    if path.suffix.lower() == ".parquet":
+        try:
+            table.to_parquet(temporary, index=False)
+        except ImportError as e:
+            temporary.unlink(missing_ok=True)
+            raise UsageError(f"{path}: Parquet needs pyarrow: pip install 'eomm[geo]', or write .csv") from e
+    else:
+        table.to_csv(temporary, index=False)
+    os.replace(temporary, path)

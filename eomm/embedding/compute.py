@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from eomm.embedding.append import Base, fresh_dates
-from eomm.embedding.dense import FAR, Series, average, fuse_dates, quantise
+from eomm.embedding.dense import FAR, BlockEmbedder, average, fuse_dates, quantise
 from eomm.embedding.expected_error import expected_error
 from eomm.embedding.layers import FLAGS, NO_OFFSET, TOLD, in_steps
 from eomm.embedding.plan import Plan
@@ -21,18 +21,18 @@ FEW_SHAPES = 8  # dates that are averaged are padded to multiples of it, so that
 SPARSE = 3  # fewer valid acquisitions beside the target are flagged
 
 
-def open_series(plan: Plan, unit: Unit) -> dict[str, Series]:
+def open_series(plan: Plan, unit: Unit) -> dict[str, BlockEmbedder]:
     """Every modality over the block of a unit."""
     found = {}
     for name in plan.used:
         y, x = (slice(0, 1), slice(0, 1)) if plan.site_wide[name] else (unit.y, unit.x)
         params = plan.model.params[name]["encoder"]
-        found[name] = Series(plan.model.encoders[name], params, plan.cube[name], plan.schedule(name), y, x)
+        found[name] = BlockEmbedder(plan.model.encoders[name], params, plan.cube[name], plan.schedule(name), y, x)
     return found
 
 
 def embed_unit(
-    plan: Plan, series: dict[str, Series], unit: Unit, base: Base | None = None
+    plan: Plan, series: dict[str, BlockEmbedder], unit: Unit, base: Base | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """What is written of a unit, by array name, and what is noted of it."""
     fresh = fresh_dates(unit, base)
@@ -71,7 +71,7 @@ class Used:
 
 
 def embed_dates(
-    plan: Plan, series: dict[str, Series], dates: Int[np.ndarray, " n"], unit: Unit
+    plan: Plan, series: dict[str, BlockEmbedder], dates: Int[np.ndarray, " n"], unit: Unit
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Everything that is written of some dates of a block, by array name, and what is noted."""
     near = plan.near(dates)
@@ -189,7 +189,7 @@ def flags(plan: Plan, used: dict[str, Used], valid: np.ndarray, unit: Unit) -> U
     return found
 
 
-def gather(plan: Plan, name: str, series: Series, dates: Int[np.ndarray, " n"]) -> Used:
+def gather(plan: Plan, name: str, series: BlockEmbedder, dates: Int[np.ndarray, " n"]) -> Used:
     """One modality at some dates: each acquisition is embedded once, however many dates use it."""
     at = plan.at[name][dates]
     there = at >= 0

@@ -102,7 +102,7 @@ class Embedded:
     days_after: Int32[np.ndarray, "y x"]
 
 
-class Series:
+class BlockEmbedder:
     """Embeds a modality's targets on one block; at any time it holds one group's features and embeddings.
 
     Args:
@@ -263,7 +263,7 @@ def embed_group(
 @partial(jax.jit, static_argnames=("fusion", "length"))
 def fuse_dates(
     params: Params,
-    parts: dict[str, tuple[tuple[Float[Array, "y x _"], ...], Bool[Array, "n y x"], Float[Array, " n"]]],
+    parts: dict[str, tuple[tuple[Float[Array, "#y #x _"], ...], Bool[Array, "n y x"], Float[Array, " n"]]],
     wanted: Bool[Array, "n y x"],
     *,
     fusion: FusionHead | None,

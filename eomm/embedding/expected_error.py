@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from scipy.optimize import isotonic_regression
 from scipy.stats import spearmanr
 
 KNOTS = 16
-Counts = Int[np.ndarray, "*n"]
+Counts = Integer[np.ndarray, "*n"]
 
 
 def timing(before: Counts, after: Counts, seen: Counts) -> Float[np.ndarray, "*n k"]:
@@ -42,7 +42,7 @@ def fit_error(before: Counts, after: Counts, seen: Counts, error: Float[np.ndarr
 def expected_error(fit: Mapping[str, Any], before: Counts, after: Counts, seen: Counts) -> Float[np.ndarray, "*n"]:
     """The mean absolute error to expect of a hidden target, in the unit that `fit` was made in."""
     score = timing(before, after, seen) @ np.asarray(fit["weights"])
-    return np.interp(score, fit["score"], fit["mean"])
+    return np.asarray(np.interp(score, fit["score"], fit["mean"]))
 
 
 def check_error(expected: Float[np.ndarray, " n"], found: Float[np.ndarray, " n"]) -> dict[str, Any]:

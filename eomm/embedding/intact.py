@@ -62,7 +62,7 @@ def verify_intact(path: Path | str, *, code: Sequence[str] = ()) -> dict[str, An
     try:
         if kind == "cube":
             verify_cube(path, found)
-        elif kind == "embedding":
+        elif kind in ("embedding", "prediction"):
             verify_group(path, path, found, newest=VERSION)
         elif kind == "records":
             found.damage += damage_of_records(open_records(path))
@@ -82,7 +82,7 @@ def kind_of(path: Path) -> str:
         head = read_json(path / HEAD)
         attributes = head.get("attributes") if isinstance(head, dict) else None
         kind = attributes.get("eomm:kind") if isinstance(attributes, dict) else None
-        if kind in ("cube", "embedding"):
+        if kind in ("cube", "embedding", "prediction"):
             open_attributes(path, kind=kind)
             return str(kind)
     elif (path / "manifest.json").is_file():

@@ -48,11 +48,11 @@ def embed_series(
     modality: Modality,
     params: Mapping[str, Any],
     series: Sequence[Dated],
-    at: Sequence[Int[np.ndarray, " n"]],
+    at: Sequence[Int[np.ndarray, " _"]],
     *,
     fusion: FusionHead | None = None,
     surroundings: str = "lone",
-) -> list[Float32[np.ndarray, "n d"]]:
+) -> list[Float32[np.ndarray, "_ d"]]:
     """Vectors of chosen dates of each series.
 
     Args:
@@ -101,7 +101,9 @@ def embed_points(
     given = tuple(bands or modality.band_names)
     if not series or any(s.values.shape[1:] != (len(given),) for s in series):
         shapes = sorted({s.values.shape[1:] for s in series})
-        raise DataError(f"points: {len(series)} series with values {shapes} a date; expected [{len(given)}], of {name}")
+        raise DataError(
+            f"points: {len(series)} series with values {shapes} a date; expected [{len(given)}], the bands of {name}"
+        )
     if given != modality.band_names:
         completed = (complete_bands(s.values, given, model.encoders[name]) for s in series)
         series = [replace(s, values=v.astype(np.float32)) for s, v in zip(series, completed, strict=True)]

@@ -1,6 +1,6 @@
 """What a reconstruction must beat: a pixel's own series without learning, and linear models. NumPy, all pixels at once.
 
-A method gets a `Series` from which everything hidden has been removed, so that nothing hidden can leak into it.
+A method gets a `Observations` from which everything hidden has been removed, so that nothing hidden can leak into it.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ WAVE_PENALTY = 3.0  # observations' worth; best of 0.1 to 10 on the test dates o
 
 
 @dataclass(frozen=True, kw_only=True)
-class Series:
+class Observations:
     """The observations that a method may see, in physical units.
 
     Attributes:
@@ -29,10 +29,10 @@ class Series:
     valid: Bool[np.ndarray, "t p"]
     day: Int32[np.ndarray, " t"]
 
-    def without(self, hidden: Bool[np.ndarray, " t"]) -> "Series":
+    def without(self, hidden: Bool[np.ndarray, " t"]) -> "Observations":
         """The series without the hidden acquisitions."""
         keep = ~hidden
-        return Series(values=self.values[keep], valid=self.valid[keep], day=self.day[keep])
+        return Observations(values=self.values[keep], valid=self.valid[keep], day=self.day[keep])
 
     def at(self, index: Int[np.ndarray, " p"], exists: Bool[np.ndarray, " p"]) -> Float32[np.ndarray, "p c"]:
         """Each pixel's values at its own acquisition, NaN where there is none."""
@@ -42,7 +42,7 @@ class Series:
 
 
 def neighbours(
-    series: Series, day: int, count: int
+    series: Observations, day: int, count: int
 ) -> list[tuple[Int[np.ndarray, " p"], Bool[np.ndarray, " p"], Int[np.ndarray, " p"]]]:
     """The `count` valid observations up to `day`, nearest first, then the `count` after it.
 
@@ -67,14 +67,14 @@ def neighbours(
     return found
 
 
-def nearest(series: Series, day: int) -> Float32[np.ndarray, "p c"]:
+def nearest(series: Observations, day: int) -> Float32[np.ndarray, "p c"]:
     """The valid observation nearest in time; of two equally near, the earlier. NaN where there is none."""
     (i, has_before, before), (j, has_after, after) = neighbours(series, day, 1)
     earlier = has_before & (~has_after | (-before <= after))
     return series.at(np.where(earlier, i, j), has_before | has_after)
 
 
-def linear(series: Series, day: int) -> Float32[np.ndarray, "p c"]:
+def linear(series: Observations, day: int) -> Float32[np.ndarray, "p c"]:
     """Linear in time between the valid observations on both sides; beyond the ends the last one."""
     (i, has_before, before), (j, has_after, after) = neighbours(series, day, 1)
     both = has_before & has_after
@@ -85,7 +85,7 @@ def linear(series: Series, day: int) -> Float32[np.ndarray, "p c"]:
     return first * (1 - share) + second * share
 
 
-def gaussian(series: Series, day: int, sigma_days: float) -> Float32[np.ndarray, "p c"]:
+def gaussian(series: Observations, day: int, sigma_days: float) -> Float32[np.ndarray, "p c"]:
     """Mean of the valid observations, weighted by a Gaussian of their distance in time. NaN where there is none."""
     if not len(series.day):
         return np.full(series.values.shape[1:], np.nan, np.float32)
@@ -101,7 +101,7 @@ def gaussian(series: Series, day: int, sigma_days: float) -> Float32[np.ndarray,
         )
 
 
-def harmonic(series: Series, day: int) -> Float32[np.ndarray, "p c"]:
+def harmonic(series: Observations, day: int) -> Float32[np.ndarray, "p c"]:
     """The pixel's own year: mean, annual and semi-annual wave, by regularised least squares. NaN where there is none.
 
     The waves are shrunk towards none by `WAVE_PENALTY` observations' worth, as far as a pixel's dates leave them open;
@@ -132,7 +132,7 @@ def year_waves(day: Int[np.ndarray, " t"]) -> Float32[np.ndarray, "t 5"]:
     return np.stack(waves, axis=1).astype(np.float32)
 
 
-INTERPOLATIONS: Mapping[str, Callable[[Series, int], Float32[np.ndarray, "p c"]]] = {
+INTERPOLATIONS: Mapping[str, Callable[[Observations, int], Float32[np.ndarray, "p c"]]] = {
     "nearest": nearest,
     "linear": linear,
     "gaussian_12": lambda series, day: gaussian(series, day, 12.0),
@@ -140,11 +140,14 @@ INTERPOLATIONS: Mapping[str, Callable[[Series, int], Float32[np.ndarray, "p c"]]
 }
 """What interpolates a pixel's neighbouring dates, by name; also the columns of `window_features`."""
 
-SIMPLE: Mapping[str, Callable[[Series, int], Float32[np.ndarray, "p c"]]] = {**INTERPOLATIONS, "harmonic": harmonic}
+SIMPLE: Mapping[str, Callable[[Observations, int], Float32[np.ndarray, "p c"]]] = {
+    **INTERPOLATIONS,
+    "harmonic": harmonic,
+}
 """Baselines that learn nothing from other pixels, by name."""
 
 
-def window_features(series: Series, day: int, count: int = 3) -> Float32[np.ndarray, "p f"]:
+def window_features(series: Observations, day: int, count: int = 3) -> Float32[np.ndarray, "p f"]:
     """The raw series round a target as a fixed number of columns, for linear models; finite where anything is valid.
 
     Every interpolation, and of the `count` valid observations on each side the bands and the distance in days. What
@@ -166,11 +169,11 @@ class Pca:
     mean: Float[np.ndarray, " f"]
     components: Float[np.ndarray, "k f"]
 
-    def transform(self, x: Float[np.ndarray, "n f"]) -> Float[np.ndarray, "n k"]:
+    def transform(self, x: Float[np.ndarray, "*n f"]) -> Float[np.ndarray, "*n k"]:
         """Rows to components."""
         return (x - self.mean) @ self.components.T
 
-    def reconstruct(self, x: Float[np.ndarray, "n f"]) -> Float[np.ndarray, "n f"]:
+    def reconstruct(self, x: Float[np.ndarray, "*n f"]) -> Float[np.ndarray, "*n f"]:
         """Rows to components and back."""
         return self.transform(x) @ self.components + self.mean
 

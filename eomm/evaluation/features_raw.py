@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from eomm.data.cube import Cube
-from eomm.evaluation.baselines import Series, window_features
+from eomm.evaluation.baselines import Observations, window_features
 from eomm.evaluation.features import Dates, Features, check_size, chosen_dates
 
 MAX_OFFSET_DAYS = 12  # of the nearest acquisition of another modality, as in the fusion head
@@ -66,9 +66,9 @@ def _joined(cube: Cube, dates: Dates, names: Sequence[str], window: Mapping[str,
     return Features(values.reshape(*shape, -1), valid.reshape(shape), day)
 
 
-def _series(values: Float32[np.ndarray, "t y x c"], valid: Bool[np.ndarray, "t y x"], day: np.ndarray) -> Series:
+def _series(values: Float32[np.ndarray, "t y x c"], valid: Bool[np.ndarray, "t y x"], day: np.ndarray) -> Observations:
     count = len(day)
-    return Series(values=values.reshape(count, -1, values.shape[-1]), valid=valid.reshape(count, -1), day=day)
+    return Observations(values=values.reshape(count, -1, values.shape[-1]), valid=valid.reshape(count, -1), day=day)
 
 
 def nearest(day: np.ndarray, theirs: np.ndarray) -> np.ndarray:
@@ -76,11 +76,11 @@ def nearest(day: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     return np.argmin(np.abs(theirs[None].astype(np.int64) - day[:, None]), axis=1)
 
 
-def _columns(series: Series, at: int, frames: tuple[int, int] | None) -> np.ndarray:
+def _columns(series: Observations, at: int, frames: tuple[int, int] | None) -> np.ndarray:
     if frames is None:
         return series.values[at]
     part = slice(max(0, at - frames[0]), at + frames[1] + 1)
-    near = Series(values=series.values[part], valid=series.valid[part], day=series.day[part])
+    near = Observations(values=series.values[part], valid=series.valid[part], day=series.day[part])
     return window_features(near, int(series.day[at]))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 from scipy.ndimage import uniform_filter
 
-from eomm.evaluation.baselines import Series, gaussian
+from eomm.evaluation.baselines import Observations, gaussian
 from eomm.evaluation.features import Features
 
 BOX_PX = 5
@@ -49,7 +49,7 @@ def smooth_time(features: Features, sigma_days: float) -> Features:
     assert features.day is not None
     shape = features.values.shape
     flat = features.values.reshape(shape[0], -1, shape[-1])
-    series = Series(values=flat, valid=features.valid.reshape(shape[0], -1), day=features.day)
+    series = Observations(values=flat, valid=features.valid.reshape(shape[0], -1), day=features.day)
     smooth = np.stack([gaussian(series, int(d), sigma_days) for d in features.day]).reshape(shape)
     return Features(np.where(features.valid[..., None], smooth, 0).astype(np.float32), features.valid, features.day)
 

@@ -179,7 +179,7 @@ def to_cog(path: Path, out: Path, *, compress: str, dtype: str) -> None:
     path.unlink()
 
 
-def floats(vectors: Float32[np.ndarray, "y x d"], present: Bool[np.ndarray, "y x"]) -> Float32[np.ndarray, "y x d"]:
+def floats(vectors: Float32[np.ndarray, "*n d"], present: Bool[np.ndarray, "*n"]) -> Float32[np.ndarray, "*n d"]:
     """Vectors, NaN where there is none."""
     return np.where(present[..., None], vectors, np.float32(np.nan))
 

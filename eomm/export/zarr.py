@@ -1,4 +1,7 @@
-"""Frames to an embedding cube of their own: what a composite is as Zarr. `eomm.open_embedding` reads it."""
+"""Frames to an embedding cube of their own: what a composite is as Zarr. `eomm.open_embedding` reads it.
+
+Each form of export has a file of its own (cog.py, parquet.py).
+"""
 
 from collections.abc import Callable
 from pathlib import Path

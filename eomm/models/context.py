@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Int32, Shaped
+from jaxtyping import Array, Bool, Float, Int32, Real, Shaped
 
 from eomm.data.modality import Modality
 from eomm.errors import UsageError
@@ -90,7 +90,7 @@ class ContextEncoder:
         return {"frame": frame["params"], "time": time["params"]}
 
     def features(
-        self, params: Params, values: Int[Array, "b t h w c"], valid: Shaped[Array, "b t h w"], meta: Meta
+        self, params: Params, values: Real[Array, "b t h w c"], valid: Shaped[Array, "b t h w"], meta: Meta
     ) -> dict[str, Array]:
         """Tokens, keys and values [b, t, y, x, D] of every acquisition, and its orbit [b, t]."""
         out = self._frame.apply({"params": params["frame"]}, *self._inputs(values, valid, meta))

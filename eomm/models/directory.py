@@ -26,6 +26,7 @@ from eomm.data.modality import Modality
 from eomm.errors import DataError, UsageError
 from eomm.models.interface import Encoder, FusionHead, path_name
 from eomm.models.shipped import find_model
+from eomm.page.shown import Shown
 from eomm.store.descriptions import AGAIN, PAIR, read_described
 from eomm.store.fields import check
 from eomm.store.folders import check_store, entered, new_directory, write_json
@@ -35,8 +36,8 @@ DEEPEST = 32  # folders in the path of a parameter
 DEFAULT_CODE = {"encoder": "eomm.models.context", "decoder": "eomm.models.decoder", "fusion": "eomm.models.fusion"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Model:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Model(Shown):
     """A trained model: encoders and decoders by modality, a fusion head or None, and all parameters.
 
     Attributes:
@@ -67,6 +68,20 @@ class Model:
     def dim(self) -> int:
         """Length of the embedding that the model gives."""
         return self.fusion.dim if self.fusion else next(iter(self.encoders.values())).dim
+
+    def facts(self) -> Mapping[str, object]:
+        """As of `Shown`."""
+        count = sum(int(np.size(x)) for x in jax.tree.leaves(self.params))
+        known = {n: self.info[n] for n in ("steps", "stage") if n in self.info}
+        simulated = {"trained on": "SIMULATED data"} if self.info.get("simulated") else {}
+        return {
+            "model": self.hash,
+            "modalities": " and ".join(self.encoders) + (", fused" if self.fusion else ""),
+            "embedding": f"{self.dim} numbers",
+            "parameters": f"{count:,}",
+            **known,
+            **simulated,
+        }
 
     def check_length(self, length: int | None) -> None:
         """Raise UsageError unless the embedding has `length` leading numbers."""

@@ -84,9 +84,9 @@ class Fusion:
     def fuse(
         self,
         params: Params,
-        embeddings: Mapping[str, Float[Array, "*n _"]],
-        present: Mapping[str, Bool[Array, "*n"]],
-        offset_days: Mapping[str, Float[Array, "*n"]],
+        embeddings: Mapping[str, Float[Array, "... _"]],
+        present: Mapping[str, Bool[Array, "..."]],
+        offset_days: Mapping[str, Float[Array, "..."]],
     ) -> Float[Array, "*n d"]:
         """The fused embedding, float32, finite for any subset of present modalities, also for none.
 
@@ -134,7 +134,13 @@ class FusionNetwork(nn.Module):
         self.offsets = nn.Dense(s.width, dtype=s.dtype, name="offset")
         self.types = self.param("type", nn.initializers.normal(0.02), (len(s.inputs), s.width))
         self.absent = self.param("absent", nn.initializers.normal(0.02), (len(s.inputs), s.width))
-        self.outputs = {name: nn.Dense(dim, dtype=s.dtype, name=f"out_{name}") for name, dim in s.inputs}
+        leads = dict(s.leading)
+        usual, nothing = nn.linear.default_kernel_init, nn.initializers.zeros
+        # A decoder of what leads is given that from the first step on, and what the fused numbers add is learned.
+        self.outputs = {
+            name: nn.Dense(dim, dtype=s.dtype, kernel_init=nothing if name in leads else usual, name=f"out_{name}")
+            for name, dim in s.inputs
+        }
         self.body = FusionBody(spec=s, name="body")
 
     def __call__(
@@ -162,7 +168,13 @@ class FusionNetwork(nn.Module):
 
     def project(self, fused: Array) -> dict[str, Array]:
         """See `Fusion.project`."""
-        return {name: layer(fused).astype(jnp.float32) for name, layer in self.outputs.items()}
+        projected = {name: layer(fused).astype(jnp.float32) for name, layer in self.outputs.items()}
+        begin = 0
+        for name, count in self.spec.leading:
+            leading = fused[..., begin : begin + count]
+            projected[name] = projected[name].at[..., :count].add(leading)
+            begin += count
+        return projected
 
 
 class FusionBody(nn.Module):

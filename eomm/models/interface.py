@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Int32, Shaped
+from jaxtyping import Array, Bool, Float, Int32, Real, Shaped
 
 Tree = Any  # of arrays
 Params = Tree
@@ -58,9 +58,9 @@ class Encoder(Protocol):
         ...
 
     def features(
-        self, params: Params, values: Int[Array, "b t h w c"], valid: Shaped[Array, "b t h w"], meta: Meta
+        self, params: Params, values: Real[Array, "b t h w c"], valid: Shaped[Array, "b t h w"], meta: Meta
     ) -> Features:
-        """What is computed once per acquisition, from values as stored (int16).
+        """What is computed once per acquisition, from values as stored (int16; floats where a gradient is asked for).
 
         Leaves are of acquisitions, [b, t] or [b, t, k], or of pixels, [b, t, y, x, …], cropped by the halo; or of
         rows of pixels, [b, t, y, …] of four axes or more. Whoever embeds a part of the pixels cuts along y.
@@ -121,9 +121,9 @@ class FusionHead(Protocol):
     def fuse(
         self,
         params: Params,
-        embeddings: Mapping[str, Float[Array, "*n _"]],
-        present: Mapping[str, Bool[Array, "*n"]],
-        offset_days: Mapping[str, Float[Array, "*n"]],
+        embeddings: Mapping[str, Float[Array, "... _"]],
+        present: Mapping[str, Bool[Array, "..."]],
+        offset_days: Mapping[str, Float[Array, "..."]],
     ) -> Float[Array, "*n d"]:
         """The fused embedding, float32, finite for any subset of present modalities."""
         ...

@@ -10,7 +10,7 @@ SSIM_C1, SSIM_C2 = 1e-4, 9e-4  # (0.01, 0.03) squared, for values of range 1
 
 
 def mean_absolute_error(
-    predicted: Float[Array, "*n c"], observed: Float[Array, "*n c"], weight: Float[Array, "*n"]
+    predicted: Float[Array, "*n c"], observed: Float[Array, "*#n c"], weight: Float[Array, "*n"]
 ) -> SumCount:
     """Sum over positions of weight times the error's mean over bands, and the sum of weights."""
     error = jnp.mean(jnp.abs(predicted - observed), axis=-1)
@@ -19,7 +19,7 @@ def mean_absolute_error(
 
 
 def spectral_angle(
-    predicted: Float[Array, "*n c"], observed: Float[Array, "*n c"], weight: Float[Array, "*n"]
+    predicted: Float[Array, "*n c"], observed: Float[Array, "*#n c"], weight: Float[Array, "*n"]
 ) -> SumCount:
     """Weighted sum of the angle in radians between spectra (Kruse et al. 1993, doi 10.1016/0034-4257(93)90013-N).
 

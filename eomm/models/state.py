@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Int32, Shaped
+from jaxtyping import Array, Bool, Float, Int32, Real, Shaped
 
 from eomm.data.modality import Modality
 from eomm.errors import UsageError
@@ -215,13 +215,13 @@ class StateEncoder:
         return self.inner.init(rng) if self.inner else {}
 
     def features(
-        self, params: Params, values: Int[Array, "b t h w c"], valid: Shaped[Array, "b t h w"], meta: Meta
+        self, params: Params, values: Real[Array, "b t h w c"], valid: Shaped[Array, "b t h w"], meta: Meta
     ) -> Features:
         """`whitened` [b, t, y, component, x], the orbit [b, t], and what the inner encoder needs."""
         own = {"whitened": self.whitened(crop(values, self.halo)), "orbit": meta["orbit"]}
         return own | ({"inner": self.inner.features(params, values, valid, meta)} if self.inner else {})
 
-    def whitened(self, values: Int[Array, "b t y x c"]) -> Float[Array, "b t y k x"]:
+    def whitened(self, values: Real[Array, "b t y x c"]) -> Float[Array, "b t y k x"]:
         """Stored values in noise units."""
         scale, zero = (np.array([getattr(b, n) for b in self.modality.bands]) for n in ("scale", "offset"))
         matrix = np.asarray(self.whiten) * scale

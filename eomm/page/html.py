@@ -1,9 +1,11 @@
-"""HTML of a report: one self-contained page from sections. No figures, no scores: report/report.py has them.
+"""HTML of every page of ours: one self-contained file from sections. No figures, no scores.
 
-Everything that comes from data passes through `text`; images are data URIs; nothing is fetched.
+Everything that comes from data passes through `text`; images are data URIs. Scripts run by their hashes alone and
+nothing is fetched, so that text from data cannot become a script, whatever it says.
 """
 
 import base64
+import hashlib
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +30,8 @@ th{white-space:normal;min-width:5.5rem}
 section.sim{border-left:5px solid #E69F00;padding-left:.9rem}
 .verdict summary{cursor:pointer;color:var(--blue)}
 .verdict ul{margin:.3rem 0;padding-left:1.2rem}
+.plain{font-size:1.15rem;font-weight:600;max-width:60ch}
+nav ol{columns:2;padding-left:1.4rem;margin:.4rem 0}
 .scroll{overflow-x:auto;-webkit-overflow-scrolling:touch}
 figure{margin:1rem 0}
 figure img{display:block;max-width:100%;height:auto}
@@ -48,12 +52,14 @@ body{font-size:15px}
 th,td{padding:.28rem .35rem}
 th:first-child,td:first-child{white-space:normal;min-width:6rem;max-width:7.5rem}
 table.card td:first-child{position:static;white-space:normal}
+nav ol{columns:1}
 .scroll figure{min-width:680px}
 .scroll figcaption{max-width:86vw}
 }
 """
 YES_NO = {"True": "yes", "False": "no"}
 MARK = ' class="sim"'
+LONG = 4  # sections, from which on a page lists its contents
 OPEN = 3  # conclusions of an evaluation that are not folded away
 TAG = ' <span class="tag">SIMULATED DATA</span>'
 
@@ -116,21 +122,85 @@ def _list(lines: Sequence[str]) -> str:
     return f"<ul>{''.join(f'<li>{text(x)}</li>' for x in lines)}</ul>"
 
 
-def page(*, title: str, subtitle: str, simulated: bool, sections: Sequence[Section]) -> str:
-    """The whole page."""
-    banner = (
-        '<div class="banner"><b>SIMULATED</b>Every image and number on this page comes from simulated data; '
-        "none says how well anything works on real satellites.</div>"
-        if simulated
-        else ""
+@dataclass(frozen=True, kw_only=True)
+class Live:
+    """A part of a page that answers.
+
+    Attributes:
+        body: HTML with its data; text from data in it is escaped.
+        style: CSS.
+        scripts: code, in the order in which it runs.
+        asks: whether it may ask the server that the page came from.
+    """
+
+    body: str
+    style: str
+    scripts: tuple[str, ...]
+    asks: bool = False
+
+
+def page(
+    *,
+    title: str,
+    subtitle: str,
+    simulated: bool,
+    sections: Sequence[Section],
+    verdict: str = "",
+    live: Live | None = None,
+) -> str:
+    """The whole page: the verdict, a list of contents where it is long, and the sections.
+
+    Args:
+        title: of the page.
+        subtitle: a line below it.
+        simulated: everything on the page is.
+        sections: in their order.
+        verdict: what it comes to, in one plain sentence.
+        live: whose body one of the sections has.
+    """
+    parts = "".join(
+        f'<section id="part-{i}"{MARK if s.simulated else ""}>'
+        f"<h2>{text(s.title)}{TAG if s.simulated else ''}</h2>{s.body}</section>"
+        for i, s in enumerate(sections, 1)
     )
-    body = "".join(
-        f"<section{MARK if s.simulated else ''}><h2>{text(s.title)}{TAG if s.simulated else ''}</h2>{s.body}</section>"
-        for s in sections
+    links = "".join(f'<li><a href="#part-{i}">{text(s.title)}</a></li>' for i, s in enumerate(sections, 1))
+    contents = f'<nav aria-label="Contents"><ol>{links}</ol></nav>' if len(sections) > LONG else ""
+    head = f'<h1>{text(title)}</h1><p class="sub">{text(subtitle)}</p>'
+    plain = paragraph(verdict, kind="plain") if verdict else ""
+    body = f"{banner(simulated)}<main>{head}{plain}{contents}{parts}</main>"
+    return document(title=title, body=body, style=CSS, live=live)
+
+
+def banner(simulated: bool) -> str:
+    """What stands above all where everything is simulated."""
+    words = (
+        "Every image and number on this page comes from simulated data; none says how well anything works on real "
+        "satellites."
     )
+    return f'<div class="banner"><b>SIMULATED</b>{words}</div>' if simulated else ""
+
+
+def document(*, title: str, body: str, style: str, live: Live | None = None) -> str:
+    """The file: a body of HTML, with the scripts of what answers in it."""
+    scripts = live.scripts if live else ()
+    policy = {
+        "default-src": "'none'",
+        "script-src": " ".join(f"'sha256-{_digest(code)}'" for code in scripts) or "'none'",
+        "style-src": "'unsafe-inline'",
+        "img-src": "data: blob:",
+        "connect-src": "'self'" if live and live.asks else "'none'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{"; ".join(f"{k} {v}" for k, v in policy.items())}">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{text(title)}</title><style>{CSS}</style></head><body>{banner}<main>"
-        f'<h1>{text(title)}</h1><p class="sub">{text(subtitle)}</p>{body}</main></body></html>\n'
+        '<meta name="referrer" content="no-referrer"><link rel="icon" href="data:,">'
+        f"<title>{text(title)}</title><style>{style}{live.style if live else ''}</style></head><body>{body}"
+        f"{''.join(f'<script>{code}</script>' for code in scripts)}</body></html>\n"
     )
+
+
+def _digest(code: str) -> str:
+    return base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()

@@ -1,6 +1,7 @@
 """One self-contained HTML page, and its figures as PNG: what a model learned, made and scored.
 
-Gathers training, cube, embedding and evaluations, draws (figures.py) and writes (page/html.py). Computes no score.
+Gathers training, cube, embedding and evaluations, draws (figures.py) and writes (page/html.py), the verdict first, then
+what answers (eomm.view). Computes no score.
 Simulated and real results may stand on one page, never in one table or figure.
 """
 
@@ -16,14 +17,19 @@ from eomm.data.attributes import open_attributes
 from eomm.data.cube import Cube, open_cube
 from eomm.data.grid import to_date
 from eomm.errors import ContractError, DataError, UsageError
+from eomm.evaluation.hidden.reconstruction_words import plainly
 from eomm.models.directory import Model, load_model
-from eomm.page.html import Section, card, conclusions, image, page, text
+from eomm.page.html import Live, Section, card, conclusions, image, page, text
 from eomm.page.style import STYLE
 from eomm.report import figures
 from eomm.report.data import LAYER_WORDS, Views, run_simulated, training_panels
 from eomm.report.evaluations import evaluation_sections
 from eomm.report.gather import Evaluation, Found, gather, in_shared_form, one, read_evaluation
 from eomm.store.folders import check_apart, check_free, check_free_file, entered, new_directory, read_json, write_text
+from eomm.view.layers import Layers
+from eomm.view.run import live_view
+
+LIVE_BYTES = 20_000_000  # of what answers; pictures take the rest of the 25 MB of a page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +97,13 @@ def build(
     flags = [e.simulated for e in parts.evaluations]
     flags += [bool(parts.cube.provenance.get("simulated"))] if parts.cube else []
     everything = all(flags) and bool(flags)
+    tag = any(flags) and not everything
+    live = answers(parts)
     with new_directory(folder, kind="figures", overwrite=overwrite) as partial, matplotlib.rc_context(STYLE):
-        sections = compose(parts, partial, tag=any(flags) and not everything)
+        sections = compose(parts, partial, tag=tag)
+        if live:
+            simulated = tag and bool(parts.cube and parts.cube.provenance.get("simulated"))
+            sections.insert(0, Section(title="Ask the embedding", body=live.body, simulated=simulated))
         sections.append(Section(title="To repeat this", body=repeat([*(commands or guess_commands(parts, out))])))
     site = parts.cube.site if parts.cube else None
     html = page(
@@ -100,9 +111,26 @@ def build(
         subtitle=subtitle(parts),
         simulated=everything,
         sections=sections,
+        verdict=verdict(parts),
+        live=live,
     )
     write_text(out, html)
     return out
+
+
+def verdict(parts: Parts) -> str:
+    """What it came to, in one sentence: of hidden targets where they were scored, else the first finding."""
+    scored = [e for e in parts.evaluations if e.kind == "reconstruction"]
+    if scored:
+        return plainly(scored[0].result)
+    return next((str(line) for e in parts.evaluations for line in e.result["conclusions"]), "")
+
+
+def answers(parts: Parts) -> Live | None:
+    """Maps and charts of the embedding that answer; None without one."""
+    if not parts.embedding:
+        return None
+    return live_view(Layers(parts.embedding, parts.cube), limit=LIVE_BYTES)[0]
 
 
 def collect(

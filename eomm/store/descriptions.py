@@ -21,6 +21,21 @@ MODEL = Fields(
         "macs?": TableOf(Number(low=0)),
     }
 )
+HEAD = Fields(
+    {
+        "eomm:kind": Literal["head"],
+        "version": int,
+        "hash": str,
+        "form": str,
+        "target": str,
+        "unit": str,
+        "classes": ListOf(of=str),
+        "contract": Fields({"model": str, "length": SIZE, "simulated": bool}),
+        "interval": Fields({"level": _NUMBER, "score": _NUMBER}),
+        "fitted": Fields({"on": Literal["labels", "fluxes"]}),
+        "scores": dict,
+    }
+)
 _CONTRACT = Fields({"bands": ListOf(of=dict)})
 _PLACE = Fields({"lon": _NUMBER, "lat": _NUMBER, "radius_m": _NUMBER})
 RECORDS = Fields(
@@ -78,7 +93,7 @@ FETCHED = Fields(
         )
     }
 )
-EVERYTHING: Mapping[str, Any] = {"model.json": MODEL, "manifest.json": RECORDS, "sites.json": SITES}
+EVERYTHING: Mapping[str, Any] = {"model.json": MODEL, "head.json": HEAD, "manifest.json": RECORDS, "sites.json": SITES}
 
 
 def read_described(path: Path) -> dict[str, Any]:

@@ -18,13 +18,15 @@ KINDS = {  # by kind: words for it, and the names that lie in it beside what its
     "composite": ("an embedding cube of means", ()),
     "records": ("a record set", ("manifest.json", "dataset_info.json", "features.json")),
     "model": ("a model", ("model.json", "params.safetensors", "CARD.md")),
+    "head": ("a head", ("head.json", "arrays.safetensors")),
+    "prediction": ("a prediction", ()),
     "export": ("an export", ("manifest.json", "*.aux.xml")),
     "portable model": ("a portable model", ("manifest.json", "contract.json", "README.md", "*.stablehlo", "*.bin")),
     "quality": ("a result of eomm bench quality", ("quality.json", "quality.md")),
     "figures": ("a folder of figures", ("*.png",)),
     "simulated site": ("a simulated site", ("s1", "s2", "truth", "flux", "site.json")),
 }
-ZARR = ("cube", "embedding", "composite")
+ZARR = ("cube", "embedding", "composite", "prediction")
 _HARMLESS = (MARK, ".DS_Store", "Thumbs.db", "._*", ".nfs*")  # that file systems and browsers leave
 _BEGUN = (".units", ".spool")  # in embeddings and record sets of before every unfinished store had its mark
 
@@ -34,7 +36,7 @@ def kind_of(path: Path) -> str | None:
     zarr = _table(path / "zarr.json").get("attributes")
     if isinstance(zarr, dict) and zarr.get("eomm:kind") in ZARR:
         return "composite" if "eomm:export" in zarr else str(zarr["eomm:kind"])
-    for name in (MARK, "manifest.json", "model.json"):
+    for name in (MARK, "manifest.json", "model.json", "head.json"):
         kind = _table(path / name).get("eomm:kind")
         if isinstance(kind, str) and kind in KINDS:
             return kind

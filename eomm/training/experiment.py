@@ -1,7 +1,7 @@
 """One experiment from its configuration to a model directory: records, stage, training, `workdir/model`."""
 
 import dataclasses
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from eomm.data.mixture import Mixture
 from eomm.embedding.calibrate import MINIMUM, calibrate
 from eomm.models.directory import Model, load_model, save_model
 from eomm.store.folders import check_apart, entered, read_json, recover
+from eomm.store.log import LOGGER
 from eomm.training.config import flatten
 from eomm.training.hosts import wait_for_all
 from eomm.training.level import level_fused, level_learned
@@ -22,9 +23,12 @@ from eomm.training.rundir import check_workdir
 from eomm.training.sets import open_mixture
 from eomm.training.stage import Stage
 from eomm.training.stages import build_stage
+from eomm.training.writers import Write
 
 
-def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | None = None) -> Path:
+def run_experiment(
+    config: ConfigDict, workdir: Path | str, *, profile: str | None = None, callbacks: Sequence[Write] = ()
+) -> Path:
     """Train what the configuration says and write `workdir/model`; resumes, and does nothing when complete.
 
     Args:
@@ -32,6 +36,7 @@ def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | No
             split of them or nothing.
         workdir: the run's directory.
         profile: "FIRST:LAST", steps to write a trace of.
+        callbacks: as of `train`.
 
     Returns:
         The model directory.
@@ -53,8 +58,9 @@ def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | No
     stage, manifest = stages[0], mixture.manifest()
     validation = config.data.validation or None
     if validation and (warning := manifest.get("split", {}).get("warning")):
-        print(f"{mixture.paths}: validation is LEAKY: {warning}", file=sys.stderr, flush=True)
-    done = train(stages, config=config, records=mixture, workdir=workdir, validation=validation, profile=profile)
+        LOGGER.warning(f"{mixture.paths}: validation is LEAKY: {warning}")
+    options: dict[str, Any] = {"validation": validation, "profile": profile, "callbacks": callbacks}
+    done = train(stages, config=config, records=mixture, workdir=workdir, **options)
     mixture.check_unchanged()
     info: dict[str, Any] = {
         "stage": stage.name,
@@ -78,22 +84,22 @@ def run_experiment(config: ConfigDict, workdir: Path | str, *, profile: str | No
     recover(path)
     if jax.process_index() == 0 and not is_written(model, path):
         if count >= MINIMUM:
-            print(f"{workdir}: calibrating on {count} records", file=sys.stderr, flush=True)
+            LOGGER.info(f"{workdir}: calibrating on {count} records")
             model = calibrate(model, mixture, count=count, seed=config.seed)
         else:
             why = f"{count} records are too few to calibrate on: no scales for int8 (see eomm calibrate)"
-            print(f"{workdir}: {why}", file=sys.stderr, flush=True)
+            LOGGER.warning(f"{workdir}: {why}")
         save_model(model, path, overwrite=True)  # of the same run, at an earlier step: train refuses any other
     wait_for_all("the model is written")
     return path
 
 
 def build_stages(config: ConfigDict, mixture: Mixture) -> list[Stage]:
-    """The stage as each record set of a mixture needs it: one for all sets of the same shapes and reading."""
+    """The stage as each record set of a mixture needs it: one for all sets of the same shapes, reading and labels."""
     built: dict[Any, Stage] = {}
     found = []
     for view in mixture.views():
-        kind = (view.reading, *sorted((n, repr(s)) for n, s in view.shapes.items()))
+        kind = (view.reading, *view.manifest.get("labels", {}), *sorted((n, repr(s)) for n, s in view.shapes.items()))
         if kind not in built:
             built[kind] = build_stage(config, view)
         found.append(built[kind])

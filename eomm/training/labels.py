@@ -1,15 +1,18 @@
 """A head that tells a record's label from the embedding, per date and per series; it lives in training alone.
 
-Records that carry labels have the field `label` [b] int32, below 0 where unknown; others count for nothing here.
+Records that carry labels have the field `label` [b] int32, below 0 where unknown; others count for nothing here. Sets
+of a mixture may have labels of their own: those of one name are one class.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32, Shaped
 
+from eomm.errors import UsageError
 from eomm.models.losses import SumCount
 
 WIDTH = 64
@@ -29,10 +32,35 @@ def init_head(rng: Array, dim: int, classes: int) -> dict[str, Array]:
     }
 
 
-def class_weights(counts: Mapping[int, int], classes: int) -> np.ndarray:
-    """1 / sqrt(count) over its mean, so that common classes do not rule; 1 for all where nothing is counted."""
-    weights = np.array([1 / np.sqrt(max(counts.get(i, 0), 1)) for i in range(classes)])
-    return (weights / weights.mean()).astype(np.float32)
+def classes_of(manifest: Mapping[str, Any], where: str) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of the classes of a mixture, and the class of each label of one of its sets.
+
+    A class weighs 1 / sqrt(its training records) over the mean of that, so that common ones do not rule.
+
+    Args:
+        manifest: of a set, with the whole mixture's `classes` where it is one of several (`Mixture.views`).
+        where: the set lies, for messages.
+
+    Raises:
+        UsageError: there are fewer than two classes.
+    """
+    own = manifest.get("labels", {})
+    counts = manifest.get("classes", own)
+    if len(counts) < 2:
+        raise UsageError(
+            f"{where}: config.objective.labels is on, but the records carry {len(counts)} labels; prepare points with "
+            "a label column of two or more, or set config.objective.labels to 0"
+        )
+    names = sorted(counts)
+    weights = np.array([1 / np.sqrt(max(counts[n], 1)) for n in names])
+    return (weights / weights.mean()).astype(np.float32), np.array([names.index(n) for n in sorted(own)], np.int32)
+
+
+def class_in(label: Int32[Array, " b"] | None, own: Int32[np.ndarray, " label"], count: int) -> Int32[Array, " b"]:
+    """Classes of a set's labels; -1 where unknown, as all `count` samples of a set without labels are."""
+    if label is None or not len(own):
+        return jnp.full(count, -1, jnp.int32)
+    return jnp.where(label >= 0, jnp.asarray(own)[jnp.maximum(label, 0)], -1)
 
 
 def tell_labels(
@@ -49,7 +77,7 @@ def tell_labels(
         head: its parameters.
         embedding: of the targets, uncut.
         target_day: days since 1970-01-01.
-        label: class of each sample, below 0 where unknown.
+        label: class of each sample (`class_in`), below 0 where unknown.
         known: where a vector says something.
         weights: of the classes.
     """

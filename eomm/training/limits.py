@@ -5,7 +5,6 @@ Every number is finite. A key that no rule names, such as one of a user's own en
 
 import os
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from ml_collections import ConfigDict
 from eomm.data.mixture import Share
 from eomm.errors import UsageError
 from eomm.store.fields import COUNT, SIZE, ListOf, Number, check, fits
+from eomm.store.log import LOGGER
 
 SHARE, POSITIVE = Number(low=0, high=1), Number(low=0, high=1e30)
 PAIR = ListOf(of=COUNT, count=2)
@@ -75,7 +75,7 @@ def scale_warmup(config: ConfigDict, given: bool) -> None:
     warmup = options.get("warmup_steps")
     if fits(warmup, COUNT) and fits(steps, SIZE) and warmup >= steps:
         options.warmup_steps = steps // 10
-        print(f"config.optimiser.warmup_steps: {steps // 10}, not {warmup}, of {steps} steps", file=sys.stderr)
+        LOGGER.warning(f"config.optimiser.warmup_steps: {steps // 10}, not {warmup}, of {steps} steps")
 
 
 def check_batch(sets: Sequence[Share], *, hosts: int) -> None:

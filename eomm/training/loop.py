@@ -26,6 +26,7 @@ from eomm.data.remote import local_path
 from eomm.errors import DataError, EommError, UsageError
 from eomm.models.interface import Tree
 from eomm.store.folders import entered
+from eomm.store.log import LOGGER
 from eomm.training import hosts
 from eomm.training import mesh as meshes
 from eomm.training.checkpoint import Checkpoints, abstract_like, naming_full_disks
@@ -33,9 +34,10 @@ from eomm.training.cost import peak_flops
 from eomm.training.judge import Judge
 from eomm.training.meter import Meter, Profile
 from eomm.training.program import Program, make_program
-from eomm.training.rundir import MetricsLog, check_same_run, claimed, describe_start, identity, write_dump
+from eomm.training.rundir import check_same_run, claimed, describe_start, identity, note_compiling, write_dump
 from eomm.training.sets import mixture_of
 from eomm.training.step import means
+from eomm.training.writers import MetricsLog, Write
 
 if TYPE_CHECKING:
     from eomm.training.stage import Stage
@@ -62,6 +64,7 @@ def train(
     workdir: Path | str,
     validation: str | None = None,
     profile: str | None = None,
+    callbacks: Sequence[Write] = (),
 ) -> Trained:
     """Train a stage and return its parameters.
 
@@ -83,6 +86,7 @@ def train(
             the end the loss over it is logged. With optimiser.schedule "plateau" it also moves the learning rate; with
             config.best it chooses the parameters and may end the run before `steps`.
         profile: "FIRST:LAST", steps of which a trace is written.
+        callbacks: called with (step, metrics) as these are logged (writers.py).
 
     Raises:
         UsageError: `workdir` holds another run or is in a bucket; the configuration does not fit; the disk is full.
@@ -111,13 +115,14 @@ def train(
             _say(f"{workdir}: resuming at step {start} of {config.steps}")
         if jax.process_index() == 0:
             describe_start(workdir, config, program.mixture, step=start)
-        steps = _compiled(program)  # before the clock starts, and before data threads take memory
+        _say(program.outset)
+        steps = _compiled(program, workdir)  # before the clock starts, and before data threads take memory
 
         data = stack.enter_context(closing(_open_data(program, config, skipped, config.data.get("threads", 2))))
         if position:
             data.set_state(position)
         stop = stack.enter_context(_stop_signals())
-        log = stack.enter_context(closing(MetricsLog(workdir, step=start)))
+        log = stack.enter_context(closing(MetricsLog.open(workdir, step=start, config=config, callbacks=callbacks)))
         reports = stack.enter_context(closing(_Reports(workdir, config, program, log, skipped, start=start)))
         for step in range(start, config.steps):
             done = step + 1
@@ -180,10 +185,14 @@ def _trained(
     return Trained(meshes.to_host(state["params"], program.whole), step)
 
 
-def _compiled(program: Program) -> list[Any]:
+def _compiled(program: Program, workdir: Path) -> list[Any]:
+    _say("compiling the training step …")  # what small runs wait for
     began = time.perf_counter()
     steps = program.compile()
-    _say(f"compiled the training step in {time.perf_counter() - began:.1f} s")
+    seconds = time.perf_counter() - began
+    _say(f"compiled the training step in {seconds:.1f} s")
+    if jax.process_index() == 0:
+        note_compiling(workdir, seconds)
     return steps
 
 
@@ -275,7 +284,7 @@ class _Skipped:
     def __call__(self, error: DataError) -> None:
         with self._lock:
             self.count += 1
-        tqdm.write(f"skipped: {error}", file=sys.stderr)
+        LOGGER.warning(f"skipped: {error}")
 
 
 def _skipping(on_bad_record: str) -> _Skipped | None:
@@ -310,4 +319,4 @@ def _stop_signals() -> Iterator[list[int]]:
 
 def _say(message: str) -> None:
     if jax.process_index() == 0:
-        print(message, file=sys.stderr, flush=True)
+        LOGGER.info(message)

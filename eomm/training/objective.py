@@ -65,7 +65,6 @@ class Objective:
         cuts: weight of telling simulated cuts from the embedding (cuts.py); for optical modalities.
         cut_share: share of samples that are cut; nothing of these is decoded.
         labels: weight of telling a record's label from the embedding (labels.py), where records carry one.
-        classes: how many labels there are, from 0 on.
 
     Raises:
         UsageError: an unknown pattern, a share outside [0, 1], or wishes that exclude each other.
@@ -100,7 +99,6 @@ class Objective:
     cuts: float = 0.0
     cut_share: float = 0.33
     labels: float = 0.0
-    classes: int = 0
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.patterns) - set(PATTERNS))
@@ -113,8 +111,6 @@ class Objective:
             raise UsageError(f"config.objective.hidings is {self.hidings}; expected 1 or more")
         if self.agreement and self.agreement_guard <= 0:
             raise UsageError(f"config.objective.agreement_guard is {self.agreement_guard}; expected more than 0")
-        if self.labels and self.classes < 2:
-            raise UsageError(f"config.objective.labels is on, but classes is {self.classes}; expected 2 or more")
         if self.only_hidden and self.next_same_orbit:
             raise UsageError(
                 "config.objective: only_hidden decodes no visible target, for which next_same_orbit says what to "
@@ -163,9 +159,9 @@ def spare_acquisitions(present: Shaped[Array, "b t"], length: int) -> Int32[Arra
 
 
 def take_series(data: Mapping[str, Array], start: Int32[Array, " b"], length: int) -> Mapping[str, Array]:
-    """Per sample the acquisitions from `start` on."""
+    """Per sample the acquisitions from `start` on; a label has none and stays."""
     take = jax.vmap(lambda x, s: jax.lax.dynamic_slice_in_dim(x, s, length))
-    return {name: take(x, start) for name, x in data.items()}
+    return {name: x if name == "label" else take(x, start) for name, x in data.items()}
 
 
 def draw_crop(rng: Array, data: Mapping[str, Array], side: int) -> Mapping[str, Array]:
@@ -320,7 +316,7 @@ def score(
     o: Objective,
     deviation: Array,
     predicted: Float[Array, "b n j y x c"],
-    values: Int16[Array, "b n j y x c"],
+    values: Int16[Array, "b n j #y #x c"],
     weight: Float[Array, "b n j y x"],
     target_hidden: Bool[Array, "b n"],
 ) -> tuple[Array, dict[str, SumCount]]:

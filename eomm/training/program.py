@@ -56,6 +56,19 @@ class Program:
         """The first, of which the others are variants."""
         return self.stages[0]
 
+    @property
+    def outset(self) -> str:
+        """In a line: what is trained, on which devices, by how many processes, on batches of which shapes."""
+        kind, count, hosts = jax.devices()[0].device_kind, jax.device_count(), jax.process_count()
+        axes = " x ".join(f"{name} {size}" for name, size in self.mesh.shape.items())
+        batches = []
+        for share in self.mixture.shares:
+            shapes = (share.records.shapes[n] for n in self.stage.modalities)
+            each = ", ".join(f"{s.modality.name} {s.acquisitions} x {s.height} x {s.width}" for s in shapes)
+            batches.append(f"{share.batch_size} records ({each})")
+        devices = f"{count} device{'s' * (count > 1)} ({kind}), mesh {axes}, {hosts} process{'es' * (hosts > 1)}"
+        return f"{self.stage.name}: {devices}; batches of {' or '.join(dict.fromkeys(batches))}"
+
     def fresh_state(self) -> Tree:
         """The state before the first step."""
         return jax.jit(self.init, out_shardings=self.state_place)(self.init_rng)

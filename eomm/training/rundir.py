@@ -3,7 +3,7 @@
 config.json        the configuration of the latest start
 environment.json   a list, one entry per start: step, time, versions, devices, git revision, data
 metrics.jsonl      one JSON object per line: {"step": …, "loss": …}; validation's keys begin with "validation/"
-tensorboard/       the same for TensorBoard
+tensorboard/       the same for TensorBoard, where config.metrics names it (writers.py)
 checkpoints/       checkpoint.py
 profile/           a trace, where one was asked for (meter.py)
 bad_step_STEP/     the batch at which a run gave up (`write_dump`)
@@ -23,23 +23,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlparse
 
 import jax
 import numpy as np
-import tensorboardX
 from ml_collections import ConfigDict
 
 from eomm.data.batches import Batch
 from eomm.data.mixture import Mixture, Share
 from eomm.errors import UsageError
 from eomm.models.interface import path_name
-from eomm.store.folders import check_free, check_outside, locked, new_file, read_json, write_json
-from eomm.store.metrics import read_lines
+from eomm.store.folders import check_free, check_outside, locked, read_json, write_json
 from eomm.training.config import flatten
 from eomm.training.objective import Objective
 
 MAY_CHANGE = (
-    r"^(log_every|save_every|validate_every|validate_batches|keep_checkpoints|max_bad_steps|calibrate_records|mesh\..*"
+    r"^(log_every|save_every|validate_every|validate_batches|keep_checkpoints|max_bad_steps|calibrate_records|metrics|mesh\..*"
     r"|data\.(records|validation|threads|on_bad_record)|encoders)$"
 )
 """Configuration that neither the order of the data nor what is trained depends on; records and encoders are paths,
@@ -154,6 +153,12 @@ def describe_start(workdir: Path, config: ConfigDict, mixture: Mixture, *, step:
     write_json(file, [*(read_json(file) if file.exists() else []), start])
 
 
+def note_compiling(workdir: Path, seconds: float) -> None:
+    """Add to this start what its programs took to compile."""
+    *earlier, start = read_json(workdir / "environment.json")
+    write_json(workdir / "environment.json", [*earlier, {**start, "seconds_compiling": round(seconds, 2)}])
+
+
 def _describe_share(share: Share) -> dict[str, Any]:
     manifest = share.records.path / "manifest.json"
     return {
@@ -166,56 +171,41 @@ def _describe_share(share: Share) -> dict[str, Any]:
 
 
 def git_revision() -> str | None:
-    """Commit of the checkout that eomm runs from, with "+" when files differ from it; None outside a checkout."""
+    """Commit of the checkout that eomm runs from, with "+" when files differ from it; None where it is none.
 
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
-
-    try:
-        # Installed into someone else's checkout (a .venv inside it), its revision would say nothing of ours.
-        if not git("ls-files", Path(__file__).name):
-            return None
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-class MetricsLog:
-    """metrics.jsonl and TensorBoard events. Only process 0 writes; opening drops what lies beyond `step`.
-
-    Args:
-        workdir: the run's directory.
-        step: the step at which the run starts or resumes.
+    Installed from a clone by `pip install .`, it is that of the clone as it is now, and said so.
     """
+    here = Path(__file__).parent
+    # Installed into someone else's checkout (a .venv inside it), its revision would say nothing of ours.
+    if _git(here, "ls-files", Path(__file__).name):
+        return _revision(here)
+    clone = _installed_from()
+    found = _revision(clone) if clone and _git(clone, "ls-files", "eomm/__init__.py") else None
+    return f"{found} (of the clone that it was installed from)" if found else None
 
-    def __init__(self, workdir: Path, *, step: int):
-        self._enabled = jax.process_index() == 0
-        if not self._enabled:
-            return
-        file = workdir / "metrics.jsonl"
-        kept = [entry for entry in (read_lines(file).entries if file.exists() else ()) if entry["step"] <= step]
-        partial = new_file(file)
-        partial.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
-        os.replace(partial, file)
-        self._file = file.open("a", encoding="utf-8")
-        self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 
-    def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Add one line. Non-finite values are left out: JSON has none."""
-        if not self._enabled:
-            return
-        finite = {k: float(f"{v:.7g}") for k, v in values.items() if np.isfinite(v)}
-        self._file.write(json.dumps({"step": step, **finite}) + "\n")
-        self._file.flush()
-        for name, value in finite.items():
-            self._board.add_scalar(name, value, step)
+def _revision(folder: Path) -> str | None:
+    head = _git(folder, "rev-parse", "HEAD")
+    return head + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "") if head else None
 
-    def close(self) -> None:
-        """Close both."""
-        if self._enabled:
-            self._file.close()
-            self._board.close()
+
+def _installed_from() -> Path | None:
+    """The folder that pip installed eomm from (PEP 610); None where it came from elsewhere."""
+    try:
+        text = importlib.metadata.distribution("eomm").read_text("direct_url.json")
+        url = urlparse(json.loads(text or "{}").get("url", ""))
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return None
+    return Path(unquote(url.path)) if url.scheme == "file" else None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """What git prints; "" where it fails."""
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 def write_dump(

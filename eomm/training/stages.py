@@ -23,7 +23,7 @@ from eomm.models.reading import surround, surrounded, trim
 from eomm.training import cuts, labels, published
 from eomm.training.agreement import Window, embedding_terms, split_window
 from eomm.training.hiding import draw_hidden_queries, hide_bands, hide_others
-from eomm.training.labels import class_weights
+from eomm.training.labels import class_in, classes_of
 from eomm.training.objective import (
     Objective,
     borrow_clouds,
@@ -88,13 +88,13 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
     start = load_start(config, shape.modality, encoder, decoder) if config.get("init") else None
     prefixes = interface.prefixes_of(encoder) if objective.prefixes else ()
 
-    counts = {int(k): v for k, v in records.manifest.get("labels", {}).items()}
-    weights = class_weights(counts, objective.classes) if objective.labels else np.zeros(0, np.float32)
+    nothing = (np.zeros(0, np.float32), np.zeros(0, np.int32))
+    weights, own = classes_of(records.manifest, str(records.path)) if objective.labels else nothing
 
     def init(rng: Array) -> Tree:
         head = {"cuts": cuts.init_head(jax.random.fold_in(rng, 1), encoder.dim)} if objective.cuts else {}
         if objective.labels:
-            head["labels"] = labels.init_head(jax.random.fold_in(rng, 2), encoder.dim, objective.classes)
+            head["labels"] = labels.init_head(jax.random.fold_in(rng, 2), encoder.dim, len(weights))
         if start:
             return jax.tree.map(jnp.array, start.params[name]) | head  # a copy: the step gives its state away
         first, second = jax.random.split(rng)
@@ -102,8 +102,7 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
 
     def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> tuple[Array, dict[str, SumCount]]:
         clouds, where, what, which, prefix, when, how, sides = jax.random.split(rng, 8)
-        unlabelled = {k: v for k, v in batch[name].items() if k != "label"}
-        data = surround(unlabelled, encoder.halo, reading)
+        data = surround(batch[name], encoder.halo, reading)
         data = draw_series(when, data, objective.series)
         data = draw_crop(jax.random.fold_in(when, 1), data, objective.crop_px)
         data = turn(how, data) if objective.turns else data
@@ -144,7 +143,7 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
             metrics["cuts"] = cuts.tell_cuts(params["cuts"], whole, target_day, cut)
             total += objective.cuts * ratio(metrics["cuts"])
         if objective.labels:
-            label = batch[name].get("label", jnp.full(len(targets), -1, jnp.int32))
+            label = class_in(data.get("label"), own, len(targets))
             known = jnp.einsum("bnt,btyx->bnyx", ~hidden * 1.0, inside * 1.0) > 0
             metrics["labels"] = labels.tell_labels(params["labels"], whole, target_day, label, known, weights)
             total += objective.labels * ratio(metrics["labels"])

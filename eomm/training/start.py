@@ -1,4 +1,7 @@
-"""Start training from a model directory's parameters (`config.init`) instead of random ones. Not resuming (loop.py)."""
+"""Start training from a model directory's parameters (`config.init`) instead of random ones. Not resuming (loop.py).
+
+Apart from stages.py, which is as long as a file should be.
+"""
 
 from typing import Any
 

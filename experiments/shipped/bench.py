@@ -23,7 +23,8 @@ from .places import ROLES
 from .plan import NEAR, STEP, TASKS, sample_of, trials
 
 MODEL = "model"  # the name of what is judged
-STATE = "state block"
+STATE = "state block"  # of the model, scored for its steadiness alone: elsewhere the closed form "state" stands
+STEADY = (*NEAR, STEP)
 
 
 def plan_rows() -> list[dict[str, Any]]:
@@ -82,15 +83,15 @@ def run(
             raise UsageError("a look at report sets needs a reason: --why TEXT; it is logged")
         about["look"] = log_look(looks, models=hashes, tasks=[t.name for t in asked], command=command, why=why)
     sample = sample_of(data)
-    methods = beside_all(closed_forms(sample), sample)
+    methods = [remembered(m) for m in beside_all(closed_forms(sample), sample)]
     for name, ms in loaded.items():
         for seed, m in enumerate(ms):
-            vectors = model_vectors(m, name=name, surroundings=surroundings, seed=seed)
+            vectors = remembered(model_vectors(m, name=name, surroundings=surroundings, seed=seed))
             methods.append(vectors)
             if name == MODEL and vectors.state:
                 methods.append(leading(STATE, vectors, vectors.state))
     with threadpool_limits(1):  # fits are small; threads would wait for each other
-        outcomes, skipped = score_all(trials(data, role, sample), [remembered(m) for m in methods], asked, say)
+        outcomes, skipped = score_all(trials(data, role), methods, asked, say)
         judged = MODEL if models else "thirty numbers"
         found = result(TASKS, outcomes, {judged: judge(outcomes, judged)}, about)
     return {**found, "skipped": skipped}
@@ -114,9 +115,10 @@ def score_all(
             continue
         start, found = time.monotonic(), dict[str, dict[str, list[Outcome]]]()
         for vectors in [*methods, *trial.extra]:
-            allowed = [t for t in tasks if t.takes(vectors)]
+            asked_of = tasks if vectors.name != STATE else [t for t in tasks if t in STEADY]
+            allowed = [t for t in asked_of if t.takes(vectors)]
             skipped |= {
-                f"{t.name}, {vectors.name}": f"may have learned from {t.forbids}" for t in tasks if t not in allowed
+                f"{t.name}, {vectors.name}": f"may have learned from {t.forbids}" for t in asked_of if t not in allowed
             }
             scored = trial.score(vectors) if allowed else {}
             for t in allowed:

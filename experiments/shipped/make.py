@@ -18,16 +18,17 @@ from eomm.models.directory import Model, load_model, save_model
 from eomm.models.shipped import FOLDER
 from eomm.training.experiment import run_experiment
 
-from ..base import PAST_FRAMES, get_config
+from ..base import FRAMES, PAST_FRAMES, get_config
 from .card import write_card
 from .sets import build_records
 
-VERSION = 1
+VERSION = 2
 PLACES = ("swiss", "towers", "forest", "berlin", "bavaria", "korea nh", "korea us", "flanders")
 LICENCE = "Apache-2.0; trained on modified Copernicus Sentinel data 2017-2023"
 ABOUT = {
     "base": "Sentinel-2, 10 m: state, one-sided means and 34 learned numbers of a pixel's window of 17 clear dates",
     "base_past": "the same from the target and 16 dates before it, for near-real time",
+    "closed": "the first 30 numbers of base alone: state and one-sided means, of which nothing is learned",
 }
 
 
@@ -39,6 +40,11 @@ def configuration(name: str, records: Mapping[str, float], work: Path, seed: int
     config.data.weights = tuple(records.values())
     if name == "base_past":
         config.encoder.inner.frames = PAST_FRAMES
+    if name == "closed":  # only its decoder is trained, which predicts hidden dates
+        del config.encoder.inner, config.encoder.mixed
+        config.encoder.dim = config.decoder.leading
+        config.encoder.frames = FRAMES
+        config.objective.cuts = config.objective.labels = 0.0
     return config
 
 
@@ -59,9 +65,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="the shipped models are seed 0 (default: %(default)s)")
     parser.add_argument("--only", choices=sorted(ABOUT), help="one of the models")
     parser.add_argument("--bench", type=Path, metavar="FILE", help="what the card says of its worth (Markdown)")
+    permuted_help = "the control of the crop head: deal the crops out anew among parcels; in a work folder of its own"
+    parser.add_argument("--permuted", action="store_true", help=permuted_help)
     parser.add_argument("--install", action="store_true", help="replace the models in the package")
     a = parser.parse_args(argv)
-    records = build_records(a.data, a.work / "records")
+    if a.permuted and a.install:
+        parser.error("--permuted is a control, which does not ship; leave out --install")
+    records = build_records(a.data, a.work / "records", permuted=a.permuted)
     for name in (a.only,) if a.only else ABOUT:
         run = a.work / f"{name}-seed{a.seed}"
         trained = run_experiment(configuration(name, records, a.work, a.seed), run)

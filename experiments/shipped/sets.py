@@ -1,5 +1,6 @@
 """The sets that train the shipped models, as record sets of single pixels and parcel means; roles are places.py's."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from .unlabelled_sets import read_berlin, read_forest, read_swiss, read_towers
 
 ACQUISITIONS = 48  # of a record: a window of 17 and dates up to 75 days away on both sides, where dates are dense
 MOST_GROUPS = 200  # beyond which more groups of a set no longer weigh more
+FEWEST_PARCELS = 5  # of a crop that the head learns to tell
 EPOCH = np.datetime64("1970-01-01")
 
 
@@ -39,15 +41,40 @@ def set_weights(sets: Mapping[str, Sequence[Series]]) -> dict[str, float]:
     return {name: min(MOST_GROUPS, len({s.group for s in series})) ** 0.5 for name, series in sets.items()}
 
 
-def build_records(data: Path, out: Path) -> dict[str, float]:
-    """Record sets below `out`, one per set; what is complete is kept. Returns the weight of each by name."""
+def crops_of(series: Sequence[Series], *, permuted: bool = False) -> list[str]:
+    """The crop that a head may learn of each Korean parcel that trains; "" of rare ones, and of every other series.
+
+    Args:
+        series: of one set; crops of the Bavarian fields and of Flanders are tasks of the bench, and not told.
+        permuted: the same crops dealt out anew among these parcels: what labels alone, and not the crops, do.
+    """
+    crops = [str(s.labels["crop"]) if s.name == "korea" and s.labels["role"] == "train" else "" for s in series]
+    counts = Counter(crops)
+    told = [c if counts[c] >= FEWEST_PARCELS else "" for c in crops]
+    return np.random.default_rng(0).permutation(told).tolist() if permuted else told
+
+
+def build_records(data: Path, out: Path, *, permuted: bool = False) -> dict[str, float]:
+    """Record sets below `out`, one per set; what is complete is kept. Returns the weight of each by name.
+
+    Args:
+        data: folder of the data sets.
+        out: of the record sets.
+        permuted: see `crops_of`.
+    """
     sets = training_series(data)
     for name, series in sets.items():
         named = [
             PointSeries(
-                id=f"{s.region} {s.group} {i}", group=s.group, day=s.day, values=s.values, valid=s.valid, split="train"
+                id=f"{s.region} {s.group} {i}",
+                group=s.group,
+                day=s.day,
+                values=s.values,
+                valid=s.valid,
+                split="train",
+                label=crop,
             )
-            for i, s in enumerate(series)
+            for i, (s, crop) in enumerate(zip(series, crops_of(series, permuted=permuted), strict=True))
         ]
         build_point_records(out / name, named, acquisitions=ACQUISITIONS, min_dates=10, source=name)
     return set_weights(sets)

@@ -18,6 +18,7 @@ from array_record.python.array_record_module import ArrayRecordReader
 
 import eomm
 from eomm.cli import main
+from eomm.view.layers import Layers
 
 V1 = Path(__file__).parent / "v1"
 STORES = ("cube", "newer", "float32", "int8", "cloudy")
@@ -227,6 +228,13 @@ def test_the_old_store_is_exported(old, tmp_path):
     month = ["--composite", "month", "--out", tmp_path / "months.zarr"]
     run("export", old / "float32.zarr", "--to", "zarr", *month)
     assert eomm.open_embedding(tmp_path / "months.zarr").sizes["time"] == 2
+
+
+def test_the_old_store_is_shown(old, tmp_path):
+    run("view", old / "int8.zarr", "--cube", old / "cube.zarr", "--out", tmp_path / "page.html")
+    zeros = (eomm.open_embedding(old / "int8.zarr", decode=False)["embedding"].values == 0).all(-1)
+    found = Layers(old / "int8.zarr").read("vectors", slice(None), slice(0, 20), slice(0, 20))
+    assert zeros.any() and (found.transpose(0, 2, 3, 1)[zeros] == -128).all()
 
 
 @pytest.mark.parametrize("name", [*(f"{store}.zarr" for store in STORES), "records", "models/fusion"])

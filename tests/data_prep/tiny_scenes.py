@@ -1,10 +1,14 @@
 """Tiny GeoTIFF and NetCDF twins of real sources, right in CRS, dtypes, names and tags. Not tests."""
 
+import dataclasses
 from datetime import datetime, timedelta
 
 import numpy as np
 import rasterio
 import xarray as xr
+
+from data_prep.cubes.build import Source
+from data_prep.mappings.mapping import load_mapping
 
 TEN, TWENTY = ("B02", "B03", "B04", "B08"), ("B05", "B06", "B07", "B8A", "B11", "B12")
 NAMES = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
@@ -97,3 +101,11 @@ def write_netcdf(path, *, variables, times, gsd=10, epsg=EPSG, time="timestamp",
     )
     data.to_netcdf(path, engine="h5netcdf")
     return path
+
+
+def sources(folder):
+    return [Source(path=folder / "s2", mapping="simulated_s2"), Source(path=folder / "s1", mapping="simulated_s1")]
+
+
+def optical(folder, **mapping):
+    return [Source(path=folder, mapping=dataclasses.replace(load_mapping("simulated_s2"), **mapping))]

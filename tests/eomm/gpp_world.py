@@ -1,6 +1,7 @@
 """A little world of towers whose fluxes and features are known, for tests of GPP's evaluation."""
 
 import numpy as np
+import pandas as pd
 
 from eomm.evaluation.gpp.rows import Table
 
@@ -37,3 +38,12 @@ def make_world(sites=9, years=(2018, 2019, 2020), step=12, noise=0.3, drought=No
         site=site, day=day.astype(np.int32), gpp=measured, kind=np.array(kind), group=site.copy(), features=features,
         simulated=simulated,
     )  # fmt: skip
+
+
+def gpp_table(world, path):
+    """The world as a table of a row each tower and day; features as columns NAME_0, NAME_1 and so on."""
+    columns = {"site": world.site, "date": world.day.astype("datetime64[D]"), "gpp": world.gpp, "kind": world.kind}
+    for name, values in world.features.items():
+        columns |= {f"{name}_{i}": column for i, column in enumerate(values.T)}
+    pd.DataFrame(columns).to_csv(path, index=False)
+    return path

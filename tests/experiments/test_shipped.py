@@ -2,11 +2,12 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
 import pytest
-from eomm.experiments.shipped import bavaria, bench, flanders, korea, looks, places, plan, slovakia, tables
+from eomm.experiments.shipped import bavaria, bench, flanders, korea, looks, places, plan, sets, slovakia, tables
 from eomm.experiments.shipped import unlabelled_sets as unlabelled
 
 from eomm.errors import DataError, UsageError
@@ -119,6 +120,17 @@ def test_constants_are_measured_on_training_places_without_flanders(data):
     assert all(s.labels.get("role", "train") == "train" for s in sample)
 
 
+def test_crops_are_told_of_parcels_that_train_alone_and_permuted_ones_are_as_many(parcels):
+    told = {s.labels["role"] for s, crop in zip(parcels, sets.crops_of(parcels), strict=True) if crop}
+    assert told == {"train"}
+    trained = [s for s in parcels if s.labels["role"] == "train"]
+    own, permuted = sets.crops_of(trained), sets.crops_of(trained, permuted=True)
+    assert Counter(own) == Counter(permuted) and own != permuted
+    assert min(n for crop, n in Counter(own).items() if crop) >= sets.FEWEST_PARCELS and "" in own
+    fields = [replace(parcels[0], name="bavaria")] * 9
+    assert set(sets.crops_of(fields)) == {""}
+
+
 def test_names_of_tasks_are_distinct_and_nothing_is_left_open():
     names = [t.name for t in plan.TASKS]
     assert len(set(names)) == len(names)
@@ -161,7 +173,7 @@ def test_choosing_looks_at_nothing_that_reports(data):
         raise SeenError
 
     vectors = Vectors(name="spy", length=1, make=spy)
-    for trial in plan.trials(data, "choose", unlabelled.read_towers(data, pixels=20)):
+    for trial in plan.trials(data, "choose"):
         with pytest.raises(SeenError):
             trial.score(vectors)
     assert roles["mowing", "SK"] == roles["korea", "us"] == roles["plots", "LR"] == {"choose"}

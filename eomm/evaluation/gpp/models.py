@@ -6,6 +6,7 @@ within the fold's training rows, by leaving whole groups out.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -18,6 +19,12 @@ from eomm.evaluation.gpp.climatology import Climatology, day_of_year, fit_climat
 from eomm.evaluation.gpp.rows import WEATHER, Table
 
 Model = Callable[[Table, Fold], Float[np.ndarray, " m"]]
+BOOSTER: Mapping[str, Any] = {
+    "learning_rate": 0.06,
+    "min_samples_leaf": 10,
+    "l2_regularization": 1.0,
+    "early_stopping": False,
+}
 BOOSTING = ({"max_leaf_nodes": 6, "max_iter": 150}, {"max_leaf_nodes": 15, "max_iter": 80})  # tried; towers are few
 SMOOTHINGS = ({"smoothing_days": 10}, {"smoothing_days": 20}, {"smoothing_days": 40})  # tried; few days want more
 INNER_FOLDS = 3
@@ -92,10 +99,7 @@ def boosting(names: Sequence[str], *, seed: int = 0) -> Model:
     """Gradient boosting on histograms (Ke et al. 2017, LightGBM, as in scikit-learn); size chosen as for `ridge`."""
 
     def fit(table: Table, x: np.ndarray, rows: np.ndarray, options: Mapping[str, int]) -> HistGradientBoostingRegressor:
-        model = HistGradientBoostingRegressor(
-            learning_rate=0.06, min_samples_leaf=10, l2_regularization=1.0, early_stopping=False, random_state=seed,
-            **options,
-        )  # fmt: skip
+        model = HistGradientBoostingRegressor(**BOOSTER, **options, random_state=seed)
         return model.fit(x[rows], table.gpp[rows])
 
     def predict(table: Table, fold: Fold) -> Float[np.ndarray, " m"]:

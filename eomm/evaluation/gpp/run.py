@@ -5,9 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from eomm.data.tables import write_frame
 from eomm.errors import UsageError
 from eomm.evaluation.gpp.figures import figure_files, save_figures
 from eomm.evaluation.gpp.models import Method, methods_for
+from eomm.evaluation.gpp.predictions import prediction_rows
 from eomm.evaluation.gpp.rows import Table
 from eomm.evaluation.gpp.tables import (
     BUFFER_DAYS,
@@ -39,6 +41,7 @@ def run(
     commands: Sequence[str] = (),
     dataset: str | None = None,
     out: Path | None = None,
+    predicted: Path | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Evaluate a table and write the result.
@@ -58,17 +61,18 @@ def run(
         commands: that repeat the result.
         dataset: what the fluxes are called, in headings.
         out: JSON file; figures lie beside it as PNG. None: neither.
+        predicted: CSV or Parquet for what every method said of every row (`predictions.py`). None: none.
         overwrite: replace them.
 
     Returns:
         What the JSON holds: "kind", "simulated", "conclusions", "tables", "figures", "commands", and every score.
 
     Raises:
-        UsageError: `out` exists, or names that are not there.
+        UsageError: a file to write exists, or names that are not there.
     """
-    if out:
-        for file in (out, *figure_files(out).values()):
-            check_free_file(file, overwrite=overwrite)
+    files = [*filter(None, (out, predicted)), *(figure_files(out).values() if out else ())]
+    for file in files:
+        check_free_file(file, overwrite=overwrite)
     if unknown := sorted(set(models) - set(MODELS)):
         raise UsageError(f"model {', '.join(unknown)}: expected of {', '.join(MODELS)}")
     if folds is None:
@@ -96,6 +100,8 @@ def run(
     }
     if out:
         write_json(out, found)
+    if predicted:
+        write_frame(prediction_rows(table, predictions), predicted)
     return found
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from eomm.errors import DataError
-from eomm.evaluation.baselines import Ridge, Series
+from eomm.evaluation.baselines import Observations, Ridge
 from eomm.evaluation.hidden.ridges import Sample, draw_rows
 from eomm.evaluation.hidden.scoring import ROWS_PER_DATE, ScoredSite
 from eomm.evaluation.hidden.tally import Tally
@@ -119,7 +119,7 @@ class Scored:
             for region, mask in masks.items():
                 self._there[region, case] += (mask.sum(), (mask & present).sum(), days[mask & present].sum())
 
-    def _look(self, corner: tuple[int, int]) -> tuple[dict[str, Seen], Series]:
+    def _look(self, corner: tuple[int, int]) -> tuple[dict[str, Seen], Observations]:
         """Every modality of a block, test dates of the reference emptied, and what was really there."""
         predictor = self.site.predictor
         names = (predictor.reference, *predictor.others)
@@ -146,7 +146,7 @@ class Scored:
                 taken[key] = predictor.embed_other(self.other, seen[self.other], days, missing)
             yield case, predictor.fuse(main[case.gap_days], {**stays, self.other: taken[key]}), taken[key]
 
-    def _scorable(self, series: Series, targets: Int[np.ndarray, " n"]) -> Bool[np.ndarray, "n p"]:
+    def _scorable(self, series: Observations, targets: Int[np.ndarray, " n"]) -> Bool[np.ndarray, "n p"]:
         """Valid pixels that are seen at another date under the widest gap: the same for every case."""
         hidden = self.task.hidden(targets, max(self.task.gaps))
         return series.valid[targets] & np.stack([series.valid[~h].any(0) for h in hidden])

@@ -70,6 +70,29 @@ def conclude(evaluation: Mapping[str, Any]) -> list[str]:
     return [*lines, unseen[evaluation["dates_unseen"]]]
 
 
+def plainly(result: Mapping[str, Any]) -> str:
+    """What it came to in one sentence for a reader who looks up no number."""
+    scores = {int(g): s for g, s in result["hidden"]["all"].items() if s["methods"]}
+    sign = {g: _resolved(s["difference"][best_simple(s["methods"])]) for g, s in scores.items()}
+    label, gaps = LABELS[result["main"]], sorted(sign)
+    from_on = [g for g in gaps if all(sign[wider] < 0 for wider in gaps if wider >= g)]
+    if from_on:
+        when = "" if from_on[0] == gaps[0] else f" where {from_on[0]} days or more around the date are missing too"
+        first = f"The {label} predicts hidden dates better than every method that learns nothing{when}"
+    elif any(s < 0 for s in sign.values()):
+        first = f"The {label} predicts hidden dates better than every method that learns nothing at some gaps only"
+    elif any(s > 0 for s in sign.values()):
+        first = f"The {label} predicts hidden dates no better than simple interpolation in time, at some gaps worse"
+    else:
+        first = f"The {label} predicts hidden dates neither better nor worse than simple interpolation in time"
+    counts = {
+        True: ", and under the same probe it beats both a random encoder and PCA: the score counts",
+        False: "; by our rule this does not count as skill of the embedding, for the reasons below",
+        None: "; whether this counts as skill of the embedding was not tested",
+    }
+    return f"{first}{counts[result['verdict']['counts']]}."
+
+
 def _resolved(estimate: Mapping[str, Any]) -> int:
     """-1 or 1 where the interval leaves 0, else 0."""
     low, high = estimate["interval"] or (-1, 1)

@@ -18,7 +18,7 @@ INPUTS: dict[str, str] = {
     "ridge_pca": "the same from the first principal components of the raw series, as many as the embedding has",
     "ridge_raw": "the same from the raw series round the target: interpolations and three observations on each side",
 }
-Rows = Mapping[str, Float32[np.ndarray, "n f"]]  # by input, such as "trained" or "raw": one row per target pixel
+Rows = Mapping[str, Float32[np.ndarray, "n _"]]  # by input, such as "trained" or "raw": one row per target pixel
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float32, Int
 from eomm.data.cube import Cube, CubeGroup
 from eomm.data.modality import Modality
 from eomm.errors import DataError
-from eomm.evaluation.baselines import SIMPLE, Pca, Series, fit_pca, window_features
+from eomm.evaluation.baselines import SIMPLE, Observations, Pca, fit_pca, window_features
 from eomm.evaluation.hidden.examples import Example
 from eomm.evaluation.hidden.ridges import Ridges, Sample, draw_rows
 from eomm.evaluation.hidden.tally import Tally
@@ -35,7 +35,7 @@ class Look:
     """A block as the model sees it: the reference's fields, series and features, and the other modalities."""
 
     batch: Batch
-    series: Series
+    series: Observations
     seen: Seen
     others: Mapping[str, Part]
 
@@ -157,7 +157,7 @@ class ScoredSite:
         block[: part.shape[0], : part.shape[1]] = part
         return block.ravel()
 
-    def baselines(self, series: Series, hidden: Bool[np.ndarray, "n t"]) -> dict[str, Any]:
+    def baselines(self, series: Observations, hidden: Bool[np.ndarray, "n t"]) -> dict[str, Any]:
         """What the methods without learning predict, each from the series without what is hidden."""
         days = self.task.day[self.task.targets]
         return {
@@ -166,7 +166,7 @@ class ScoredSite:
         }
 
     def _ridges(
-        self, ridges: Ridges, z: Mapping[str, Any], series: Series, hidden: Bool[np.ndarray, "n t"]
+        self, ridges: Ridges, z: Mapping[str, Any], series: Observations, hidden: Bool[np.ndarray, "n t"]
     ) -> dict[str, Any]:
         days = self.task.day[self.task.targets]
         rows = [
@@ -193,13 +193,13 @@ class ScoredSite:
             corner, size = (0, 0), 1
         return read_batch(self.cube, name, row=corner[0], col=corner[1], size=size, halo=halo)
 
-    def series(self, batch: Batch) -> Series:
+    def series(self, batch: Batch) -> Observations:
         """What was observed of the reference modality inside the block, in physical units."""
         halo = self.encoder.halo
         inner = slice(halo, halo + self.size)
         values = self.modality.decode(batch["values"][0, :, inner, inner])
         count, pixels = len(values), self.size**2
-        return Series(
+        return Observations(
             values=values.reshape(count, pixels, -1),
             valid=batch["valid"][0, :, inner, inner].reshape(count, pixels),
             day=batch["day"][0],

@@ -1,4 +1,7 @@
-"""When a score counts: the trained encoder beats a random one and PCA of equal length on hidden targets."""
+"""When a score counts: the trained encoder beats a random one and PCA of equal length on hidden targets.
+
+Apart from reconstruction.py, so that the rule by which scores count can be read by itself.
+"""
 
 from collections.abc import Sequence
 from typing import Any

@@ -6,14 +6,14 @@ Each chooses its one number (k, a penalty) on groups left out of the training ro
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Float32, Int
+from jaxtyping import Array, Bool, Float, Float32, Int
 from scipy.optimize import minimize
 
 from eomm.errors import UsageError
@@ -34,6 +34,7 @@ WIDTH, STEPS, BATCH, COMPONENTS = 32, 150, 256, 32  # of the segmentation head
 Rows = Float32[np.ndarray, "n f"]
 Outputs = Float[np.ndarray, "n c"]  # a score per class, or one column of values
 Predict = Callable[[Rows], Outputs]
+F = TypeVar("F", bound=Predict)
 
 
 @dataclass(frozen=True)
@@ -121,16 +122,35 @@ def fit_probe(
     if kind == "linear" and not task.classes:
         ridge = fit_ridge(z, y[:, None].astype(np.float64), group)
         return lambda rows: ridge.predict(scaler(rows)), ridge.penalty
-    fit: Callable[[Rows, np.ndarray], list[Predict]] = partial(_FITS[kind], task=task)
     choices = NEIGHBOURS if kind == "knn" else PENALTIES
+    final, choice = _chosen(_FITS[kind], choices, z, y, group, task)
+    return lambda rows: final(scaler(rows)), choice
+
+
+def fit_logistic(
+    x: Rows, y: np.ndarray, group: Int[np.ndarray, " n"], task: ProbeTask
+) -> tuple[Scaler, "Logits", float]:
+    """The "linear" probe of classes in its parts: what brings rows to its scale, scores of those, and the penalty."""
+    scaler = fit_scaler(x)
+    return scaler, *_chosen(_fit_logistic, PENALTIES, scaler(x), y, group, task)
+
+
+def _chosen(
+    fit: Callable[..., list[F]],
+    choices: Sequence[float],
+    z: Rows,
+    y: np.ndarray,
+    group: Int[np.ndarray, " n"],
+    task: ProbeTask,
+) -> tuple[F, float]:
+    """Of what `fit` gives for each choice, that with the least loss on groups left out, and the choice."""
     folds = inner_folds(group)
     losses = np.zeros(len(choices))
     for fold in folds:
-        fitted = fit(z[fold.train], y[fold.train])
+        fitted = fit(z[fold.train], y[fold.train], task=task)
         losses += [task.loss(predict(z[fold.test]), y[fold.test]) for predict in fitted]
     best = int(np.argmin(losses)) if folds else len(choices) // 2
-    final = fit(z, y)[best]
-    return lambda rows: final(scaler(rows)), float(choices[best])
+    return fit(z, y, task=task)[best], float(choices[best])
 
 
 def inner_folds(group: Int[np.ndarray, " n"]) -> list[Fold]:
@@ -165,7 +185,20 @@ def _fit_knn(x: Rows, y: np.ndarray, *, task: ProbeTask) -> list[Predict]:
     return [partial(predict, k=k) for k in NEIGHBOURS]
 
 
-def _fit_logistic(x: Rows, y: np.ndarray, *, task: ProbeTask) -> list[Predict]:
+@dataclass(frozen=True)
+class Logits:
+    """Scores of classes: `rows @ weights + bias`, -inf for those that no training row had."""
+
+    weights: Float[np.ndarray, "f c"]
+    bias: Float[np.ndarray, " c"]
+    absent: Bool[np.ndarray, " c"]
+
+    def __call__(self, rows: Rows) -> Outputs:
+        """Of rows."""
+        return np.where(self.absent, -np.inf, rows @ self.weights + self.bias)
+
+
+def _fit_logistic(x: Rows, y: np.ndarray, *, task: ProbeTask) -> list[Logits]:
     """One for each of PENALTIES; classes count equally, however many rows they have.
 
     Weights are sought along the principal axes of the rows, each scaled by its curvature: a fifth of the steps.
@@ -189,7 +222,7 @@ def _fit_logistic(x: Rows, y: np.ndarray, *, task: ProbeTask) -> list[Predict]:
         gradient = turned.T @ (weight[:, None] * (p / total - target)) + penalty[:, None] * w
         return value + 0.5 * np.sum(penalty[:, None] * w**2), (step[:, None] * gradient).ravel()
 
-    found: list[Predict] = []
+    found: list[Logits] = []
     w = np.zeros((turned.shape[1], task.classes))
     for strength in PENALTIES:
         penalty = np.append(np.full(len(axes), strength), 0.0)  # the last is the bias
@@ -197,15 +230,11 @@ def _fit_logistic(x: Rows, y: np.ndarray, *, task: ProbeTask) -> list[Predict]:
         start, limits = (w / step[:, None]).ravel(), {"maxiter": 100, "ftol": 1e-7}
         flat = minimize(loss, start, args=(penalty, step), jac=True, method="L-BFGS-B", options=limits).x
         w = step[:, None] * flat.reshape(-1, task.classes)
-        found.append(partial(_logits, w=np.concatenate([axes @ w[:-1], w[-1:]]), absent=absent))
+        found.append(Logits(axes @ w[:-1], w[-1], absent))
     return found
 
 
-def _logits(rows: Rows, w: np.ndarray, absent: np.ndarray) -> Outputs:
-    return np.where(absent, -np.inf, rows @ w[:-1] + w[-1])
-
-
-_FITS: Mapping[str, Any] = {"knn": _fit_knn, "linear": _fit_logistic}
+_FITS: Mapping[str, Callable[..., list[Any]]] = {"knn": _fit_knn, "linear": _fit_logistic}
 
 
 class Head(nn.Module):
@@ -261,7 +290,7 @@ def _apply_head(params: Any, patches: Float[Array, "n 5 5 k"], *, outputs: int) 
 
 
 def fit_head(
-    maps: Sequence[Float32[np.ndarray, "y x f"]],
+    maps: Sequence[Float32[np.ndarray, "_ _ f"]],
     at: Int[np.ndarray, "n 3"],
     y: np.ndarray,
     task: ProbeTask,

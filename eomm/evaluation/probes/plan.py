@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from eomm.data.cube import Cube
 from eomm.errors import UsageError
@@ -13,12 +14,29 @@ BUFFER_PX = 9  # as for hidden targets: half a window and the reach of resamplin
 FOLDS = 5
 
 
+class Labelled(Protocol):
+    """A site with labels."""
+
+    @property
+    def site(self) -> str:
+        """Its name."""
+
+    @property
+    def labels(self) -> Labels:
+        """On its grid."""
+
+
 @dataclass(frozen=True)
 class LabelledSite:
     """A cube and its labels."""
 
     cube: Cube
     labels: Labels
+
+    @property
+    def site(self) -> str:
+        """Its name."""
+        return self.cube.site
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from eomm.errors import UsageError
 from eomm.evaluation.features import Map
 from eomm.evaluation.folds import Buffer, Fold, group_folds
 from eomm.evaluation.labels import block_groups
-from eomm.evaluation.probes.plan import LabelledSite, ProbePlan
+from eomm.evaluation.probes.plan import Labelled, ProbePlan
 
 MAX_PIXELS = 20_000  # of all sites, drawn in turns from the groups
 MAX_TRAIN = 2000  # rows of a fold, drawn by seed; more tell a probe little, since pixels of a field are alike
@@ -46,7 +46,7 @@ class Rows:
         return out
 
 
-def joint_classes(sites: Sequence[LabelledSite]) -> tuple[str, ...]:
+def joint_classes(sites: Sequence[Labelled]) -> tuple[str, ...]:
     """Classes of all sites by name. Raises UsageError for one class, or where only some are for regression."""
     if len({s.labels.regression for s in sites}) > 1:
         raise UsageError("some labels are classes and some are values; probe them apart")
@@ -58,7 +58,7 @@ def joint_classes(sites: Sequence[LabelledSite]) -> tuple[str, ...]:
     return names
 
 
-def labelled(sites: Sequence[LabelledSite], classes: tuple[str, ...], plan: ProbePlan) -> Rows:
+def labelled(sites: Sequence[Labelled], classes: tuple[str, ...], plan: ProbePlan) -> Rows:
     """All labelled pixels. Raises UsageError for an unknown grouping."""
     parts: list[tuple[np.ndarray, ...]] = []
     names: list[str] = []
@@ -71,14 +71,14 @@ def labelled(sites: Sequence[LabelledSite], classes: tuple[str, ...], plan: Prob
             local = block_groups(labels.known.shape, plan.block_px)
             called = ("", *(f"block {b}" for b in range(1, int(local.max()) + 1)))
         elif plan.groups == "sites":
-            local, called = np.ones(labels.known.shape, np.int32), ("", site.cube.site)
+            local, called = np.ones(labels.known.shape, np.int32), ("", site.site)
         else:
             raise UsageError(f"groups {plan.groups!r}: expected fields, blocks or sites")
         y = labels.values[row, col]
         if classes:
             y = np.array([classes.index(c) for c in labels.classes])[y]
         group = local[row, col] + len(names)
-        names += [f"{site.cube.site} {c}" if len(sites) > 1 and plan.groups != "sites" else c for c in called]
+        names += [f"{site.site} {c}" if len(sites) > 1 and plan.groups != "sites" else c for c in called]
         parts.append((np.stack([np.full(len(row), i), row, col], axis=1), y, group))
     at, y, group = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Rows(at, y, group, tuple(names)).only(even(group, MAX_PIXELS))

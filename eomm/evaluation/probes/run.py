@@ -9,6 +9,7 @@ from typing import Any
 from eomm.data.cube import Cube, open_cube
 from eomm.data.grid import EPOCH
 from eomm.data.records import open_records
+from eomm.data.tables import write_frame
 from eomm.embedding.store import open_embedding
 from eomm.errors import ContractError, UsageError
 from eomm.evaluation import features_raw
@@ -19,6 +20,7 @@ from eomm.evaluation.features_model import embedded, randomised, stored
 from eomm.evaluation.labels import read_labels
 from eomm.evaluation.probes.figures import save_figures
 from eomm.evaluation.probes.plan import LabelledSite, Method, ProbePlan
+from eomm.evaluation.probes.predictions import prediction_rows
 from eomm.evaluation.probes.tables import probe
 from eomm.evaluation.probes.words import leaderboard, to_result
 from eomm.models.directory import Model
@@ -52,6 +54,7 @@ def evaluate_probes(
     out: Path | None = None,
     figures: Path | None = None,
     board: Path | None = None,
+    predicted: Path | None = None,
     overwrite: bool = False,
     commands: Sequence[str] = (),
     progress: bool = False,
@@ -82,6 +85,7 @@ def evaluate_probes(
         out: write the result there as JSON.
         figures: a folder for figures; beside `out` they are named in the result.
         board: write a CSV for leaderboards there.
+        predicted: write what every probe said of every pixel there (`predictions.py`), as CSV or Parquet.
         overwrite: replace files that exist.
         commands: what the result says repeats it.
         progress: show bars.
@@ -89,7 +93,7 @@ def evaluate_probes(
     Raises:
         EommError: as its parts do, naming the file.
     """
-    for path in filter(None, (out, board)):
+    for path in filter(None, (out, board, predicted)):
         check_free_file(path, overwrite=overwrite)
     if len(cubes) != len(labels):
         raise UsageError(f"{len(cubes)} cubes and {len(labels)} files of labels; expected a file for each cube")
@@ -138,6 +142,8 @@ def evaluate_probes(
         write_json(out, result)
     if board:
         write_text(board, leaderboard(result, RESAMPLES))
+    if predicted:
+        write_frame(prediction_rows(outcome, sites, methods), predicted)
     return result
 
 

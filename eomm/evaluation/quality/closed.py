@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from eomm.data.modality import SENTINEL2
 from eomm.errors import DataError
@@ -75,7 +75,7 @@ def window(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n w"
     return np.concatenate([*bands, *days], axis=1)
 
 
-def difference(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 2c"]:
+def difference(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n _"]:
     """Bands of the date, and what they differ by from the valid date before it; 0 where there is none."""
     own, day = _visible(series)
     here = nearest(series, at)
@@ -158,6 +158,6 @@ def _weigh(log: Float[np.ndarray, "n t"]) -> Float[np.ndarray, "n t"]:
     return weight / weight.sum(1, keepdims=True)
 
 
-def _waves(day: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 5"]:
+def _waves(day: Shaped[np.ndarray, " n"]) -> Float[np.ndarray, "n 5"]:
     turn = 2 * np.pi * np.asarray(day, np.float64) / YEAR_DAYS
     return np.stack([np.ones(len(turn)), np.cos(turn), np.sin(turn), np.cos(2 * turn), np.sin(2 * turn)], axis=1)

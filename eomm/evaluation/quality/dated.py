@@ -31,7 +31,7 @@ class Events:
     """
 
     series: Sequence[Series]
-    at: list[Int[np.ndarray, " n"]]
+    at: list[Int[np.ndarray, " _"]]
     truth: Bool[np.ndarray, " m"]
     group: Shaped[np.ndarray, " m"]
     number: Int[np.ndarray, " m"]

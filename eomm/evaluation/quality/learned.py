@@ -87,7 +87,7 @@ def encoder_vectors(
     length = fusion.dim if fusion else encoder.dim
     options: dict[str, Any] = {"fusion": fusion, "surroundings": surroundings}
 
-    def make(series: Sequence[Series], at: Sequence[Int[np.ndarray, " n"]]) -> Made:
+    def make(series: Sequence[Series], at: Sequence[Int[np.ndarray, " _"]]) -> Made:
         return embed_series(encoder, contract, params, series, at, **options)
 
     return Vectors(name=name, length=length, make=make, **(about or {}))

@@ -28,7 +28,7 @@ def fold_numbers(group: Labels, count: int, *, seed: int = 0) -> Int[np.ndarray,
     return (np.random.default_rng(seed).permutation(len(names)) % min(count, len(names)))[index]
 
 
-def left_out(fold: Int[np.ndarray, " n"]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def left_out(fold: Shaped[np.ndarray, " n"]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(training rows, test rows) of every fold."""
     for k in np.unique(fold):
         yield np.flatnonzero(fold != k), np.flatnonzero(fold == k)
@@ -43,7 +43,7 @@ class Standard:
         if len(x) < x.shape[1]:  # nothing outside the span of the training rows matters to a penalised linear model
             self.basis = np.linalg.svd((x - self.mean) / self.scale, full_matrices=False)[2].T
 
-    def __call__(self, x: Rows) -> Rows:
+    def __call__(self, x: Rows) -> Float[np.ndarray, "n k"]:
         """Rows as probes see them."""
         z = (x - self.mean) / self.scale
         return z if self.basis is None else z @ self.basis

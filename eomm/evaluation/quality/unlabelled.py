@@ -8,6 +8,7 @@ from jaxtyping import Float, Int, Shaped
 
 from eomm.errors import UsageError
 from eomm.evaluation.quality.closed import exponential
+from eomm.evaluation.quality.probes import fold_numbers
 from eomm.evaluation.quality.reader import fit_reader
 from eomm.evaluation.quality.scores import Outcome, mean_of
 from eomm.evaluation.quality.series import REACH_DAYS, Series, groups_of, hide, keep
@@ -15,9 +16,12 @@ from eomm.evaluation.quality.vectors import One, Vectors
 
 GAPS = (0, 10, 30, 60)  # days hidden on both sides of a target
 TAUGHT = (0, 0, 3, 10, 20, 30, 45, 60)  # gaps from which the reader learns, at other dates each
+FOLDS = 4  # of groups, where places that are scored teach too
 FEWEST_LEFT = 4  # visible dates when the widest gap is hidden
 NEAR_DAYS, FAR_DAYS = (1, 5), (60, 199)
 MEANS_OF, WITHIN_DAYS, LAST_DAYS = 4, 60, 15  # a step: dates on each side, how far they reach, half of the gap between
+
+Shown = tuple[np.ndarray, np.ndarray, np.ndarray]  # inputs of a reader, what it adds to, truth
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,20 +75,57 @@ def hidden_errors(vectors: Vectors, learn: Sequence[Hidden], tests: Mapping[str,
     Every method has the same reader, which adds to the state in bands, and is given beside the vector what anybody
     knows of a hidden date: the time of the year, and how far the nearest visible dates are.
     """
-    inputs, bases, truths = (
-        [f(h) for h in learn] for f in (lambda h: _inputs(vectors, h), state_of, lambda h: h.truth)
-    )
-    read = fit_reader(np.concatenate(inputs), np.concatenate(bases), np.concatenate(truths))
-    return {task: _error(read(_inputs(vectors, test), state_of(test)), test) for task, test in tests.items()}
+    shown = _shown(vectors, [*learn, *tests.values()])
+    read = fit_reader(*_joined(shown[: len(learn)]))
+    return {
+        task: _error(read(inputs, base), test)
+        for (task, test), (inputs, base, _) in zip(tests.items(), shown[len(learn) :], strict=True)
+    }
+
+
+def hidden_errors_across(
+    vectors: Vectors, learn: Sequence[Hidden], tests: Mapping[str, Hidden], *, folds: int = FOLDS
+) -> dict[str, Outcome]:
+    """As `hidden_errors`, at places that teach too: what reads a group was taught by the other folds of groups alone.
+
+    So no reader is taught where an encoder was trained: there its vectors know what is hidden better than elsewhere,
+    and a reader learns to trust them too much. Every fold has as many rows, drawn anew.
+    """
+    group = np.concatenate([h.group for h in learn])
+    names = np.unique(group)
+    fold_of = dict(zip(names.tolist(), fold_numbers(names, folds).tolist(), strict=True))
+    fold = np.array([fold_of[g] for g in group])
+    count = min(int((fold != k).sum()) for k in np.unique(fold))
+    shown = _shown(vectors, [*learn, *tests.values()])
+    taught, tested = _joined(shown[: len(learn)]), dict(zip(tests, shown[len(learn) :], strict=True))
+    guess = {task: np.empty_like(test.truth) for task, test in tests.items()}
+    for k in np.unique(fold):
+        rows = np.random.default_rng(int(k)).permutation(np.flatnonzero(fold != k))[:count]
+        read = fit_reader(*(part[rows] for part in taught))
+        for task, test in tests.items():
+            mine = np.array([fold_of[g] == k for g in test.group])
+            guess[task][mine] = read(*(part[mine] for part in tested[task][:2]))
+    return {task: _error(guess[task], test) for task, test in tests.items()}
+
+
+def _shown(vectors: Vectors, parts: Sequence[Hidden]) -> list[Shown]:
+    """Inputs of the reader, base and truth of each; all vectors are made in one call, as an encoder likes it."""
+    rows = np.concatenate(vectors([s for h in parts for s in h.series], [at for h in parts for at in h.at]))
+    each = np.split(rows, np.cumsum([len(h.series) for h in parts])[:-1])
+    return [
+        (np.concatenate([own, when(h)], axis=1).astype(np.float64), state_of(h), h.truth)
+        for h, own in zip(parts, each, strict=True)
+    ]
+
+
+def _joined(shown: Sequence[Shown]) -> Shown:
+    inputs, bases, truths = (np.concatenate(columns) for columns in zip(*shown, strict=True))
+    return inputs, bases, truths
 
 
 def state_of(hidden: Hidden) -> Float[np.ndarray, "n c"]:
     """The state of the targets in bands, the same whatever its components are."""
     return np.concatenate([exponential(s, at) for s, at in zip(hidden.series, hidden.at, strict=True)])
-
-
-def _inputs(vectors: Vectors, hidden: Hidden) -> Float[np.ndarray, "n f"]:
-    return np.concatenate([np.concatenate(vectors(hidden.series, hidden.at)), when(hidden)], axis=1).astype(np.float64)
 
 
 def when(hidden: Hidden) -> Float[np.ndarray, "n 8"]:

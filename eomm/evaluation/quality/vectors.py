@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from eomm.errors import DataError
 from eomm.evaluation.quality.series import Series, every
 
-Made = list[Float[np.ndarray, "n d"]]
-Make = Callable[[Sequence[Series], Sequence[Int[np.ndarray, " n"]]], Made]
+Made = list[Float[np.ndarray, "_ d"]]
+Make = Callable[[Sequence[Series], Sequence[Int[np.ndarray, " _"]]], Made]
 One = Callable[[Series, Int[np.ndarray, " n"]], Float[np.ndarray, "n d"]]
 
 
@@ -35,7 +35,7 @@ class Vectors:
     learned_from: tuple[str, ...] | None = ()
     seed: int = 0
 
-    def __call__(self, series: Sequence[Series], at: Sequence[Int[np.ndarray, " n"]] | None = None) -> Made:
+    def __call__(self, series: Sequence[Series], at: Sequence[Int[np.ndarray, " _"]] | None = None) -> Made:
         """Vectors at positions of each series; at all where None.
 
         Raises:

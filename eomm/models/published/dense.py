@@ -21,7 +21,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Int32, Shaped
+from jaxtyping import Array, Bool, Float, Int, Int32, Real, Shaped
 
 from eomm.models.published.layers import PLACES, SIDE, WIDTH
 
@@ -60,7 +60,7 @@ def encode_where(
 
 
 def date_features(
-    values: Int[Array, "b t h w c"], valid: Shaped[Array, "b t h w"], scale: Scale, encode: Encode
+    values: Real[Array, "b t h w c"], valid: Shaped[Array, "b t h w"], scale: Scale, encode: Encode
 ) -> dict[str, Array]:
     """What windows take from each acquisition; leaves [b, t, y, …], cropped by the halo.
 

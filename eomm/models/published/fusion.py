@@ -51,9 +51,9 @@ class PublishedFusion:
     def fuse(
         self,
         params: Params,
-        embeddings: Mapping[str, Float[Array, "*n _"]],
-        present: Mapping[str, Bool[Array, "*n"]],
-        offset_days: Mapping[str, Float[Array, "*n"]],
+        embeddings: Mapping[str, Float[Array, "... _"]],
+        present: Mapping[str, Bool[Array, "..."]],
+        offset_days: Mapping[str, Float[Array, "..."]],
         *,
         rng: Array | None = None,
     ) -> Float[Array, "*n d"]:

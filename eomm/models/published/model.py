@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Int32, Shaped
+from jaxtyping import Array, Bool, Float, Int32, Real, Shaped
 
 from eomm.data.modality import Modality
 from eomm.errors import UsageError
@@ -101,7 +101,7 @@ class PublishedEncoder:
         return model_input(self.modality, values)
 
     def features(
-        self, params: Params, values: Int[Array, "b t h w c"], valid: Shaped[Array, "b t h w"], meta: Meta
+        self, params: Params, values: Real[Array, "b t h w c"], valid: Shaped[Array, "b t h w"], meta: Meta
     ) -> dict[str, Array]:
         """What windows take from each acquisition (`published_dense.date_features`); orbits do not enter.
 

@@ -1,8 +1,8 @@
+"""Cubes made of scenes: what is kept of them, and what is masked."""
+
 import dataclasses
 import json
-import os
 import shutil
-import subprocess
 import sys
 import types
 from datetime import date, timedelta
@@ -10,39 +10,25 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 import rasterio
-import zarr
 
 from data_prep.cubes.build import Source, build_cube
 from data_prep.mappings.mapping import Mask, load_mapping
 from eomm.data.cube import open_cube
 from eomm.data.grid import Grid
 from eomm.data.modality import SENTINEL1, SENTINEL2
-from eomm.errors import ContractError, DataError, UsageError
+from eomm.errors import ContractError
 from tests.data_prep.tiny_scenes import (
     NAMES,
     NORTH,
     SIZE,
     START,
     WEST,
+    optical,
     reflectance,
-    write_netcdf,
+    sources,
     write_s1,
     write_s2,
-    write_site,
 )
-
-
-def sources(folder):
-    return [Source(path=folder / "s2", mapping="simulated_s2"), Source(path=folder / "s1", mapping="simulated_s1")]
-
-
-def optical(folder, **mapping):
-    return [Source(path=folder, mapping=dataclasses.replace(load_mapping("simulated_s2"), **mapping))]
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    return write_site(tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture(scope="module")
@@ -120,35 +106,6 @@ def test_two_tiles_of_one_pass_are_one_acquisition_and_the_later_name_wins(tmp_p
     assert len(group.acquisitions[0].product_ids) == 6
 
 
-@pytest.mark.parametrize(
-    ("change", "name", "message"),
-    [
-        ({"scale": 1.0}, "scale", r"_10m.tif \(2019-04-01.*band B0.: values .*expected reflectance.*digital numbers"),
-        ({"offset": 0.1}, "offset", r"_10m.tif.*metadata say: no baseline.*never below 0.1.*BOA_OFFSET=-1000"),
-        (
-            {"bands": load_mapping("simulated_s2").bands | {"B02": "B04", "B04": "B02"}},
-            "band_order",
-            r"_10m.tif.*bare pixels the medians are B03 .* and B02.*bands look exchanged",
-        ),
-    ],
-)
-def test_a_broken_contract_fails_early_and_leaves_nothing_unless_overruled(tmp_path, site, change, name, message):
-    with pytest.raises(ContractError, match=message):
-        build_cube(tmp_path / "c.zarr", site="x", sources=optical(site / "s2", **change))
-    assert list(tmp_path.iterdir()) == []
-    if name != "scale":  # digital numbers are out of range: nothing of them could be stored
-        out = build_cube(tmp_path / "c.zarr", site="x", sources=optical(site / "s2", **change), accept=(name,))
-        assert open_cube(out).provenance["accepted"] == [name]
-
-
-def test_l1c_is_refused_by_its_metadata_unless_asked_for(tmp_path):
-    write_s2(tmp_path / "in", START, tags={"PROCESSING_LEVEL": "L1C"})
-    with pytest.raises(ContractError, match=r"_10m.tif .*: level is 'L1C', expected 'L2A'"):
-        build_cube(tmp_path / "c.zarr", site="x", sources=optical(tmp_path / "in"))
-    out = build_cube(tmp_path / "c.zarr", site="x", sources=optical(tmp_path / "in"), accept=["level"])
-    assert open_cube(out).provenance["accepted"] == ["level"]
-
-
 def test_saturated_missing_and_clipped_pixels_are_masked_and_counted(tmp_path):
     stem = write_s2(tmp_path / "in", START, seed=1)
     with rasterio.open(tmp_path / "in" / f"{stem}_10m.tif", "r+") as file:
@@ -205,8 +162,8 @@ def test_a_speckle_filter_averages_power_and_makes_another_contract(tmp_path, sp
     power[2, 0, 0, 0] = 0  # no power: invalid there, and left out of its neighbours' means
     for k in range(5):
         write_s1(tmp_path / "in", START + timedelta(days=6 * k), values=power[k])
-    sources = [Source(path=tmp_path / "in", mapping="simulated_s1")]
-    cube = open_cube(build_cube(tmp_path / "c.zarr", site="x", sources=sources, speckle=speckle))
+    radar = [Source(path=tmp_path / "in", mapping="simulated_s1")]
+    cube = open_cube(build_cube(tmp_path / "c.zarr", site="x", sources=radar, speckle=speckle))
     values, valid = cube["s1"].read()
     usable = np.where(power > 0, power, np.nan)
     for i in range(5):
@@ -216,8 +173,6 @@ def test_a_speckle_filter_averages_power_and_makes_another_contract(tmp_path, sp
     assert (~valid).sum() == 1 and not valid[2, 0, 0]
     with pytest.raises(ContractError, match=rf"speckle_filter: found '{speckle}', expected 'none'"):
         open_cube(cube.path, expect={"s1": SENTINEL1})
-    with pytest.raises(UsageError, match=r"filter 'lee' is unknown; choose one of none, rolling3, causal3"):
-        build_cube(tmp_path / "d.zarr", site="x", sources=sources, speckle="lee")
 
 
 def test_no_power_in_decibel_is_missing_and_darkens_no_neighbour(tmp_path):
@@ -229,186 +184,6 @@ def test_no_power_in_decibel_is_missing_and_darkens_no_neighbour(tmp_path):
     out = build_cube(tmp_path / "c.zarr", site="x", sources=[Source(path=tmp_path, mapping=mapping)], window=between)
     values, valid = open_cube(out)["s1"].read()
     assert (~valid).sum() == 1 and (values[valid] == -1200).all()
-
-
-def test_db_for_linear_power_is_refused(tmp_path):
-    db = np.random.default_rng(0).normal(-12, 2, (2, SIZE, SIZE)).astype(np.float32)
-    write_s1(tmp_path, START, values=db)
-    with pytest.raises(ContractError, match=r"S1A_2019.*band VV.*look like dB"):
-        build_cube(tmp_path / "c.zarr", site="x", sources=[Source(path=tmp_path, mapping="simulated_s1")])
-
-
-def test_a_band_that_is_empty_on_one_date_is_found_while_writing(tmp_path):
-    for k in range(40):
-        values = np.random.default_rng(k).gamma(5, 0.02, (2, SIZE, SIZE)).astype(np.float32)
-        if k == 38:  # between the sampled dates
-            values[1] = np.nan
-        write_s1(tmp_path / "in", START + timedelta(days=6 * k), values=values)
-    with pytest.raises(ContractError, match=r"S1A_2019111.*band VH is empty"):
-        build_cube(tmp_path / "c.zarr", site="x", sources=[Source(path=tmp_path / "in", mapping="simulated_s1")])
-    assert [p.name for p in tmp_path.iterdir()] == ["in"]
-
-
-@pytest.mark.parametrize("skip", ["20m", "SCL"])
-def test_missing_bands_are_named(tmp_path, skip):
-    write_s2(tmp_path, START)
-    write_s2(tmp_path, START + timedelta(days=5), skip=(skip,))
-    missing = "mask" if skip == "SCL" else "B05 B06 B07 B8A B11 B12"
-    with pytest.raises(DataError, match=rf"S2A_20190406T.* bands {missing} are missing; found .*expected B02"):
-        build_cube(tmp_path / "c.zarr", site="x", sources=optical(tmp_path))
-
-
-def weather(folder, *, unit="K", celsius=False):
-    """The site's mapping and files of a modality that eomm does not know, one pixel for the whole site."""
-    folder.mkdir(parents=True)
-    mapping = folder / "weather.toml"
-    mapping.write_text(
-        """
-reader = "netcdf"
-files = "w*.nc"
-time = "timestamp"
-gsd_m = 1000
-[modality]
-name = "weather"
-unit = "per band"
-level = "daily"
-calibration = "none"
-bands = [
-    { name = "t", unit = "K", gsd_m = 9000, scale = 0.01, offset = 273.15, valid_min = 200, valid_max = 330 },
-    { name = "rain", unit = "mm d-1", gsd_m = 9000, scale = 0.1, valid_min = 0, valid_max = 500 },
-]
-"""
-    )
-    days = [START + timedelta(days=d) for d in range(-5, 60)]
-    kelvin = (280 + np.arange(65.0)).reshape(-1, 1, 1) - 273.15 * celsius
-    rain = np.zeros((65, 1, 1))
-    rain[7] = np.nan
-    variables = {"t": (kelvin, {"units": unit}), "rain": (rain, {"units": "mm d-1"})}
-    write_netcdf(folder / "w.nc", variables=variables, times=days, gsd=1000)
-    return Source(path=folder, mapping=mapping)
-
-
-def test_a_modality_of_one_pixel_keeps_its_grid(site, tmp_path):
-    own = [weather(tmp_path / "w"), *sources(site)]
-    cube = open_cube(build_cube(tmp_path / "c.zarr", site="here", sources=own))
-    group = cube["weather"]
-    assert group.grid == Grid(crs="EPSG:32631", transform=(1000, 0, WEST, 0, -1000, NORTH), height=1, width=1)
-    assert cube["s2"].grid == cube["s1"].grid and cube["s2"].grid.height == SIZE
-    assert zarr.open_group(cube.path, mode="r").attrs["proj:shape"] == [SIZE, SIZE]
-    values, valid = group.read()
-    np.testing.assert_allclose(group.modality.decode(values)[valid][:, 0], 280 + np.delete(np.arange(51.0), 7))
-    assert not valid[7] and not valid[51:].any()  # no rain known; beyond the range
-
-
-def test_a_unit_that_the_contract_does_not_have_is_refused(site, tmp_path):
-    own = [weather(tmp_path / "w", unit="degC", celsius=True), *sources(site)]
-    with pytest.raises(
-        ContractError, match=r"w.nc .*band t: .* the unit 'degC', expected 'K' as mapping 'weather' says"
-    ):
-        build_cube(tmp_path / "c.zarr", site="here", sources=own)
-    with pytest.raises(DataError, match=r"'weather': none of 65 acquisitions .* out of the modality's range"):
-        build_cube(tmp_path / "c.zarr", site="here", sources=own, accept=["unit"])
-
-
-def test_no_overlap_in_time_is_refused(tmp_path, site):
-    write_s1(tmp_path, START - timedelta(days=400))
-    pair = [sources(site)[0], Source(path=tmp_path, mapping="simulated_s1")]
-    with pytest.raises(DataError, match=r"S1A.*ends on 2018-02-25, before .*S2A.* begins on 2019-04-01: no overlap"):
-        build_cube(tmp_path / "c.zarr", site="x", sources=pair)
-
-
-def test_no_overlap_in_space_is_refused(tmp_path, site):
-    write_s1(tmp_path, START, west=WEST + 5000)
-    pair = [sources(site)[0], Source(path=tmp_path, mapping="simulated_s1")]
-    with pytest.raises(DataError, match=r"S1A.*: no overlap in space: its 1 scenes lie at .*506360.*is it the right"):
-        build_cube(tmp_path / "c.zarr", site="x", sources=pair)
-
-
-def test_a_scene_in_another_crs_is_refused(tmp_path, site):
-    write_s1(tmp_path, START, epsg=32632)
-    pair = [sources(site)[0], Source(path=tmp_path, mapping="simulated_s1")]
-    with pytest.raises(ContractError, match=r"S1A.*: lies in EPSG:32632, expected EPSG:32631.*gdalwarp"):
-        build_cube(tmp_path / "c.zarr", site="x", sources=pair)
-
-
-def test_unresolved_duplicates_are_refused(tmp_path):
-    write_s1(tmp_path, START)
-    write_s1(tmp_path, START + timedelta(hours=5))
-    with pytest.raises(DataError, match=r"two overpasses of platform S1A, orbit A088 on one day.*or remove one"):
-        build_cube(tmp_path / "c.zarr", site="x", sources=[Source(path=tmp_path, mapping="simulated_s1")])
-
-
-def test_an_all_cloud_series_is_refused(tmp_path):
-    write_s2(tmp_path / "in", START, classes=np.full((SIZE // 2, SIZE // 2), 9, np.uint8))
-    with pytest.raises(DataError, match=r"'s2': none of 1 acquisitions .* all cloud"):
-        build_cube(tmp_path / "c.zarr", site="x", sources=optical(tmp_path / "in"))
-    assert [p.name for p in tmp_path.iterdir()] == ["in"]
-
-
-def test_an_existing_cube_is_kept_unless_told(tmp_path, site):
-    out = tmp_path / "c.zarr"
-    out.mkdir()
-    (out / "mine").touch()
-    with pytest.raises(UsageError, match=r"c.zarr: already exists; .*--overwrite"):
-        build_cube(out, site="x", sources=sources(site))
-    with pytest.raises(UsageError, match=r"c.zarr: already exists and was not made by eomm"):
-        build_cube(out, site="x", sources=sources(site), overwrite=True)
-    assert (out / "mine").exists()
-    (out / "mine").unlink()
-    for name in ("old", "x"):  # an empty folder and an earlier cube may be replaced
-        build_cube(out, site=name, sources=sources(site)[1:], overwrite=True)
-    assert open_cube(out).site == "x" and list(tmp_path.iterdir()) == [out]
-
-
-def test_wrong_requests_are_refused(tmp_path, site):
-    with pytest.raises(UsageError, match=r"no source given"):
-        build_cube(tmp_path / "c", site="x", sources=[])
-    with pytest.raises(UsageError, match=r"resampling 'best' is unknown; choose one of nearest"):
-        build_cube(tmp_path / "c", site="x", sources=sources(site), resampling="best")
-    with pytest.raises(UsageError, match=r"accept names everything, which is no check"):
-        build_cube(tmp_path / "c", site="x", sources=sources(site), accept=("everything",))
-
-
-def test_a_truncated_scene_is_named_and_nothing_is_left(tmp_path, site):
-    shutil.copytree(site / "s1", tmp_path / "s1")
-    last = sorted((tmp_path / "s1").iterdir())[-1]
-    last.write_bytes(last.read_bytes()[:-4000])
-    with pytest.raises(DataError, match=rf"{last.name}: not a readable GeoTIFF .*truncated"):
-        build_cube(tmp_path / "c.zarr", site="x", sources=[Source(path=tmp_path / "s1", mapping="simulated_s1")])
-    assert [p.name for p in tmp_path.iterdir()] == ["s1"]
-
-
-FULL = """
-import sys
-import types
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-from test_build_cube import sources
-from data_prep.cubes.build import build_cube
-from eomm.errors import UsageError
-try:
-    build_cube({out!r}, site="x", sources=sources(Path({site!r})))
-except UsageError as e:
-    print(e)
-print(sorted(p.name for p in Path({out!r}).parent.iterdir()))
-"""
-
-
-def test_a_full_disk_is_said_and_nothing_is_left(tmp_path, site):
-    mount = ["unshare", "--mount", "--map-root-user"] if os.geteuid() else ["unshare", "--mount"]
-    full = tmp_path / "full"
-    full.mkdir()
-    script = FULL.format(tests=os.path.dirname(__file__), out=str(full / "c.zarr"), site=str(site))
-    command = (
-        f"mount -t tmpfs -o size={{size}} tmpfs {full} && exec {sys.executable} -c '{script.replace(chr(39), chr(34))}'"
-    )
-    probe = subprocess.run([*mount, "sh", "-c", f"mount -t tmpfs -o size=64k tmpfs {full}"], capture_output=True)
-    if probe.returncode:
-        pytest.skip(f"no private tmpfs here: {probe.stderr.decode().strip()}")
-    for size in ("64k", "400k"):  # full while masking, full while writing
-        done = subprocess.run([*mount, "sh", "-c", command.format(size=size)], capture_output=True, text=True)
-        assert "c.zarr: the disk is full; nothing unfinished was kept" in done.stdout, done.stderr
-        assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_a_simulated_site_becomes_a_cube(tmp_path):

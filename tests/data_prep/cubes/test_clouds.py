@@ -35,7 +35,7 @@ def screen(tmp_path, dates, clear=None):
 
 def test_of_classes_the_named_are_kept_and_the_unclassified_are_not_cloud():
     mask = Mask(variable="SCL", clear=(4, 5, 6), cloud=(3, 8, 9, 10, 11))
-    classes = np.append(np.arange(12, dtype=np.float32), np.nan)[None]
+    classes = np.append(np.arange(12), np.nan).astype(np.float32)[None]
     states = classify(mask, {MASK: classes})[0]
     assert np.flatnonzero(states == CLEAR).tolist() == [4, 5, 6]
     assert np.flatnonzero(states == CLOUD).tolist() == [3, 8, 9, 10, 11]

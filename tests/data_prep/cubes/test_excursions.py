@@ -18,8 +18,7 @@ from data_prep.cubes.excursions import (
 from eomm.data.cube import open_cube
 from eomm.data.modality import SENTINEL2
 from eomm.errors import UsageError
-from tests.data_prep.cubes.test_build_cube import optical
-from tests.data_prep.tiny_scenes import write_site
+from tests.data_prep.tiny_scenes import optical, write_site
 
 DAY = np.arange(100, 160, 6, dtype=np.int32)
 MEADOW = np.array([2500, 3000, 3200, 3300, 2000, 1000], np.int16)  # of BANDS

@@ -2,11 +2,6 @@
 
 import dataclasses
 import json
-import os
-import re
-import shutil
-from datetime import date
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,64 +10,17 @@ import rasterio.shutil
 import zarr
 
 from data_prep.cubes.build import Source, build_cube
-from data_prep.fetch import catalogues, items
 from data_prep.fetch.place import site_grid
 from data_prep.fetch.run import fetch_scenes
 from data_prep.mappings.mapping import load_mapping
-from data_prep.simulate import simulate_site
 from eomm.cli import main
 from eomm.data.attributes import attributes_of
 from eomm.data.grid import Grid
-from eomm.errors import ContractError, DataError, UsageError
-from tests.data_prep.stac_server import publish, serve
+from eomm.errors import DataError, UsageError
+from tests.data_prep.fetch.ask import DATES, OLD_CALLS, fetch, first_s2
 
-# odc-geo 0.5.3 calls what shapely 2.2 and affine 3.1 have superseded, planetary-computer 1.0.0 what pydantic 2 has.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:The 'shapely.ops:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:Support for class-based `config`:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning"),
-]
-DATES = (date(2020, 5, 1), date(2020, 5, 22))
+pytestmark = OLD_CALLS
 S2 = dataclasses.replace(load_mapping("fetched_s2"), clipped=())  # half of the items have an offset, half clip at 1
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """(the simulated site's folder, its catalogue's folder, its grid)."""
-    folder = tmp_path_factory.mktemp("world")
-    site = simulate_site(folder / "site", site="a", seed=3, start=DATES[0], end=DATES[1], size_px=40)
-    publish(site, folder / "catalogue")
-    with rasterio.open(next((site / "s2").glob("*_10m.tif"))) as file:
-        t = file.transform
-        grid = Grid(crs=str(file.crs), transform=(t.a, t.b, t.c, t.d, t.e, t.f), height=40, width=40)
-    return site, folder / "catalogue", grid
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch):
-    """A proxy that nobody serves, from which loopback is exempt, as behind a firewall; and no long waits."""
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.setenv(name, "127.0.0.1,localhost")
-    monkeypatch.setattr(items, "FIRST_WAIT_S", 0.02)
-
-
-@pytest.fixture
-def server(world):
-    with serve(world[1]) as state:
-        yield state
-
-
-def fetch(server, out, grid, *, source="/catalog.json", **options):
-    return fetch_scenes(
-        out, site="a", source=server.url + source, grid=grid, dates=DATES,
-        **{"timeout_s": 1, "tries": 3, "parallel": 4} | options,
-    )  # fmt: skip
-
-
-def first_s2(world):
-    return sorted(p.parent.name for p in world[1].glob("S2*/item.json"))[0]
 
 
 def content(cube, group):
@@ -233,60 +181,6 @@ def test_a_request_that_cannot_be_met_says_why(world, server, tmp_path, monkeypa
         fetch(server, tmp_path / "one", dataclasses.replace(grid, width=20), collection="s2")
 
 
-def test_a_catalogue_of_the_net_cannot_make_us_read_local_files(world, tmp_path):
-    folder = tmp_path / "evil"
-    item = json.loads((world[1] / first_s2(world) / "item.json").read_text())
-    for asset in item["assets"].values():
-        asset["href"] = "/etc/hostname"
-    item["assets"]["B02"]["href"] = "file:///etc/hostname"
-    folder.mkdir()
-    (folder / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": [item]}))
-    with serve(folder) as state:
-        result = fetch(state, tmp_path / "out", world[2], source="/items.json")
-    assert "refers to file:///etc/hostname; expected addresses of the net" in result["missing"][0]["reason"]
-
-
-def test_redirects_and_references_out_of_a_catalogue_of_the_net_are_not_followed(world, server, tmp_path):
-    name, secret = first_s2(world), next((world[0] / "s2").glob("*_10m.tif"))
-    for target in (f"file://{secret}", str(secret)):
-        server.faults = {f"/{name}/B02.tif": f"to {target}", f"/{name}/item.json": None}
-        found = fetch(server, tmp_path / "out", world[2], collection="s2", tries=1)
-        assert [m["item"] for m in found["missing"]] == [name]
-        server.faults = {"/catalog.json": f"to {target}"}
-        with pytest.raises(DataError, match="cannot be searched"):
-            fetch(server, tmp_path / "none", world[2], collection="s2", tries=1)
-    server.faults = {}
-    for href in ("../../../../../../../../etc/hostname", f"{'../' * 9}..{secret}", "/vsicurl/http://x/a.tif"):
-        folder = tmp_path / "evil" / str(len(href))
-        folder.mkdir(parents=True)
-        item = json.loads((world[1] / name / "item.json").read_text())
-        item["assets"]["B02"]["href"] = href
-        link = {"rel": "item", "href": f"{'../' * 9}..{secret}"}
-        (folder / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": [item]}))
-        (folder / "catalog.json").write_text(json.dumps({"type": "Catalog", "id": "c", "links": [link]}))
-        with serve(folder) as state:
-            assert fetch(state, folder / "out", world[2], source="/items.json", tries=1)["missing"]
-            with pytest.raises(DataError):
-                fetch(state, folder / "none", world[2], tries=1)
-
-
-def test_an_asset_that_is_no_image_is_not_what_gdal_takes_it_for(world, tmp_path):
-    """A VRT named as GeoTIFF, at an address, of a file of this machine and of one that only the machine can reach."""
-    name, root = first_s2(world), tmp_path / "evil"
-    shutil.copytree(world[1], root)
-    secret = next((world[0] / "s2").glob("*_10m.tif"))
-    with serve(world[1]) as inner, serve(root) as outer:
-        for source in (str(secret), f"/vsicurl/{inner.url}/{name}/B02.tif"):
-            (root / name / "B02.tif").unlink()
-            rasterio.shutil.copy(secret, root / name / "B02.tif", driver="VRT")
-            text = (root / name / "B02.tif").read_text()
-            shown = re.sub(r"<SourceFilename[^>]*>[^<]*", f'<SourceFilename relativeToVRT="0">{source}', text)
-            (root / name / "B02.tif").write_text(shown)
-            found = fetch(outer, tmp_path / f"out{len(source)}", world[2], collection="s2", tries=1)
-            assert [m["item"] for m in found["missing"]] == [name] and "asset B02" in found["missing"][0]["reason"]
-        assert not inner.requests
-
-
 def test_the_grid_of_a_site_is_that_of_sentinel_2():
     grid = site_grid(at=(3.02, 50.82), size_m=1280)
     assert (grid.crs, grid.height, grid.width) == ("EPSG:32631", 128, 128)
@@ -329,106 +223,3 @@ def test_the_command_lists_what_is_missing_and_says_so_by_its_status(world, serv
     both = whole["valid"][:][inner] & part["valid"][:]  # masks near the edge see less
     assert both.mean() > 0.2
     np.testing.assert_array_equal(whole["values"][:][inner][both], part["values"][:][both])
-
-
-def test_uncalibrated_radar_and_top_of_atmosphere_are_listed_with_the_reason(world, tmp_path):
-    folder = tmp_path / "raw"
-    radar = json.loads(next(world[1].glob("S1*/item.json")).read_text())
-    radar |= {"collection": "sentinel-1-grd"}
-    optical = json.loads((world[1] / first_s2(world) / "item.json").read_text())
-    optical["properties"]["s2:product_type"] = "S2MSI1C"
-    folder.mkdir()
-    (folder / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": [radar, optical]}))
-    ask = {"site": "a", "source": str(folder / "items.json"), "grid": world[2], "dates": DATES}
-    result = fetch_scenes(tmp_path / "s1", collection="sentinel-1-grd", like="planetary-computer-s1-rtc", **ask)
-    assert "not terrain-corrected gamma0; " in result["missing"][0]["reason"]
-    assert "sar_backscatter" in result["missing"][0]["reason"]
-    result = fetch_scenes(tmp_path / "s2", collection="s2", **ask)
-    assert "is S2MSI1C (top of atmosphere), expected L2A" in result["missing"][0]["reason"]
-
-
-def test_buckets_that_need_keys_are_read_with_the_settings_of_their_catalogue(world, server, tmp_path, monkeypatch):
-    folder = tmp_path / "cdse"
-    item = json.loads((world[1] / first_s2(world) / "item.json").read_text())
-    names = catalogues.KNOWN["cdse-s2"].assets
-    item |= {
-        "collection": "sentinel-2-l2a",
-        "assets": {
-            names[layer]: {"href": f"s3://{item['id']}/{layer}.tif", "raster:offset": 0} for layer in item["assets"]
-        },
-    }
-    folder.mkdir()
-    (folder / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": [item]}))
-    settings = {
-        "AWS_S3_ENDPOINT": server.url.removeprefix("http://"),
-        "AWS_VIRTUAL_HOSTING": "FALSE",
-        "AWS_HTTPS": "NO",
-    }
-    twin = dataclasses.replace(catalogues.KNOWN["cdse-s2"], address=str(folder / "items.json"), settings=settings)
-    monkeypatch.setitem(catalogues.KNOWN, "cdse-s2", twin)
-    for name in twin.credentials:
-        monkeypatch.setenv(name, "x")
-    result = fetch_scenes(
-        tmp_path / "out", site="a", source="cdse-s2", grid=world[2], dates=DATES, timeout_s=2, tries=1
-    )
-    assert result["missing"] == [] and result["complete"] == 1
-    assert "AWS_S3_ENDPOINT" not in os.environ
-
-
-def test_items_are_signed_where_their_catalogue_asks_for_it(world, server, tmp_path, monkeypatch):
-    known = catalogues.KNOWN["planetary-computer-s2"]
-    twin = dataclasses.replace(known, address=f"{server.url}/catalog.json", collection="s2")
-    monkeypatch.setitem(catalogues.KNOWN, "planetary-computer-s2", twin)
-    ask = {"site": "a", "source": "planetary-computer-s2", "grid": world[2], "dates": DATES, "tries": 1}
-    assert fetch_scenes(tmp_path / "one", **ask)["missing"] == []  # addresses that are not theirs stay as they are
-    assert (tmp_path / "one" / "fetch-planetary-computer-s2.json").is_file()
-    refused = lambda item: (_ for _ in ()).throw(ConnectionError("no token"))  # noqa: E731
-    monkeypatch.setattr("planetary_computer.sign", refused)
-    result = fetch_scenes(tmp_path / "two", **ask)
-    assert {m["reason"] for m in result["missing"]} == {"cannot be signed: ConnectionError: no token"}
-
-
-def item_of(properties, offsets=None):
-    assets = {n: SimpleNamespace(extra_fields={} if offsets is None else offsets) for n in ("blue", "B02", "B02_10m")}
-    return SimpleNamespace(id="S2A_31UDS_0", properties=properties, assets=assets, collection_id="c")
-
-
-@pytest.mark.parametrize(
-    ("name", "properties", "offsets", "expected"),
-    [
-        ("planetary-computer-s2", {"s2:processing_baseline": "03.01"}, None, 0),
-        ("planetary-computer-s2", {"s2:processing_baseline": "04.00"}, None, -1000),
-        ("earth-search-s2", {"s2:processing_baseline": "05.09", "earthsearch:boa_offset_applied": True}, -0.1, 0),
-        ("earth-search-s2", {"s2:processing_baseline": "05.09", "earthsearch:boa_offset_applied": False}, -0.1, -1000),
-        ("earth-search-s2", {"s2:processing_baseline": "02.12", "earthsearch:boa_offset_applied": False}, -0.1, 0),
-        ("cdse-s2", {"processing:version": "05.11"}, -0.1, -1000),
-        ("cdse-s2", {"s2:product_uri": "S2A_MSIL2A_20180101T105441_N0206_R051_T31UDS_20180101T125441.SAFE"}, 0, 0),
-        ("cdse-s2", {"processing:version": "05.11"}, 0, r"name the offsets \[0\], expected -1000 of baseline 05.11"),
-        ("planetary-computer-s2", {"datetime": "2023-01-01"}, None, "states no processing baseline"),
-    ],
-)
-def test_the_offset_is_decided_by_the_baseline_and_the_catalogues_word(name, properties, offsets, expected):
-    item = item_of(properties, None if offsets is None else {"raster:bands": [{"scale": 1e-4, "offset": offsets}]})
-    if isinstance(expected, str):
-        with pytest.raises((ContractError, DataError), match=expected):
-            catalogues.boa_offset(item, catalogues.KNOWN[name])
-    else:
-        assert catalogues.boa_offset(item, catalogues.KNOWN[name]) == expected
-
-
-@pytest.mark.parametrize(
-    ("stated", "message"),
-    [
-        ({"raster:bands": [{"scale": 2e-4}]}, r"asset B0. \(B0.\): states the scale 0.0002, expected 0.0001"),
-        ({"raster:scale": 1}, "states the scale 1, expected 0.0001"),
-        ({"bands": [{"nodata": -9999}]}, "states the nodata -9999, expected 0"),
-        ({"raster:bands": [{"scale": 1e-4, "nodata": "nan"}]}, None),
-    ],
-)
-def test_what_assets_state_of_their_numbers_is_compared(stated, message):
-    item = item_of({}, stated)
-    if message is None:
-        catalogues.check_numbers(item, catalogues.KNOWN["planetary-computer-s2"])
-        return
-    with pytest.raises(ContractError, match=message):
-        catalogues.check_numbers(item, catalogues.KNOWN["planetary-computer-s2"])

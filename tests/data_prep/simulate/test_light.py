@@ -6,7 +6,7 @@ from eomm.experiments.date_noise import date_noise, hidden_errors
 
 from data_prep.simulate.atmosphere import SHADOW, classify, make_sky, true_mask
 from data_prep.simulate.light import SHADED_DATES, light_of_date, thin_shade
-from eomm.evaluation.baselines import Series
+from eomm.evaluation.baselines import Observations
 
 GROUND = np.array([487, 750, 736, 1238, 2506, 2997, 3163, 3233, 2229, 1534])[:, None, None] / 1e4  # Flanders' mean
 FLANDERS = (
@@ -25,7 +25,7 @@ def dates():
 
 
 def test_light_alone_explains_most_of_the_real_date_noise(dates):
-    series = Series(values=dates, valid=np.ones(dates.shape[:2], bool), day=np.arange(DATES, dtype=np.int32) * 5)
+    series = Observations(values=dates, valid=np.ones(dates.shape[:2], bool), day=np.arange(DATES, dtype=np.int32) * 5)
     found = date_noise([series])
     assert found["dates"] == DATES - 2
     share = np.array(found["noise"]) / FLANDERS
@@ -68,7 +68,7 @@ def test_shade_comes_in_patches():
 def test_a_straight_line_has_no_date_noise_and_no_hidden_error():
     day = np.arange(0, 200, 5, dtype=np.int32)
     values = np.repeat((0.1 + day[:, None, None] * 1e-3), 10, axis=2).astype(np.float32)
-    series = Series(values=values, valid=np.ones((len(day), 1), bool), day=day)
+    series = Observations(values=values, valid=np.ones((len(day), 1), bool), day=day)
     assert np.max(date_noise([series])["noise"]) < 1e-6
     errors = hidden_errors(series, [100])
     assert max(errors["linear"].values()) < 1e-6 and errors["nearest"][60] == pytest.approx(0.065, abs=1e-5)

@@ -1,5 +1,6 @@
 """Many sites: a bad one stops no other, what is done is kept, and a killed worker costs its unit only."""
 
+import inspect
 import os
 import shutil
 import signal
@@ -139,7 +140,8 @@ def test_records_of_the_sites_follow_the_list_and_leave_out_what_failed(scenes, 
     command += ["--crop-px", "8", "--acquisitions", "3", "--by", "land_cover"]
     command += [x for m, p in sources(scenes) for x in ("--source", f"{m}={p}")]
     with pytest.MonkeyPatch.context() as patch:  # two clear acquisitions are enough here
-        patch.setattr(build_patches, "__kwdefaults__", {**build_patches.__kwdefaults__, "min_clear": 1})
+        function = inspect.unwrap(build_patches)  # tests/shapes.py wraps it
+        patch.setattr(function, "__kwdefaults__", {**function.__kwdefaults__, "min_clear": 1})
         assert main(command) == 1
         assert "3 done, 1 failed, 0 waiting; records made" in capsys.readouterr().out
         records = open_records(tmp_path / "o" / "records")

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 from contextlib import closing
 
@@ -34,13 +35,14 @@ MAPPING = PointMapping(
 )
 
 
-def make_series(rng, number, *, dates=None, group=None, split="", square=None):
+def make_series(rng, number, *, dates=None, group=None, split="", square=None, label=""):
     dates = dates or int(rng.integers(6, 20))
     shape = (dates, *(square or ()))
     values = (GREEN * rng.uniform(0.8, 1.2, (*shape, 1))).astype(np.float32)
     day = (17500 + np.cumsum(rng.integers(1, 9, dates))).astype(np.int32)
     name = group or f"farm {number % 5}"
-    return PointSeries(id=str(number), group=name, day=day, values=values, valid=rng.random(shape) < 0.8, split=split)
+    about = {"id": str(number), "group": name, "split": split, "label": label}
+    return PointSeries(day=day, values=values, valid=rng.random(shape) < 0.8, **about)
 
 
 def make_table(rng):
@@ -208,3 +210,24 @@ def test_streams_are_interleaved_as_grain_does(weights):
     assert [mixed[int(i)] for i in number] == list(zip(which.tolist(), key.tolist(), strict=True))
     far, _ = interleave(np.array([2**38]), proportions(weights))
     assert far[0] >= 0
+
+
+def test_labels_travel_from_a_table_to_batches_and_records_without_are_as_before(tmp_path):
+    table = make_table(np.random.default_rng(0)).assign(crop=lambda t: t.parcel.map({0: "rice", 1: "maize", 2: None}))
+    series = points_of(table, dataclasses.replace(MAPPING, label="crop"), where="t")
+    assert [s.label for s in series] == ["rice", "maize", ""] * 2
+    with pytest.raises(DataError, match="series '0' has label"):
+        points_of(table.assign(crop=np.arange(len(table))), dataclasses.replace(MAPPING, label="crop"), where="t")
+    options = {"accept": ["band_order"], "min_dates": 1}
+    split = [dataclasses.replace(s, split="train" if s.group == "a" else "test") for s in series]
+    records = open_records(build_point_records(tmp_path / "r", split, **options))
+    assert records.manifest["labels"] == {"maize": 1, "rice": 1} and records.shapes["s2"].labelled
+    with closing(batches(records, split="train", batch_size=4, seed=0, shuffle=False, repeat=False)) as rows:
+        found = next(rows)["s2"]
+    assert found["label"].tolist() == [1, 0, -1, 0] and not found["present"][3].any()  # the last row is empty
+    plain = [dataclasses.replace(s, label="") for s in split]
+    without = open_records(build_point_records(tmp_path / "p", plain, **options))
+    assert "labels" not in without.manifest and "label" not in without.shapes["s2"].fields()
+    assert without.data_hash != records.data_hash
+    with pytest.raises(UsageError, match="already exists"):
+        build_point_records(tmp_path / "r", plain, **options)

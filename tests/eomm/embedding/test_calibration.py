@@ -12,19 +12,18 @@ from eomm.embedding.dense import FAR
 from eomm.embedding.expected_error import check_error, expected_error, fit_error
 from eomm.embedding.run import embed, open_embedding
 from eomm.errors import ContractError, DataError, UsageError
+from tests import zoo
 from tests.eomm import site
 
 
 @pytest.fixture(scope="module")
-def cube(tmp_path_factory):
-    return site.make_cube(tmp_path_factory.mktemp("cube") / "a.zarr", clouds=0.3, simulated=True)
+def cube():
+    return zoo.cube()
 
 
 @pytest.fixture(scope="module")
-def records(cube, tmp_path_factory):
-    split = SplitConfig(sites={"train": ["a"]}, hold_out_days=tuple(site.TEST_DAYS))
-    options = {"crop_px": 18, "acquisitions": 12, "stride_px": 3, "stride_acquisitions": 4}
-    return open_records(build_patches(tmp_path_factory.mktemp("r") / "r", cubes=[cube.path], split=split, **options))
+def records():
+    return zoo.records()
 
 
 @pytest.fixture(scope="module", params=[("s2",), ("s2", "s1")])
@@ -54,24 +53,19 @@ def test_a_calibrated_model_embeds_to_int8_with_little_loss_and_an_expected_erro
 
 
 def test_errors_come_from_what_training_did_not_see_or_not_at_all(cube, records, tmp_path):
-    model = site.make_model()
-    without = calibrate(model, records, count=4)
+    model, other = site.make_model(), zoo.other_site("site two")
+    assert calibrate(model, records, count=4).info["calibration"]["error"]["of"] == "split validation"
+    assert calibrate(model, records, cube=other, count=4).info["calibration"]["error"]["of"] == "cube of site two"
+    options = {"crop_px": 18, "acquisitions": 12, "stride_px": 6, "stride_acquisitions": 8}
+    alone = open_records(build_patches(tmp_path / "r", cubes=[cube.path], split=SplitConfig(), **options))
+    without = calibrate(model, alone, count=4)
     assert "error" not in without.info["calibration"]
     assert "expected_error" not in open_embedding(embed(without, cube, tmp_path / "e.zarr"))
-    other = site.make_cube(tmp_path / "b.zarr", site="b", seed=3, simulated=True)
-    split = SplitConfig(sites={"train": ["a"], "test": ["b"]})
-    options = {"crop_px": 18, "acquisitions": 12, "stride_px": 6, "stride_acquisitions": 8}
-    both = open_records(build_patches(tmp_path / "r", cubes=[cube.path, other.path], split=split, **options))
-    assert calibrate(model, both, count=4).info["calibration"]["error"]["of"] == "split test"
-    assert calibrate(model, both, cube=other, count=4).info["calibration"]["error"]["of"] == "cube of b"
-    with pytest.raises(UsageError, match="held out no day of a"):
-        calibrate(model, both, cube=cube, count=4)
+    with pytest.raises(UsageError, match="held out no day of site one"):
+        calibrate(model, alone, cube=cube, count=4)
+    radarless = zoo.write_cube(tmp_path / "c.zarr", site="site two", s1=False)
     with pytest.raises(DataError, match="no modality 's1'"):
-        calibrate(site.make_model(("s2", "s1"), fused=True), both, cube=without_radar(tmp_path), count=4)
-
-
-def without_radar(tmp_path):
-    return site.make_cube(tmp_path / "c.zarr", site="b", s1=False)
+        calibrate(site.make_model(("s2", "s1"), fused=True), records, cube=radarless, count=4)
 
 
 def test_expected_errors_rise_with_distance_and_hold_on_other_targets():

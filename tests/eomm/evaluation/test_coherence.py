@@ -82,7 +82,9 @@ def test_an_embedding_that_is_another_stands_equal_to_it():
 
 def test_smoothing_equals_a_loop():
     rng = np.random.default_rng(3)
-    f = features(rng.normal(size=(7, 6, 5, 2)), rng.random((7, 6, 5)) < 0.6, np.cumsum(rng.integers(1, 9, 7)))
+    f = features(
+        rng.normal(size=(7, 6, 5, 2)), rng.random((7, 6, 5)) < 0.6, np.cumsum(rng.integers(1, 9, 7)).astype(np.int32)
+    )
     box, time = smooth_box(f, 3), smooth_time(f, 6.0)
     for t, y, x in np.argwhere(f.valid):
         near = (slice(max(0, y - 1), y + 2), slice(max(0, x - 1), x + 2))

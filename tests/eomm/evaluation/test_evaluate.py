@@ -1,27 +1,27 @@
+"""Hidden acquisitions are scored by what nobody could have seen."""
+
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from eomm.data.held_out import dates_unseen, held_out, third_of_clear_days
 from eomm.errors import ContractError, UsageError
-from eomm.evaluation import baselines
-from eomm.evaluation.baselines import INTERPOLATIONS, SIMPLE, Series, fit_pca, fit_ridge, window_features
+from eomm.evaluation.baselines import SIMPLE
 from eomm.evaluation.hidden import reconstruction
 from eomm.evaluation.hidden.reconstruction import evaluate, evaluate_records, format_evaluation
 from eomm.evaluation.hidden.tally import Tally
-from eomm.evaluation.hidden.task import make_task
-from eomm.models.predict import Predictor, read_batch
+from eomm.models.predict import Predictor
+from tests import zoo
 from tests.eomm.site import DAYS, SIZE, TEST_DAYS, make_cube, make_model, truth
 
 GAPS = (0, 20)
 
 
 @pytest.fixture(scope="module")
-def cube(tmp_path_factory):
-    return make_cube(tmp_path_factory.mktemp("site") / "a.zarr", clouds=0.2)
+def cube():
+    return zoo.cube()
 
 
 @pytest.fixture(scope="module")
@@ -29,102 +29,8 @@ def result(cube):
     return evaluate(make_model(), cube, dates=TEST_DAYS, gaps=GAPS, columns=(20, 24))
 
 
-def random_series(rng, *, times=14, pixels=30, valid=0.6):
-    return Series(
-        values=rng.normal(size=(times, pixels, 3)).astype(np.float32),
-        valid=rng.random((times, pixels)) < valid,
-        day=np.cumsum(rng.integers(1, 9, times)).astype(np.int32) + 17000,
-    )
-
-
-def test_interpolations_equal_a_loop_over_pixels():
-    rng = np.random.default_rng(0)
-    series = random_series(rng, valid=0.3)
-    day = int(series.day[6]) + 1
-    for p in range(series.values.shape[1]):
-        ok = series.valid[:, p]
-        days, values = series.day[ok], series.values[ok, p]
-        got = {name: method(series, day)[p] for name, method in INTERPOLATIONS.items()}
-        if not ok.any():
-            assert all(np.isnan(v).all() for v in got.values())
-            continue
-        np.testing.assert_array_equal(got["nearest"], values[np.argmin(np.abs(days - day))])
-        expected = np.array([np.interp(day, days, values[:, c]) for c in range(3)])
-        np.testing.assert_allclose(got["linear"], expected, atol=1e-5)
-        weight = np.exp(-0.5 * ((days - day) / 12.0) ** 2)
-        np.testing.assert_allclose(got["gaussian_12"], weight @ values / weight.sum(), atol=1e-5)
-
-
-def test_smoother_in_a_long_gap_gives_the_nearest_observation_instead_of_nothing():
-    values = np.arange(6, dtype=np.float32).reshape(2, 1, 3)
-    series = Series(values=values, valid=np.ones((2, 1), bool), day=np.array([0, 3000], np.int32))
-    np.testing.assert_allclose(baselines.gaussian(series, 1000, 12.0)[0], values[0, 0])
-
-
-@pytest.mark.parametrize("name", SIMPLE)
-def test_hidden_acquisitions_do_not_move_a_baseline(name):
-    rng = np.random.default_rng(1)
-    series = random_series(rng)
-    hidden = rng.random(len(series.day)) < 0.4
-    values = series.values.copy()
-    values[hidden] = 1e6
-    moved = Series(values=values, valid=series.valid | hidden[:, None], day=series.day)
-    day = int(series.day[5])
-    method = SIMPLE[name]
-    np.testing.assert_array_equal(method(series.without(hidden), day), method(moved.without(hidden), day))
-    np.testing.assert_array_equal(
-        window_features(series.without(hidden), day), window_features(moved.without(hidden), day)
-    )
-
-
-def test_nothing_visible_gives_nan_not_an_error():
-    series = random_series(np.random.default_rng(2)).without(np.ones(14, bool))
-    for method in SIMPLE.values():
-        assert np.isnan(method(series, 17010)).all()
-
-
-def test_harmonic_fit_equals_a_loop_over_pixels_and_finds_a_year():
-    rng = np.random.default_rng(0)
-    series = random_series(rng, times=30, valid=0.5)
-    day, waves = int(series.day[8]) + 2, baselines.year_waves(series.day)
-    got = baselines.harmonic(series, day)
-    for p in range(series.values.shape[1]):
-        ok = series.valid[:, p]
-        x, y = waves[ok].astype(np.float64), series.values[ok, p]
-        mean = y.mean(0)
-        penalty = np.diag([0.0, *[baselines.WAVE_PENALTY] * 4])
-        weights = np.linalg.solve(x.T @ x + penalty, x.T @ (y - mean))
-        np.testing.assert_allclose(got[p], mean + (baselines.year_waves(np.array([day])) @ weights)[0], atol=1e-4)
-    # two years every third day, the third summer hidden: only a wave can know it
-    days = np.arange(0, 1095, 3).astype(np.int32)
-    year = 0.3 + 0.2 * np.sin(2 * np.pi * days / baselines.YEAR_DAYS)
-    seen = (days < 820) | (days > 1000)
-    wave = Series(values=year.astype(np.float32)[:, None, None], valid=seen[:, None], day=days)
-    expected = 0.3 + 0.2 * np.sin(2 * np.pi * 900 / baselines.YEAR_DAYS)
-    error = {m: abs(SIMPLE[m](wave, 900)[0, 0] - expected) for m in ("harmonic", "linear")}
-    assert error["harmonic"] < 0.01 < error["linear"]
-
-
-def test_pca_with_all_components_is_exact_and_fewer_are_worse():
-    x = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
-    np.testing.assert_allclose(fit_pca(x, 6).reconstruct(x), x, atol=1e-5)
-    errors = [np.square(fit_pca(x, k).reconstruct(x) - x).mean() for k in (1, 3, 5)]
-    assert errors == sorted(errors, reverse=True)
-
-
-def test_ridge_finds_a_linear_relation_and_shrinks_on_noise():
-    rng = np.random.default_rng(0)
-    x, group = rng.normal(size=(600, 5)), np.repeat(np.arange(12), 50)
-    weights = rng.normal(size=(5, 2))
-    found = fit_ridge(x, x @ weights + 3, group)
-    np.testing.assert_allclose(found.predict(x), x @ weights + 3, atol=1e-2)
-    noise = fit_ridge(x, rng.normal(size=(600, 2)), group)
-    assert noise.penalty > found.penalty
-
-
-def test_linear_is_exact_where_the_world_is_linear(tmp_path):
-    cube = make_cube(tmp_path / "c.zarr", s1=False)
-    result = evaluate(make_model(), cube, dates=TEST_DAYS, gaps=GAPS, probes=False)
+def test_linear_is_exact_where_the_world_is_linear():
+    result = evaluate(make_model(), zoo.local(), dates=TEST_DAYS, gaps=GAPS, probes=False)
     for gap in GAPS:
         scores = result["hidden"]["all"][str(gap)]["methods"]
         assert scores["linear"]["mean"] < 2e-5  # rounding of int16
@@ -155,7 +61,7 @@ def test_hidden_values_reach_no_method(tmp_path, cube):
     """Test dates hold other values: every prediction stays, only the truth changes."""
     rng = np.random.default_rng(5)
     change = {d: rng.integers(100, 9000, (SIZE, SIZE, 10)).astype(np.int16) for d in TEST_DAYS}
-    other = make_cube(tmp_path / "b.zarr", clouds=0.2, change=change)
+    other = zoo.write_cube(tmp_path / "b.zarr", change=change)
     model = make_model(("s2", "s1"), fused=True)
     predictions = [all_predictions(model, c) for c in (cube, other)]
     for method, values in predictions[0].items():
@@ -177,54 +83,6 @@ def all_predictions(model, cube):
         patch.setattr(reconstruction, "Tally", Catching)
         evaluate(model, cube, dates=TEST_DAYS, gaps=GAPS, seed=3)
     return caught
-
-
-def test_neighbours_within_the_gap_reach_no_method(tmp_path):
-    day = TEST_DAYS[1]
-    near = [d for d in DAYS if 0 < abs(d - day) <= 20]
-    change = {d: np.full((SIZE, SIZE, 10), 9000, np.int16) for d in near}
-    model = make_model()
-    caught = []
-    for name, changed in {"a": None, "b": change}.items():
-        cube = make_cube(tmp_path / f"{name}.zarr", s1=False, change=changed)
-        group = cube["s2"]
-        task = make_task(group, [day], (20,), None)
-        predictor = Predictor(model, "s2")
-        batch = read_batch(cube, "s2", row=0, col=0, size=SIZE, halo=7)
-        seen = predictor.see("s2", batch, task.is_test)
-        caught.append(predictor.predict(seen, task.targets, task.hidden(task.targets, 20), {})["encoder"])
-    np.testing.assert_array_equal(*caught)
-
-
-def test_fused_predictions_are_those_of_the_parts_composed_by_hand(cube):
-    model = make_model(("s2", "s1"), fused=True)
-    task = make_task(cube["s2"], TEST_DAYS, GAPS, None)
-    predictor = Predictor(model, "s2")
-    batches = {n: read_batch(cube, n, row=0, col=0, size=SIZE, halo=7) for n in ("s2", "s1")}
-    seen = {n: predictor.see(n, batches[n], task.is_test if n == "s2" else None) for n in batches}
-    other = predictor.embed_other("s1", seen["s1"], task.day[task.targets])
-    hidden = task.hidden(task.targets, 20)
-    got = predictor.predict(seen["s2"], task.targets, hidden, {"s1": other})
-
-    nearest = jnp.asarray(task.targets)[None]  # radar comes 3 days after, 5 days before the next
-    z1 = model.encoders["s1"].embed(
-        model.params["s1"]["encoder"], seen["s1"].features, seen["s1"].inside, batches["s1"]["day"], nearest
-    )
-    np.testing.assert_allclose(other.embedding, z1, atol=1e-6)
-    assert np.asarray(other.offset_days).min() == np.asarray(other.offset_days).max() == 3
-    z2 = predictor.embed(seen["s2"], task.targets, hidden)
-    ones = jnp.ones(z2.shape[:-1], bool)
-    for method, radar in {"fused": ones, "fused_alone": ~ones}.items():
-        present, days = {"s2": ones, "s1": radar}, {"s2": 0.0 * ones, "s1": 3.0 * ones}
-        fused = model.fusion.fuse(model.params["fusion"], {"s2": z2, "s1": z1}, present, days)
-        projected = model.fusion.project(model.params["fusion"], fused)["s2"]
-        at = jnp.zeros((1, len(task.targets), 1))
-        queries = {k: at for k in ("days", "dy", "dx", "same_orbit", "direction", "incidence")}
-        queries["day"] = jnp.asarray(task.day[task.targets])[None, :, None]
-        decoded = model.decoders["s2"].decode(model.params["s2"]["decoder"], projected, queries)[0, :, 0]
-        expected = np.asarray(decoded).reshape(len(task.targets), -1, 10) * 0.15 + 0.2
-        np.testing.assert_allclose(got[method], expected, atol=1e-5)
-    assert np.abs(got["fused"] - got["fused_alone"]).max() > 1e-4
 
 
 def test_blocks_do_not_change_scores(cube):
@@ -298,7 +156,7 @@ def test_an_untrained_model_does_not_count(result):
 
 
 def test_seen_dates_never_count(cube):
-    manifest = {"split": {"sites": {"train": ["a"]}, "hold_out_days": []}}
+    manifest = {"split": {"sites": {"train": [cube.site]}, "hold_out_days": []}}
     result = evaluate(make_model(), cube, dates=TEST_DAYS, gaps=(0,), probes=False, manifest=manifest)
     assert result["dates_unseen"] is False and result["verdict"]["counts"] is False
 
@@ -316,28 +174,27 @@ def test_manifest_gives_dates_and_columns():
     assert dates_unseen({"split": split}, "a", TEST_DAYS, "s1") is False
 
 
-@pytest.mark.parametrize(
-    "split", [{"sites": {"train": ["b"]}}, {"sites": {"train": ["a"]}, "hold_out_days": TEST_DAYS}]
-)
-def test_records_tell_what_to_evaluate_on(cube, monkeypatch, split):
+def test_records_tell_what_to_evaluate_on(cube):
+    """The days that they held out of a training site."""
+    result = evaluate_records(make_model(), cube.path, zoo.records().path, gaps=(0,), probes=False)
+    assert result["dates_unseen"] is True and result["days"] == TEST_DAYS
+
+
+def test_of_a_site_that_records_do_not_have_every_third_clear_day_is_hidden(cube, monkeypatch):
     class Records:
-        manifest = {"split": split}  # noqa: RUF012
+        manifest = {"split": {"sites": {"train": ["elsewhere"]}}}  # noqa: RUF012
 
     monkeypatch.setattr(reconstruction, "open_records", lambda path: Records)
     result = evaluate_records(make_model(), cube.path, "records", gaps=(0,), probes=False)
-    assert result["dates_unseen"] is True
-    if "hold_out_days" in split:
-        assert result["days"] == TEST_DAYS
-    else:
-        assert result["days"] == third_of_clear_days(cube["s2"]) != []
+    assert result["dates_unseen"] is True and result["days"] == third_of_clear_days(cube["s2"]) != []
 
 
 def test_a_training_site_without_held_out_days_is_refused(cube, monkeypatch):
     class Records:
-        manifest = {"split": {"sites": {"train": ["a"]}}}  # noqa: RUF012
+        manifest = {"split": {"sites": {"train": [cube.site]}}}  # noqa: RUF012
 
     monkeypatch.setattr(reconstruction, "open_records", lambda path: Records)
-    with pytest.raises(UsageError, match="held out no day of a"):
+    with pytest.raises(UsageError, match=f"held out no day of {cube.site}"):
         evaluate_records(make_model(), cube, "records")
 
 
@@ -393,22 +250,3 @@ def test_truth_is_what_the_cube_holds(result, cube):
     np.testing.assert_allclose(example["observed"][i], stored * 1e-4, atol=1e-6)
     assert set(example["predicted"]) == {str(g) for g in GAPS}
     assert jax.tree.leaves(example["predicted"]["20"]["linear"])
-
-
-def test_a_shorter_length_uses_only_the_first_numbers_of_what_is_stored(cube):
-    task = make_task(cube["s2"], TEST_DAYS, GAPS, None)
-    batch = read_batch(cube, "s2", row=0, col=0, size=SIZE, halo=7)
-    hidden = task.hidden(task.targets, 20)
-    for model in (make_model(), make_model(("s2", "s1"), fused=True)):  # the latter stores what is fused
-        whole, cut = Predictor(model, "s2"), Predictor(model, "s2", length=5)
-        seen = whole.see("s2", batch, task.is_test)
-        z = {p: p.embed(seen, task.targets, hidden) for p in (whole, cut)}
-        if model.fusion:
-            np.testing.assert_array_equal(z[cut], z[whole])
-            radar = whole.see("s1", read_batch(cube, "s1", row=0, col=0, size=SIZE, halo=7))
-            others = {"s1": whole.embed_other("s1", radar, task.day[task.targets])}
-            z = {p: p.fuse(z[p], others) for p in (whole, cut)}
-        np.testing.assert_array_equal(z[cut][..., :5], z[whole][..., :5])
-        assert not z[cut][..., 5:].any() and z[whole][..., 5:].any()
-    with pytest.raises(UsageError, match="length is 99"):
-        Predictor(model, "s2", length=99)

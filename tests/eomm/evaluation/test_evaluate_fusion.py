@@ -13,19 +13,20 @@ from eomm.evaluation.hidden.fusion_scoring import Case
 from eomm.evaluation.hidden.reconstruction import evaluate
 from eomm.models.directory import save_model
 from eomm.models.predict import Predictor, read_batch
+from tests import zoo
 from tests.eomm.site import DAYS, SIZE, TEST_DAYS, make_cube, make_model
 
 FEW = {"dates": TEST_DAYS, "gap": 20, "shares": (0, 0.5, 1), "ages": (0, 4, 24), "gaps": (0, 20)}
 
 
 @pytest.fixture(scope="module")
-def cube(tmp_path_factory):
-    return make_cube(tmp_path_factory.mktemp("site") / "a.zarr", clouds=0.2, simulated=True)
+def cube():
+    return zoo.cube()
 
 
 @pytest.fixture(scope="module")
 def models():
-    return {"a": make_model(("s2", "s1"), fused=True), "b": make_model(("s2", "s1"), fused=True, seed=5)}
+    return {"a": zoo.model(), "b": make_model(("s2", "s1"), fused=True, seed=5)}
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,11 @@ def test_differences_between_models_are_paired(result):
         assert a["to_first"]["mean"] == 0 and a["to_first"]["interval"] == [0, 0]
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     text = format_fusion(result)
-    assert text.startswith("SIMULATED. a, s2") and "b minus a" in text and "unknown whether training" in text
+    assert (
+        text.startswith(f"SIMULATED. {result['site']}, s2")
+        and "b minus a" in text
+        and "unknown whether training" in text
+    )
 
 
 @pytest.mark.parametrize("sees", [True, False])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eomm.evaluation.baselines import SIMPLE, Series
+from eomm.evaluation.baselines import SIMPLE, Observations
 from eomm.evaluation.hidden import beside, reconstruction
 from eomm.evaluation.hidden.reconstruction import evaluate
 from eomm.evaluation.hidden.ridges import INPUTS
@@ -65,7 +65,7 @@ def test_no_method_sees_what_lies_within_the_gap(cubes):
 
 def leak_into_series(monkeypatch):
     """The baselines get the series with everything in it."""
-    monkeypatch.setattr(Series, "without", lambda self, hidden: self)
+    monkeypatch.setattr(Observations, "without", lambda self, hidden: self)
 
 
 def leak_into_features(monkeypatch):

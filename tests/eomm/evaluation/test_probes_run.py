@@ -17,7 +17,7 @@ from eomm.evaluation.probes.run import seen_by
 from eomm.evaluation.probes.tables import Outcome
 from eomm.evaluation.probes.words import COLUMNS, judge
 from eomm.models.directory import save_model
-from tests.eomm.evaluation.test_probes import GRID, field_map, write_labels
+from tests.eomm.evaluation.fields import GRID, field_map, write_labels
 from tests.eomm.site import DAYS, SIZE, make_cube, make_model
 
 DATE = str(to_date(DAYS[10]))
@@ -31,7 +31,7 @@ def site(tmp_path_factory):
     bright = (values == 1)[..., None] * 600
     change = {d: (1200 + bright + 10 * np.arange(10) + np.zeros((SIZE, SIZE, 1))).astype(np.int16) for d in DAYS}
     cube = make_cube(folder / "c.zarr", clouds=0.1, grid=GRID, s1=False, change=change, simulated=True)
-    model = make_model(width=8, dim=4)
+    model = make_model()
     save_model(model, folder / "model")
     embed(model, cube, folder / "e.zarr", dtype="float32")
     write_labels(folder / "labels.tif", KINDS[values + 1], nodata=0)
@@ -60,7 +60,7 @@ def test_the_command_scores_a_model_beside_its_baselines_and_peers(site, capsys)
     methods = ["model", "random", "bands", "window", "pca_bands", "pca_window", "indices", "peer"]
     assert list(result["methods"]) == methods
     best = {s["method"]: s for s in result["scores"] if s["metric"] == "balanced_accuracy" and s["share"] == 1}
-    assert best["bands"]["value"] == best["peer"]["value"] == 1 and best["model"]["length"] == 4
+    assert best["bands"]["value"] == best["peer"]["value"] == 1 and best["model"]["length"] == 8
     assert "simulated data" in result["conclusions"][0] and "36 fields" in result["conclusions"][0]
     assert any("unknown" in line for line in result["conclusions"])
     assert [t["columns"][0] for t in result["tables"]] == ["features", "features"]
@@ -98,7 +98,7 @@ def test_what_cannot_be_asked_is_named(site, capsys, more, message):
 
 
 def test_an_embedding_of_another_model_is_refused(site, capsys):
-    other = save_model(randomised(make_model(width=8, dim=4), 3), site / "other")
+    other = save_model(randomised(make_model(), 3), site / "other")
     more = ["--model", other, "--embedding", site / "e.zarr", "--only", "model"]
     assert "name the model that made it" in run(site, *more, capsys=capsys, status=2).err
 

@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -65,6 +66,16 @@ def test_a_levelled_head_gives_numbers_of_one_level_and_decodes_as_before(head, 
     np.testing.assert_allclose(np.sum(np.var(after[:, 8:], axis=0)), 0.25, rtol=1e-4)
     for name, expected in head.project(params, before).items():
         np.testing.assert_allclose(head.project(levelled, after)[name], expected, atol=1e-5)
+
+
+def test_decoders_are_given_what_leads_from_the_first_step_on(head, embeddings):
+    params = parameters(head)
+    fused = head.fuse(params, embeddings, {n: jnp.ones(ROWS, bool) for n in DIMS}, {n: jnp.zeros(ROWS) for n in DIMS})
+    params = {**params, **{f"out_{n}": jax.tree.map(jnp.zeros_like, params[f"out_{n}"]) for n in DIMS}}
+    for name, count in LEADING:
+        projected = head.project(params, fused)[name]
+        np.testing.assert_array_equal(projected[:, :count], embeddings[name][:, :count])
+        assert not projected[:, count:].any()
 
 
 def test_a_head_without_what_leads_is_as_it_was(embeddings):

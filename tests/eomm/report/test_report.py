@@ -1,4 +1,5 @@
 import base64
+import html
 import json
 import re
 import shutil
@@ -8,7 +9,7 @@ import pytest
 
 from eomm.data.cube import open_cube
 from eomm.errors import DataError, UsageError
-from eomm.evaluation.hidden.reconstruction_words import conclude
+from eomm.evaluation.hidden.reconstruction_words import conclude, plainly
 from eomm.models.directory import save_model
 from eomm.page import html as page
 from eomm.report import build as report
@@ -17,8 +18,10 @@ from tests import zoo
 
 HOSTILE = "<script>alert('x')</script>&\""
 SECTIONS = (
-    "Conclusions|Maps|Hidden-target skill|By band, and compression|Spectra of hidden targets|Series at the same pixels|"
-    "Training|Embedding through time|Observations|What limits the vectors|Data and model|To repeat this"
+    "Ask the embedding|Conclusions|"
+    "Maps|Hidden-target skill|By band, and compression|Spectra of hidden targets|Series at the same pixels|"
+    "Training|Training on simulated data|Embedding through time|Observations|What limits the vectors|Data and model|"
+    "To repeat this"
 ).split("|")
 
 
@@ -54,14 +57,11 @@ def made(tmp_path_factory):
         (copy / "zarr.json").write_text(json.dumps(head))
     cube, model = open_cube(work / "cube.zarr"), zoo.model()
     evaluation = zoo.evaluation() | {"site": HOSTILE}
-    runs = []
-    for name in ("s2", "fusion"):
-        prefix = "s2_" if name == "fusion" else ""
-        lines = [{"step": s, "loss": 1 / s, f"{prefix}hidden_mae": 0.1 / s, "s1_hidden_mae": 2.0} for s in (10, 20, 30)]
-        lines.append({"step": 30, "validation/loss": 0.5})
-        (work / name).mkdir()
-        (work / name / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines) + '{"step": 40, "lo')
-        runs.append(work / name)
+    lines = [{"step": s, "loss": 1 / s, "s2_hidden_mae": 0.1 / s, "s1_hidden_mae": 2.0} for s in (10, 20, 30)]
+    lines.append({"step": 30, "validation/loss": 0.5})
+    (work / "fusion").mkdir()
+    (work / "fusion" / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines) + '{"step": 40, "lo')
+    runs = [zoo.trained(), work / "fusion"]
     parts = {"cube": cube, "embedding": work / "embedding.zarr", "model": model, "evaluations": [evaluation]}
     path = report.build(work / "page" / "index.html", **parts, runs=runs, commands=["eomm demo <&>"])
     return path, parts
@@ -71,16 +71,27 @@ def test_page_is_self_contained_and_complete(made):
     path, _ = made
     seen = parse(path)
     assert seen.titles == SECTIONS
-    assert seen.links and all(link.startswith("data:image/png;base64,") for link in seen.links)
-    assert not {"script", "link", "iframe", "object"} & set(seen.tags)
-    assert not re.search(r"url\(|@import|https?://", path.read_text())
-    assert 'name="viewport"' in path.read_text()
+    contents = [link for link in seen.links if link.startswith("#")]
+    assert contents == [f"#part-{i}" for i in range(1, len(SECTIONS) + 1)]
+    assert all(link == "data:," or link.startswith("data:image/png;base64,") for link in seen.links if link[0] != "#")
+    assert not {"iframe", "object"} & set(seen.tags)
+    text = path.read_text()
+    ours = re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)  # Bokeh's code names places it never asks here
+    assert not re.search(r"url\(|@import|https?://", ours)
+    assert 'name="viewport"' in text and "default-src 'none'" in text and "connect-src 'none'" in text
+
+
+def test_the_verdict_is_the_first_sentence_and_plain(made):
+    text = made[0].read_text()
+    verdict = plainly(made[1]["evaluations"][0])
+    assert f'<p class="plain">{verdict}</p>' in text and text.index(verdict) < text.index("<nav")
+    assert verdict.startswith("The fused model predicts hidden dates") and "does not count as skill" in verdict
 
 
 def test_every_figure_lies_beside_the_page(made):
     path, _ = made
     pngs = sorted(p.stem for p in (path.parent / "index_figures").glob("*.png"))
-    assert pngs == sorted("maps skill bands spectra series training pixel counts layers".split())
+    assert pngs == sorted("maps skill bands spectra series training training_simulated pixel counts layers".split())
     assert parse(path).tags.count("img") == len(pngs)
 
 
@@ -147,6 +158,17 @@ def write_evaluation(folder, name="gpp", **changes):
     path = folder / f"{name}.json"
     path.write_text(json.dumps(result | changes))
     return path
+
+
+def test_results_of_every_evaluation_stand_on_one_page(tmp_path):
+    kinds = ("reconstruction", "fusion", "coherence", "probes", "gpp")
+    page = report.build(tmp_path / "p.html", evaluations=[zoo.result(kind) for kind in kinds])
+    text, titles = page.read_text(), parse(page).titles
+    for kind in kinds:
+        assert f"eomm evaluate {kind}" in text
+        for line in json.loads(zoo.result(kind).read_text())["conclusions"][:1]:
+            assert html.escape(line) in text
+    assert "SIMULATED" in text and titles[0] == "Conclusions"
 
 
 def test_any_evaluation_of_the_shared_form_is_shown(tmp_path):

@@ -5,6 +5,7 @@ import random
 import tomllib
 
 import pytest
+from ml_collections import ConfigDict
 
 from data_prep.fetch.run import _open_index
 from data_prep.mappings import mapping as mappings
@@ -22,7 +23,7 @@ from eomm.models.directory import load_model
 from eomm.report.data import read_metrics
 from eomm.store.fields import Fields, ListOf, Maybe, Number, TableOf, check
 from eomm.training.config import load_config
-from eomm.training.rundir import MetricsLog
+from eomm.training.writers import MetricsLog
 from tests.eomm.safety.damage import damaged, text
 from tests.eomm.safety.stores import copy
 
@@ -185,7 +186,7 @@ def test_a_garbage_line_in_the_metrics_is_left_out_and_said(tmp_path, capsys):
     assert (list(steps), list(losses)) == ([1, 3], [0.5, 0.25])
     assert "left out 8 lines that are no metrics, first 2" in capsys.readouterr().err
     assert describe(tmp_path)["latest"]["step"] == 4
-    MetricsLog(tmp_path, step=3).close()
+    MetricsLog.open(tmp_path, step=3, config=ConfigDict()).close()
     assert file.read_text().splitlines() == good
 
 

@@ -203,6 +203,6 @@ def test_an_objective_that_cannot_be_is_refused(options, words):
 
 
 def test_an_encoders_own_prefixes_stand_in_for_the_configurations():
-    blocks = SimpleNamespace(prefixes=(10, 30, 64), dim=64)
+    blocks = SimpleNamespace(prefixes=(10, 30, 64), closed=30, dim=64)
     assert prefixes_of(blocks) == (10, 30, 64) and learned_part(blocks) == slice(30, 64)
     assert prefixes_of(SimpleNamespace(dim=64)) == () and learned_part(SimpleNamespace(dim=64)) == slice(0, 64)

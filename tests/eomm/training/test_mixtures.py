@@ -1,6 +1,7 @@
 """Training on mixtures: killed and resumed, on two hosts and eight devices, a run is what it is on one."""
 
 import json
+import shutil
 import signal
 
 import jax
@@ -138,3 +139,42 @@ def test_an_encoder_of_single_pixels_learns_from_series_and_crops_together(tmp_p
     config.steps = 1
     config.encoder.dilations = (1,)  # sees neighbours: each set is read as it says
     assert load_model(run_experiment(config, tmp_path / "wide")).encoders["s2"].halo == 1
+
+
+def test_labels_of_some_sets_are_learned_and_a_run_resumes(tmp_path):
+    rng = np.random.default_rng(1)
+    crops = ("maize", "rice", "")
+    labelled = [make_series(rng, i, dates=12, split="train", label=crops[i % 3]) for i in range(12)]
+    plain = [make_series(rng, i, dates=12, split="train") for i in range(6)]
+    given = {"accept": ["band_order"], "min_dates": 1}
+    sets = [build_point_records(tmp_path / n, s, **given) for n, s in (("korea", labelled), ("swiss", plain))]
+    config = common.pretrain("s2")
+    config.update_from_flattened_dict(
+        {
+            "steps": 6,
+            "save_every": 3,
+            "optimiser.warmup_steps": 0,
+            "log_every": 1,
+            "calibrate_records": 0,
+            "data.records": ",".join(str(s) for s in sets),
+            "data.batch_size": 6,
+            "objective.targets": 2,
+            "objective.queries": 2,
+            "objective.reach_px": 0,
+            "objective.labels": 0.5,
+            "objective.series": 6,
+            "encoder.size": "tiny",
+            "mesh.data": 1,
+        }
+    )
+    config.encoder.dilations = ()
+    whole = load_model(run_experiment(config, tmp_path / "whole"))
+    told = ["labels" in e for e in metrics(tmp_path / "whole") if "loss" in e]
+    assert any(told) and not all(told)  # batches of the set without labels weigh nothing
+    shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+    shutil.rmtree(tmp_path / "killed" / "model")
+    shutil.rmtree(tmp_path / "killed" / "checkpoints" / "6")
+    resumed = load_model(run_experiment(config, tmp_path / "killed"))
+    assert_same(resumed.params, whole.params)
+    config.objective.labels = 0.0
+    assert load_model(run_experiment(config, tmp_path / "without")).hash != whole.hash

@@ -92,7 +92,8 @@ def test_windows_are_cut_scaled_and_filled(batch):
 
 def test_every_acquisition_meets_the_nearest_of_the_other_modality_however_far():
     day = jnp.arange(0, 110, 10)[None]
-    places = Places(index=jnp.arange(11)[None, None], row=None, col=None, kept=None)
+    corner = jnp.zeros((1, 1), jnp.int32)
+    places = Places(index=jnp.arange(11)[None, None], row=corner, col=corner, kept=corner == 0)
     other = {"day": jnp.array([[4, 16, 95, 97, 97]]), "present": jnp.array([[1, 1, 1, 1, 0]])}
     assert pair(places, day, other).index[0, 0].tolist() == [0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3]
 

@@ -192,7 +192,6 @@ def test_what_is_the_best_so_far():
     for step, value in enumerate((float("nan"), 3.0, 3.0, 2.0, float("nan"), 2.5), start=1):
         best = best.after(step, {"mae": value})
         seen.append((best.value, best.step, best.stale, best.ends))
-        assert Best(metric="mae", patience=2).restored(json.loads(json.dumps(best.saved()))) == best
     assert seen == [
         (None, None, 1, False),
         (3.0, 2, 0, False),

@@ -63,7 +63,7 @@ def test_holm_is_monotone_and_never_below_p(p):
 
 
 def outcome_of(values):
-    return scores.mean_of([f"{i:03d}" for i in range(len(values))], np.asarray(values, float))
+    return scores.mean_of(np.array([f"{i:03d}" for i in range(len(values))]), np.asarray(values, float))
 
 
 def test_no_claim_under_eight_groups():

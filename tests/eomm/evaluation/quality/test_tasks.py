@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -144,6 +145,21 @@ def test_the_reader_starts_from_the_state_and_reads_a_vector_that_tells_more():
     assert max(found) < state  # a day of the year is given to all
 
 
+def test_a_reader_across_groups_was_not_taught_the_group_that_it_reads():
+    plain = many(12, every=4)
+    shift = {g: 0.05 * (i % 3) for i, g in enumerate(sorted({s.group for s in plain}))}
+    series = [replace(s, values=s.values + np.float32(shift[s.group])) for s in plain]
+    learn, tests = unlabelled.teaching_targets(series), {"t": unlabelled.hidden_targets(series, 0)}
+    names = sorted(shift)
+    which = per_series("which group", len(names), lambda s, at: np.eye(len(names))[[names.index(s.group)] * len(at)])
+    empty = per_series("nothing", 1, lambda s, at: np.zeros((len(at), 1)))
+    here, across = (
+        [read(v, learn, tests)["t"].value for v in (which, empty)]
+        for read in (unlabelled.hidden_errors, partial(unlabelled.hidden_errors_across, folds=2))
+    )
+    assert here[0] < 0.8 * here[1] and across[0] > 0.9 * across[1]
+
+
 def test_the_state_of_a_hidden_date_is_the_exponential_mean():
     series = many(24, every=3)
     encoder, test = closed.state_encoder(series), unlabelled.hidden_targets(series, 10)
@@ -187,7 +203,7 @@ def test_the_local_bench_scores_all_its_tasks(monkeypatch):
 
 def outcomes(gain, groups=20):
     rng = np.random.default_rng(7)
-    names = [f"{i:02d}" for i in range(groups)]
+    names = np.array([f"{i:02d}" for i in range(groups)])
     base = 0.7 + 0.05 * rng.normal(size=groups)
     others = ("raw bands", "raw window", "PCA of the window")
     made = {o: mean_of(names, base + 0.01 * rng.normal(size=groups)) for o in others}

@@ -1,0 +1,86 @@
+"""Fluxes of towers with the vectors round them as samples, in the folds of `eomm evaluate gpp`."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from eomm.errors import UsageError
+from eomm.evaluation.gpp.features import QUALITY, WEATHER_COLUMNS, Inputs, sites_table
+from eomm.evaluation.gpp.flux_files import UNIT, FluxSeries
+from eomm.evaluation.gpp.flux_sites import Tower
+from eomm.evaluation.gpp.models import features_of
+from eomm.evaluation.gpp.rows import Table
+from eomm.evaluation.gpp.tables import BUFFER_DAYS, choose_folds, make_folds
+from eomm.heads.samples import Samples, joint_contract, told
+
+NAME = "embedding"  # of the features in the table
+HELD_OUT = {"site": "group", "year": "year", "both": "group"}  # by kind of folds, what is one witness
+
+
+def flux_table(
+    embedding: str, fluxes: Sequence[FluxSeries], towers: Mapping[str, Tower], *, extract: str, quality: float = QUALITY
+) -> Table:
+    """A row for each tower and date of its embedding cube, with the flux of that day where it is good enough.
+
+    Args:
+        embedding: path of the stores; `{site}` stands for the tower's name.
+        fluxes: of towers.
+        towers: where they stand.
+        extract: which pixels, as `eomm.evaluation.gpp.features.Inputs`.
+        quality: least share of good half-hours.
+
+    Raises:
+        EommError: as `sites_table`.
+    """
+    bare = [dataclasses.replace(f, table=f.table.drop(columns=[*WEATHER_COLUMNS], errors="ignore")) for f in fluxes]
+    return sites_table(bare, towers, Inputs(embeddings={NAME: embedding}, extract=extract, quality=quality))
+
+
+def flux_samples(
+    table: Table, stores: Sequence[Path], *, extract: str, folds: str | None, length: int | None, seed: int
+) -> Samples:
+    """Samples of a table by `flux_table`.
+
+    Args:
+        table: of towers and days.
+        stores: of the towers.
+        extract: how they were read.
+        folds: "site", "year" or "both"; None: by site where there is more than one group of sites, else by year.
+        length: leading numbers of the vectors.
+        seed: of folds.
+
+    Raises:
+        UsageError: too few sites or years.
+    """
+    kind = folds or choose_folds(table)
+    if kind not in HELD_OUT:
+        raise UsageError(f"folds {kind!r}: expected one of {', '.join(HELD_OUT)}")
+    rows, contract = np.flatnonzero(table.scored), joint_contract(stores, length)
+    parts = make_folds(table, rows, kind, count=None, buffer_days=BUFFER_DAYS, seed=seed)
+    group = np.unique(getattr(table, HELD_OUT[kind]), return_inverse=True)[1]
+    count = len(np.unique(group[rows]))
+    what = {"site": "towers or neighbourhoods", "year": "years", "both": "towers, with each year held out too"}[kind]
+    return Samples(
+        x=features_of(table, [NAME])[:, : contract["length"]].astype(np.float32),
+        y=table.gpp,
+        group=group,
+        rows=rows,
+        folds=parts,
+        classes=(),
+        target="GPP",
+        unit=UNIT,
+        thinned=False,
+        contract=contract,
+        about={
+            "on": "fluxes",
+            "sites": np.unique(table.site).tolist(),
+            "stores": [told(p) for p in stores],
+            "extract": extract,
+            "rows": len(rows),
+            "folds": kind,
+            "held_out": f"{count} {what}",
+            "lines": list(table.lines),
+        },
+    )

@@ -1,0 +1,131 @@
+"""`eomm.predict`: a head and embeddings to maps or series on disk. The command line calls it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from eomm.data.tables import write_frame
+from eomm.errors import UsageError
+from eomm.evaluation.gpp.flux_sites import read_towers
+from eomm.export.frames import Frames
+from eomm.heads.head import Head, load_head
+from eomm.heads.maps import NO_VECTOR, OUTSIDE, Part, count_parts, predicted, write_cogs, write_store
+from eomm.heads.series import series
+from eomm.store.folders import check_apart, check_free_file, entered, new_directory, write_json
+
+TABLES = (".csv", ".parquet")
+
+
+def predict(
+    head: Head | Path | str,
+    embedding: Path | str,
+    out: Path | str,
+    *,
+    site_info: Sequence[Path] = (),
+    extract: str | None = None,
+    dates: tuple[date, date] | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Predict what a head was fitted on, where the vectors are valid and not outside of what the head saw.
+
+    Args:
+        head: as `eomm.fit` gives it, or its folder.
+        embedding: an embedding cube of the model of the head's vectors; for series, `{site}` stands for the place.
+        out: by its ending: `.zarr`, a store of maps (`eomm.heads.maps`); `.csv` or `.parquet`, the series of the
+            places of `site_info` (`eomm.heads.series`); none, a folder of Cloud-Optimised GeoTIFFs, one per date.
+        site_info: files with places, as `eomm evaluate gpp` reads them; for series.
+        extract: which pixels of a place; as the head was fitted when None.
+        dates: first and last of maps, both included; all when None.
+        overwrite: replace an earlier prediction.
+        progress: called with (parts done, parts in all).
+
+    Returns:
+        What was written: `out`, `head`, `target`, `unit`, `interval` and `note` in words, `limit`, and of all pixels
+        and dates, or rows, the shares `predicted`, `without_vector` and `outside`.
+
+    Raises:
+        ContractError: the vectors are of another model, length or composite than the head's.
+        DataError: a store is damaged or missing.
+        UsageError: an option is wrong, or `out` exists.
+    """
+    head = head if isinstance(head, Head) else load_head(head)
+    out = entered(out)
+    if out.suffix.lower() in TABLES:
+        return _series(head, str(embedding), out, site_info, extract, overwrite)
+    if out.suffix not in ("", ".zarr"):
+        raise UsageError(f"{out}: ends in none of .zarr (a store), .csv, .parquet (series), or nothing (GeoTIFFs)")
+    if site_info or extract:
+        raise UsageError(f"{out}: places are for series; let --out end in .csv or .parquet")
+    check_apart(out, {"the embedding": embedding})
+    head.check(embedding)
+    frames = Frames(embedding, dates=dates, length=head.length)
+    about = {"site": frames.attributes.get("site"), "eomm:embedding": Path(embedding).name, **summary(head)}
+    about |= {f"eomm:{k}": about.pop(k) for k in ("head", "model")}
+    about["provenance"] = {"simulated": about.pop("simulated"), "fitted": dict(head.fitted)}
+    tally, is_store = Tally(), out.suffix == ".zarr"
+    parts = counted(predicted(head, frames), tally, count_parts(frames), progress)
+    with new_directory(out, kind="prediction" if is_store else "export", overwrite=overwrite) as partial:
+        if is_store:
+            write_store(head, frames, partial, about, parts)
+        else:
+            files = write_cogs(head, frames, partial, about, parts)
+            write_json(partial / "manifest.json", {"eomm:kind": "export", "to": "cog", "files": files, **about})
+    return {"out": str(out), **summary(head), "frames": len(frames.frames), **tally.shares}
+
+
+def _series(
+    head: Head, embedding: str, out: Path, places: Sequence[Path], extract: str | None, overwrite: bool
+) -> dict[str, Any]:
+    check_free_file(out, overwrite=overwrite)
+    table = series(head, embedding, read_towers(places), extract=extract)
+    write_frame(table, out)
+    outside = float(table["outside"].mean()) if len(table) else 0.0
+    about = {"sites": table["site"].nunique(), "rows": len(table), "predicted": 1 - outside, "outside": outside}
+    return {"out": str(out), **summary(head), **about}
+
+
+def summary(head: Head) -> dict[str, Any]:
+    """What whoever looks at a prediction must know of its head; JSON types."""
+    return {
+        "head": head.hash,
+        "model": head.contract["model"],
+        "target": head.target,
+        "unit": head.unit,
+        "interval": head.interval.text,
+        "limit": head.seen.limit,
+        "note": head.note,
+        "simulated": bool(head.contract["simulated"]),
+    }
+
+
+@dataclass
+class Tally:
+    """Pixels and dates by why they have a prediction or none."""
+
+    total: int = 0
+    without: int = 0
+    outside: int = 0
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Of all."""
+        parts = {"without_vector": self.without, "outside": self.outside}
+        parts["predicted"] = self.total - self.without - self.outside
+        return {name: part / max(self.total, 1) for name, part in parts.items()}
+
+
+def counted(
+    parts: Iterator[Part], tally: Tally, count: int, progress: Callable[[int, int], None] | None
+) -> Iterator[Part]:
+    """The same parts, counted as they pass."""
+    for i, part in enumerate(parts):
+        flags = part[-1]["flags"]
+        tally.total += flags.size
+        tally.without += int((flags == NO_VECTOR).sum())
+        tally.outside += int((flags == OUTSIDE).sum())
+        yield part
+        if progress:
+            progress(i + 1, count)
