@@ -29,7 +29,7 @@ MEANING = {
     "sparse": "fewer than three valid acquisitions in the window",
 }
 WORDS = {
-    "Embedding": "The vector of a pixel on a date: what the model makes of that pixel, of what it sees around it and of "
+    "Embedding": "The vector of a pixel on a date: what the model makes of that pixel, what it sees around it and "
     "the dates before and after. Its single numbers mean nothing by themselves; that two vectors are alike does.",
     "Colours": "The three directions in which the vectors differ most (principal components), as red, green and blue, "
     "or one of them from dark to bright, which everybody can read. The same for all dates, so that colours compare.",
