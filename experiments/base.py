@@ -1,12 +1,12 @@
 """The shipped Sentinel-2 model, `base`: [state 10 | one-sided means 20 | learned 34] of single pixels.
 
     python -m experiments.shipped.make --data ../shared/data --work runs/shipped   # makes the records and both models
-    eomm train --config experiments/base.py --workdir runs/base --config.data.records=a,b,c \
-        --config.objective.labels=0                                   # on your own, whose points carry no labels
+    eomm train --config experiments/base.py --workdir runs/base --config.data.records=a,b,c      # on your own
 
-The learned part sees the state, so that it learns what that leaves; only hidden dates are decoded; a high weight decay
-is what makes it hold at places never seen. A closed-form mean over 5 x 5 px added nothing on yields and crops, so the
-encoder sees no neighbours (halo 0). Expected: experiments/RESULTS.md, "The shipped model".
+What ships learns also to tell the crops of some of its places (make.py; `config.objective.labels`). The learned part
+sees the state, so that it learns what that leaves; only hidden dates are decoded; a high weight decay is what makes
+it hold at places never seen. A closed-form mean over 5 x 5 px added nothing on yields and crops, so the encoder sees
+no neighbours (halo 0). Expected: experiments/RESULTS.md, "The shipped model".
 """
 
 from ml_collections import ConfigDict
@@ -52,7 +52,6 @@ def get_config() -> ConfigDict:
     config.objective.edges = 0.0
     config.objective.turns = False
     config.objective.prefixes = ()
-    config.objective.labels = 0.05  # crops of Korean parcels that train, and of no other set
     config.optimiser.weight_decay = 0.5
     config.save_every = 250
     return config

@@ -82,6 +82,7 @@ def format_predict(result: dict[str, Any]) -> str:
             f"  predicted {result['predicted']:.0%}{lacking}, {result['outside']:.0%} outside of what the head saw",
             f"  {result['interval']}",
             f"  {result['note']}",
+            *([f"  {result['worth']}"] if result["worth"] else []),
         ]
     )
 

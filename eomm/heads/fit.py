@@ -138,7 +138,7 @@ def _only(given: Path | str | Sequence[Path | str]) -> str:
 
 def report(head: Head) -> dict[str, Any]:
     """What a fit gave, as JSON types."""
-    words = {"note": head.note, "interval_in_words": head.interval.text}
+    words = {"note": head.note, "worth": head.worth, "interval_in_words": head.interval.text}
     return {"head": head.hash, **head.describe(), "limit": head.seen.limit, **words}
 
 
@@ -157,4 +157,4 @@ def format_report(result: Mapping[str, Any]) -> str:
             lines.append(f"  {name}: {told}")
     lines.append(f"  {result['interval_in_words']}")
     lines.append(f"  no prediction where vectors are farther than {result['limit']:.2f} from those seen")
-    return "\n".join([*lines, f"  {result['note']}"])
+    return "\n".join([*lines, f"  {result['note']}", *([f"  {result['worth']}"] if result["worth"] else [])])

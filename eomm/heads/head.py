@@ -100,6 +100,20 @@ class Head(Shown):
             return f"linear, {how}: the mean of a map over such an area is what was fitted"
         return f"{self.form}, {how}: of a single pixel it was never tested, and it is not linear"
 
+    @property
+    def worth(self) -> str:
+        """What a head of fluxes is worth beside what learns nothing, in a sentence; empty for one of labels."""
+        if "head" not in self.scores:
+            return ""
+        errors = {name: found["rmse"]["value"] for name, found in self.scores.items()}
+        ours, held_out = errors.pop("head"), self.fitted["held_out"]
+        best = min(errors, key=errors.__getitem__)
+        told = f"RMSE {ours:.3g} on what was held out ({held_out}), {best} {errors[best]:.3g}"
+        if ours >= errors[best]:
+            return f"{told}: no better than what learns nothing, do not rest on it"
+        few = self.scores["head"]["rmse"]["interval"] is None
+        return f"{told}: of so few groups it cannot be told whether that is chance" if few else told
+
     def check(self, path: Path | str) -> None:
         """Raise ContractError where the vectors of a store are not those that the head was fitted on."""
         check_alike(path, contract_of(path), self.contract, f"the head of {self.target}")

@@ -43,8 +43,8 @@ def predict(
         progress: called with (parts done, parts in all).
 
     Returns:
-        What was written: `out`, `head`, `target`, `unit`, `interval` and `note` in words, `limit`, and of all pixels
-        and dates, or rows, the shares `predicted`, `without_vector` and `outside`.
+        What was written: `out`, `head`, `target`, `unit`, `interval`, `note` and `worth` in words, `limit`, and of all
+        pixels and dates, or rows, the shares `predicted`, `without_vector` and `outside`.
 
     Raises:
         ContractError: the vectors are of another model, length or composite than the head's.
@@ -97,6 +97,7 @@ def summary(head: Head) -> dict[str, Any]:
         "interval": head.interval.text,
         "limit": head.seen.limit,
         "note": head.note,
+        "worth": head.worth,
         "simulated": bool(head.contract["simulated"]),
     }
 

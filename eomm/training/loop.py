@@ -29,7 +29,7 @@ from eomm.store.folders import entered
 from eomm.store.log import LOGGER
 from eomm.training import hosts
 from eomm.training import mesh as meshes
-from eomm.training.checkpoint import Checkpoints, abstract_like, naming_full_disks
+from eomm.training.checkpoint import Checkpoints, naming_full_disks
 from eomm.training.cost import peak_flops
 from eomm.training.judge import Judge
 from eomm.training.meter import Meter, Profile
@@ -170,7 +170,7 @@ def _resumed(
     start, saved = latest
     check_same_run(saved["run"], this_run, workdir)
     judge.restore(saved["best"])
-    return start, saved["data"], checkpoints.restore(start, abstract_like(program.state, program.state_place))
+    return start, saved["data"], checkpoints.restore(start, program.state)
 
 
 def _trained(
@@ -181,7 +181,7 @@ def _trained(
     if best and best.step not in (None, step):
         step = best.step
         _say(f"{workdir}: the parameters are those of step {step}, where {best.metric} was {best.value:.6g}")
-        state = checkpoints.restore(step, abstract_like(program.state, program.state_place))
+        state = checkpoints.restore(step, program.state)
     return Trained(meshes.to_host(state["params"], program.whole), step)
 
 

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from eomm.data.mixture import Mixture, Share
 from eomm.models.interface import Tree
 from eomm.training import mesh as meshes
+from eomm.training.checkpoint import abstract_like
 from eomm.training.cost import training_flops
 from eomm.training.step import make_step
 
@@ -32,7 +33,7 @@ class Program:
         whole, batch_place, state_place: shardings: a copy on every device, of batches, of each leaf of the state.
         init_rng, root, validation_rng: keys, on every device; batch k is trained on with `fold_in(root, k)`.
         frozen: parameters that are not trained, on every device.
-        state: shapes and dtypes of a state.
+        state: shapes, dtypes and shardings of a state.
         init: a key to a state.
         steps: (step, shapes of its batch) for each set.
     """
@@ -122,18 +123,19 @@ def make_program(stage: "Stage | Sequence[Stage]", config: ConfigDict, mixture: 
     functions = [make_step(one, config, batch, whole=whole) for one, batch in zip(stages, shapes, strict=True)]
     init = functions[0][1]
     state = jax.eval_shape(init, init_rng)
+    state_place = meshes.state_sharding(state, mesh, options.get("rules", meshes.RULES))
     return Program(
         stages=stages,
         mixture=mixture,
         mesh=mesh,
         whole=whole,
         batch_place=batch_place,
-        state_place=meshes.state_sharding(state, mesh, options.get("rules", meshes.RULES)),
+        state_place=state_place,
         init_rng=init_rng,
         root=root,
         validation_rng=validation_rng,
         frozen=jax.device_put(stages[0].frozen, whole),
-        state=state,
+        state=abstract_like(state, state_place),
         init=init,
         steps=tuple((step, batch) for (step, _), batch in zip(functions, shapes, strict=True)),
     )

@@ -29,8 +29,8 @@ MEANING = {
     "sparse": "fewer than three valid acquisitions in the window",
 }
 WORDS = {
-    "Embedding": "The vector of a pixel on a date: what the model makes of that pixel, its surroundings and the dates "
-    "before and after. Its single numbers mean nothing by themselves; that two vectors are alike does.",
+    "Embedding": "The vector of a pixel on a date: what the model makes of that pixel, what it sees around it and "
+    "the dates before and after. Its single numbers mean nothing by themselves; that two vectors are alike does.",
     "Colours": "The three directions in which the vectors differ most (principal components), as red, green and blue, "
     "or one of them from dark to bright, which everybody can read. The same for all dates, so that colours compare.",
     "Like A": "The cosine of two vectors, 1 where they point the same way; at the date that is shown, or its mean over "

@@ -120,6 +120,7 @@ def test_every_record_is_the_cubes_own_window_padded_and_flagged(cubes, tmp_path
     assert records.shapes["s1"].acquisitions == longest
 
 
+@pytest.mark.whole
 def test_the_same_shards_in_any_order_and_in_another_process(cubes, tmp_path):
     split = SplitConfig(fractions={"test": 0.3})
     build_patches(tmp_path / "r", cubes=cubes, split=split, seed=3, **SMALL)

@@ -41,6 +41,7 @@ def test_shards_hold_at_most_so_many_records_of_crops_in_order(cubes, tmp_path):
     assert {"a": 36, "b": 36}.items() <= next(iter(small.values())).items()
 
 
+@pytest.mark.whole
 def test_what_is_written_is_kept_when_a_shard_fails_or_the_process_ends(cubes, tmp_path, monkeypatch):
     whole = build_patches(tmp_path / "whole", cubes=cubes, split=SplitConfig(), **SMALL)
     real, calls = module.write_shard, []

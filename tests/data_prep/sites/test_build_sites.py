@@ -206,6 +206,7 @@ def test_the_command_prepares_reports_and_fails_by_its_status(scenes, built, tmp
     assert main(["prepare", "status", str(tmp_path / "o"), "--json"]) == 1
 
 
+@pytest.mark.whole
 def test_a_killed_worker_costs_its_unit_only_and_two_workers_give_what_one_gives(scenes, built, tmp_path):
     out = tmp_path / "o"
     code = "import sys; from tests.data_prep.slow_sites import main; main(*sys.argv[1:])"

@@ -215,6 +215,9 @@ def test_a_single_tower_is_held_out_by_years_beside_its_climatology():
         assert not set(table.year[fold.train]) & set(table.year[fold.test])
     head = fit_head(samples, "ridge", table=table)
     ours, season = head.scores["head"], head.scores["climatology of the site"]
+    errors = {name: found["rmse"]["value"] for name, found in head.scores.items() if name != "head"}
+    assert head.worth.startswith(f"RMSE {ours['rmse']['value']:.3g} on what was held out")
+    assert ("no better" in head.worth) == (ours["rmse"]["value"] >= min(errors.values()))
     assert ours["r2_of_anomalies"]["value"] > 0.5 > season["r2_of_anomalies"]["value"]
     assert head.interval.level == pytest.approx(0.8) and head.interval.groups == 4
     assert "linear, fitted on means over window:3" in head.note

@@ -27,7 +27,7 @@ def meadow(batch=200):
 
 def test_a_share_of_series_loses_green_on_a_day_and_recovers_and_the_rest_is_as_it_was():
     data = meadow()
-    cuts = simulate_cuts(jax.random.key(0), data, SENTINEL2, 0.5)
+    cuts = jax.jit(simulate_cuts, static_argnums=(2, 3))(jax.random.key(0), data, SENTINEL2, 0.5)
     made, before = np.asarray(cuts.made), data["day"] < np.asarray(cuts.day)[:, None]
     assert 0.35 < made.mean() < 0.65
     values = np.asarray(cuts.values)

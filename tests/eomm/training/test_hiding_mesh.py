@@ -6,12 +6,14 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 
 from tests.environment import with_devices
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
+@pytest.mark.whole
 def test_every_term_of_the_objective_is_the_same_on_a_mesh_and_on_one_device():
     command = [sys.executable, "-W", "error", "-m", "tests.eomm.training.test_hiding_mesh"]
     done = subprocess.run(command, cwd=ROOT, env=with_devices(8), capture_output=True, text=True, timeout=500)

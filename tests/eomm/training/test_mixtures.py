@@ -61,6 +61,7 @@ def test_a_mixture_trains_and_its_directory_says_of_what(whole, sets):
     assert [(r["hash"], r["weight"]) for r in start["records"]] == [(sets[0].data_hash, 2.0), (sets[1].data_hash, 1.0)]
 
 
+@pytest.mark.whole
 def test_killed_and_resumed_a_mixture_equals_uninterrupted(whole, sets, tmp_path):
     both, *rest = arguments(sets)
     killed = run_tiny(both, tmp_path, "--die", 23, "SIGKILL", *rest)
@@ -69,6 +70,7 @@ def test_killed_and_resumed_a_mixture_equals_uninterrupted(whole, sets, tmp_path
     assert [e for e in metrics(tmp_path) if "loss" in e] == [e for e in metrics(whole[1]) if "loss" in e]
 
 
+@pytest.mark.whole
 def test_eight_devices_and_two_hosts_train_the_same_mixture(whole, sets, tmp_path):
     both, *rest = arguments(sets)
     for name, devices in {"eight": 8, "two": 1}.items():
@@ -101,6 +103,7 @@ def test_what_a_configuration_says_of_record_sets(tmp_path):
         group_weights(("nh",))
 
 
+@pytest.mark.whole
 def test_an_encoder_of_single_pixels_learns_from_series_and_crops_together(tmp_path):
     rng = np.random.default_rng(0)
     points = [make_series(rng, i, dates=12, split="validation" if i % 5 == 0 else "train") for i in range(20)]

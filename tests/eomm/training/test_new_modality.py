@@ -148,6 +148,7 @@ def run(command, values=()):
     assert main(command.split() + [f"--config.{v}" for v in values]) == 0
 
 
+@pytest.mark.whole
 def test_only_the_head_is_trained_and_the_encoders_stay_to_the_bit(world, old, fused):
     new = load_file(fused / "params.safetensors")
     for model in (old, world / "soil" / "model"):
@@ -158,6 +159,7 @@ def test_only_the_head_is_trained_and_the_encoders_stay_to_the_bit(world, old, f
     assert set(untrained) == {n.split("/")[2] for n in new if n.startswith("soil/encoder")}
 
 
+@pytest.mark.whole
 def test_code_must_be_named_to_embed(world, fused, capsys):
     command = f"embed --model {fused} --cube {world}/c.zarr --out {world}/e.zarr"
     assert main(command.split()) == 2 and not (world / "e.zarr").exists()
@@ -172,6 +174,7 @@ def test_code_must_be_named_to_embed(world, fused, capsys):
     assert (store.soil_offset_days.values[valid] == 0).all() and (store.observations_soil.values[valid] == 21).all()
 
 
+@pytest.mark.whole
 def test_any_subset_embeds_and_each_modality_tells(world, fused):
     model, cube = load_model(fused, code=["soil_encoder"]), open_cube(world / "c.zarr")
     found = {}
@@ -187,6 +190,7 @@ def test_any_subset_embeds_and_each_modality_tells(world, fused):
     assert spread[0].max() == 0 and spread[1].max() > 1e-5
 
 
+@pytest.mark.whole
 def test_hidden_targets_are_scored_with_a_modality_of_one_pixel(world, fused):
     model, cube = load_model(fused, code=["soil_encoder"]), open_cube(world / "c.zarr")
     day = int(cube["s2"].day[cube["s2"].usable][2])
@@ -206,6 +210,7 @@ def test_a_batch_of_one_pixel_trains_every_parameter():
         assert np.isfinite(g).all() and np.abs(g).max() > 0, jax.tree_util.keystr(path)
 
 
+@pytest.mark.whole
 def test_grids_that_do_not_meet_and_objectives_not_told_are_refused(world, old, fused):
     head = {"stage": "fuse", "reference": "s2", "encoders": (str(fused),), "code": ("soil_encoder",), "drop": 0.2}
     config = ConfigDict({**head, "fusion": {"dim": 8, "width": 16, "heads": 2}, "objective": {}})

@@ -229,6 +229,7 @@ def test_sigterm_saves_and_exits(whole, records, tmp_path):
     assert [s["step"] for s in json.loads((tmp_path / "environment.json").read_text())] == [0, 18]
 
 
+@pytest.mark.whole
 def test_another_number_of_devices_restores_the_same_state_and_follows_it(whole, records, tmp_path):
     sizes = ("--set", "mesh.data=2", "mesh.fsdp=4")
     stopped = run_tiny(records.path, tmp_path, "--die", 25, "SIGTERM", *sizes, devices=8)

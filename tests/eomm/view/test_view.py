@@ -31,6 +31,9 @@ CLOUDED = [int(LOOK["clouded"][i : i + 2], 16) for i in (1, 3, 5)]
 PALETTE = np.array([[int(h[i : i + 2], 16) for i in (1, 3, 5)] for h in Viridis256])
 
 
+pytestmark = pytest.mark.whole  # a real browser
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("chromium")
