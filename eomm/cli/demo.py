@@ -215,20 +215,28 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def format_demo(summary: dict[str, Any]) -> str:
-    """The end of the demo for people: what it took, the scores, where to look."""
+def outset_of(summary: Mapping[str, Any]) -> list[str]:
+    """How long each step took, and what it came to in a sentence."""
     steps = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in summary["steps"].items())
-    scores = [
+    return [f"done in {summary['seconds']:.0f} s ({steps})", summary["verdict"]]
+
+
+def errors_of(summary: Mapping[str, Any]) -> list[str]:
+    """Errors by what was hidden, a line for each gap."""
+    return [
         f"  everything within {days} days hidden: " + ", ".join(f"{name} {error:.4f}" for name, error in errors.items())
         for days, errors in summary["scores"]["hidden_mae"].items()
     ]
+
+
+def format_demo(summary: dict[str, Any]) -> str:
+    """The end of the demo for people: what it took, the scores, where to look."""
     shipped = summary["shipped"]
     return "\n".join(
         [
-            f"done in {summary['seconds']:.0f} s ({steps})",
-            summary["verdict"],
+            *outset_of(summary),
             "mean absolute error of hidden reflectance at the site that training never saw (SIMULATED data):",
-            *scores,
+            *errors_of(summary),
             f"the same of the shipped model {SHIPPED}, which knows real sites alone, beside this one:",
             *(f"  {days} days: " + ", ".join(f"{m} {e:.4f}" for m, e in one.items()) for days, one in shipped.items()),
             f"embeddings: {summary['embeddings']}",

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from eomm.cli.demo import GAPS, MARKER, SHIPPED, Timer, make_room
+from eomm.cli.demo import GAPS, MARKER, SHIPPED, Timer, errors_of, make_room, outset_of
 from eomm.errors import UsageError
 from eomm.store.folders import check_apart, entered, write_json
 from eomm.store.progress import progress_bar
@@ -81,17 +81,11 @@ def run_real(source: Path | str, out: Path | str, *, mapping: str = MAPPING, ove
 
 def format_real(summary: dict[str, Any]) -> str:
     """The end of the demo for people."""
-    lines = [
-        f"  everything within {days} days hidden: " + ", ".join(f"{name} {error:.4f}" for name, error in errors.items())
-        for days, errors in summary["scores"]["hidden_mae"].items()
-    ]
-    steps = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in summary["steps"].items())
     return "\n".join(
         [
-            f"done in {summary['seconds']:.0f} s ({steps})",
-            summary["verdict"],
+            *outset_of(summary),
             f"mean absolute error of hidden reflectance of {SHIPPED} as it ships (eomm models: where it was trained):",
-            *lines,
+            *errors_of(summary),
             f"embeddings: {summary['embeddings']}",
             f"open in a browser, and click a pixel: {summary['view']}",
         ]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from eomm.cli.numbers import day, number, whole
+from eomm.cli.probes import names_of
 from eomm.store.progress import progress_bar
 
 
@@ -14,7 +15,6 @@ def fit(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     from eomm.heads.fit import fit as fit_head
     from eomm.heads.fit import report
 
-    pairs = [c.partition("=") for c in a.classes]
     with progress_bar("folds") as bar:
         head = fit_head(
             a.embedding,
@@ -27,7 +27,7 @@ def fit(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
             regression=a.regression,
             unit=a.unit,
             ignore=a.ignore,
-            classes={label: name or label for label, _, name in pairs} or None,
+            classes=names_of(a.classes) or None,
             min_pixels=a.min_pixels,
             groups=a.groups,
             block_px=a.block_px,

@@ -1,7 +1,7 @@
 """The command `eomm evaluate probes`. See parser.py."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ def evaluate_probes(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     from eomm.evaluation.probes.run import evaluate_probes as evaluate
     from eomm.models.directory import load_model
 
-    pairs = [c.partition("=") for c in a.classes]
     return evaluate(
         a.cube,
         a.labels,
@@ -34,7 +33,7 @@ def evaluate_probes(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
         column=a.column,
         regression=a.regression,
         ignore=a.ignore,
-        classes={label: name or label for label, _, name in pairs} or None,
+        classes=names_of(a.classes) or None,
         min_pixels=a.min_pixels,
         date=a.date,
         model=load_model(a.model, code=a.code) if a.model else None,
@@ -54,6 +53,12 @@ def evaluate_probes(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
         commands=[a.typed],
         progress=True,
     )
+
+
+def names_of(classes: Sequence[str]) -> dict[str, str]:
+    """LABEL or LABEL=NAME of each class, as names by label."""
+    pairs = (text.partition("=") for text in classes)
+    return {label: name or label for label, _, name in pairs}
 
 
 def percent(text: str) -> float:

@@ -30,7 +30,7 @@ class Program:
         stages: one for each set of the mixture, which differ in nothing but their batches.
         mixture: of record sets.
         mesh: devices.
-        whole, batch_place, state_place: shardings: a copy on every device, of batches, of each leaf of the state.
+        whole, batch_place: shardings: a copy on every device, and of batches.
         init_rng, root, validation_rng: keys, on every device; batch k is trained on with `fold_in(root, k)`.
         frozen: parameters that are not trained, on every device.
         state: shapes, dtypes and shardings of a state.
@@ -43,7 +43,6 @@ class Program:
     mesh: jax.sharding.Mesh
     whole: jax.sharding.NamedSharding
     batch_place: jax.sharding.NamedSharding
-    state_place: Tree
     init_rng: jax.Array
     root: jax.Array
     validation_rng: jax.Array
@@ -69,6 +68,11 @@ class Program:
             batches.append(f"{share.batch_size} records ({each})")
         devices = f"{count} device{'s' * (count > 1)} ({kind}), mesh {axes}, {hosts} process{'es' * (hosts > 1)}"
         return f"{self.stage.name}: {devices}; batches of {' or '.join(dict.fromkeys(batches))}"
+
+    @property
+    def state_place(self) -> Tree:
+        """The sharding of each leaf of the state."""
+        return jax.tree.map(lambda leaf: leaf.sharding, self.state)
 
     def fresh_state(self) -> Tree:
         """The state before the first step."""
@@ -123,19 +127,18 @@ def make_program(stage: "Stage | Sequence[Stage]", config: ConfigDict, mixture: 
     functions = [make_step(one, config, batch, whole=whole) for one, batch in zip(stages, shapes, strict=True)]
     init = functions[0][1]
     state = jax.eval_shape(init, init_rng)
-    state_place = meshes.state_sharding(state, mesh, options.get("rules", meshes.RULES))
+    place = meshes.state_sharding(state, mesh, options.get("rules", meshes.RULES))
     return Program(
         stages=stages,
         mixture=mixture,
         mesh=mesh,
         whole=whole,
         batch_place=batch_place,
-        state_place=state_place,
         init_rng=init_rng,
         root=root,
         validation_rng=validation_rng,
         frozen=jax.device_put(stages[0].frozen, whole),
-        state=abstract_like(state, state_place),
+        state=abstract_like(state, place),
         init=init,
         steps=tuple((step, batch) for (step, _), batch in zip(functions, shapes, strict=True)),
     )
