@@ -72,6 +72,11 @@ def open_cubes(paths: Sequence[Path | str], config: CropConfig, modalities: Sequ
     unknown = set(config.windows) - set(modalities or cubes[0])
     if unknown:
         raise UsageError(f"patches: windows name {', '.join(unknown)}; taken are {', '.join(modalities or cubes[0])}")
+    if static := [n for n in (config.reference, *config.windows) if first[n].modality.static]:
+        raise UsageError(
+            f"patches: {static[0]} is static: it has no dates for records to follow, and every record has it. Choose a "
+            "reference with dates, and no window for it"
+        )
     if modalities is not None and config.reference not in modalities:
         raise UsageError(f"patches: modalities {', '.join(modalities)} lack the reference {config.reference!r}; add it")
     return cubes
@@ -162,7 +167,7 @@ def describe_draws(takes: Sequence[Take], shapes: Mapping[str, PatchShape], conf
     if not config.margin_px:
         return {}
     lead = shapes[config.reference]
-    windows = {n: config.windows.get(n, config.window) for n in shapes if n != config.reference}
+    windows = {n: config.around(s.modality) for n, s in shapes.items() if n != config.reference}
     for name, shape in shapes.items():
         if not shape.site_wide and (shape.height, shape.width) != (lead.height, lead.width):
             raise UsageError(

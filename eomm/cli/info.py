@@ -108,13 +108,13 @@ def _group(group: CubeGroup) -> Description:
         "contract": _contract(group.modality.to_dict()),
         "shape": f"{len(group)} time, {group.grid.height} y, {group.grid.width} x, {len(group.modality.bands)} band",
         "grid": _grid(group.grid),
-        "dates": [str(to_date(group.day[0])), str(to_date(group.day[-1]))],
+        "dates": group.dates,
         "acquisitions": len(group),
         "usable": int(group.usable.sum()),
         "valid_fraction": round(float(valid.mean()), 4),
         "platforms": sorted({a.platform or "unknown" for a in group.acquisitions}),
         "orbits": sorted({_orbit(a) for a in group.acquisitions}),
-        "months": months,
+        "months": {} if group.modality.static else months,
         "attributes": {k: v for k, v in group.attributes.items() if not k.startswith("proj:")},
     }
 
@@ -130,7 +130,7 @@ def _unfinished_group(path: Path) -> Description:
     attributes = check(_attributes(path), Fields(known), str(path / "zarr.json"), remedy=AGAIN)
     days = [a["day"] for a in attributes.get("acquisitions", [])]
     found: Description = {"acquisitions": len(days)}
-    if days:
+    if days and not attributes.get("eomm:contract", {}).get("static"):
         found["dates"] = [str(to_date(days[0])), str(to_date(days[-1]))]
     if "eomm:contract" in attributes:
         found["contract"] = _contract(attributes["eomm:contract"])
@@ -247,7 +247,8 @@ def _contract(fields: Mapping[str, Any]) -> Description:
         return {"damaged": str(e)}
     named = {k: getattr(modality, k) for k in ("unit", "level", "calibration", "speckle_filter")}
     units = {} if len(set(modality.units.values())) == 1 else {"units": modality.units}
-    return {"hash": modality.contract_hash, "bands": " ".join(modality.band_names), **named, **units}
+    static = {"static": True} if modality.static else {}
+    return {"hash": modality.contract_hash, "bands": " ".join(modality.band_names), **named, **units, **static}
 
 
 def _grid(grid: Grid) -> Description:

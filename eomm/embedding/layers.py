@@ -11,7 +11,7 @@ NO_NUMBER = np.iinfo(np.uint16).max
 FLAGS = {  # CF flag_masks
     "edge": 1,  # the window reaches beyond the cube
     "clouded": 2,  # the target is not valid: its vector, where there is one, comes from its context alone
-    "alone": 4,  # no other modality was near enough and valid
+    "alone": 4,  # no other modality with dates was near enough and valid
     "sparse": 8,  # fewer than three valid acquisitions of the reference in the window, the target aside
 }
 # Of vectors with a state: long name, and the step in which the number is stored.
