@@ -1,4 +1,4 @@
-"""Pre-train an encoder of a static layer: elevation, soil and the like, prepared with a mapping that says `static = true`.
+"""Pre-train an encoder of a static layer, such as elevation or soil, prepared with a mapping that says `static = true`.
 
     eomm train --config experiments/static.py --workdir runs/elevation --config.data.records=records
 

@@ -60,7 +60,7 @@ class Views:
 
     flag_words = (
         "edge: the window reaches beyond the cube",
-        "alone: no other modality was near enough and valid",
+        "alone: no other modality with dates was near enough and valid",
         "sparse: fewer than three valid acquisitions in the window",
     )
 
