@@ -54,16 +54,18 @@ def test_a_geotiff_without_a_date_or_a_description_is_one_acquisition_on_the_cub
 
 
 def test_no_reader_is_told_a_date(cube, tmp_path, capsys):
-    opened = open_cube(cube)
-    assert "time" not in opened["elevation"].to_xarray().dims and "static" in repr(opened["elevation"])
+    group = open_cube(cube)["elevation"]
+    data, (values, _) = group.to_xarray(), group.read()
+    assert data["values"].dims == ("y", "x", "band") and "time" not in data.coords and "static" in repr(group)
+    np.testing.assert_array_equal(data["values"], ELEVATION.decode(values)[0])
     for command in (f"info {cube} --json", f"prepare check {cube} --out {tmp_path / 'p.html'} --json", f"info {cube}"):
         main(command.split())
         said = capsys.readouterr().out
-        assert "1970" not in said and "static" in said
+        assert "1970-01" not in said and "static" in said
         if command.endswith("--json"):
             assert json.loads(said)["modalities"]["elevation"]["acquisitions"] == 1
     page = (tmp_path / "p.html").read_text()
-    assert "1970" not in page and "1, 1 usable, static" in page
+    assert "1970-01" not in page and "1, 1 usable, static" in page
     main(f"prepare check {cube}".split())
     assert "elevation (DEM, none): 1 of 1 acquisitions usable, static" in capsys.readouterr().out
 
