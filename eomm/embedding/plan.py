@@ -219,8 +219,6 @@ def make_plan(
         raise UsageError(f"block is {block}; expected at least 1 pixel")
     if average_days < 0:
         raise UsageError(f"average_days is {average_days}; expected days from 1, or 0 for each date's own vectors")
-    model.check_length(length)
-    check_dtype(model, dtype)
     used = in_order({n: model.modalities[n] for n in used})
     reference = REFERENCE if model.fusion and REFERENCE in model.encoders else used[0]
     if model.modalities[reference].static:
@@ -228,6 +226,8 @@ def make_plan(
             f"{reference} is static, and has no date to embed; fuse its encoder with one of a modality with dates "
             "(experiments/fusion.py), or name such a modality too"
         )
+    model.check_length(length)
+    check_dtype(model, dtype)
     lead = cube[reference]
     for name in dict.fromkeys((reference, *used)):
         check_contract(

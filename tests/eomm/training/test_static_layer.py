@@ -63,7 +63,8 @@ def world(tmp_path_factory):
     build(path, "c")
     run(f"prepare records {path}/c.zarr --crop-px 10 --stride-px 10 --acquisitions 6 --out {path}/records")
     (path / "config.py").write_text(CONFIG)
-    run(f"train --config {path}/config.py --workdir {path}/layer --config.data.records={path}/records", QUICK)
+    command = f"train --config {path}/config.py --workdir {path}/layer --config.data.records={path}/records"
+    run(command, [*QUICK, "steps=30"])
     return path
 
 
@@ -89,7 +90,7 @@ def vectors(world, model):
 def test_its_encoder_learns_alone(world):
     found = [json.loads(line) for line in (world / "layer" / "metrics.jsonl").read_text().splitlines()]
     losses = [entry["loss"] for entry in found if "loss" in entry]
-    assert len(losses) == 3 and np.isfinite(losses).all() and losses[-1] < losses[0]
+    assert len(losses) == 30 and np.isfinite(losses).all() and losses[-1] < losses[0]
     trained = load_model(world / "layer" / "model")
     assert trained.encoders["elevation"].frames == (0, 0) and trained.modalities["elevation"].static
     before = trained.encoders["elevation"].init(jax.random.key(0))
@@ -100,11 +101,11 @@ def test_every_date_has_the_layers_vector_however_far_it_is(world, model, vector
     alone = embed(model, world / "c.zarr", world / "alone.zarr", modalities=["elevation"], dtype="float32")
     found = open_embedding(alone).load()["embedding"].values
     assert found.shape[0] == len(DAYS) and np.isfinite(found).all()
-    np.testing.assert_array_equal(found, np.broadcast_to(found[:1], found.shape))  # no date has a part in it
+    np.testing.assert_allclose(found, np.broadcast_to(found[:1], found.shape), atol=1e-6)  # no date has a part in it
     assert np.ptp(found[0], axis=(0, 1)).max() > 1e-3  # but the ground has
     lifted = build(world, "lifted", rise=400.0)
     moved = open_embedding(embed(model, lifted, world / "moved.zarr", dtype="float32")).load()
-    change = np.abs(moved["embedding"].values - vectors["embedding"].values).max((1, 2, 3))
+    change = np.nanmax(np.abs(moved["embedding"].values - vectors["embedding"].values), axis=(1, 2, 3))
     assert (change > 1e-3).all(), "at dates years away as at the first"
 
 
