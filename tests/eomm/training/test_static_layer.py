@@ -1,6 +1,7 @@
 """A layer without dates, from a GeoTIFF to embeddings: every vector of every date knows it, and it knows no date."""
 
 import json
+import re
 from datetime import timedelta
 
 import jax
@@ -162,6 +163,9 @@ def test_dates_are_appended_and_a_changed_layer_changes_them_all(world, model):
 
 
 def test_what_was_written_is_whole(world, model, vectors, capsys):
+    main(f"prepare check {world}/c.zarr --out {world}/page.html".split())
+    page = (world / "page.html").read_text()
+    assert "1970" not in re.sub(r"base64,[^\"']*", "", page) and "1, 1 usable, static" in page
     for store in ("c.zarr", "records", "fusion/model", "e.zarr"):
         assert main(["verify", str(world / store)]) == 0, capsys.readouterr().out
         assert main(["info", str(world / store)]) == 0
