@@ -4,6 +4,7 @@ Nearly all of the suite's time is XLA compiling programs that run once. So XLA c
 process has compiled every other reads.
 """
 
+import json
 import os
 import shutil
 import sys
@@ -34,6 +35,18 @@ def set_up() -> Path | None:
     # Only a bound switches on JAX's file lock; without one a reader meets half an entry, warns, and the test fails.
     os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(4 << 30)
     return folder
+
+
+def changed(common: Path) -> list[str]:
+    """Names of members of tests/zoo.py that are not as they were made."""
+    seals = sorted((common / "zoo").glob("*.seal"))
+    return [s.stem for s in seals if state(s.with_suffix("")) != s.read_text()]
+
+
+def state(path: Path) -> str:
+    """Of a file or folder: when each of its files was written, and its size."""
+    files = [path, *sorted(path.rglob("*"))]
+    return json.dumps([(str(f.relative_to(path)), f.stat().st_mtime_ns, f.stat().st_size) for f in files])
 
 
 def tear_down(folder: Path) -> None:
