@@ -180,7 +180,7 @@ def flags(plan: Plan, used: dict[str, Used], valid: np.ndarray, unit: Unit) -> U
     true = {
         "edge": ~inside,
         "clouded": ~valid,
-        "alone": ~np.any(others, axis=0) if others else True,
+        "alone": ~np.any(others, axis=0) if others else len(plan.model.encoders) > 1,
         "sparse": lead.observations - lead.valid < SPARSE if lead else False,
     }
     found = np.zeros(valid.shape, np.uint8)

@@ -22,8 +22,8 @@ p,li{max-width:75ch;overflow-wrap:anywhere}
 li{margin:.25rem 0}
 th{white-space:normal;min-width:5.5rem}
 .sub,figcaption,.note{color:var(--soft);font-size:.9rem}
-.banner{background:#E69F00;color:#000;font-weight:700;text-align:center;padding:.7rem 1rem;letter-spacing:.03em}
-.banner b{font-size:1.5rem;letter-spacing:.25em;display:block}
+.banner{background:#E69F00;color:#000;font-weight:600;text-align:center;padding:.45rem 1rem}
+.banner b{font-size:1.15rem;letter-spacing:.2em;margin-right:.6rem}
 .verdict{border-left:5px solid var(--blue);background:#f2f7fb;padding:.6rem 1rem;margin:1rem 0}
 .verdict h3{font-size:1rem;margin:.2rem 0}
 .tag{background:#E69F00;color:#000;font-size:.72rem;font-weight:700;padding:.1rem .4rem;vertical-align:middle}
@@ -49,6 +49,8 @@ table.card td:first-child{color:var(--soft);white-space:nowrap}
 pre{background:#f5f6f7;padding:.8rem 1rem;white-space:pre-wrap;overflow-wrap:anywhere;font-size:.85rem;line-height:1.5}
 @media (max-width:700px){
 body{font-size:15px}
+.banner{font-size:.8rem;line-height:1.35;padding:.35rem .7rem}
+h1{font-size:1.35rem;margin:.3rem 0 .1rem}
 th,td{padding:.28rem .35rem}
 th:first-child,td:first-child{white-space:normal;min-width:6rem;max-width:7.5rem}
 table.card td:first-child{position:static;white-space:normal}

@@ -39,7 +39,8 @@ def make_samples(classes=(), seed=0, noise=0.3):
         y = np.digitize(y, np.quantile(y, np.linspace(0, 1, len(classes) + 1)[1:-1]))
     return Samples(
         x=x, y=y, group=group, rows=np.arange(len(x)), folds=group_folds(group, count=6), classes=classes, target="t",
-        unit="" if classes else "kg", thinned=False, contract=CONTRACT, about={"on": "labels"},
+        unit="" if classes else "kg", thinned=False, contract=CONTRACT,
+        about={"on": "labels", "held_out": f"{GROUPS} groups"},
     )  # fmt: skip
 
 
