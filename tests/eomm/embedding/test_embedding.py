@@ -62,6 +62,7 @@ def test_without_radar_at_all_it_equals_leaving_radar_out(model, groups, cube, t
     b = open_embedding(embed(model, far, tmp_path / "b.zarr"))
     np.testing.assert_allclose(a["embedding"], b["embedding"], atol=1e-6)
     assert np.isnan(b["s1_offset_days"]).all() and not b["observations_s1"].any()
+    assert all((ds["flags"].values & FLAGS["alone"] > 0).all() for ds in (a, b))  # radar was possible
 
 
 @pytest.mark.parametrize("names", [None, ("s1",)])
