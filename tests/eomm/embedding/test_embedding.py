@@ -12,7 +12,7 @@ from eomm.data.attributes import attributes_of
 from eomm.data.grid import Grid, to_date
 from eomm.embedding import run as embedding
 from eomm.embedding.run import nearest, open_embedding
-from eomm.embedding.store import NO_OFFSET
+from eomm.embedding.store import FLAGS, NO_OFFSET
 from tests.eomm.embedding.site import (
     GRID,
     make_model,
