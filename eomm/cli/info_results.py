@@ -10,7 +10,7 @@ from eomm.data.raster import open_raster
 from eomm.errors import DataError
 from eomm.heads.words import KIND, side_file
 from eomm.store.descriptions import AGAIN
-from eomm.store.fields import Fields, check
+from eomm.store.fields import Fields, ListOf, check, fits
 from eomm.store.folders import read_json
 from eomm.store.kinds import words_of
 
@@ -21,6 +21,16 @@ TABLES = {  # the first columns of tables of ours that have no note beside them
     ("group", "id", "date", "v0"): "vectors of `eomm embed-points`",
     ("pick", "row", "col", "x", "y", "pixels", "date"): "series that a page of `eomm view` saved",
 }
+RESULT = Fields(  # what `eomm evaluate …` writes has at least
+    {
+        "kind": str,
+        "simulated": bool,
+        "conclusions": ListOf(of=str),
+        "tables": ListOf(of=Fields({"title": str})),
+        "figures?": list,
+        "commands?": ListOf(of=str),
+    }
+)
 MANIFESTS = {"export": "manifest.json", "portable model": "contract.json", "simulated site": "site.json"}
 
 
@@ -58,21 +68,18 @@ def _json(path: Path) -> Description | None:
     content = read_json(path)
     if isinstance(content, dict) and content.get("eomm:kind") == KIND:
         return _series(content)
-    from eomm.report.gather import is_evaluation, read_evaluation
-
-    if not is_evaluation(content):
+    if not fits(content, RESULT):
         return None
-    result = read_evaluation(path).result
-    named = {"of": result["kind"], "site": result.get("site"), "model": result.get("model")}
+    named = {"of": content["kind"], **{k: content.get(k) for k in ("dataset", "site", "model")}}
     return {
         "kind": "result of an evaluation",
         "complete": True,
-        "simulated": result["simulated"],
-        **{k: v for k, v in named.items() if isinstance(v, str)},
-        "conclusions": list(result["conclusions"]),
-        "tables": [t["title"] for t in result["tables"]],
-        "figures": len(result["figures"]),
-        "commands": list(result["commands"]),
+        "simulated": content["simulated"],
+        **{k: v for k, v in named.items() if v and isinstance(v, str)},
+        "conclusions": content["conclusions"],
+        "tables": [table["title"] for table in content["tables"]],
+        "figures": len(content.get("figures", ())),
+        "commands": content.get("commands", []),
     }
 
 

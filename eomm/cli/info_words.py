@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eomm.cli.info_lines import short_lines
-from eomm.evaluation.bootstrap import words
 
 MAX_ITEMS = 6  # of a list of many records, or of a mapping of more than MAX_KEYS
 MAX_KEYS = 30
@@ -71,8 +70,9 @@ def _flat(value: Any) -> str | None:
         parts = [(k, _flat(v)) for k, v in value.items() if not isinstance(v, Mapping)]
         if not value:
             return "none"
-        if set(value) == {"value", "interval"}:
-            return words(value, few="")
+        if {"value", "interval"} <= set(value):  # a score
+            ends = f" ({_flat(value['interval'][0])} to {_flat(value['interval'][1])})" if value["interval"] else ""
+            return f"{_flat(value['value'])}{ends}"
         if len(parts) < len(value) or len(value) > 8 or any(p is None for _, p in parts):
             return None
         return ", ".join(f"{k} {p}" for k, p in parts)

@@ -217,6 +217,10 @@ def test_other_paths_are_refused(tmp_path):
     (tmp_path / "t.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match=r"t\.csv: nothing in it or beside it says that eomm wrote it"):
         describe(tmp_path / "t.csv")
+    shared = {"kind": "gpp", "simulated": True, "conclusions": ["It is so."], "tables": []}
+    (tmp_path / "r.json").write_text(json.dumps(shared))
+    assert "result of an evaluation, finished, simulated" in (said := format_info(describe(tmp_path / "r.json")))
+    assert "It is so." in said
     (tmp_path / "t.csv").write_text("site,date,group,kind,tested,measured,ridge\n")
     assert describe(tmp_path / "t.csv")["of"].startswith("what `eomm evaluate gpp` predicted")
     zarr.open_group(tmp_path / "z.zarr", mode="w", zarr_format=3)
