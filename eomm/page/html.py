@@ -31,7 +31,8 @@ section.sim{border-left:5px solid #E69F00;padding-left:.9rem}
 .verdict summary{cursor:pointer;color:var(--blue)}
 .verdict ul{margin:.3rem 0;padding-left:1.2rem}
 .plain{font-size:1.15rem;font-weight:600;max-width:60ch}
-nav ol{columns:2;padding-left:1.4rem;margin:.4rem 0}
+nav ol{columns:2;padding-left:1.6rem;margin:.4rem 0}
+nav li{margin:0;padding:.12rem 0;break-inside:avoid}
 .scroll{overflow-x:auto;-webkit-overflow-scrolling:touch}
 figure{margin:1rem 0}
 figure img{display:block;max-width:100%;height:auto}
@@ -54,7 +55,8 @@ h1{font-size:1.35rem;margin:.3rem 0 .1rem}
 th,td{padding:.28rem .35rem}
 th:first-child,td:first-child{white-space:normal;min-width:6rem;max-width:7.5rem}
 table.card td:first-child{position:static;white-space:normal}
-nav ol{columns:1}
+nav ol{font-size:.85rem;column-gap:2rem}
+.plain{font-size:1.02rem}
 .scroll figure{min-width:680px}
 .scroll figcaption{max-width:86vw}
 }
@@ -175,10 +177,7 @@ def page(
 
 def banner(simulated: bool) -> str:
     """What stands above all where everything is simulated."""
-    words = (
-        "Every image and number on this page comes from simulated data; none says how well anything works on real "
-        "satellites."
-    )
+    words = "No image and no number on this page says how well anything works on real satellites."
     return f'<div class="banner"><b>SIMULATED</b>{words}</div>' if simulated else ""
 
 
