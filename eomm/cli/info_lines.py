@@ -1,5 +1,6 @@
 """What `eomm.cli.info.describe` found of a finished cube or embedding, in few lines for people; the JSON has it all."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ CUBE = Fields({"modalities": TableOf(GROUP), "provenance": Fields({"sources?": L
 EMBEDDING = Fields(
     {
         "arrays": Fields({"embedding": str}),
-        "dates": list,
+        "dates": ListOf(of=str, count=2),
         "valid_fraction": float,
         "provenance": Fields({"modalities": ListOf(of=str), "cube": dict, "dtype": str}),
         "quantisation?": Fields({"mean_cosine_error": float, "clipped_values": COUNT, "of_vectors": COUNT}),
@@ -28,7 +29,14 @@ def short_lines(info: Mapping[str, Any]) -> list[str] | None:
         return None
     if info["kind"] == "cube" and fits(info, CUBE):
         return cube_lines(info)
-    return embedding_lines(info) if info["kind"] == "embedding" and fits(info, EMBEDDING) else None
+    if info["kind"] == "embedding" and fits(info, EMBEDDING) and len(sizes(info["arrays"]["embedding"])) == 4:
+        return embedding_lines(info)
+    return None
+
+
+def sizes(array: str) -> list[str]:
+    """Of the axes of an array, from its description: "int8 [74 time, 48 y, 48 x, 64 feature]"."""
+    return re.findall(r"\d+", array.partition("[")[2])
 
 
 def cube_lines(info: Mapping[str, Any]) -> list[str]:
@@ -82,9 +90,9 @@ def months(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def embedding_lines(info: Mapping[str, Any]) -> list[str]:
     """Of what, by which model, how many vectors of which kind, and what stands beside them."""
-    about, arrays = info["provenance"], {n: a for n, a in info["arrays"].items() if "time, " in a}
-    first, last = info["dates"]
-    count, height, width, length = (part.split()[0] for part in arrays.pop("embedding").split("[")[1].split(", "))
+    about, (first, last) = info["provenance"], info["dates"]
+    count, height, width, length = sizes(info["arrays"]["embedding"])
+    beside = [name for name, array in info["arrays"].items() if len(sizes(array)) == 3]
     vectors = f"{length} numbers, {about['dtype']}"
     if found := info.get("quantisation"):
         clipped, of = found["clipped_values"], found["of_vectors"]
@@ -95,7 +103,7 @@ def embedding_lines(info: Mapping[str, Any]) -> list[str]:
         f"site {info['site']}: {count} dates from {first} to {last}, {height} x {width} px",
         f"vectors where {info['valid_fraction']:.0%} of pixels and dates are clear, of {vectors}",
         f"by model {info.get('model')}, from {' and '.join(about['modalities'])} of {about['cube'].get('name')}",
-        f"beside them: {', '.join(sorted(arrays))}",
+        f"beside them: {', '.join(sorted(beside))}",
     ]
     if not about.get("clear_only", True):
         lines.append("clouded pixels have vectors too, from what stands around them")

@@ -153,7 +153,7 @@ def test_a_group_counts_once_and_few_groups_allow_less():
     found = conformal(score, group, 0.8)
     assert found.score == 16 and found.level == 0.8  # 17 of 21 parts: the large group's one, and sixteen more
     few = conformal(np.array([1.0, 3.0, 2.0]), np.arange(3), 0.9)
-    assert few.level == 0.75 and few.score == 3 and "3 groups allow no 90%" in few.text
+    assert few.level == 0.75 and few.score == 3 and "3 groups allow no 90%" in few.words("3 fields", "kg")
     with pytest.raises(UsageError, match="at least two"):
         conformal(score, np.zeros(len(score), int), 0.9)
     with pytest.raises(UsageError, match="level 90"):
