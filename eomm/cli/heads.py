@@ -72,7 +72,7 @@ def format_fit(result: dict[str, Any]) -> str:
 
 def format_predict(result: dict[str, Any]) -> str:
     """For people."""
-    what = f"{result['frames']} maps" if "frames" in result else f"{result['rows']} rows at {result['sites']} sites"
+    what = f"{result['frames']} maps" if "frames" in result else f"{result['rows']} rows (sites: {result['sites']})"
     simulated = "SIMULATED " if result["simulated"] else ""
     unit = f" in {result['unit']}" if result["unit"] else ""
     known = result.get("fitted", 0)

@@ -9,6 +9,7 @@ MAX_ITEMS = 6  # of a list of many records, or of a mapping of more than MAX_KEY
 MAX_KEYS = 30
 WIDTH = 160  # characters up to which a small mapping stays on one line
 DETAILS = ("contracts", "request", "model_info", "objectives", "statistics", "hold_out_days", "sha256", "days_by_site")
+OF_RECORDS = ("crop", "balance", "sources", "strata", "seed")  # details of a record set
 CONVENTIONS = ("proj:", "geoemb:")  # for other programs; what they say stands elsewhere in the text
 
 
@@ -24,8 +25,16 @@ def format_info(info: Mapping[str, Any]) -> str:
     if "map" in (coverage := rest.get("coverage", {})):
         drawn = [f"  {line}" for line in coverage["map"]] if coverage.get("sites") != 1 else []
         rest["coverage"] = {k: v for k, v in coverage.items() if k != "map"}
-    end = [] if (short := _without_details(rest)) == rest else [f"  in full: eomm info {info['path']} --json"]
+    short = _without_details(_brief(rest) if info["kind"] == "records" else rest)
+    end = [] if short == rest else [f"  in full: eomm info {info['path']} --json"]
     return "\n".join([head, *_lines(short, indent=2), *drawn, *end])
+
+
+def _brief(rest: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a record set what one who has just cut it looks for; of its split what is not as ever."""
+    split = {k: v for k, v in rest.get("split", {}).items() if v not in (None, False, [], {})}
+    kept = {k: v for k, v in rest.items() if k not in OF_RECORDS}
+    return {**kept, "split": split} if split else kept
 
 
 def _size(count: int) -> str:

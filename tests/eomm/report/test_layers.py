@@ -26,4 +26,4 @@ def test_means_of_what_is_told_of_a_state_stand_on_the_page(tmp_path):
     assert section.title == "What limits the vectors" and LAYER_WORDS["support"] in section.body
     assert LAYER_WORDS["expected error"] not in section.body
     means, shares = Views(zoo.cube(), zoo.store("clear"), "s2").layers()
-    assert means == {} and "share of dates: alone" in shares
+    assert means == {} and "share of dates: edge" in shares  # of an encoder with a halo
