@@ -40,6 +40,11 @@ OPTIONS = {
     "sampling": ("eomm/training/published.py", "Sampling"),
 }
 """Groups of a configuration whose keys are the fields of a dataclass."""
+DIRECTIVE = re.compile(
+    r"^(?:\[(?P<path>[^\]]+)\]\([^)]+\)|`docs/reference\.py: (?P<name>\w+)`) stands here in the built site.*$",
+    re.MULTILINE,
+)
+"""A line of a page that is filled in: a file of the repository, or what a function of this module gives."""
 HEAD = "| key | default | meaning |\n|---|---|---|"
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int16
 
 from eomm.errors import ContractError
+from eomm.page.shown import Shown
 from eomm.store.fields import Fields, ListOf, check, check_dataclass
 
 INT16_MIN, INT16_MAX = -32767, 32767
@@ -65,8 +66,8 @@ class Band:
         return {k: v for k, v in fields.items() if not (k in OPTIONAL and v is None)}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Modality:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Modality(Shown):
     """A sensor's product as eomm uses it: the contract that cubes, records and models carry.
 
     Attributes:
@@ -148,6 +149,11 @@ class Modality:
         """First 16 hex digits of the SHA-256 of the contract."""
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def facts(self) -> Mapping[str, object]:
+        """As of `Shown`."""
+        told = {"bands": " ".join(self.band_names), "unit": self.unit, "level": self.level}
+        return {"modality": self.name, **told, "calibration": self.calibration, "contract": self.contract_hash}
 
     def to_dict(self) -> dict[str, Any]:
         """The contract as plain JSON types; `static` only where it is, so that older contracts keep a hash."""

@@ -178,10 +178,11 @@ def flags(plan: Plan, used: dict[str, Used], valid: np.ndarray, unit: Unit) -> U
     inside = ((rows >= halo) & (rows < grid.height - halo))[:, None] & ((cols >= halo) & (cols < grid.width - halo))
     lead = used.get(plan.reference)
     others = [used[n].valid for n in plan.sensors]
+    dated = [n for n, modality in plan.model.modalities.items() if not modality.static]
     true = {
         "edge": ~inside,
         "clouded": ~valid,
-        "alone": ~np.any(others, axis=0) if others else True,
+        "alone": ~np.any(others, axis=0) if others else len(dated) > 1,
         "sparse": lead.observations - lead.valid < SPARSE if lead else False,
     }
     found = np.zeros(valid.shape, np.uint8)
