@@ -14,7 +14,6 @@ from typing import Any
 import rasterio
 
 from data_prep.cubes import checks, grid, offset, statements
-from data_prep.cubes.passes import bounds
 from data_prep.cubes.series import SPECKLE, SourceSeries
 from data_prep.mappings.mapping import Mapping as SourceMapping
 from data_prep.mappings.mapping import load_mapping
@@ -217,12 +216,12 @@ def _site_wide(scenes: Sequence[Scene]) -> Grid | None:
 
 def _inside(scenes: Sequence[Scene], target: Grid) -> list[Scene]:
     """The scenes that share ground with the site. Raises DataError when none does."""
-    inside = [s for s in scenes if any(grid.overlaps(g, target) for g in s.grids.values())]
+    inside = [s for s in scenes if any(g.overlaps(target) for g in s.grids.values())]
     if not inside:
         found = next(iter(scenes[0].grids.values()))
         raise DataError(
             f"{scenes[0].file}: no overlap in space: its {len(scenes)} scenes lie at (west, south, east, north) "
-            f"{bounds(found)}, expected ground shared with {bounds(target)} in {target.crs}; is it the right folder?"
+            f"{found.bounds}, expected ground shared with {target.bounds} in {target.crs}; is it the right folder?"
         )
     return inside
 

@@ -12,14 +12,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import pyproj
-
-from data_prep.cubes.passes import bounds
 from data_prep.fetch import catalogues
 from data_prep.fetch.catalogues import Catalogue
 from data_prep.fetch.item import fetch_item, file_safe, gdal_settings
 from data_prep.fetch.items import find_items, is_remote, wait
-from data_prep.fetch.place import Bbox
 from eomm.data.grid import Grid
 from eomm.errors import DataError, UsageError
 from eomm.store.descriptions import FETCHED
@@ -94,7 +90,7 @@ def fetch_scenes(
     search = chosen if isinstance(chosen, Catalogue) else _unknown(chosen, collection)
     _check_credentials(search)
     report = progress or (lambda what, done, total: None)
-    box = _degrees(grid)
+    box = grid.box()
     found = find_items(search, bbox=box, first=dates[0], last=dates[1], timeout_s=timeout_s, tries=tries)
     if not found:
         raise DataError(
@@ -185,11 +181,6 @@ def _forget(out: Path, entry: Mapping[str, Any] | None) -> None:
     """Remove what is left of an item's files, so that no cube is built from damaged ones."""
     for file in (entry or {}).get("files", ()):
         (out / Path(file["name"]).name).unlink(missing_ok=True)
-
-
-def _degrees(grid: Grid) -> Bbox:
-    box: Bbox = pyproj.Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True).transform_bounds(*bounds(grid))
-    return box
 
 
 def _unknown(address: str, collection: str | None) -> Catalogue:

@@ -9,7 +9,6 @@ import numpy as np
 
 from data_prep.records.split import Part
 from eomm.data.cube import Cube
-from eomm.data.grid import Grid
 from eomm.data.records import Patch, PatchShape
 from eomm.errors import ContractError, DataError, UsageError
 
@@ -180,20 +179,10 @@ def covering(cube: Cube, name: str, reference: str, *, row: int, col: int, size:
         raise ContractError(
             f"{cube.path}: {name} is in {own.crs}, {reference} in {lead.crs}; bring both to one CRS when preparing"
         )
-    return (
-        _cover(_edges(lead, 1, row, row + size), own.transform[5], own.transform[4]),
-        _cover(_edges(lead, 0, col, col + size), own.transform[2], own.transform[0]),
-    )
-
-
-def _edges(grid: Grid, axis: int, start: int, stop: int) -> tuple[float, float]:
-    origin, step = (grid.transform[2], grid.transform[0]) if axis == 0 else (grid.transform[5], grid.transform[4])
-    return origin + step * start, origin + step * stop
-
-
-def _cover(edges: tuple[float, float], origin: float, step: float) -> slice:
-    first, last = ((edge - origin) / step for edge in edges)
-    return slice(math.floor(first + 1e-6), math.ceil(last - 1e-6))
+    west, south, east, north = lead.part(slice(row, row + size), slice(col, col + size)).bounds
+    (top, left), (bottom, right) = own.pixel(west, north), own.pixel(east, south)
+    rows, cols = (slice(math.floor(a + 1e-6), math.ceil(b - 1e-6)) for a, b in ((top, bottom), (left, right)))
+    return rows, cols
 
 
 def series_of(

@@ -181,9 +181,8 @@ def extents(cubes: Sequence[Cube], reference: str) -> dict[str, Extent]:
         grid = cube[reference].grid
         if grid.crs == "LOCAL":
             continue
-        to_degrees = pyproj.Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
-        lon, lat = to_degrees.transform(float(grid.x.mean()), float(grid.y.mean()))
-        corner = to_degrees.transform(grid.transform[2], grid.transform[5])
+        lon, lat = grid.to_degrees(float(grid.x.mean()), float(grid.y.mean()))
+        corner = grid.to_degrees(grid.transform[2], grid.transform[5])
         one = Extent(lon=lon, lat=lat, radius_m=WGS84.inv(lon, lat, *corner)[2])
         found[cube.site] = found[cube.site].around(one) if cube.site in found else one
     return found

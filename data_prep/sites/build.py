@@ -15,8 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyproj
-
 from data_prep.cubes.build import Source, build_cube, check_options
 from data_prep.fetch.place import site_grid
 from data_prep.fetch.run import fetch_scenes
@@ -184,11 +182,9 @@ def check_place(cube: Cube, lon: float, lat: float) -> None:
     for group in cube.groups.values():
         if group.grid.crs == "LOCAL" or group.grid.height * group.grid.width == 1:
             continue
-        x, y = pyproj.Transformer.from_crs("EPSG:4326", group.grid.crs, always_xy=True).transform(lon, lat)
-        a, _, west, _, e, north = group.grid.transform
-        if not (0 <= (x - west) / a <= group.grid.width and 0 <= (y - north) / e <= group.grid.height):
-            centre = (float(group.grid.x.mean()), float(group.grid.y.mean()))
-            there = pyproj.Transformer.from_crs(group.grid.crs, "EPSG:4326", always_xy=True).transform(*centre)
+        row, col = group.grid.pixel(*group.grid.from_degrees(lon, lat))
+        if not (0 <= col <= group.grid.width and 0 <= row <= group.grid.height):
+            there = group.grid.to_degrees(float(group.grid.x.mean()), float(group.grid.y.mean()))
             raise DataError(
                 f"{cube.site}: its scenes lie around {there[0]:.4f}, {there[1]:.4f}, the list has it at {lon:.4f}, "
                 f"{lat:.4f} (longitude, latitude), outside of them; mend the list, or the folder's name"

@@ -149,14 +149,11 @@ def write_pixels(
 
 def place(features: Sequence[Feature], grid: Grid) -> dict[int, list[Piece]]:
     """By block of the grid (its place in `blocks`), what it has of the features."""
-    to_grid = pyproj.Transformer.from_crs("OGC:CRS84", grid.crs, always_xy=True)
-    inverse = ~Affine(*grid.transform)
     areas = blocks(grid)
     found: dict[int, list[Piece]] = {}
 
     def to_pixels(xy: np.ndarray) -> np.ndarray:
-        x, y = to_grid.transform(xy[:, 0], xy[:, 1])
-        return np.stack(inverse @ (np.asarray(x), np.asarray(y)), axis=-1)
+        return np.stack(grid.pixel(*grid.from_degrees(xy[:, 0], xy[:, 1]))[::-1], axis=-1)
 
     for i, feature in enumerate(features):
         shape = shapely().transform(feature.geometry, to_pixels)

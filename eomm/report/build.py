@@ -289,7 +289,7 @@ def data_card(parts: Parts) -> dict[str, object]:
             facts[name] = (
                 f"{m.level} {m.calibration}, {m.unit}, {' '.join(m.band_names)}; {len(g)} acquisitions from "
                 f"{to_date(g.day[0])} to {to_date(g.day[-1])}, {int(g.usable.sum())} usable; {g.grid.height} x "
-                f"{g.grid.width} px of {abs(g.grid.transform[0]):g} m, {g.grid.crs}; contract {m.contract_hash}"
+                f"{g.grid.width} px of {g.grid.gsd_m:g} m, {g.grid.crs}; contract {m.contract_hash}"
             )
     for e in parts.evaluations:
         data, at = "simulated" if e.simulated else "real", e.about
