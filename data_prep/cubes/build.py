@@ -21,6 +21,7 @@ from data_prep.readers import Found, Scene, find_source, open_scenes
 from eomm.data.cube import write_cube
 from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError, UsageError
+from eomm.store.digest import sha256
 from eomm.store.folders import check_apart, check_free, disk_full, entered
 from eomm.store.progress import NamedProgress
 
@@ -251,6 +252,4 @@ def _fingerprint(file: Path) -> dict[str, Any]:
         parts = sorted((p.relative_to(file).as_posix(), p.stat().st_size) for p in file.rglob("*") if p.is_file())
         digest = hashlib.sha256(repr(parts).encode()).hexdigest()
         return {"name": file.name, "bytes": sum(size for _, size in parts), "sha256_of_names_and_sizes": digest}
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return {"name": file.name, "bytes": file.stat().st_size, "sha256": digest}
+    return {"name": file.name, "bytes": file.stat().st_size, "sha256": sha256(file)}

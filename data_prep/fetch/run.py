@@ -19,8 +19,9 @@ from data_prep.fetch.items import find_items, is_remote, wait
 from eomm.data.grid import Grid
 from eomm.errors import DataError, UsageError
 from eomm.store.descriptions import FETCHED
+from eomm.store.digest import sha256
 from eomm.store.fields import check
-from eomm.store.folders import locked, read_json, sha256, write_json
+from eomm.store.folders import locked, read_json, write_json
 from eomm.store.progress import NamedProgress
 
 

@@ -4,8 +4,6 @@ Records are cut shard by shard (shards.py), each shard a unit that any process c
 they do in the cubes, and training draws an order over all shards anyway (eomm/data/batches.py). Memory holds one crop.
 """
 
-import hashlib
-import json
 import os
 import shutil
 from collections import Counter
@@ -29,6 +27,7 @@ from data_prep.records.split import SplitConfig, assign_sites, parts
 from data_prep.records.takes import check_held_out, check_not_empty, describe_draws, list_shards, list_takes, open_cubes
 from eomm.data.records import VERSION, finish_records, shard_name
 from eomm.errors import DataError
+from eomm.store.digest import digest
 from eomm.store.folders import (
     check_apart,
     check_free,
@@ -141,7 +140,7 @@ def build_patches(
         "crop": crops,
         "strata": dict(sorted((strata or {}).items())),
     }
-    request = digest([head, names, shard_records, [[c.site, content_of(c)] for c in opened]])
+    request = digest([VERSION, [head, names, shard_records, [[c.site, content_of(c)] for c in opened]]])
     recover(out)
     if is_whole(out, request):
         return out
@@ -249,12 +248,6 @@ def _name(folder: Path, shards: Sequence[Shard], figures: Figures) -> list[dict[
             os.replace(folder / FOLDER / f"{number}.array_record", folder / name)
             files.append({"name": name} | {k: v for k, v in figures[number].items() if k != "skipped"})
     return files
-
-
-def digest(content: Any) -> str:
-    """16 hex digits that stand for a request: what a set is made of, and how."""
-    text = json.dumps([VERSION, content], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def is_whole(out: Path, request: str) -> bool:

@@ -1,8 +1,6 @@
 """What the manifest of a record set says of its making: split, blocks, buffers, crops, sources."""
 
 import dataclasses
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +9,7 @@ from data_prep.records.cut import CropConfig
 from data_prep.records.split import SPLITS, Part, SplitConfig, extents, least_distance
 from eomm.data.cube import Cube
 from eomm.data.grid import to_date
+from eomm.store.digest import digest
 
 LEAKY = (
     "crops of the same sites were drawn at random for every split, so that they overlap: scores on these splits tell "
@@ -29,7 +28,7 @@ def content_of(cube: Cube) -> str:
         name: [g.modality.contract_hash, g.grid.attributes(), g.day.tolist(), g.digests]
         for name, g in cube.groups.items()
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    return digest(parts)
 
 
 def describe_crops(config: CropConfig) -> dict[str, Any]:

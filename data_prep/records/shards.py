@@ -20,7 +20,8 @@ from data_prep.records.split import Part
 from eomm.data.cube import open_cube
 from eomm.data.modality import Modality
 from eomm.data.records import Codec, Patch, PatchShape
-from eomm.store.folders import read_json, sha256, write_json
+from eomm.store.digest import sha256
+from eomm.store.folders import read_json, write_json
 
 # Random access needs one record a group. zstd:1 writes twice as fast as the default (zstd:3) at the same size.
 SHARD_OPTIONS = "group_size:1,zstd:1"

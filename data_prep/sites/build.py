@@ -4,8 +4,6 @@ Finished sites are kept; what failed is noted and tried again by the next run (u
 """
 
 import dataclasses
-import hashlib
-import json
 import shutil
 import time
 import traceback
@@ -27,6 +25,7 @@ from data_prep.sites.units import Request, SiteFolder, status
 from eomm.data.cube import Cube, open_cube
 from eomm.data.grid import Grid
 from eomm.errors import DataError, EommError, UsageError
+from eomm.store.digest import digest
 from eomm.store.folders import is_disk_full
 from eomm.store.workers import run_units
 
@@ -88,7 +87,7 @@ def build_sites(
         raise UsageError("sites: scenes can only be fetched of given dates; name the first and the last")
     check_options(accept, resampling, speckle, screen)
     folder = SiteFolder(Path(out).absolute())
-    digests = [_digest(mapping) for mapping, _ in sources]
+    digests = [digest(load_mapping(mapping).to_dict()) for mapping, _ in sources]
     options = {"accept": sorted(accept), "resampling": resampling, "speckle": speckle}
     options |= {"screen": screen} if screen != "none" else {}  # absent, as in folders of before there was one
     if catalogues and dates:
@@ -228,10 +227,6 @@ def _fill(path: str, site: Site) -> str:
     if PLACE not in path:
         raise UsageError(f"source {path}: lacks {PLACE}, which stands for a site's name, as in data/{PLACE}/s2")
     return path.replace(PLACE, site.name)
-
-
-def _digest(mapping: str) -> str:
-    return hashlib.sha256(json.dumps(load_mapping(mapping).to_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _reason(error: BaseException) -> str:

@@ -117,9 +117,10 @@ def embed(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
 def embed_points(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     """A table of dated values to a table of vectors."""
     from eomm.data.points import load_point_mapping, read_points
+    from eomm.data.tables import write_frame
     from eomm.embedding.points import embed_points as embed_table
     from eomm.models.directory import load_model
-    from eomm.store.folders import check_free_file, partial_of
+    from eomm.store.folders import check_free_file
 
     if a.out.suffix not in (".csv", ".parquet"):
         raise UsageError(f"{a.out}: expected a name that ends in .csv or .parquet")
@@ -128,12 +129,7 @@ def embed_points(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     mapping = load_point_mapping(a.mapping)
     bands = mapping.contract.band_names
     rows = embed_table(model, series := read_points(a.table, mapping), bands=bands, surroundings=a.surroundings)
-    partial = partial_of(a.out)
-    if a.out.suffix == ".csv":
-        rows.to_csv(partial, index=False)
-    else:
-        rows.to_parquet(partial, index=False)
-    partial.replace(a.out)
+    write_frame(rows, a.out)
     return {"out": str(a.out), "series": len(series), "vectors": len(rows), "length": rows.shape[1] - 3}
 
 

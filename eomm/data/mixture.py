@@ -5,7 +5,6 @@ is a mixture of one.
 """
 
 import dataclasses
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from eomm.data.modality import check_contract
 from eomm.data.order import ENDLESS, interleave, order_batches, proportions
 from eomm.data.records import RecordSet
 from eomm.errors import UsageError
+from eomm.store.digest import digest_text
 
 BALANCES = ("", "site", "stratum")
 
@@ -93,7 +93,7 @@ class Mixture:
         if self.single:
             return self.shares[0].records.data_hash
         described = [(s.records.data_hash, s.weight) for s in self.shares]
-        return hashlib.sha256(repr(described).encode()).hexdigest()[:16]
+        return digest_text(repr(described))
 
     def check_unchanged(self) -> None:
         """Raise DataError where another record set lies in the place of one by now."""

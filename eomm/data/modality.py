@@ -5,7 +5,6 @@ record set, model and embedding cube, and compared whenever one meets another (`
 """
 
 import dataclasses
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int16
 
 from eomm.errors import ContractError
+from eomm.store.digest import digest_text
 from eomm.store.fields import Fields, ListOf, check, check_dataclass
 
 INT16_MIN, INT16_MAX = -32767, 32767
@@ -138,7 +138,7 @@ class Modality:
     def contract_hash(self) -> str:
         """First 16 hex digits of the SHA-256 of the contract."""
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest_text(text)
 
     def to_dict(self) -> dict[str, Any]:
         """The contract as plain JSON types."""

@@ -12,11 +12,12 @@ from jaxtyping import Int
 
 from eomm.data.attributes import open_attributes
 from eomm.data.grid import to_date
-from eomm.embedding.plan import Plan, check_same_site, digest
+from eomm.embedding.plan import Plan, check_same_site
 from eomm.embedding.read import KIND, VERSION
 from eomm.embedding.store import missing_of, open_array
 from eomm.embedding.units import Unit, place_of
 from eomm.errors import DataError, UsageError
+from eomm.store.digest import digest
 from eomm.store.identity import Identity
 from eomm.store.shards import ATTRIBUTE, DIGITS, NONE, check_present, places, shard_file
 
