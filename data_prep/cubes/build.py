@@ -14,7 +14,7 @@ from typing import Any
 import rasterio
 
 from data_prep.cubes import checks, grid, offset, statements
-from data_prep.cubes.series import SPECKLE, SourceSeries
+from data_prep.cubes.series import SourceSeries
 from data_prep.mappings.mapping import Mapping as SourceMapping
 from data_prep.mappings.mapping import load_mapping
 from data_prep.readers import Found, Scene, find_source, open_scenes
@@ -53,7 +53,6 @@ def build_cube(
     sources: Sequence[Source],
     accept: Sequence[str] = (),
     resampling: str = "bilinear",
-    speckle: str = "none",
     screen: str = "none",
     window: Grid | None = None,
     overwrite: bool = False,
@@ -72,8 +71,6 @@ def build_cube(
         sources: what to read.
         accept: checks to overrule, names of `data_prep.cubes.checks.CHECKS`; recorded in the cube.
         resampling: one of `data_prep.cubes.grid.METHODS`.
-        speckle: one of `data_prep.cubes.series.SPECKLE`, for radar; a part of the contract, so a model trained without
-            it refuses the cube.
         screen: one of SCREENS: whether optical dates that leave their neighbours and come back are found (`excursions`,
             for shadow and thin cloud that masks pass); "flag" notes them beside the mask, "mask" takes them out of it
             besides. The newest dates are provisional.
@@ -92,7 +89,7 @@ def build_cube(
     """
     out = entered(out)
     check_apart(out, {f"source {s.path}": s.path for s in sources}, searched=True)
-    check_options(accept, resampling, speckle, screen)
+    check_options(accept, resampling, screen)
     if not sources:
         raise UsageError(f"{out}: no source given; name at least one folder and its mapping")
     check_free(out, overwrite=overwrite, kind="cube")  # write_cube says so too, but only after the work
@@ -120,7 +117,6 @@ def build_cube(
                 method=resampling,
                 accept=accept,
                 report=report,
-                speckle=speckle,
                 screen=screen,
             )
             for scenes in by_modality.values()
@@ -136,13 +132,11 @@ def build_cube(
             raise
 
 
-def check_options(accept: Sequence[str], resampling: str, speckle: str, screen: str = "none") -> None:
+def check_options(accept: Sequence[str], resampling: str, screen: str = "none") -> None:
     """Raise UsageError where an option of `build_cube` is unknown."""
     checks.check_accept(accept)
     if resampling not in grid.METHODS:
         raise UsageError(f"resampling {resampling!r} is unknown; choose one of {', '.join(grid.METHODS)}")
-    if speckle not in SPECKLE:
-        raise UsageError(f"speckle filter {speckle!r} is unknown; choose one of {', '.join(SPECKLE)}")
     if screen not in SCREENS:
         raise UsageError(f"screen {screen!r} is unknown; choose one of {', '.join(SCREENS)}")
 

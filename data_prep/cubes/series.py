@@ -18,35 +18,10 @@ from data_prep.readers import Scene
 from eomm.data.cube import Acquired, GroupSource
 from eomm.data.grid import Grid
 from eomm.data.modality import SENTINEL2, Modality
-from eomm.errors import UsageError
 from eomm.store.progress import NamedProgress
 
 SAMPLED = 16
 """Acquisitions whose spectra are checked before anything is written."""
-
-SPECKLE = {"none": (0,), "rolling3": (-1, 0, 1), "causal3": (-2, -1, 0)}
-"""Speckle filter -> the acquisitions, counted from one's own, whose power is averaged pixel by pixel where valid.
-
-"rolling3" is that of arXiv 2511.11706, over all orbits and directions in the order of time; it mixes what comes after
-into an acquisition, and a hidden target into its neighbours. "causal3" knows the past alone, but a hidden target still
-reaches the two that follow."""
-
-"""Called with (what is done, how many are done, how many there are)."""
-
-
-def speckle_filtered(modality: Modality, speckle: str) -> Modality:
-    """The contract with its speckle filter; of radar only.
-
-    Raises:
-        UsageError: the source is filtered already.
-    """
-    if speckle == "none" or modality.unit != "dB":
-        return modality
-    if modality.speckle_filter != "none":
-        raise UsageError(
-            f"speckle filter {speckle!r}: modality {modality.name!r} is filtered already ({modality.speckle_filter})"
-        )
-    return dataclasses.replace(modality, speckle_filter=speckle)
 
 
 class SourceSeries:
@@ -64,16 +39,13 @@ class SourceSeries:
         method: str,
         accept: Sequence[str],
         report: NamedProgress,
-        speckle: str = "none",
         screen: str = "none",
     ):
         self.screen = screen
         self.flags: list[bytes] = []  # what it found, compressed: a long series of a large site must fit in memory
         self.target, self.method, self.accept, self.report = target, method, accept, report
         self.overpasses: list[Overpass] = find_overpasses(scenes)
-        self.modality: Modality = speckle_filtered(scenes[0].mapping.contract, speckle)
-        self.offsets = SPECKLE[speckle] if self.modality.unit == "dB" else (0,)
-        self.recent: dict[int, np.ndarray] = {}  # what the speckle filter averages
+        self.modality: Modality = scenes[0].mapping.contract
         self.name = self.modality.name
         self.mapping: SourceMapping = scenes[0].mapping
         self.mask: Mask | None = next((s.mapping.mask for s in scenes if s.mapping.mask), None)
@@ -122,7 +94,7 @@ class SourceSeries:
 
     def _read(self, i: int) -> Acquired:
         overpass = self.overpasses[i]
-        physical = self._filtered(i)
+        physical = self._physical(i, self.modality.band_names)
         checks.check_bands(physical, mapping=self.mapping, label=overpass.label, accept=self.accept)
         self.report(f"{self.name}: write", i + 1, len(self.overpasses))
         values, valid = self.modality.encode(physical)
@@ -148,20 +120,6 @@ class SourceSeries:
     def _unscreened(self, i: int) -> np.ndarray | bool:
         """What the masks leave before haze and other screens, which take an offset left in for haze."""
         return True if self.unscreened is None else _unpacked(self.unscreened[i], self.target)
-
-    def _filtered(self, i: int) -> np.ndarray:
-        """What is written: `_physical`, of radar averaged in power over the acquisitions of the speckle filter."""
-        if self.offsets == (0,):
-            return self._physical(i, self.modality.band_names)
-        near = [i + k for k in self.offsets if 0 <= i + k < len(self.overpasses)]
-        self.recent = {k: p for k, p in self.recent.items() if k in near}
-        for k in near:
-            if k not in self.recent:
-                self.recent[k] = grid.power(self._physical(k, self.modality.band_names))
-        powers = np.stack([self.recent[k] for k in near])
-        known = np.isfinite(powers)
-        mean = np.where(known, powers, 0).sum(0) / np.maximum(known.sum(0), 1)
-        return grid.decibel(np.where(known[near.index(i)], mean, np.float32(np.nan)))
 
     def _physical(self, i: int, bands: Sequence[str]) -> np.ndarray:
         """Physical values float32 [y, x, band] on the cube's grid, NaN where missing."""

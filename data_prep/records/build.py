@@ -146,7 +146,7 @@ def build_patches(
         return out
     check_free(out, overwrite=overwrite, kind="records")
 
-    takes = list(list_takes(split, opened, shares, names, config, seed))
+    takes = list(list_takes(split, opened, shares, names, config))
     check_not_empty(split, {t.part.split for t in takes}, opened, shares, config)
     sizes = largest(sizes_of(t.cube, t.corners, t.windows, names, config) for t in takes)
     recipe = Recipe(

@@ -11,11 +11,6 @@ from eomm.data.cube import Cube
 from eomm.data.grid import to_date
 from eomm.store.digest import digest
 
-LEAKY = (
-    "crops of the same sites were drawn at random for every split, so that they overlap: scores on these splits tell "
-    "what was memorised, not what is learnt"
-)
-
 
 def is_simulated(cube: Cube) -> bool:
     """Whether a cube's provenance says that its scenes were simulated."""
@@ -62,11 +57,9 @@ def describe_split(
             dates = [[str(to_date(day[a])), str(to_date(day[b - 1]))] for a, b in p.times]
             blocks.setdefault(cube.site, {})[p.split] = {"columns": [list(c) for c in p.columns], "dates": dates}
     named = {s: sorted(site for site in split_of if split_of[site] == s) for s in SPLITS}
-    shared = split.divides_sites or split.leaky
+    shared = split.divides_sites
     return {
         "rule": split.rule,
-        "leaky": split.leaky,
-        **({"warning": LEAKY} if split.leaky else {}),
         "sites": {s: sorted(blocks) for s in split.names} if shared else {s: n for s, n in named.items() if n},
         "uncut": list(split.uncut),
         "fractions": dict(split.fractions),

@@ -247,7 +247,6 @@ def _describe_split(
     sites = {split: sorted(g for g, own in split_of.items() if own == split) for split in SPLITS}
     return {
         "rule": "fractions of groups" if fractions else "groups",
-        "leaky": False,
         "sites": {split: groups for split, groups in sites.items() if groups},
         "fractions": dict(fractions),
         "least_distance_m": least_distance(places, placed),

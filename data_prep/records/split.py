@@ -35,8 +35,6 @@ class SplitConfig:
         fractions: split other than train -> share of the sites, drawn by seed; at least one site each.
         columns: split other than train -> (from, to) as shares of the site's columns, such as (0.7, 1.0).
         dates: split other than train -> (first, last) date, inclusive.
-        leaky: draw single crops for each split, not sites: `fractions` are shares of every site's crops. Neighbours
-            overlap, so what is tested was trained on; for comparison with what was published so, never for a score.
         site_buffer_m: sites with less ground between them than this stay together.
         space_buffer_px: columns left out between blocks: the halo and the reach of resampling.
         uncut: splits that keep their block free but get no records, being scored on the cube itself; their block may
@@ -48,7 +46,6 @@ class SplitConfig:
     fractions: Mapping[str, float] = field(default_factory=dict)
     columns: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     dates: Mapping[str, tuple[date, date]] = field(default_factory=dict)
-    leaky: bool = False
     site_buffer_m: float = 5000.0
     space_buffer_px: int = HALO_PX + RESAMPLING_PX
     uncut: tuple[str, ...] = ()
@@ -58,8 +55,6 @@ class SplitConfig:
         chosen = [name for name in ("sites", "fractions") if getattr(self, name)] + ["blocks"] * self.divides_sites
         if len(chosen) > 1:
             raise UsageError(f"split: {' and '.join(chosen)} exclude each other; divide by sites or within a site")
-        if self.leaky and not self.fractions:
-            raise UsageError("split: a leaky split draws single crops; say which share of them test has (fractions)")
         for name in ("sites", "fractions", "columns", "dates"):
             allowed = SPLITS if name == "sites" else SPLITS[1:]
             for split in getattr(self, name):
@@ -82,8 +77,6 @@ class SplitConfig:
     @property
     def rule(self) -> str:
         """The kind of split in a word."""
-        if self.leaky:
-            return "leaky: random crops of the same sites"
         return "blocks" if self.divides_sites else "sites" if self.sites else "fractions" if self.fractions else "none"
 
     @property
@@ -159,8 +152,6 @@ def assign_sites(config: SplitConfig, cubes: Sequence[Cube], *, reference: str, 
             for the fractions; several cubes of a site, or near sites, where blocks divide them.
     """
     grids = {c.site: c[reference].grid for c in sorted(cubes, key=lambda c: (c.site, c.path.name))}
-    if config.leaky:
-        return dict.fromkeys(grids, "train")
     clusters = near_sites(extents(cubes, reference), sorted(grids), buffer_m=config.site_buffer_m)
     if config.divides_sites:
         if len(grids) < len(cubes) or len(clusters) < len(grids):
@@ -215,16 +206,6 @@ def least_distance(places: Mapping[str, Extent], split_of: Mapping[str, str]) ->
             _, nearest = cKDTree(_on_sphere(places, other)).query(_on_sphere(places, own))
             found += [places[a].distance_m(places[other[i]]) for a, i in zip(own, nearest, strict=True)]
     return round(min(found), 1) if found else None
-
-
-def draw_crops(config: SplitConfig, count: int, *, seed: int, number: int) -> np.ndarray:
-    """The split of each of `count` crops of cube `number`, for a leaky split."""
-    order = np.random.default_rng([seed, 2, number]).permutation(count)
-    split_of, done = np.full(count, "train", object), 0
-    for split in sorted(config.fractions):
-        stop = done + round(config.fractions[split] * count)
-        split_of[order[done:stop]], done = split, stop
-    return split_of
 
 
 def _on_sphere(places: Mapping[str, Extent], names: Sequence[str]) -> np.ndarray:
@@ -283,8 +264,6 @@ def parts(config: SplitConfig, cube: Cube, split: str, *, reference: str, window
     group = cube[reference]
     day, width = group.day[group.usable], group.grid.width
     whole_time: Ranges = ((0, len(day)),)
-    if config.leaky:
-        return [Part(split=s, columns=((0, width),), times=whole_time) for s in config.names]
     if not config.divides_sites:
         return [Part(split=split, columns=((0, width),), times=whole_time)]
     columns = {s: (round(a * width), round(b * width)) for s, (a, b) in config.columns.items()}

@@ -43,7 +43,6 @@ def build_sites(
     size_m: float | None = None,
     accept: Sequence[str] = (),
     resampling: str = "bilinear",
-    speckle: str = "none",
     screen: str = "none",
     workers: int = 0,
     scheduler: str | None = None,
@@ -64,7 +63,6 @@ def build_sites(
             one. When None, SIZE_M is fetched, and sources are not cut: a cube has all the ground that they cover.
         accept: checks to overrule in every cube.
         resampling: see `build_cube`.
-        speckle: see `build_cube`.
         screen: see `build_cube`.
         workers: processes of a local cluster; none is started for fewer than two.
         scheduler: see `eomm.store.workers.connect`; its workers must see the same files.
@@ -85,10 +83,10 @@ def build_sites(
         raise UsageError("sites: no source given; name at least one folder and its mapping, or a catalogue")
     if catalogues and not dates:
         raise UsageError("sites: scenes can only be fetched of given dates; name the first and the last")
-    check_options(accept, resampling, speckle, screen)
+    check_options(accept, resampling, screen)
     folder = SiteFolder(Path(out).absolute())
     digests = [digest(load_mapping(mapping).to_dict()) for mapping, _ in sources]
-    options = {"accept": sorted(accept), "resampling": resampling, "speckle": speckle}
+    options = {"accept": sorted(accept), "resampling": resampling, "speckle": "none"}  # as folders of before have it
     options |= {"screen": screen} if screen != "none" else {}  # absent, as in folders of before there was one
     if catalogues and dates:
         options |= {"catalogues": list(catalogues), "dates": [str(d) for d in dates]}
@@ -124,7 +122,7 @@ def build_site(out: str, request: Request) -> None:
     folder.forget(name)
     sources = [Source(mapping=mapping, path=path) for mapping, path in request["sources"]]
     sources += [_fetch(folder.path / "scenes" / name, request, one) for one in request.get("catalogues", ())]
-    options = {option: request[option] for option in ("accept", "resampling", "speckle")}
+    options = {option: request[option] for option in ("accept", "resampling")}
     options["screen"] = request.get("screen", "none")
     path = build_cube(folder.cube(name), site=name, sources=sources, window=_window(request), overwrite=True, **options)
     cube = open_cube(path)
@@ -143,7 +141,6 @@ def build_site_records(
     sites: Sequence[Site],
     by: str | None = None,
     fractions: Mapping[str, float] | None = None,
-    leaky: bool = False,
     **options: Any,
 ) -> Path:
     """Cut the records of all finished sites to `out`/records; sites that failed are left out.
@@ -155,7 +152,6 @@ def build_site_records(
         sites: the list; where it has a column `split`, every site goes where it says.
         by: column whose value is a site's stratum, by which training may balance what it draws.
         fractions: split other than train -> share of the sites, drawn by the seed.
-        leaky: see `SplitConfig`.
         options: of `build_patches`.
 
     Raises:
@@ -168,9 +164,9 @@ def build_site_records(
     if not done:
         raise UsageError(f"{folder.path}: none of {len(sites)} sites is finished; see eomm prepare status")
     named: dict[str, list[str]] = {}
-    for site in (s for s in done if s.split and not leaky):
+    for site in (s for s in done if s.split):
         named.setdefault(str(site.split), []).append(site.name)
-    split = SplitConfig(sites=named, fractions=fractions or {}, leaky=leaky)
+    split = SplitConfig(sites=named, fractions=fractions or {})
     strata = {s.name: s.value(by) for s in done} if by else {}
     cubes = [folder.cube(s.name) for s in done]
     return build_patches(folder.records, cubes=cubes, split=split, strata=strata, overwrite=True, **options)

@@ -48,7 +48,6 @@ def prepare_records(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     split = SplitConfig(
         sites=named_lists(a.sites),
         fractions=fractions_of(a),
-        leaky=a.split == "leaky",
         columns={"test": tuple(a.test_columns)} if a.test_columns else {},
         uncut=("test",) if a.test_uncut else (),
         hold_out_days=held_out,
@@ -90,7 +89,7 @@ def prepare_sites(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
         )
     if a.records and found["done"]:
         with progress_bar("records") as report:
-            options = {"by": a.by, "fractions": fractions_of(a), "leaky": a.split == "leaky", **crops_of(a)}
+            options = {"by": a.by, "fractions": fractions_of(a), **crops_of(a)}
             build_site_records(a.out, sites=sites, progress=report.named, **options, **workers_of(a))
     return status(a.out)
 
@@ -244,15 +243,13 @@ def add_making(c: argparse.ArgumentParser) -> None:
     methods_help = "of bands that are not of the cube's grid (default: bilinear; of radar in linear power)"
     methods = ("nearest", "bilinear", "cubic", "average")
     c.add_argument("--resampling", choices=methods, default="bilinear", help=methods_help)
-    speckle_help = "radar averaged over 3 acquisitions, also of hidden dates: another contract (default: none)"
-    c.add_argument("--speckle", choices=("none", "rolling3", "causal3"), default="none", help=speckle_help)
     screen_help = "look for shadow and thin cloud that masks pass: note it beside the mask, or mask it (default: none)"
     c.add_argument("--screen", choices=("none", "flag", "mask"), default="none", help=screen_help)
 
 
 def making_of(a: argparse.Namespace) -> dict[str, Any]:
     """What `add_making` asked."""
-    return {"accept": a.accept, "resampling": a.resampling, "speckle": a.speckle, "screen": a.screen}
+    return {"accept": a.accept, "resampling": a.resampling, "screen": a.screen}
 
 
 def add_workers(c: argparse.ArgumentParser) -> None:
@@ -272,8 +269,6 @@ def add_crops(c: argparse.ArgumentParser) -> None:
     """The arguments that say how records are cut, and who tests."""
     c.add_argument("--test-fraction", type=number, metavar="SHARE", help="of the sites, drawn for test")
     c.add_argument("--validation-fraction", type=number, metavar="SHARE", help="of the sites, drawn for validation")
-    split_help = "leaky: draw the fractions of every site's crops, as was published; for comparison, never for a score"
-    c.add_argument("--split", choices=["sites", "leaky"], default="sites", help=split_help)
     c.add_argument("--crop-px", type=whole, default=32, metavar="N", help="side of a record (default: %(default)s)")
     c.add_argument("--acquisitions", type=whole, default=32, metavar="N", help="of Sentinel-2 in it (default: 32)")
     c.add_argument("--stride-px", type=whole, metavar="N", help="from a record to the next (default: half of one)")

@@ -15,8 +15,7 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from jaxtyping import Bool, Float32, Int
-from rasterio._err import CPLE_BaseError
-from rasterio.crs import CRS
+from rasterio.crs import CRS, CPLE_BaseError
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 

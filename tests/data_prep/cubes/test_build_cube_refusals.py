@@ -136,7 +136,6 @@ def test_an_existing_cube_is_kept_unless_told(tmp_path, site):
     [
         ({"sources": []}, "no source given"),
         ({"resampling": "best"}, "resampling 'best' is unknown; choose one of nearest"),
-        ({"speckle": "lee"}, "filter 'lee' is unknown; choose one of none, rolling3, causal3"),
         ({"accept": ("everything",)}, "accept names everything, which is no check"),
     ],
 )

@@ -8,7 +8,6 @@ import pytest
 from data_prep.records import build as module
 from data_prep.records.build import build_patches
 from data_prep.records.split import Extent, SplitConfig, least_distance, near_sites
-from eomm.data.held_out import dates_unseen
 from eomm.data.records import open_records
 from eomm.errors import DataError, UsageError
 from tests.data_prep.records.test_build_patches import SMALL, grid, patches, write
@@ -75,28 +74,6 @@ def test_what_is_written_is_kept_when_a_shard_fails_or_the_process_ends(cubes, t
     assert not written
     with pytest.raises(UsageError, match="already exists"):
         build_patches(tmp_path / "r", cubes=cubes[:2], split=SplitConfig(), **SMALL)
-
-
-def test_a_leaky_split_shares_sites_and_says_so_everywhere(cubes, tmp_path):
-    split = SplitConfig(leaky=True, fractions={"test": 0.3, "validation": 0.2})
-    out = build_patches(tmp_path / "r", cubes=cubes, split=split, **SMALL)
-    corners = {s: {(p["site"], p["row"], p["col"]) for p in patches(out, s)} for s in ("train", "validation", "test")}
-    assert all(not corners[a] & corners[b] for a, b in itertools.combinations(corners, 2))
-    assert all({site for site, _, _ in found} == set("abc") for found in corners.values())
-    assert len(corners["test"]) == 2 + 2 + 4 and len(corners["validation"]) == 1 + 1 + 3  # of 6, 6 and 15 crops
-    manifest = open_records(out).manifest
-    assert manifest["split"]["leaky"] and "memorised" in manifest["split"]["warning"]
-    assert dates_unseen(manifest, "a", (17000,)) is False
-    other = build_patches(tmp_path / "s", cubes=cubes, split=split, seed=1, **SMALL)
-    assert {(p["site"], p["row"], p["col"]) for p in patches(other, "test")} != corners["test"]
-    with pytest.raises(UsageError, match="say which share"):
-        SplitConfig(leaky=True)
-    with pytest.raises(UsageError, match="exclude each other"):
-        SplitConfig(leaky=True, fractions={"test": 0.3}, columns={"test": (0.5, 1.0)})
-    honest = build_patches(tmp_path / "h", cubes=cubes, split=SplitConfig(fractions={"test": 0.3}), **SMALL)
-    found = open_records(honest).manifest["split"]
-    assert found["leaky"] is False and "warning" not in found
-    assert 19_000 < found["least_distance_m"] < 20_000  # 20 km, less what the sites cover
 
 
 def test_the_manifest_weighs_sites_and_strata(cubes, tmp_path):
