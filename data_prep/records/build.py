@@ -22,7 +22,7 @@ from data_prep.records.manifest import (
     describe_split,
     is_simulated,
 )
-from data_prep.records.shards import FOLDER, Recipe, Shard, Statistics, write_shard, written
+from data_prep.records.shards import Recipe, Shard, Statistics, write_shard, written
 from data_prep.records.split import SplitConfig, assign_sites, parts
 from data_prep.records.takes import check_held_out, check_not_empty, describe_draws, list_shards, list_takes, open_cubes
 from eomm.data.records import VERSION, finish_records, shard_name
@@ -39,9 +39,9 @@ from eomm.store.folders import (
     put_in_place,
     read_json,
     recover,
-    write_json,
 )
 from eomm.store.progress import NamedProgress
+from eomm.store.units import FOLDER, Units
 from eomm.store.workers import run_units
 
 Figures = dict[int, dict[str, Any]]  # by shard, what `write_shard` tells
@@ -187,19 +187,18 @@ def unfinished(out: Path, request: str) -> Iterator[Path]:
         UsageError: another process is writing `out`, or the disk is full.
     """
     folder = partial_of(out)
-    units = folder / FOLDER
+    units = Units(folder / FOLDER)
     with locked(out):
-        if _request_of(units / "request.json") != request:
+        if units.request != {"request": request}:
             shutil.rmtree(folder, ignore_errors=True)
-            units.mkdir(parents=True)
-            write_json(units / "request.json", {"request": request})
+            units.begin({"request": request})
         for file in folder.iterdir():  # named by a process that was killed before it could finish
             if file.is_file():
                 file.unlink()
         try:
             yield folder
         except BaseException as e:
-            if not list(units.glob("*.array_record")):
+            if not list(units.folder.glob("*.array_record")):
                 shutil.rmtree(folder, ignore_errors=True)
             if is_disk_full(e):
                 raise disk_full(out) from e

@@ -16,7 +16,7 @@ from data_prep.cubes.checks import check_accept, check_spectra
 from data_prep.records.build import is_whole, unfinished
 from data_prep.records.cut import starts
 from data_prep.records.manifest import describe_balance
-from data_prep.records.shards import FOLDER, Statistics, write_file
+from data_prep.records.shards import Statistics, write_file
 from data_prep.records.split import SPLITS, Extent, draw_groups, least_distance
 from eomm.data.modality import SENTINEL2, Modality
 from eomm.data.order import PERMUTATION
@@ -25,6 +25,7 @@ from eomm.data.records import READINGS, VERSION, Patch, PatchShape, finish_recor
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.store.digest import digest, digest_text
 from eomm.store.folders import check_free, recover
+from eomm.store.units import FOLDER
 
 USABLE = 0.03  # of the field's pixels valid, as of a site in a cube
 TABLE = "series.csv"
