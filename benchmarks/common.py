@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from data_prep.cubes.build import Source, build_cube
 from data_prep.records.build import build_patches
+from data_prep.records.cut import CropConfig
 from data_prep.records.split import SplitConfig
 from data_prep.simulate import simulate_site
 from eomm.data.modality import SENTINEL1, SENTINEL2
@@ -40,7 +41,7 @@ def make_cube(folder: Path, *, size_px: int, seed: int = 0, site: str = "bench")
 def make_records(folder: Path, cube: Path) -> Path:
     """Training records of a cube, as shipped (32 x 32 px, 32 acquisitions)."""
     split = SplitConfig(sites={"train": ["bench"]})
-    return build_patches(folder / "records", cubes=[cube], split=split, stride_px=8)
+    return build_patches(folder / "records", cubes=[cube], split=split, crops=CropConfig(stride_px=8))
 
 
 def default_model() -> Model:

@@ -11,6 +11,7 @@ import numpy as np
 from data_prep.cubes import checks, clouds, grid, offset
 from data_prep.cubes.excursions import BRIGHTER, DARKER, MEANINGS, ExcursionScreen, check_screen, infrared
 from data_prep.cubes.haze import HazeScreen
+from data_prep.cubes.options import CubeOptions
 from data_prep.cubes.passes import Overpass, Product, find_overpasses
 from data_prep.mappings.mapping import Mapping as SourceMapping
 from data_prep.mappings.mapping import Mask
@@ -36,14 +37,11 @@ class SourceSeries:
         scenes: list[Scene],
         *,
         target: Grid,
-        method: str,
-        accept: Sequence[str],
+        options: CubeOptions,
         report: NamedProgress,
-        screen: str = "none",
     ):
-        self.screen = screen
         self.flags: list[bytes] = []  # what it found, compressed: a long series of a large site must fit in memory
-        self.target, self.method, self.accept, self.report = target, method, accept, report
+        self.target, self.options, self.report = target, options, report
         self.overpasses: list[Overpass] = find_overpasses(scenes)
         self.modality: Modality = scenes[0].mapping.contract
         self.name = self.modality.name
@@ -66,7 +64,7 @@ class SourceSeries:
         acquisitions = [o.acquisition for o in self.overpasses]
         attributes: dict[str, Any] = {
             "resampling": {
-                "method": self.method,
+                "method": self.options.resampling,
                 "bands": self.gsd_by_band,
                 "domain": "linear power" if self.modality.unit == "dB" else self.modality.unit,
                 "mask": "nearest",
@@ -77,7 +75,7 @@ class SourceSeries:
             acquisitions = [
                 dataclasses.replace(a, cloud_fraction=round(f, 4)) for a, f in zip(acquisitions, fractions, strict=True)
             ]
-        screened = self.screen != "none" and self.modality.unit == "reflectance"
+        screened = self.options.screen != "none" and self.modality.unit == "reflectance"
         if screened:
             attributes["screen"] = self._run_screen(scratch)
         attributes["checks"] = self._check_sample()
@@ -95,7 +93,7 @@ class SourceSeries:
     def _read(self, i: int) -> Acquired:
         overpass = self.overpasses[i]
         physical = self._physical(i, self.modality.band_names)
-        checks.check_bands(physical, mapping=self.mapping, label=overpass.label, accept=self.accept)
+        checks.check_bands(physical, mapping=self.mapping, label=overpass.label, accept=self.options.accept)
         self.report(f"{self.name}: write", i + 1, len(self.overpasses))
         values, valid = self.modality.encode(physical)
         kept = valid if self.keep is None else valid & self._kept(i)
@@ -156,13 +154,13 @@ class SourceSeries:
 
     def _layer(self, scene: Scene, band: str) -> np.ndarray:
         raw = scene.read(band)
-        checks.check_raw(raw, band=band, scene=scene, accept=self.accept)
+        checks.check_raw(raw, band=band, scene=scene, accept=self.options.accept)
         source, unit = scene.grids[band], scene.mapping.unit
         if self.modality.unit != "dB":
-            return grid.to_grid(raw, source, self.target, method=self.method)
+            return grid.to_grid(raw, source, self.target, method=self.options.resampling)
         linear = grid.power(raw) if unit == "dB" else raw * np.abs(raw) if unit == "amplitude" else raw
         positive = np.where(linear > 0, linear, np.float32(np.nan))  # of dB no power is -inf
-        return grid.decibel(grid.to_grid(positive, source, self.target, method=self.method))
+        return grid.decibel(grid.to_grid(positive, source, self.target, method=self.options.resampling))
 
     def _classify(self, product: Product) -> np.ndarray:
         assert self.mask is not None
@@ -235,14 +233,14 @@ class SourceSeries:
                 self.flags.append(zlib.compress(found.tobytes(), 1))
                 counts += np.bincount(found[self._kept(i)], minlength=4)
                 seen += int(self._kept(i).sum())
-        if self.screen == "mask":  # after all were judged, by one and the same mask
+        if self.options.screen == "mask":  # after all were judged, by one and the same mask
             for i in range(total):
                 found = self._flagged(i)
                 keep[i] &= ~np.packbits((found == DARKER) | (found == BRIGHTER))
         shares = zip(MEANINGS.split(), counts, strict=True)
         return {
             "method": ExcursionScreen.description,
-            "mode": self.screen,
+            "mode": self.options.screen,
             "fraction_of_clear": {k: round(int(v) / max(seen, 1), 5) for k, v in shares},
         }
 
@@ -280,7 +278,7 @@ class SourceSeries:
         for i in (int(p[clear[p].argmax()]) for p in parts):
             overpass = self.overpasses[i]
             physical = self._physical(i, names)
-            checks.check_bands(physical, mapping=self.mapping, label=overpass.label, accept=self.accept)
+            checks.check_bands(physical, mapping=self.mapping, label=overpass.label, accept=self.options.accept)
             chosen = np.isfinite(physical).all(-1) & (self._kept(i) if self.keep is not None else True)
             if self.mask is None and self.modality.unit == "reflectance":
                 before = np.isfinite(physical).all(-1) & self._unscreened(i)
@@ -289,11 +287,11 @@ class SourceSeries:
             spectra.append(pixels[:: max(1, len(pixels) // 5000)])
         if self.modality.unit != "reflectance":
             return ["units, scale and empty bands"]
-        found = ["units, scale, empty bands", offset.check_values(self.darkness, self._infrared, self.accept)]
+        found = ["units, scale, empty bands", offset.check_values(self.darkness, self._infrared, self.options.accept)]
         if set(SENTINEL2.band_names) <= set(names):
             first = self.overpasses[0].label
             pixels = np.concatenate(spectra)
-            found.append(checks.check_spectra(pixels, names=names, label=first, accept=self.accept))
+            found.append(checks.check_spectra(pixels, names=names, label=first, accept=self.options.accept))
         return found
 
 

@@ -65,6 +65,7 @@ class CropConfig:
             (`draw_px`, `draw_acquisitions`) within them.
         draw_px: side of these, their margins included.
         draw_acquisitions: reference acquisitions of these.
+        shard_records: at most so many records in a file.
     """
 
     crop_px: int = 32
@@ -79,6 +80,7 @@ class CropConfig:
     margin_px: int = 0
     draw_px: int = 32
     draw_acquisitions: int = 32
+    shard_records: int = 256
 
     def __post_init__(self) -> None:
         for name in ("crop_px", "acquisitions", "stride_px", "stride_acquisitions", "min_clear"):

@@ -36,6 +36,7 @@ def describe_crops(config: CropConfig) -> dict[str, Any]:
     strides = {"stride_px": pixels, "stride_acquisitions": acquisitions}
     windows = {"window": list(config.window), "windows": {n: list(w) for n, w in config.windows.items()}}
     fields = dataclasses.asdict(config)
+    del fields["shard_records"]  # the files tell
     if not config.margin_px:  # as sets were described before there were margins
         fields = {k: v for k, v in fields.items() if k not in ("margin_px", "draw_px", "draw_acquisitions")}
     return {**fields, **strides, **windows, "rule": rule}

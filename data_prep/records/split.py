@@ -40,6 +40,7 @@ class SplitConfig:
         uncut: splits that keep their block free but get no records, being scored on the cube itself; their block may
             be narrower than a crop.
         hold_out_days: reference acquisitions of these days (since 1970-01-01) enter no record but those of test.
+        seed: by which fractions are drawn.
     """
 
     sites: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -50,6 +51,7 @@ class SplitConfig:
     space_buffer_px: int = HALO_PX + RESAMPLING_PX
     uncut: tuple[str, ...] = ()
     hold_out_days: tuple[int, ...] = ()
+    seed: int = 0
 
     def __post_init__(self) -> None:
         chosen = [name for name in ("sites", "fractions") if getattr(self, name)] + ["blocks"] * self.divides_sites
@@ -144,7 +146,7 @@ def clear_days(group: CubeGroup, *, fraction: float = 0.9, every: int = 1, offse
     return tuple(int(d) for d in np.unique(clear)[offset::every])
 
 
-def assign_sites(config: SplitConfig, cubes: Sequence[Cube], *, reference: str, seed: int) -> dict[str, str]:
+def assign_sites(config: SplitConfig, cubes: Sequence[Cube], *, reference: str) -> dict[str, str]:
     """Site -> split, independent of the order of `cubes`; everything is train where sites are divided by blocks.
 
     Raises:
@@ -162,7 +164,7 @@ def assign_sites(config: SplitConfig, cubes: Sequence[Cube], *, reference: str, 
         return dict.fromkeys(grids, "train")
     if config.sites:
         return _named(config, set(grids), clusters)
-    return _drawn(config.fractions, clusters, seed)
+    return _drawn(config.fractions, clusters, config.seed)
 
 
 def extents(cubes: Sequence[Cube], reference: str) -> dict[str, Extent]:

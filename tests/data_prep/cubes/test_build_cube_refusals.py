@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from data_prep.cubes.build import Source, build_cube
+from data_prep.cubes.options import CubeOptions
 from data_prep.mappings.mapping import load_mapping
 from eomm.data.cube import open_cube
 from eomm.errors import ContractError, DataError, UsageError
@@ -42,7 +43,9 @@ def test_a_broken_contract_fails_early_and_leaves_nothing_unless_overruled(tmp_p
         build_cube(tmp_path / "c.zarr", site="x", sources=optical(site / "s2", **change))
     assert list(tmp_path.iterdir()) == []
     if name != "scale":  # digital numbers are out of range: nothing of them could be stored
-        out = build_cube(tmp_path / "c.zarr", site="x", sources=optical(site / "s2", **change), accept=(name,))
+        out = build_cube(
+            tmp_path / "c.zarr", site="x", sources=optical(site / "s2", **change), options=CubeOptions(accept=(name,))
+        )
         assert open_cube(out).provenance["accepted"] == [name]
 
 
@@ -50,7 +53,9 @@ def test_l1c_is_refused_by_its_metadata_unless_asked_for(tmp_path):
     write_s2(tmp_path / "in", START, tags={"PROCESSING_LEVEL": "L1C"})
     with pytest.raises(ContractError, match=r"_10m.tif .*: level is 'L1C', expected 'L2A'"):
         build_cube(tmp_path / "c.zarr", site="x", sources=optical(tmp_path / "in"))
-    out = build_cube(tmp_path / "c.zarr", site="x", sources=optical(tmp_path / "in"), accept=["level"])
+    out = build_cube(
+        tmp_path / "c.zarr", site="x", sources=optical(tmp_path / "in"), options=CubeOptions(accept=["level"])
+    )
     assert open_cube(out).provenance["accepted"] == ["level"]
 
 

@@ -1,5 +1,6 @@
 """Record sets without copies: what is stored once, and what batches draw from it."""
 
+import dataclasses
 import itertools
 from contextlib import closing
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from data_prep.records.build import build_patches
+from data_prep.records.cut import CropConfig
 from data_prep.records.split import SplitConfig
 from eomm.data.batches import RecordSource, batch_records, batches, count_batches
 from eomm.data.cube import open_cube, write_cube
@@ -17,7 +19,7 @@ from eomm.data.records import open_records
 from eomm.errors import UsageError
 from tests.data_prep.records.test_build_patches import S1_DAYS, WEATHER, grid, group, write
 
-LARGE = {"crop_px": 30, "acquisitions": 60, "window": (3, 2), "margin_px": 2, "draw_px": 10, "draw_acquisitions": 8}
+LARGE = CropConfig(crop_px=30, acquisitions=60, window=(3, 2), margin_px=2, draw_px=10, draw_acquisitions=8)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,9 @@ def made(tmp_path_factory):
     weather = group(WEATHER, range(16900, 17200), grid(1, 1, gsd=9000.0), clear=1.0)
     cube = write(folder / "a.zarr", "a", on=grid(56, 108), more=(weather,))
     split = SplitConfig(columns={"test": (0.7, 1.0)}, space_buffer_px=4)
-    out = build_patches(folder / "r", cubes=[cube], split=split, windows={"weather": (5, 0)}, **LARGE)
+    out = build_patches(
+        folder / "r", cubes=[cube], split=split, crops=dataclasses.replace(LARGE, windows={"weather": (5, 0)})
+    )
     return open_cube(cube), open_records(out)
 
 
@@ -56,7 +60,7 @@ def test_records_overlap_by_their_margins_alone_and_span_no_split(made):
 
 def test_a_cube_is_stored_less_than_half_larger(tmp_path):
     cube = write(tmp_path / "a.zarr", "a", on=grid(56, 108))
-    records = open_records(build_patches(tmp_path / "r", cubes=[cube], split=SplitConfig(), **LARGE))
+    records = open_records(build_patches(tmp_path / "r", cubes=[cube], split=SplitConfig(), crops=LARGE))
     assert records.count("train") * 30 * 30 < 1.2 * 56 * 108  # (30 / 26) ** 2 less the cube's own rim
     assert (78 / (78 - 2 * 7)) ** 2 < 1.5  # of the halo of 7 px and large records
 
@@ -134,8 +138,8 @@ def test_places_are_drawn_about_evenly():
 def test_what_cannot_be_drawn_is_refused(tmp_path):
     cube = write(tmp_path / "a.zarr", "a", on=grid(40, 40))
     with pytest.raises(UsageError, match="larger than their margins"):
-        build_patches(tmp_path / "r", cubes=[cube], split=SplitConfig(), **{**LARGE, "draw_px": 4})
+        build_patches(tmp_path / "r", cubes=[cube], split=SplitConfig(), crops=dataclasses.replace(LARGE, draw_px=4))
     own = [group(SENTINEL2, range(17000, 17060, 3), grid(40, 40)), group(SENTINEL1, S1_DAYS, grid(20, 20, gsd=20.0))]
     odd = write_cube(tmp_path / "b.zarr", site="b", groups=own, provenance={"simulated": False})
     with pytest.raises(UsageError, match="s1 has a grid of its own"):
-        build_patches(tmp_path / "r", cubes=[odd], split=SplitConfig(), **LARGE)
+        build_patches(tmp_path / "r", cubes=[odd], split=SplitConfig(), crops=LARGE)

@@ -13,6 +13,7 @@ import pyproj
 import pytest
 import rasterio
 
+from data_prep.cubes.options import CubeOptions
 from data_prep.records.build import build_patches
 from data_prep.simulate import simulate_site
 from data_prep.sites.build import build_site_records, build_sites
@@ -157,12 +158,12 @@ def test_records_of_the_sites_follow_the_list_and_leave_out_what_failed(scenes, 
 
 def test_a_site_whose_size_is_known_is_cut_out_of_what_its_sources_cover(scenes, tmp_path):
     sites = [site("a", size_m=200), site("b")]
-    build_sites(tmp_path / "o", sites=sites, sources=sources(scenes), resampling="nearest")
+    build_sites(tmp_path / "o", sites=sites, sources=sources(scenes), options=CubeOptions(resampling="nearest"))
     small, whole = (open_cube(SiteFolder(tmp_path / "o").cube(n)) for n in "ab")
     assert (small["s2"].grid.height, small["s1"].grid.width, whole["s2"].grid.height) == (20, 20, SIZE)
     assert small["s2"].attributes["resampling"]["method"] == "nearest"
     with pytest.raises(UsageError, match="resampling 'lanczos' is unknown"):
-        build_sites(tmp_path / "n", sites=sites, sources=sources(scenes), resampling="lanczos")
+        build_sites(tmp_path / "n", sites=sites, sources=sources(scenes), options=CubeOptions(resampling="lanczos"))
     assert not (tmp_path / "n").exists()
 
 
