@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from data_prep.cubes.build import Source, build_cube
 from data_prep.records.build import build_patches
-from data_prep.records.cut import CropConfig
+from data_prep.records.crops import CropConfig
 from data_prep.records.split import SplitConfig
 from data_prep.simulate import simulate_site
 from eomm.data.modality import SENTINEL1, SENTINEL2

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from data_prep.cubes.build import Source, build_cube
 from data_prep.records.build import build_patches
-from data_prep.records.cut import CropConfig
+from data_prep.records.crops import CropConfig
 from data_prep.records.split import SplitConfig
 from eomm.data.records import open_records
 

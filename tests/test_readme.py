@@ -8,7 +8,7 @@ import pytest
 
 import eomm
 from data_prep.records.build import build_patches
-from data_prep.records.cut import CropConfig
+from data_prep.records.crops import CropConfig
 from data_prep.records.split import SplitConfig
 from tests.eomm.site import SIZE, make_cube
 

@@ -20,7 +20,7 @@ import numpy as np
 from filelock import FileLock
 
 from data_prep.records.build import build_patches
-from data_prep.records.cut import CropConfig
+from data_prep.records.crops import CropConfig
 from data_prep.records.split import SplitConfig
 from eomm.cli import main
 from eomm.data.cube import Cube, open_cube

@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data_prep.records.cut import CropConfig, largest, shapes_of, sizes_of
+from data_prep.records.crops import CropConfig
+from data_prep.records.cut import largest, shapes_of, sizes_of
 from data_prep.records.manifest import (
     content_of,
     describe_balance,

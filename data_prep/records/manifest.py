@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from data_prep.records.cut import CropConfig
+from data_prep.records.crops import CropConfig
 from data_prep.records.split import SPLITS, Part, SplitConfig, extents, least_distance
 from eomm.data.cube import Cube
 from eomm.data.grid import to_date

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from data_prep.records.cut import CropConfig, cut, locate, series_of
+from data_prep.records.crops import CropConfig
+from data_prep.records.cut import cut, locate, series_of
 from data_prep.records.split import Part
 from eomm.data.cube import open_cube
 from eomm.data.modality import Modality

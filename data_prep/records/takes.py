@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.records.cut import CropConfig, Window, corners_of, series_of
+from data_prep.records.crops import CropConfig
+from data_prep.records.cut import Window, corners_of, series_of
 from data_prep.records.manifest import is_simulated
 from data_prep.records.shards import Piece, Shard
 from data_prep.records.split import Part, SplitConfig

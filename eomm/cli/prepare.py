@@ -15,7 +15,7 @@ from eomm.store.progress import progress_bar
 
 if TYPE_CHECKING:  # what commands take, imported when they run
     from data_prep.cubes.options import CubeOptions
-    from data_prep.records.cut import CropConfig
+    from data_prep.records.crops import CropConfig
     from eomm.store.workers import Pool
 
 
@@ -297,7 +297,7 @@ def add_crops(c: argparse.ArgumentParser) -> None:
 
 def crops_of(a: argparse.Namespace) -> "CropConfig":
     """What `add_crops` asked."""
-    from data_prep.records.cut import CropConfig
+    from data_prep.records.crops import CropConfig
 
     names = ("crop_px", "acquisitions", "stride_px", "stride_acquisitions", "margin_px", "draw_px", "draw_acquisitions")
     return CropConfig(**{name: getattr(a, name) for name in names}, windows=windows_of(a.window))

@@ -7,7 +7,7 @@ import pytest
 from benchmarks import compare
 from benchmarks.common import make_cube
 from data_prep.records.build import build_patches
-from data_prep.records.cut import CropConfig
+from data_prep.records.crops import CropConfig
 from data_prep.records.split import SplitConfig, clear_days
 from eomm.data.cube import open_cube
 from eomm.errors import UsageError

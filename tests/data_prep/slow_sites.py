@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from data_prep.records.build import build_patches
-from data_prep.records.cut import CropConfig
+from data_prep.records.crops import CropConfig
 from data_prep.records.split import SplitConfig
 from data_prep.sites import build as build_sites
 from data_prep.sites.build import build_site

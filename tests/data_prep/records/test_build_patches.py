@@ -12,7 +12,7 @@ from array_record.python.array_record_module import ArrayRecordReader
 
 from data_prep.records import shards
 from data_prep.records.build import build_patches
-from data_prep.records.cut import CropConfig
+from data_prep.records.crops import CropConfig
 from data_prep.records.split import SplitConfig, clear_days
 from eomm.data.cube import Acquisition, GroupSource, open_cube, write_cube
 from eomm.data.grid import Grid, to_date
@@ -129,7 +129,7 @@ def test_the_same_shards_in_any_order_and_in_another_process(cubes, tmp_path):
     build_patches(tmp_path / "r", cubes=cubes, split=dataclasses.replace(split, seed=3), crops=SMALL)
     code = (
         "import json, sys; from data_prep.records.build import build_patches\n"
-        "from data_prep.records.cut import CropConfig\n"
+        "from data_prep.records.crops import CropConfig\n"
         "from data_prep.records.split import SplitConfig\n"
         "out, cubes, small = json.loads(sys.argv[1]); build_patches(out, cubes=cubes, "
         "split=SplitConfig(fractions={'test': 0.3}, seed=3), crops=CropConfig(**small))"

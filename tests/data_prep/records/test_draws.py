@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_prep.records.build import build_patches
-from data_prep.records.cut import CropConfig
+from data_prep.records.crops import CropConfig
 from data_prep.records.split import SplitConfig
 from eomm.data.batches import RecordSource, batch_records, batches, count_batches
 from eomm.data.cube import open_cube, write_cube

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data_prep.records.build import build_patches
-from data_prep.records.cut import CropConfig
+from data_prep.records.crops import CropConfig
 from data_prep.records.split import SplitConfig
 from eomm.data.attributes import attributes_of
 from eomm.data.records import open_records
