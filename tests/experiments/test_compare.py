@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from benchmarks import compare
 from benchmarks.common import make_cube
 from data_prep.records.build import build_patches
 from data_prep.records.crops import CropConfig
 from data_prep.records.split import SplitConfig, clear_days
 from eomm.data.cube import open_cube
 from eomm.errors import UsageError
+from experiments import compare
 
 TINY = "encoder.size=tiny, decoder.width=16, objective.targets=2, objective.queries=2, optimiser.warmup_steps=1"
 
