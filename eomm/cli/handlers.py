@@ -14,10 +14,9 @@ from eomm.store.progress import progress_bar
 
 def simulate(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     """Write a simulated site."""
-    from data_prep.simulate import simulate_site
+    from data_prep.simulate import SiteOptions, simulate_site
 
-    path = simulate_site(
-        a.out,
+    options = SiteOptions(
         site=a.site or a.out.name,
         seed=a.seed,
         size_px=a.size_px,
@@ -28,7 +27,7 @@ def simulate(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
         radar_sees_vegetation=not a.null_radar,
         stress=not a.null_stress,
     )
-    return {"scenes": str(path), "simulated": True}
+    return {"scenes": str(simulate_site(a.out, options)), "simulated": True}
 
 
 def train(a: argparse.Namespace, rest: list[str]) -> dict[str, Any] | None:

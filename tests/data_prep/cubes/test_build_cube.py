@@ -166,10 +166,10 @@ def test_no_power_in_decibel_is_missing_and_darkens_no_neighbour(tmp_path):
 
 
 def test_a_simulated_site_becomes_a_cube(tmp_path):
-    from data_prep.simulate import simulate_site
+    from data_prep.simulate import SiteOptions, simulate_site
 
     folder = simulate_site(
-        tmp_path / "sim", site="sim", seed=1, start=date(2021, 5, 1), end=date(2021, 7, 15), size_px=48
+        tmp_path / "sim", SiteOptions(site="sim", seed=1, start=date(2021, 5, 1), end=date(2021, 7, 15), size_px=48)
     )
     cube = open_cube(build_cube(tmp_path / "c.zarr", site="sim", sources=sources(folder)), expect={"s2": SENTINEL2})
     assert cube.provenance["simulated"] is True

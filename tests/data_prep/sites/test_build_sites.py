@@ -15,7 +15,7 @@ import rasterio
 
 from data_prep.cubes.options import CubeOptions
 from data_prep.records.build import build_patches
-from data_prep.simulate import simulate_site
+from data_prep.simulate import SiteOptions, simulate_site
 from data_prep.sites.build import build_site_records, build_sites
 from data_prep.sites.table import Site
 from data_prep.sites.units import SiteFolder, format_status, status
@@ -171,7 +171,7 @@ def test_a_site_whose_size_is_known_is_cut_out_of_what_its_sources_cover(scenes,
 @pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 def test_scenes_are_fetched_first_and_what_is_missing_fails_the_site_until_it_is_there(tmp_path):
     dates = (date(2020, 5, 1), date(2020, 5, 16))
-    world = simulate_site(tmp_path / "world", site="a", seed=3, start=dates[0], end=dates[1], size_px=40)
+    world = simulate_site(tmp_path / "world", SiteOptions(site="a", seed=3, start=dates[0], end=dates[1], size_px=40))
     publish(world, tmp_path / "catalogue", offset_every=1)
     with rasterio.open(next((world / "s2").glob("*_10m.tif"))) as file:
         middle = pyproj.Transformer.from_crs(file.crs, 4326, always_xy=True).transform(*file.xy(20, 20, offset="ul"))
