@@ -35,7 +35,7 @@ def fetch_item(
         catalogue: says what the item's assets are.
         grid: the site's, 10 m.
         parallel: how many assets are read at a time.
-        settings: for GDAL (`gdal_settings`).
+        settings: for GDAL (`Net.gdal`).
 
     Returns:
         {"state": "complete", "files": [{"name", "bytes", "sha256"}]}, {"state": "empty"} where the item has nothing at
@@ -203,16 +203,3 @@ def _sign(item: Any) -> Any:
         return signed.result(timeout=SIGN_TIMEOUT_S)
     except OSError as e:
         raise _Unread(f"cannot be signed: {short(e)}") from e
-
-
-def gdal_settings(timeout_s: float, tries: int) -> dict[str, str]:
-    """GDAL's options for reading over a net that may fail."""
-    return {
-        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no guessing of files beside an asset
-        "GDAL_HTTP_TIMEOUT": f"{timeout_s:g}",
-        "GDAL_HTTP_CONNECTTIMEOUT": f"{min(timeout_s, 20):g}",
-        "GDAL_HTTP_MAX_RETRY": str(tries - 1),  # of 429 and 5xx, with waits that double, and jitter
-        "GDAL_HTTP_RETRY_DELAY": f"{items.FIRST_WAIT_S:g}",
-        "GDAL_HTTP_MULTIRANGE": "YES",
-        "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/",  # a second try must not meet the remains of the first
-    }

@@ -14,8 +14,9 @@ from typing import Any
 
 from data_prep.fetch import catalogues
 from data_prep.fetch.catalogues import Catalogue
-from data_prep.fetch.item import fetch_item, file_safe, gdal_settings
+from data_prep.fetch.item import fetch_item, file_safe
 from data_prep.fetch.items import find_items, is_remote, wait
+from data_prep.fetch.net import Net
 from eomm.data.grid import Grid
 from eomm.errors import DataError, UsageError
 from eomm.store.descriptions import FETCHED
@@ -55,9 +56,7 @@ def fetch_scenes(
     dates: tuple[date, date],
     collection: str | None = None,
     like: str | None = None,
-    parallel: int = 8,
-    tries: int = 4,
-    timeout_s: float = 60,
+    net: Net = Net(),
     progress: NamedProgress | None = None,
 ) -> dict[str, Any]:
     """Fetch a site's scenes; what is complete already is not fetched again.
@@ -70,9 +69,7 @@ def fetch_scenes(
         dates: first and last day, UTC, both included.
         collection: of one's own catalogue; None for all.
         like: the known catalogue that one's own names its assets like; found by the assets' names where None.
-        parallel: how many bands of an item are read at a time.
-        tries: of every request, and of every item that failed, after all others.
-        timeout_s: for each answer.
+        net: how it is asked.
         progress: told how far it is.
 
     Returns:
@@ -92,7 +89,7 @@ def fetch_scenes(
     _check_credentials(search)
     report = progress or (lambda what, done, total: None)
     box = grid.box()
-    found = find_items(search, bbox=box, first=dates[0], last=dates[1], timeout_s=timeout_s, tries=tries)
+    found = find_items(search, bbox=box, first=dates[0], last=dates[1], net=net)
     if not found:
         raise DataError(
             f"{search.address}: nothing from {dates[0]} to {dates[1]} touches {', '.join(f'{v:.5f}' for v in box)} "
@@ -105,7 +102,6 @@ def fetch_scenes(
     )
     own = "" if catalogue.name in catalogues.KNOWN else f" {catalogue.modality} {catalogue.collection or ''}"
     index_path = out / f"fetch-{file_safe(catalogue.name + own)}.json"
-    settings = gdal_settings(timeout_s, tries)
     fetched = 0
     with locked(index_path), _environment(catalogue.settings):
         index = _open_index(index_path, site=site, catalogue=catalogue, grid=grid)
@@ -113,11 +109,11 @@ def fetch_scenes(
         entries: dict[str, Any] = index["items"]
         todo = [i for i in found if not _is_complete(out, entries.get(i.id))]
         total = len(todo)
-        for attempt in range(tries):
+        for attempt in range(net.tries):
             again = []
             for k, item in enumerate(todo, 1):
                 _forget(out, entries.get(item.id))
-                entry = fetch_item(out, item, catalogue, grid, parallel=parallel, settings=settings)
+                entry = fetch_item(out, item, catalogue, grid, parallel=net.parallel, settings=net.gdal)
                 if entry.pop("may_pass", False):
                     again.append(item)
                 fetched += entry["state"] == "complete"
@@ -125,7 +121,7 @@ def fetch_scenes(
                 write_json(index_path, index)
                 report(f"fetch {site}", total - len(todo) + k - len(again), total)
             todo = again
-            if not todo or attempt == tries - 1:
+            if not todo or attempt == net.tries - 1:
                 break
             wait(attempt + 1)
         asked = {i.id: entries[i.id] for i in found}

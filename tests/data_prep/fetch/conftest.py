@@ -4,7 +4,7 @@ import pytest
 import rasterio
 import rasterio.shutil
 
-from data_prep.fetch import items
+from data_prep.fetch import items, net
 from data_prep.simulate import SiteOptions, simulate_site
 from eomm.data.grid import Grid
 from tests.data_prep.fetch.ask import DATES
@@ -30,7 +30,8 @@ def environment(monkeypatch):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "127.0.0.1,localhost")
-    monkeypatch.setattr(items, "FIRST_WAIT_S", 0.02)
+    for module in (items, net):
+        monkeypatch.setattr(module, "FIRST_WAIT_S", 0.02)
 
 
 @pytest.fixture
