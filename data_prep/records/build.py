@@ -41,8 +41,8 @@ from eomm.store.folders import (
     read_json,
     recover,
 )
+from eomm.store.notes import FOLDER, Notes
 from eomm.store.progress import NamedProgress
-from eomm.store.units import FOLDER, Units
 from eomm.store.workers import Pool, run_units
 
 Figures = dict[int, dict[str, Any]]  # by shard, what `write_shard` tells
@@ -143,7 +143,7 @@ def unfinished(out: Path, request: str) -> Iterator[Path]:
         UsageError: another process is writing `out`, or the disk is full.
     """
     folder = partial_of(out)
-    units = Units(folder / FOLDER)
+    units = Notes(folder / FOLDER)
     with locked(out):
         if units.request != {"request": request}:
             shutil.rmtree(folder, ignore_errors=True)

@@ -25,7 +25,7 @@ from eomm.data.records import READINGS, VERSION, Patch, PatchShape, finish_recor
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.store.digest import digest, digest_text
 from eomm.store.folders import check_free, recover
-from eomm.store.units import FOLDER
+from eomm.store.notes import FOLDER
 
 USABLE = 0.03  # of the field's pixels valid, as of a site in a cube
 TABLE = "series.csv"

@@ -22,7 +22,7 @@ from eomm.data.cube import open_cube
 from eomm.data.modality import Modality
 from eomm.data.records import Codec, Patch, PatchShape
 from eomm.store.digest import sha256
-from eomm.store.units import FOLDER, Units
+from eomm.store.notes import FOLDER, Notes
 
 # Random access needs one record a group. zstd:1 writes twice as fast as the default (zstd:3) at the same size.
 SHARD_OPTIONS = "group_size:1,zstd:1"
@@ -137,7 +137,7 @@ def write_shard(
         found = {"split": shard.split, "records": sites.total(), "skipped": skipped, "sites": dict(sites)}
         found |= {"bytes": unfinished.stat().st_size, "sha256": sha256(unfinished)}
         os.replace(unfinished, path)
-        Units(folder).done(shard.number, found)
+        Notes(folder).done(shard.number, found)
         return found
     finally:
         if writer is not None:
@@ -164,7 +164,7 @@ def write_file(path: Path, shapes: Mapping[str, PatchShape], patches: Sequence[P
 def written(directory: Path, number: int) -> dict[str, Any] | None:
     """What is in a shard, if it is there: what `write_shard` told of it."""
     units = directory / FOLDER
-    return Units(units).figures(number) if (units / f"{number}.array_record").is_file() else None
+    return Notes(units).made(number) if (units / f"{number}.array_record").is_file() else None
 
 
 def _abandon(writer: Any) -> None:

@@ -98,7 +98,7 @@ def build_sites(
     finished = len(requests) - len(missing)
     for request, _, error in run_units(partial(build_site, str(folder.path)), missing, pool):
         if error is not None:
-            folder.units.failed(request["site"], _reason(error))
+            folder.notes.failed(request["site"], _reason(error))
             if is_disk_full(error.__cause__ or error):
                 raise error
         finished += 1
@@ -110,7 +110,7 @@ def build_sites(
 def build_site(out: str, request: Request) -> None:
     """One unit: the cube of one site, and the note that it is done. Raises what `build_cube` raises."""
     folder, name, begun = SiteFolder(out), request["site"], time.monotonic()
-    folder.units.forget(name)
+    folder.notes.forget(name)
     sources = [Source(mapping=mapping, path=path) for mapping, path in request["sources"]]
     sources += [_fetch(folder.path / "scenes" / name, request, one) for one in request.get("catalogues", ())]
     options = CubeOptions(**{name: request[name] for name in ("accept", "resampling", "screen") if name in request})
@@ -123,7 +123,7 @@ def build_site(out: str, request: Request) -> None:
         shutil.rmtree(path)
         raise
     seconds = round(time.monotonic() - begun, 1)
-    folder.units.done(name, {"request": request, "content": content_of(cube), "seconds": seconds})
+    folder.notes.done(name, {"request": request, "content": content_of(cube), "seconds": seconds})
 
 
 def build_site_records(

@@ -3,8 +3,7 @@
 DIR/sites.json          the list that was last asked for
 DIR/scenes/SITE         what was fetched for it, where scenes come from catalogues
 DIR/cubes/SITE.zarr     a cube; finished or absent
-DIR/units/SITE.json     of what the cube was made; written last, so that a site with it is done
-DIR/units/SITE.failed   why the last attempt failed
+DIR/units               of what each cube was made, and why sites failed: eomm.store.notes
 DIR/records             the record set, where one is asked for
 """
 
@@ -15,7 +14,7 @@ from typing import Any
 from eomm.errors import UsageError
 from eomm.store.descriptions import read_described
 from eomm.store.folders import check_store, write_json
-from eomm.store.units import Units
+from eomm.store.notes import Notes
 
 KIND = "sites"
 Request = dict[str, Any]  # of what one cube is made, JSON types
@@ -27,21 +26,21 @@ class SiteFolder:
     Attributes:
         path: the folder.
         cubes: where its cubes lie.
-        units: of what each cube was made, and why others failed.
+        notes: of what each cube was made, and why others failed.
         records: where its record set lies.
     """
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
         self.cubes, self.records = self.path / "cubes", self.path / "records"
-        self.units = Units(self.path / "units")
+        self.notes = Notes(self.path / "units")
 
     def begin(self, sites: Sequence[Mapping[str, Any]]) -> None:
         """Note which sites are asked for. Raises UsageError where the folder holds something else."""
         if self.path.exists() and not self.exists and (not self.path.is_dir() or any(self.path.iterdir())):
             raise UsageError(f"{self.path}: holds something else than prepared sites; choose another folder")
         self.cubes.mkdir(parents=True, exist_ok=True)
-        self.units.folder.mkdir(exist_ok=True)
+        self.notes.begin()
         write_json(self.path / "sites.json", {"eomm:kind": KIND, "sites": list(sites)})
 
     @property
@@ -61,7 +60,7 @@ class SiteFolder:
 
     def made(self, name: str) -> dict[str, Any] | None:
         """What was noted of a finished site, or None."""
-        return self.units.figures(name) if self.cube(name).is_dir() else None
+        return self.notes.made(name) if self.cube(name).is_dir() else None
 
 
 def status(path: Path | str) -> dict[str, Any]:
@@ -73,8 +72,7 @@ def status(path: Path | str) -> dict[str, Any]:
     folder = SiteFolder(path)
     names = [str(site["name"]) for site in folder.sites]
     done = {name for name in names if folder.made(name)}
-    found = folder.units.failures()
-    reasons = {name: found[name] for name in names if name not in done and name in found}
+    reasons = {name: reason for name in names if name not in done and (reason := folder.notes.failure(name))}
     return {
         "sites": len(names),
         "done": len(done),

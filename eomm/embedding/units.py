@@ -1,7 +1,7 @@
 """The units of an embedding: which there are, who does which, what is done. Not what a unit computes (run.py).
 
 A unit is a block of pixels at up to SHARD_DATES dates, which is one file of every array. While a store is made, it
-lies in `<out>.partial` with the notes on its units (eomm/store/units.py).
+lies in `<out>.partial` with the notes on its units (eomm/store/notes.py).
 """
 
 import fcntl
@@ -20,7 +20,7 @@ from eomm.embedding.store import KIND, SHARD_DATES
 from eomm.errors import DataError, UsageError
 from eomm.store.fields import COUNT, Fields, check
 from eomm.store.folders import check_free, entered, partial_of, put_in_place, read_json, recover
-from eomm.store.units import FOLDER, Units
+from eomm.store.notes import FOLDER, Notes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +76,13 @@ class Run:
 
     Attributes:
         partial: the unfinished store.
-        units: the notes on its units, which are called by their numbers.
+        notes: on its units, which are called by their numbers.
         begun_here: whether this process made it.
     """
 
     def __init__(self, out: Path, *, begun_here: bool = False):
         self.out, self.partial, self.begun_here = out, partial_of(out), begun_here
-        self.units = Units(self.partial / FOLDER)
+        self.notes = Notes(self.partial / FOLDER)
 
     @classmethod
     def open(
@@ -113,7 +113,7 @@ class Run:
                     run.discard()
                     return None
                 return run
-            found = run.units.request
+            found = run.notes.request
             if found == request:
                 return run
             if not overwrite:
@@ -126,7 +126,7 @@ class Run:
                 if found is not None:
                     run._lock(stack, "whole", fcntl.LOCK_EX)
                 os.rename(run.partial, aside)
-                if Units(aside / FOLDER).request == request:  # and has begun anew meanwhile
+                if Notes(aside / FOLDER).request == request:  # and has begun anew meanwhile
                     os.rename(aside, run.partial)
                 shutil.rmtree(aside, ignore_errors=True)
 
@@ -144,15 +144,15 @@ class Run:
         with ExitStack() as stack:
             try:
                 whole = self._lock(stack, "whole", fcntl.LOCK_EX if count == 1 else fcntl.LOCK_SH)
-                part = stack.enter_context(open(self.units.folder / f"part-{index}-of-{count}", "a"))
+                part = stack.enter_context(open(self.notes.folder / f"part-{index}-of-{count}", "a"))
                 fcntl.flock(part, fcntl.LOCK_EX)
-                there = os.path.samestat(os.fstat(whole.fileno()), os.stat(self.units.folder / "whole"))
+                there = os.path.samestat(os.fstat(whole.fileno()), os.stat(self.notes.folder / "whole"))
             except FileNotFoundError:
                 there = False
             yield there
 
     def _lock(self, stack: ExitStack, name: str, how: int) -> IO[str]:
-        file = stack.enter_context(open(self.units.folder / name, "a"))
+        file = stack.enter_context(open(self.notes.folder / name, "a"))
         try:
             fcntl.flock(file, how | fcntl.LOCK_NB)
         except BlockingIOError as e:
@@ -166,7 +166,7 @@ class Run:
         try:
             beside.mkdir(parents=True)
             make(beside)
-            Units(beside / FOLDER).begin(request)
+            Notes(beside / FOLDER).begin(request)
             os.rename(beside, self.partial)
             return True
         except OSError:
@@ -181,12 +181,12 @@ class Run:
 
     def missing(self, units: Sequence[Unit]) -> list[Unit]:
         """Those of `units` that are not done."""
-        finished = self.units.finished()
+        finished = self.notes.finished()
         return [u for u in units if str(u.number) not in finished]
 
     def figures(self) -> list[dict[str, Any]]:
         """What was noted of every finished unit, in their order."""
-        return [self.units.figures(n) or {} for n in sorted(map(int, self.units.finished()))]
+        return [self.notes.made(n) or {} for n in sorted(map(int, self.notes.finished()))]
 
     def finish(self, units: Sequence[Unit], complete: Callable[[Path, list[dict[str, Any]]], None]) -> None:
         """Complete the store and move it into place, once; `complete` gets it and what was noted of its units.
@@ -194,12 +194,12 @@ class Run:
         Nothing happens where one of all `units` is missing, or another process was faster.
         """
         try:
-            lock = open(self.units.folder / "lock", "a")
+            lock = open(self.notes.folder / "lock", "a")
         except FileNotFoundError:
             return
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process
-            ours = self.units.folder / "lock"
+            ours = self.notes.folder / "lock"
             if not ours.exists() or not os.path.samestat(os.fstat(lock.fileno()), ours.stat()) or self.missing(units):
                 return
             complete(self.partial, self.figures())
@@ -208,7 +208,7 @@ class Run:
 
     def discard(self) -> None:
         """Remove an unfinished store that this process began, unless something of it is done."""
-        if self.begun_here and not self.units.finished():
+        if self.begun_here and not self.notes.finished():
             shutil.rmtree(self.partial, ignore_errors=True)
 
 
@@ -242,7 +242,7 @@ def status(out: Path | str) -> dict[str, Any]:
     out = entered(out)
     recover(out)
     run = Run(out)
-    request = run.units.request
+    request = run.notes.request
     if not run.partial.exists() or (request is None and out.exists()):
         request = open_attributes(out, kind=KIND).get("eomm:request")
         if request is None:
@@ -252,12 +252,12 @@ def status(out: Path | str) -> dict[str, Any]:
     if request is None:
         raise DataError(f"{run.partial}: is no unfinished embedding; remove it and embed again")
     check(request, Fields({"units": COUNT}), str(run.partial), remedy="remove it and embed again")
-    done, total = len(run.units.finished()), request["units"]
+    done, total = len(run.notes.finished()), request["units"]
     return {
         "embedding": str(out),
         "complete": False,
         "units": total,
         "done": done,
         "missing": total - done,
-        "failed": dict(sorted(run.units.failures().items(), key=lambda item: int(item[0]))),
+        "failed": dict(sorted(run.notes.failures().items(), key=lambda item: int(item[0]))),
     }

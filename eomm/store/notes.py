@@ -19,7 +19,7 @@ FOLDER = ".units"
 REQUEST = "request.json"
 
 
-class Units:
+class Notes:
     """The notes in a folder, which need not be there: then nothing is done.
 
     Attributes:
@@ -37,10 +37,11 @@ class Units:
         except DataError:
             return None
 
-    def begin(self, request: Any) -> None:
-        """Make the folder, and note what is made."""
-        self.folder.mkdir(parents=True)
-        write_json(self.folder / REQUEST, request)
+    def begin(self, request: Any = None) -> None:
+        """Make the folder, and note what is made, where that is one thing."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if request is not None:
+            write_json(self.folder / REQUEST, request)
 
     def done(self, unit: str | int, figures: Mapping[str, Any]) -> None:
         """Note that a unit is finished, and what is to be known of it."""
@@ -55,7 +56,7 @@ class Units:
         """A unit is about to be made anew."""
         (self.folder / f"{unit}.json").unlink(missing_ok=True)
 
-    def figures(self, unit: str | int) -> dict[str, Any] | None:
+    def made(self, unit: str | int) -> dict[str, Any] | None:
         """What was noted of a finished unit; None where it is not finished."""
         file = self.folder / f"{unit}.json"
         return dict(read_json(file)) if file.is_file() else None
@@ -63,6 +64,11 @@ class Units:
     def finished(self) -> set[str]:
         """The units that are, in one look at the folder."""
         return self._named(".json") - {Path(REQUEST).stem}
+
+    def failure(self, unit: str | int) -> str | None:
+        """Why a unit failed, or None."""
+        file = self.folder / f"{unit}.failed"
+        return str(read_json(file)["reason"]) if file.is_file() else None
 
     def failures(self) -> dict[str, str]:
         """Reasons by unit."""
