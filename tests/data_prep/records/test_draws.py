@@ -15,6 +15,7 @@ from eomm.data.cube import open_cube, write_cube
 from eomm.data.draw import draw_start
 from eomm.data.mixture import mix, mixed_batches
 from eomm.data.modality import SENTINEL1, SENTINEL2
+from eomm.data.order import Order
 from eomm.data.records import open_records
 from eomm.errors import UsageError
 from tests.data_prep.records.test_build_patches import S1_DAYS, WEATHER, grid, group, write
@@ -105,7 +106,7 @@ def test_drawn_batches_are_exact_on_any_hosts_and_from_any_start(made):
     _, records = made
     whole = take(records, 9)
     assert not np.array_equal(whole[0]["s2"]["day"], take(records, 1, seed=3)[0]["s2"]["day"])
-    halves = [take(records, 9, process_index=i, process_count=2) for i in range(2)]
+    halves = [take(records, 9, host=(i, 2)) for i in range(2)]
     for k, batch in enumerate(whole):
         for name, field in itertools.product(("s2", "s1"), ("values", "day")):
             joined = np.concatenate([h[k][name][field] for h in halves])
@@ -116,12 +117,12 @@ def test_drawn_batches_are_exact_on_any_hosts_and_from_any_start(made):
     np.testing.assert_array_equal(only[1]["s1"]["values"], whole[1]["s1"]["values"])
     balanced = take(records, 3, balance="site")
     assert balanced[0]["s2"]["values"].shape == (4, 8, 10, 10, 10)
-    options = {"split": "test", "shuffle": False, "repeat": False}
+    options = {"split": "test", "once": True}
     once = take(records, 10**6, **options)
     each = records.manifest["draw"]["per_record"]
     assert len(once) == count_batches(records, split="test", batch_size=4) == -(-records.count("test") * each // 4)
     np.testing.assert_array_equal(once[0]["s2"]["values"], take(records, 1, **options)[0]["s2"]["values"])
-    assert len(batch_records(records, split="train", batch_size=4, seed=2, number=3)) == 4
+    assert len(batch_records(records, Order(split="train", batch_size=4, seed=2), 3)) == 4
     mixture = mix([records], batch_size=4)
     with closing(mixed_batches(mixture, split="train", seed=2)) as data:
         np.testing.assert_array_equal(next(data)[1]["s2"]["values"], whole[0]["s2"]["values"])
