@@ -6,7 +6,7 @@ fetched. Bands keep their own resolution: the cube resamples them, whatever the 
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -87,7 +87,6 @@ def fetch_scenes(
     chosen = choose_catalogue(source, collection=collection, like=like)
     search = chosen if isinstance(chosen, Catalogue) else _unknown(chosen, collection)
     _check_credentials(search)
-    report = progress or (lambda what, done, total: None)
     box = grid.box()
     found = find_items(search, bbox=box, first=dates[0], last=dates[1], net=net)
     if not found:
@@ -102,28 +101,17 @@ def fetch_scenes(
     )
     own = "" if catalogue.name in catalogues.KNOWN else f" {catalogue.modality} {catalogue.collection or ''}"
     index_path = out / f"fetch-{file_safe(catalogue.name + own)}.json"
-    fetched = 0
     with locked(index_path), _environment(catalogue.settings):
         index = _open_index(index_path, site=site, catalogue=catalogue, grid=grid)
         index["dates"] = [str(d) for d in dates]
         entries: dict[str, Any] = index["items"]
-        todo = [i for i in found if not _is_complete(out, entries.get(i.id))]
-        total = len(todo)
-        for attempt in range(net.tries):
-            again = []
-            for k, item in enumerate(todo, 1):
-                _forget(out, entries.get(item.id))
-                entry = fetch_item(out, item, catalogue, grid, parallel=net.parallel, settings=net.gdal)
-                if entry.pop("may_pass", False):
-                    again.append(item)
-                fetched += entry["state"] == "complete"
-                entries[item.id] = {"time": catalogues.time_of(item).isoformat(), **entry}
-                write_json(index_path, index)
-                report(f"fetch {site}", total - len(todo) + k - len(again), total)
-            todo = again
-            if not todo or attempt == net.tries - 1:
-                break
-            wait(attempt + 1)
+        fetched = 0
+        for done, total, item, entry in _entries(out, found, catalogue, grid, entries, net):
+            fetched += entry["state"] == "complete"
+            entries[item.id] = {"time": catalogues.time_of(item).isoformat(), **entry}
+            write_json(index_path, index)
+            if progress:
+                progress(f"fetch {site}", done, total)
         asked = {i.id: entries[i.id] for i in found}
         index["items"] = dict(sorted(entries.items(), key=lambda e: (e[1]["time"], e[0])))
         write_json(index_path, index)
@@ -138,6 +126,26 @@ def fetch_scenes(
             {"item": i, "time": e["time"], "reason": e["reason"]} for i, e in asked.items() if e["state"] == "failed"
         ],
     }
+
+
+def _entries(
+    out: Path, found: Sequence[Any], catalogue: Catalogue, grid: Grid, entries: Mapping[str, Any], net: Net
+) -> Iterator[tuple[int, int, Any, dict[str, Any]]]:
+    """Fetch what is not complete, those that failed again after all others: (done, in all, item, its entry)."""
+    todo = [i for i in found if not _is_complete(out, entries.get(i.id))]
+    total = len(todo)
+    for attempt in range(net.tries):
+        again: list[Any] = []
+        for k, item in enumerate(todo, 1):
+            _forget(out, entries.get(item.id))
+            entry = fetch_item(out, item, catalogue, grid, parallel=net.parallel, settings=net.gdal)
+            if entry.pop("may_pass", False):
+                again.append(item)
+            yield total - len(todo) + k - len(again), total, item, entry
+        todo = again
+        if not todo or attempt == net.tries - 1:
+            return
+        wait(attempt + 1)
 
 
 def _open_index(path: Path, *, site: str, catalogue: Catalogue, grid: Grid) -> dict[str, Any]:
