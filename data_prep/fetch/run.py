@@ -85,7 +85,9 @@ def fetch_scenes(
     if dates[1] < dates[0]:
         raise UsageError(f"dates {dates[0]} to {dates[1]}: expected the first day before the last")
     chosen = choose_catalogue(source, collection=collection, like=like)
-    search = chosen if isinstance(chosen, Catalogue) else _unknown(chosen, collection)
+    search = chosen
+    if not isinstance(search, Catalogue):
+        search = Catalogue(name=search, modality="s2", address=search, collection=collection, assets={})
     _check_credentials(search)
     box = grid.box()
     found = find_items(search, bbox=box, first=dates[0], last=dates[1], net=net)
@@ -186,10 +188,6 @@ def _forget(out: Path, entry: Mapping[str, Any] | None) -> None:
     """Remove what is left of an item's files, so that no cube is built from damaged ones."""
     for file in (entry or {}).get("files", ()):
         (out / Path(file["name"]).name).unlink(missing_ok=True)
-
-
-def _unknown(address: str, collection: str | None) -> Catalogue:
-    return Catalogue(name=address, modality="s2", address=address, collection=collection, assets={})
 
 
 def _check_credentials(catalogue: Catalogue) -> None:

@@ -123,7 +123,8 @@ def write_shard(
         with _writing(path):
             writer = ArrayRecordWriter(str(unfinished), SHARD_OPTIONS)
             for patch in _patches(shard, recipe, tick):
-                if not _clear_enough(patch[recipe.config.reference], recipe.config):
+                clear = patch[recipe.config.reference]["valid"].mean((1, 2)) >= recipe.config.clear_fraction
+                if clear.sum() < recipe.config.min_clear:
                     skipped += 1
                     continue
                 writer.write(codec.encode(patch))
@@ -185,11 +186,6 @@ def _patches(shard: Shard, recipe: Recipe, tick: Callable[[], None] | None) -> I
             yield from cut(place, recipe.shapes)
             if tick:
                 tick()
-
-
-def _clear_enough(fields: Mapping[str, np.ndarray], config: CropConfig) -> bool:
-    clear = fields["valid"].mean(axis=(1, 2)) >= config.clear_fraction
-    return int(clear.sum()) >= config.min_clear
 
 
 class Statistics:
