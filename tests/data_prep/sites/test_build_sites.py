@@ -14,7 +14,7 @@ import pytest
 import rasterio
 
 from data_prep.cubes.options import CubeOptions
-from data_prep.records.build import build_patches
+from data_prep.records.crops import CropConfig
 from data_prep.simulate import SiteOptions, simulate_site
 from data_prep.sites.build import build_site_records, build_sites
 from data_prep.sites.table import Site
@@ -141,7 +141,7 @@ def test_records_of_the_sites_follow_the_list_and_leave_out_what_failed(scenes, 
     command += ["--crop-px", "8", "--acquisitions", "3", "--by", "land_cover"]
     command += [x for m, p in sources(scenes) for x in ("--source", f"{m}={p}")]
     with pytest.MonkeyPatch.context() as patch:  # two clear acquisitions are enough here
-        function = inspect.unwrap(build_patches)  # tests/shapes.py wraps it
+        function = inspect.unwrap(CropConfig.__init__)  # tests/shapes.py wraps it
         patch.setattr(function, "__kwdefaults__", {**function.__kwdefaults__, "min_clear": 1})
         assert main(command) == 1
         assert "3 done, 1 failed, 0 waiting; records made" in capsys.readouterr().out
