@@ -64,7 +64,7 @@ def test_items_are_signed_where_their_catalogue_asks_for_it(world, server, tmp_p
     known = catalogues.KNOWN["planetary-computer-s2"]
     twin = dataclasses.replace(known, address=f"{server.url}/catalog.json", collection="s2")
     monkeypatch.setitem(catalogues.KNOWN, "planetary-computer-s2", twin)
-    ask = {"site": "a", "source": "planetary-computer-s2", "grid": world[2], "dates": DATES, "tries": 1}
+    ask = {"site": "a", "source": "planetary-computer-s2", "grid": world[2], "dates": DATES, "net": Net(tries=1)}
     assert fetch_scenes(tmp_path / "one", **ask)["missing"] == []  # addresses that are not theirs stay as they are
     assert (tmp_path / "one" / "fetch-planetary-computer-s2.json").is_file()
     refused = lambda item: (_ for _ in ()).throw(ConnectionError("no token"))  # noqa: E731
