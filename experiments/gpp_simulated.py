@@ -35,7 +35,7 @@ SEED = 40
 def simulate(work: Path, *, stress: bool = True, sites: tuple[str, ...] = SITES) -> Path:
     """Scenes, then cubes, of the sites that are not there yet."""
     from data_prep.cubes.build import Source, build_cube
-    from data_prep.simulate import Revisit, simulate_site
+    from data_prep.simulate import Revisit, SiteOptions, simulate_site
 
     for i, site in enumerate(sites):
         if (work / "cubes" / f"{site}.zarr").exists():
@@ -43,10 +43,11 @@ def simulate(work: Path, *, stress: bool = True, sites: tuple[str, ...] = SITES)
         scenes = work / "scenes" / site
         if not scenes.exists():
             print(f"simulate {site}", file=sys.stderr, flush=True)
-            simulate_site(
-                scenes, site=site, seed=SEED + i, size_px=SIZE_PX, start=YEARS[0], end=YEARS[1], drought_year=DROUGHT,
+            options = SiteOptions(
+                site=site, seed=SEED + i, size_px=SIZE_PX, start=YEARS[0], end=YEARS[1], drought_year=DROUGHT,
                 held_out=site in UNSEEN, stress=stress, revisit=Revisit(s1_days=12),
             )  # fmt: skip
+            simulate_site(scenes, options)
         sources = [Source(path=scenes / s, mapping=f"simulated_{s}") for s in ("s2", "s1")]
         build_cube(work / "cubes" / f"{site}.zarr", site=site, sources=sources)
     return work

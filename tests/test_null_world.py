@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_prep.cubes.build import Source, build_cube
-from data_prep.simulate import Revisit, simulate_site
+from data_prep.simulate import Revisit, SiteOptions, simulate_site
 from eomm.data.cube import open_cube
 from eomm.data.held_out import third_of_clear_days
 from eomm.data.records import PatchShape
@@ -26,7 +26,9 @@ STEPS = 60
 
 def null_cube(folder):
     span = {"start": date(2020, 1, 1), "end": date(2021, 12, 31), "revisit": Revisit(s2_days=10, s1_days=12)}
-    scenes = simulate_site(folder / "null", site="N", seed=3, size_px=24, radar_sees_vegetation=False, **span)
+    scenes = simulate_site(
+        folder / "null", SiteOptions(site="N", seed=3, size_px=24, radar_sees_vegetation=False, **span)
+    )
     sources = [Source(path=scenes / n, mapping=f"simulated_{n}") for n in ("s2", "s1")]
     return open_cube(build_cube(folder / "null.zarr", site="N", sources=sources))
 

@@ -145,12 +145,11 @@ def make_room(work: Path, *, overwrite: bool) -> None:
 
 def simulate_scenes(folder: Path, sites: Sequence[str], *, seed: int) -> None:
     """Two years of each site; the second year is dry."""
-    from data_prep.simulate import simulate_site
+    from data_prep.simulate import SiteOptions, simulate_site
 
     for site in sites:
         say(f"simulate {site}")
-        simulate_site(
-            folder / site,
+        options = SiteOptions(
             site=site,
             seed=seed + (*TRAINED, HELD_OUT).index(site),
             size_px=SIZE_PX,
@@ -159,6 +158,7 @@ def simulate_scenes(folder: Path, sites: Sequence[str], *, seed: int) -> None:
             held_out=site == HELD_OUT,
             drought_year=YEARS[1].year,
         )
+        simulate_site(folder / site, options)
 
 
 def prepare_cubes(scenes: Path, cubes: Mapping[str, Path]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from eomm.embedding.units import status
 from eomm.errors import DataError
 from eomm.models.directory import load_model
-from eomm.store.workers import run_tasks
+from eomm.store.workers import Pool, run_tasks
 
 PER_WORKER = 4  # shards
 
@@ -52,7 +52,7 @@ def embed_on_workers(
         if progress:
             progress(now["done"], now["units"])
 
-    run_tasks(task, PER_WORKER, workers=workers, scheduler=scheduler, watch=watch)
+    run_tasks(task, PER_WORKER, Pool(workers=workers, scheduler=scheduler), watch=watch)
     return out
 
 

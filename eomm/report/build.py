@@ -290,8 +290,8 @@ def data_card(parts: Parts) -> dict[str, object]:
             span = f"from {' to '.join(g.dates)}" if g.dates else "static"
             facts[name] = (
                 f"{m.level} {m.calibration}, {m.unit}, {' '.join(m.band_names)}; {len(g)} acquisitions {span}, "
-                f"{int(g.usable.sum())} usable; {g.grid.height} x {g.grid.width} px of "
-                f"{abs(g.grid.transform[0]):g} m, {g.grid.crs}; contract {m.contract_hash}"
+                f"{int(g.usable.sum())} usable; {g.grid.height} x {g.grid.width} px of {g.grid.gsd_m:g} m, "
+                f"{g.grid.crs}; contract {m.contract_hash}"
             )
     for e in parts.evaluations:
         data, at = "simulated" if e.simulated else "real", e.about

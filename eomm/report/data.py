@@ -71,7 +71,7 @@ class Views:
         self.group: CubeGroup = cube[modality]
         self._store = open_embedding(embedding)
         self._step = max(1, -(-max(self.group.grid.height, self.group.grid.width) // MAP_PX))
-        self.pixel_m = abs(self.group.grid.transform[0]) * self._step
+        self.pixel_m = self.group.grid.gsd_m * self._step
         time = self._store["time"].values.astype("datetime64[D]")
         self.day: np.ndarray = time.astype(np.int64).astype(np.int32)
         self._valid = self._thin("valid").astype(bool)

@@ -86,7 +86,7 @@ def map_figure(found: Coherence, simulated: bool) -> Figure:
             axes[r, 0].set_ylabel(label + share)
         for c, i in enumerate(dates):
             axes[0, c].set_title(f"{to_date(int(days[i])):%d %b %Y}")
-        scale_bar(axes[0, 0], width, abs(found.group.grid.transform[0]) * step)
+        scale_bar(axes[0, 0], width, found.group.grid.gsd_m * step)
         _head(figure, found.result, simulated)
     return figure
 
@@ -135,7 +135,7 @@ def seam_figure(found: Coherence, simulated: bool) -> Figure:
         for ax in (left, right):
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)
-            scale_bar(ax, found.fields.shape[1], abs(found.group.grid.transform[0]))
+            scale_bar(ax, found.fields.shape[1], found.group.grid.gsd_m)
         _head(figure, found.result, simulated)
     return figure
 

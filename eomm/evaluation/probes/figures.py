@@ -147,7 +147,7 @@ def map_figure(result: Mapping[str, Any], outcome: Outcome, site: LabelledSite, 
                 figure.colorbar(shown, ax=ax, shrink=0.8)
         for ax in axes[len(panels) :]:
             ax.set_visible(False)
-        scale_bar(axes[0], shape[1], abs(site.cube.grid.transform[0]))
+        scale_bar(axes[0], shape[1], site.cube.grid.gsd_m)
         if classes:
             cmap = colours_of(len(classes))
             handles = [Patch(color=cmap(i), label=c) for i, c in enumerate(classes)]

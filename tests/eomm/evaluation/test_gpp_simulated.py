@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_prep.cubes.build import Source, build_cube
-from data_prep.simulate import Revisit, flux, simulate_site
+from data_prep.simulate import Revisit, SiteOptions, flux, simulate_site
 from data_prep.simulate.landscape import make_landscape
 from data_prep.simulate.parameters import Streams, draw_parameters
 from data_prep.simulate.states import simulate_states
@@ -97,7 +97,7 @@ def test_from_scenes_to_fluxes(tmp_path):
     span = {"start": date(2020, 3, 1), "end": date(2020, 9, 30), "revisit": Revisit(s2_days=10, s1_days=12)}
     model = make_model(("s2",))
     for i, site in enumerate(("E1", "E2")):
-        scenes = simulate_site(tmp_path / "scenes" / site, site=site, seed=i, size_px=24, **span)
+        scenes = simulate_site(tmp_path / "scenes" / site, SiteOptions(site=site, seed=i, size_px=24, **span))
         cube = tmp_path / f"{site}.zarr"
         build_cube(cube, site=site, sources=[Source(path=scenes / "s2", mapping="simulated_s2")])
         embed(model, cube, tmp_path / "random" / f"{site}.zarr", dtype="float32")

@@ -1,6 +1,6 @@
 """Which variant of an experiment predicts hidden targets best? Trains each with several seeds and scores it alike.
 
-    python -m eomm.benchmarks.compare --table hidden --records records --cube flanders.zarr --steps 300 --out ablation
+    python -m eomm.experiments.compare --table hidden --records records --cube flanders.zarr --steps 300 --out ablation
 
 Every trained model and every score stays in --out, so that a run that was stopped goes on where it was; the seeds go
 round, so that it is comparable at any time. Variants of your own: --variant "wide: encoder.width=128, steps=600".
@@ -26,8 +26,6 @@ from eomm.training.allocator import keep_freed_memory
 from eomm.training.config import load_config
 from eomm.training.experiment import run_experiment
 
-from .common import Result, machine
-
 TABLES: dict[str, dict[str, tuple[str, ...]]] = {
     "hidden": {f"hidden {share}": (f"objective.hidden={share}",) for share in (0.0, 0.25, 0.5, 0.75)},
     "past": {"8 before, 8 after": (), "16 before": ("encoder.frames=16,0",)},
@@ -48,7 +46,7 @@ def compare(
     lengths: Sequence[int] = LENGTHS,
     gaps: Sequence[int] = GAPS,
     max_pixels: int = 16_384,
-) -> Result:
+) -> dict[str, Any]:
     """Train and score every variant with every seed; what `out` already holds is not done again.
 
     Args:
@@ -87,7 +85,6 @@ def compare(
         "steps": steps,
         "seeds": list(seeds),
         "gaps": list(gaps),
-        **machine(),
     }
 
 
