@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from eomm.errors import UsageError
-from eomm.evaluation.bootstrap import words
+from eomm.evaluation import say
 from eomm.evaluation.gpp.features import QUALITY
 from eomm.evaluation.gpp.flux_files import TARGETS, read_flux
 from eomm.evaluation.gpp.flux_sites import read_towers
+from eomm.evaluation.result import Estimate
 from eomm.heads.fitting import LEVEL, check_form, fit_head
 from eomm.heads.fluxes import flux_samples, flux_table
 from eomm.heads.head import Head, save_head
@@ -142,6 +143,10 @@ def report(head: Head) -> dict[str, Any]:
     return {"head": head.hash, **head.describe(), "limit": head.seen.limit, **words}
 
 
+def _figure(found: Mapping[str, Any]) -> str:
+    return say.figure(Estimate.from_json(found))
+
+
 def format_report(result: Mapping[str, Any]) -> str:
     """The same for people."""
     unit = f" in {result['unit']}" if result["unit"] else ""
@@ -150,10 +155,10 @@ def format_report(result: Mapping[str, Any]) -> str:
     lines += [f"{result['target']}{unit} by {result['form']}: {fitted['rows']} rows; held out: {fitted['held_out']}"]
     scores = result["scores"]
     if fitted["on"] == "labels":
-        lines += [f"  {name.replace('_', ' ')} {words(found)}" for name, found in scores.items()]
+        lines += [f"  {name.replace('_', ' ')} {_figure(found)}" for name, found in scores.items()]
     else:
         for name, found in scores.items():
-            told = ", ".join(f"{k.replace('_', ' ')} {words(v)}" for k, v in found.items())
+            told = ", ".join(f"{k.replace('_', ' ')} {_figure(v)}" for k, v in found.items())
             lines.append(f"  {name}: {told}")
     lines.append(f"  {result['interval_in_words']}")
     lines.append(f"  no prediction where vectors are farther than {result['limit']:.2f} from those seen")
