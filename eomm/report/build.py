@@ -15,7 +15,6 @@ import matplotlib
 
 from eomm.data.attributes import open_attributes
 from eomm.data.cube import Cube, open_cube
-from eomm.data.grid import to_date
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.evaluation.result import Result
 from eomm.evaluation.result_file import read_result
@@ -277,10 +276,11 @@ def data_card(parts: Parts) -> dict[str, object]:
         for name in cube:
             g = cube[name]
             m = g.modality
+            span = f"from {' to '.join(g.dates)}" if g.dates else "static"
             facts[name] = (
-                f"{m.level} {m.calibration}, {m.unit}, {' '.join(m.band_names)}; {len(g)} acquisitions from "
-                f"{to_date(g.day[0])} to {to_date(g.day[-1])}, {int(g.usable.sum())} usable; {g.grid.height} x "
-                f"{g.grid.width} px of {abs(g.grid.transform[0]):g} m, {g.grid.crs}; contract {m.contract_hash}"
+                f"{m.level} {m.calibration}, {m.unit}, {' '.join(m.band_names)}; {len(g)} acquisitions {span}, "
+                f"{int(g.usable.sum())} usable; {g.grid.height} x {g.grid.width} px of "
+                f"{abs(g.grid.transform[0]):g} m, {g.grid.crs}; contract {m.contract_hash}"
             )
     for s in parts.results:
         data = "simulated" if s.result.simulated else "real"

@@ -10,7 +10,7 @@ import numpy as np
 from eomm.data.attributes import attributes_of
 from eomm.data.cube import Cube, CubeGroup
 from eomm.data.grid import to_date
-from eomm.data.modality import KNOWN, Modality
+from eomm.data.modality import KNOWN, Modality, in_order
 from eomm.errors import DataError
 from eomm.evaluation.hidden.examples import greenness
 from eomm.evaluation.pictures import clearest_dates, components, true_colour
@@ -40,7 +40,7 @@ class Views:
 
     flag_words = (
         "edge: the window reaches beyond the cube",
-        "alone: no other modality was near enough and valid",
+        "alone: no other modality with dates was near enough and valid",
         "sparse: fewer than three valid acquisitions in the window",
     )
 
@@ -49,7 +49,8 @@ class Views:
 
         self._store = open_embedding(embedding)
         reference = attributes_of(self._store).get("provenance", {}).get("reference")
-        self.group: CubeGroup = cube[reference if reference in cube.groups else next(iter(cube))]
+        first = in_order({n: g.modality for n, g in cube.groups.items()})[0]
+        self.group: CubeGroup = cube[reference if reference in cube.groups else first]
         self._step = max(1, -(-max(self.group.grid.height, self.group.grid.width) // MAP_PX))
         self.pixel_m = abs(self.group.grid.transform[0]) * self._step
         time = self._store["time"].values.astype("datetime64[D]")
@@ -100,7 +101,8 @@ class Views:
         shares = {}
         if "flags" in self._store:  # older stores have none
             flags = self._thin("flags")
-            bits = {n: bit for n, bit in FLAGS.items() if n != "clouded"}
+            # What no vector carries is no map; of clouded pixels there is one already, of observations.
+            bits = {n: b for n, b in FLAGS.items() if n != "clouded" and ((flags & b > 0) & self._valid).any()}
             shares = {f"share of dates: {n}": ((flags & b > 0) & self._valid).sum(0) / clear for n, b in bits.items()}
         return means, shares
 

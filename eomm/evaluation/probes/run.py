@@ -130,7 +130,8 @@ def baselines(sites: Sequence[LabelledSite], frames: Frames, length: int) -> dic
         frames: of the windows, by modality; those that every cube has are used.
         length: of an embedding, as many numbers as PCA gives.
     """
-    names = sorted((n for n in frames if all(n in s.cube.groups for s in sites)), key=lambda n: n != "s2")
+    names = [n for n in frames if all(n in s.cube.groups for s in sites)]
+    names = sorted(names, key=lambda n: (n != "s2", sites[0].cube[n].modality.static))
     if not names:
         raise UsageError(f"no modality that every cube has; {sites[0].cube.path} has {', '.join(sites[0].cube)}")
     bands = partial(features_raw.bands, names=names)
