@@ -76,8 +76,8 @@ def compare(
                 file = work / f"score_{length}_{'-'.join(map(str, gaps))}_{max_pixels}.json"
                 if not file.exists():
                     site = open_cube(cube)
-                    options = {"length": length, "gaps": gaps, "max_pixels": max_pixels}
-                    write_json(file, evaluate_records(model, site, records, **options))
+                    options: dict[str, Any] = {"length": length, "gaps": gaps, "max_pixels": max_pixels}
+                    write_json(file, evaluate_records(model, site, records, **options).to_json())
                 _collect(rows, name, length, read_json(file))
     return {
         "rows": [dict(zip(("variant", "length", "region", "method"), k, strict=True)) | v for k, v in rows.items()],
@@ -106,7 +106,7 @@ def _collect(rows: dict[Any, dict[str, list[float]]], name: str, length: int, sc
                 at = (name, length, region, method) if trained else ("", 0, region, method)
                 cell = rows.setdefault(at, {}).setdefault(gap, [])
                 if trained or not cell:  # an interpolation is the same for all
-                    cell.append(summary["mean"])
+                    cell.append(summary["value"])
 
 
 def format_comparison(result: Mapping[str, Any]) -> str:

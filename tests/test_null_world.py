@@ -64,6 +64,6 @@ def test_radar_that_knows_nothing_brings_nothing(tmp_path):
     found = result["curves"]["all"]["gap"][0]["models"]["m"]
     assert found["there"] == 1  # it was there to be used
     for readout in ("decoded", "probe"):
-        error, gain = found[readout]["error"]["mean"], found[readout]["gain"]
+        error, gain = found[readout]["error"].value, found[readout]["gain"]
         assert error < 0.06  # something was learned: the first step errs by more
-        assert gain["interval"][0] <= 0 and abs(gain["mean"]) < 0.1 * error
+        assert gain.interval[0] <= 0 and abs(gain.value) < 0.1 * error

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from eomm.errors import UsageError
-from eomm.evaluation.bootstrap import words
+from eomm.evaluation import say
 from eomm.evaluation.gpp.flux_files import TARGETS, read_flux
 from eomm.evaluation.gpp.flux_sites import read_towers
 from eomm.evaluation.gpp.rows import Table
+from eomm.evaluation.result import Estimate
 from eomm.heads.fitting import LEVEL, check_form, fit_head
 from eomm.heads.fluxes import flux_samples, flux_table
 from eomm.heads.head import Head, save_head
@@ -106,6 +107,10 @@ def report(head: Head) -> dict[str, Any]:
     return {"head": head.hash, **head.describe(), "limit": head.seen.limit, **words}
 
 
+def _figure(found: Mapping[str, Any]) -> str:
+    return say.figure(Estimate.from_json(found), few="")
+
+
 def format_report(result: Mapping[str, Any]) -> str:
     """The same for people."""
     unit = f" in {result['unit']}" if result["unit"] else ""
@@ -114,7 +119,7 @@ def format_report(result: Mapping[str, Any]) -> str:
     lines += [f"{result['target']}{unit} by {result['form']}: {fitted['rows']} rows; held out: {fitted['held_out']}"]
     scores = result["scores"] if fitted["on"] == "fluxes" else {"": result["scores"]}
     for name, found in scores.items():
-        told = ", ".join(f"{k.replace('_', ' ')} {words(v, few='')}" for k, v in found.items())
+        told = ", ".join(f"{k.replace('_', ' ')} {_figure(v)}" for k, v in found.items())
         lines.append(f"  {name}: {told}" if name else f"  {told}")
     if any(v["interval"] is None for found in scores.values() for v in found.values()):
         lines.append("  no interval stands beside these scores: too few groups were held out")
