@@ -66,7 +66,9 @@ class PointSeries:
                 "a day for each date, sorted, none twice"
             )
         if self.orbit is not None and self.orbit.shape != self.day.shape:
-            raise DataError(f"series {self.name}: {self.orbit.shape} orbits for {len(self.day)} dates; expected one each")
+            raise DataError(
+                f"series {self.name}: {self.orbit.shape} orbits for {len(self.day)} dates; expected one each"
+            )
 
     @property
     def name(self) -> str:
@@ -284,7 +286,9 @@ def _orbits(table: pd.DataFrame, column: str, where: str) -> np.ndarray:
     try:
         return table[column].fillna(0).to_numpy(np.float64).astype(np.int32)
     except (ValueError, TypeError) as e:
-        raise DataError(f"{where}: column {column} holds no orbit numbers ({e}); correct the table or the mapping") from e
+        raise DataError(
+            f"{where}: column {column} holds no orbit numbers ({e}); correct the table or the mapping"
+        ) from e
 
 
 def _place(table: pd.DataFrame, mapping: PointMapping, row: int) -> tuple[float, float] | None:

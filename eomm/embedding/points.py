@@ -129,7 +129,16 @@ def embed_points(
 
 @partial(jax.jit, static_argnames=("encoder", "fusion", "name"))
 def _embed(
-    params: Any, values: Any, valid: Any, day: Any, orbit: Any, targets: Any, *, encoder: Encoder, fusion: Any, name: str
+    params: Any,
+    values: Any,
+    valid: Any,
+    day: Any,
+    orbit: Any,
+    targets: Any,
+    *,
+    encoder: Encoder,
+    fusion: Any,
+    name: str,
 ) -> Any:
     """[b, n, d] of targets; what is not valid is hidden, as an acquisition without a clear pixel is not usable."""
     meta = {"orbit": orbit, "direction": jnp.zeros(day.shape, jnp.int8)}

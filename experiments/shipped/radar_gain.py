@@ -39,7 +39,7 @@ from .places import FLANDERS_TEST_COLUMNS, FLANDERS_TEST_DATES, FLANDERS_VALIDAT
 GAPS = (0, 10, 30, 60)
 WORLDS = ("flanders", "null", "sighted")
 SIDE_PX, CROP_PX = 64, 8  # of a site, and of what a step takes of a record's crop
-SPAN = {"start": date(2017, 8, 4), "end": date(2018, 11, 27)}
+FIRST, LAST = date(2017, 8, 4), date(2018, 11, 27)
 STEPS = {"radar": 1000, "fusion": 1000}
 
 
@@ -56,16 +56,14 @@ def make_world(name: str, data: Path, work: Path) -> World:
     """The cube and the records of a world, made where they are not there yet."""
     cube = open_cube(make_cube(name, data, work / f"{name}.zarr"))
     if name == "flanders":
-        days = tuple((d - EPOCH).days for d in FLANDERS_TEST_DATES)
-        held_out = sorted({*days, *((d - EPOCH).days for d in FLANDERS_VALIDATION_DATES)} & set(cube["s2"].day.tolist()))
+        days, others = ([(d - EPOCH).days for d in k] for k in (FLANDERS_TEST_DATES, FLANDERS_VALIDATION_DATES))
     else:
-        days = clear_days(cube["s2"], every=3)
-        held_out = sorted(days)
+        days, others = list(clear_days(cube["s2"], every=3)), []
     columns = {"test": (FLANDERS_TEST_COLUMNS[0] / SIDE_PX, 1.0)}
-    split = SplitConfig(columns=columns, uncut=("test",), hold_out_days=tuple(held_out))
+    split = SplitConfig(columns=columns, uncut=("test",), hold_out_days=tuple(sorted(days + others)))
     options: dict[str, Any] = {"stride_px": 8, "stride_acquisitions": 8, "overwrite": True}
     records = build_patches(work / f"{name}-records", cubes=[cube.path], split=split, **options)
-    return World(cube=cube, records=records, days=tuple(d for d in days if d in set(held_out)))
+    return World(cube=cube, records=records, days=tuple(days))
 
 
 def make_cube(name: str, data: Path, out: Path) -> Path:
@@ -77,7 +75,7 @@ def make_cube(name: str, data: Path, out: Path) -> Path:
         return build_cube(out, site=name, sources=sources)
     scenes, sees = out.with_suffix(".scenes"), name == "sighted"
     if not scenes.exists():
-        simulate_site(scenes, site="world", seed=7, size_px=SIDE_PX, radar_sees_vegetation=sees, **SPAN)
+        simulate_site(scenes, site="world", seed=7, size_px=SIDE_PX, radar_sees_vegetation=sees, start=FIRST, end=LAST)
     sources = [Source(path=scenes / s, mapping=f"simulated_{s}") for s in ("s2", "s1")]
     return build_cube(out, site=name, sources=sources)
 

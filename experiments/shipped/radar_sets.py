@@ -1,7 +1,8 @@
-"""Radar series: those that train (a Flemish site's training columns, forest plots) and, for evaluation, Slovak plots."""
+"""Radar series: a Flemish site's training columns and forest plots, which train; Slovak plots, for evaluation."""
 
 import re
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -123,8 +124,8 @@ def build_radar_records(data: Path, out: Path) -> dict[str, float]:
     """Record sets below `out`; what is complete is kept. Returns the weight of each: the root of its groups."""
     sets = {"flanders": read_flanders_radar(data, "train"), "forest": read_forest_radar(data)}
     for name, series in sets.items():
-        options = {"modality": SENTINEL1_SIGMA0, "acquisitions": ACQUISITIONS, "min_dates": 20, "source": name}
-        build_point_records(out / name, series, **options)
+        options: dict[str, Any] = {"modality": SENTINEL1_SIGMA0, "acquisitions": ACQUISITIONS, "min_dates": 20}
+        build_point_records(out / name, series, source=name, **options)
     return {name: len({s.group for s in series}) ** 0.5 for name, series in sets.items()}
 
 
@@ -134,7 +135,7 @@ def _date(product: str) -> str:
     return found.group(1)
 
 
-def _first_of_days(values: np.ndarray, day: np.ndarray, orbit: np.ndarray, about: dict[str, str]) -> PointSeries:
+def _first_of_days(values: np.ndarray, day: np.ndarray, orbit: np.ndarray, about: dict[str, Any]) -> PointSeries:
     valid = np.isfinite(values).all(1)
     order = np.lexsort((~valid, day))
     days, where = np.unique(day[order], return_index=True)
