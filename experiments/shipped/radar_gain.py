@@ -63,7 +63,8 @@ def make_world(name: str, data: Path, work: Path) -> World:
     split = SplitConfig(columns=columns, uncut=("test",), hold_out_days=tuple(sorted(days + others)))
     options: dict[str, Any] = {"stride_px": 8, "stride_acquisitions": 8, "overwrite": True}
     records = build_patches(work / f"{name}-records", cubes=[cube.path], split=split, **options)
-    return World(cube=cube, records=records, days=tuple(days))
+    usable = set(cube["s2"].day[cube["s2"].usable].tolist())  # the screen for haze takes 13 July 2018
+    return World(cube=cube, records=records, days=tuple(d for d in days if d in usable))
 
 
 def make_cube(name: str, data: Path, out: Path) -> Path:
