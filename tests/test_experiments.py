@@ -6,6 +6,7 @@ import pytest
 
 from eomm.models.directory import save_model
 from eomm.training.config import load_config
+from eomm.training.noise import assumed_noise
 from eomm.training.stages import build_stage
 from tests.eomm.helpers import MODALITIES, random_batch, random_group
 from tests.eomm.training.test_stages import records
@@ -15,7 +16,7 @@ PUBLISHED = ("published_s2", "published_s1")
 
 @pytest.mark.parametrize(
     ("name", "encoders"),
-    [(n, ()) for n in ("s2", "s1", "weather", "static", "published_hidden", *PUBLISHED)]
+    [(n, ()) for n in ("s2", "s1", "base", "radar", "weather", "static", "published_hidden", *PUBLISHED)]
     + [("fusion", ("s2", "s1", "weather", "static")), ("published_fusion", PUBLISHED)],
 )
 def test_a_shipped_configuration_traces_a_step(name, encoders, tmp_path):
@@ -24,6 +25,8 @@ def test_a_shipped_configuration_traces_a_step(name, encoders, tmp_path):
     batch["weather"] = random_group(rng, MODALITIES["weather"], time=90, size=1)
     batch["elevation"] = random_group(rng, MODALITIES["elevation"], time=1, size=32)
     config = load_config(f"experiments/{name}.py")
+    if name in ("base", "radar"):
+        config.encoder = assumed_noise(config.encoder.to_dict(), MODALITIES[config.modality])
     if encoders:
         models = []
         for one in encoders:

@@ -49,7 +49,8 @@ def build_point_records(
 ) -> Path:
     """Write the records of a training set from series; the order of `series` does not matter.
 
-    Only dates with at least 3 % of a series' pixels valid are kept. Orbit, direction and incidence are unknown (0).
+    Only dates with at least 3 % of a series' pixels valid are kept. Direction and incidence are unknown (0), and so is
+    the orbit where series have none.
     Where series have labels, records carry them as numbers: places in the sorted names of the manifest's `labels`.
     `series.csv` in the set tells which series has which number, by which records name it (`row`; `col` is the first
     date's number). A set that is complete and of the same request is kept.
@@ -102,7 +103,7 @@ def build_point_records(
     check_free(out, overwrite=overwrite, kind="records")
     checked = check_values(series, modality, label=source or "points", accept=accept)
     stored = [_stored(s, modality) for s in series]
-    kept = [i for i, (day, _, _) in enumerate(stored) if len(day) >= min_dates]
+    kept = [i for i, (day, *_) in enumerate(stored) if len(day) >= min_dates]
     if not kept:
         raise DataError(f"{source or 'points'}: none of {len(series)} series has {min_dates} dates; lower min_dates")
     length = acquisitions or max(len(stored[i][0]) for i in kept)
@@ -196,8 +197,8 @@ def _strata(series: Sequence[PointSeries]) -> dict[str, str]:
     return found if any(found.values()) else {}
 
 
-def _stored(s: PointSeries, modality: Modality) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(days, values as stored [t, y, x, band], valid [t, y, x]) of its usable dates."""
+def _stored(s: PointSeries, modality: Modality) -> tuple[np.ndarray, ...]:
+    """(days, values as stored [t, y, x, band], valid [t, y, x], orbits) of its usable dates."""
     if s.values.shape[-1] != len(modality.bands):
         raise ContractError(
             f"series {s.name}: {s.values.shape[-1]} bands, expected {' '.join(modality.band_names)}, those of modality "
@@ -208,7 +209,8 @@ def _stored(s: PointSeries, modality: Modality) -> tuple[np.ndarray, np.ndarray,
     values, valid = modality.encode(np.where(mask[..., None], square, np.nan).astype(np.float32))
     pixels = max(int(valid.any(0).sum()), 1)
     usable = valid.sum((1, 2)) >= max(USABLE * pixels, 1)
-    return s.day[usable].astype(np.int32), values[usable], valid[usable]
+    orbit = np.zeros(len(s.day), np.int32) if s.orbit is None else s.orbit.astype(np.int32)
+    return s.day[usable].astype(np.int32), values[usable], valid[usable], orbit[usable]
 
 
 def _runs(dates: int, length: int) -> list[int]:
@@ -219,16 +221,16 @@ def _patch(
     s: PointSeries,
     number: int,
     first: int,
-    stored: tuple[np.ndarray, np.ndarray, np.ndarray],
+    stored: tuple[np.ndarray, ...],
     shape: PatchShape,
     labels: Sequence[str],
 ) -> Patch:
-    day, values, valid = (x[first : first + shape.acquisitions] for x in stored)
+    day, values, valid, orbit = (x[first : first + shape.acquisitions] for x in stored)
     fields: dict[str, np.ndarray] = {name: np.zeros(dims, dtype) for name, (dims, dtype) in shape.fields().items()}
     t, y, x = valid.shape
     fields["values"][:t, :y, :x], fields["valid"][:t, :y, :x] = values, valid
     fields["day"][:], fields["present"][:t] = day[-1], 1
-    fields["day"][:t] = day
+    fields["day"][:t], fields["orbit"][:t] = day, orbit
     if shape.labelled:
         fields["label"][...] = labels.index(s.label) if s.label else -1
     return {shape.modality.name: fields, "site": s.group, "row": number, "col": first}
@@ -236,7 +238,8 @@ def _patch(
 
 def _content(s: PointSeries) -> str:
     described = (s.id, s.group, s.split, s.stratum, s.place, s.values.shape, str(s.values.dtype))
-    arrays = (("", a) for a in (s.day, s.values, s.valid.astype(np.uint8)))
+    orbit = () if s.orbit is None else (s.orbit,)
+    arrays = (("", a) for a in (s.day, s.values, s.valid.astype(np.uint8), *orbit))
     return digest_text(repr(described + ((s.label,) if s.label else ())), arrays)
 
 

@@ -233,14 +233,24 @@ def contract_differences(found: Modality, expected: Modality) -> list[str]:
     return lines
 
 
+TRAIN_YOUR_OWN = (
+    " Sigma nought and gamma nought of terrain do not follow from each other without the terrain. Train on what you "
+    "have: eomm prepare records CUBE --out records; eomm train --config radar --config.data.records=records "
+    "--workdir runs/radar; or build the cube from products of the other kind: eomm prepare cube --source "
+    "MAPPING=FOLDER (mappings: eomm prepare mapping --help)."
+)
+
+
 def check_contract(found: Modality, expected: Modality, *, found_in: str, expected_by: str) -> None:
     """Raise ContractError naming both sides and every difference, unless the contracts are the same."""
     lines = contract_differences(found, expected)
     if lines:
+        calibrated = found.unit == expected.unit == "dB" and found.calibration != expected.calibration
         raise ContractError(
             f"modality {expected.name!r}: {found_in} and {expected_by} were made under different contracts: "
             + "; ".join(lines)
             + ". Prepare the data as the contract says, or use a model trained on this contract."
+            + (TRAIN_YOUR_OWN if calibrated else "")
         )
 
 

@@ -39,6 +39,7 @@ class PointSeries:
         stratum: by which training may balance what it draws, such as a region or a crop; or "".
         place: (lon, lat) in degrees, or None.
         label: its class, such as a crop, which training may learn to tell; "" where it is unknown.
+        orbit: [t] a number per relative orbit, for radar, whose orbits see other angles; 0, or None: not known.
     """
 
     id: str
@@ -50,6 +51,7 @@ class PointSeries:
     stratum: str = ""
     place: tuple[float, float] | None = None
     label: str = ""
+    orbit: Int32[np.ndarray, " t"] | None = None
 
     def __post_init__(self) -> None:
         """Raise DataError where shapes do not fit each other or days do not ascend."""
@@ -62,6 +64,10 @@ class PointSeries:
             raise DataError(
                 f"series {self.name}: {self.day.shape[0]} days for {len(self.valid)} dates, or not ascending; expected "
                 "a day for each date, sorted, none twice"
+            )
+        if self.orbit is not None and self.orbit.shape != self.day.shape:
+            raise DataError(
+                f"series {self.name}: {self.orbit.shape} orbits for {len(self.day)} dates; expected one each"
             )
 
     @property
@@ -91,6 +97,7 @@ class PointMapping:
         lon: column of longitudes in degrees, or None.
         lat: column of latitudes, or None.
         label: column of classes that training may learn to tell, or None.
+        orbit: column of relative orbit numbers, of radar, or None. Of one day's passes only the first valid one stays.
     """
 
     modality: str | Modality
@@ -109,6 +116,7 @@ class PointMapping:
     lon: str | None = None
     lat: str | None = None
     label: str | None = None
+    orbit: str | None = None
 
     def __post_init__(self) -> None:
         """Raise ContractError where the modality is unknown or a band is not named."""
@@ -143,7 +151,7 @@ class PointMapping:
         """All columns that it names."""
         single = (
             *(self.id, self.date, self.valid, self.group, self.split, self.stratum, self.lon, self.lat),
-            self.label,
+            *(self.label, self.orbit),
         )
         return list(dict.fromkeys([c for c in single if c] + list(self.bands.values())))
 
@@ -237,8 +245,9 @@ def points_of(table: pd.DataFrame, mapping: PointMapping, *, where: str) -> list
     values = raw * mapping.scale + mapping.offset
     text = {k: _text(table, c) for k in ("id", "group", "split", "stratum", "label") if (c := getattr(mapping, k))}
     keys = [text["id"]] + ([text["group"]] if "group" in text else [])
+    orbit = _orbits(table, mapping.orbit, where) if mapping.orbit else None
     found = [
-        _series(rows, text, values, valid, day, _place(table, mapping, rows[0]), where)
+        _series(rows, text, values, valid, day, _place(table, mapping, rows[0]), orbit, where)
         for rows in pd.Series(np.arange(len(table))).groupby(keys, sort=False).apply(np.asarray)
     ]
     return sorted(found, key=lambda s: (s.group, s.id))
@@ -251,6 +260,7 @@ def _series(
     valid: np.ndarray,
     day: np.ndarray,
     place: tuple[float, float] | None,
+    orbit: np.ndarray | None,
     where: str,
 ) -> PointSeries:
     about = {name: set(column[rows].tolist()) for name, column in text.items()}
@@ -268,11 +278,21 @@ def _series(
         values=np.where(valid[rows, None], values[rows], 0).astype(np.float32),
         valid=valid[rows],
         place=place,
+        orbit=None if orbit is None else orbit[rows],
     )
 
 
 def _text(table: pd.DataFrame, column: str) -> np.ndarray:
     return table[column].fillna("").astype(str).to_numpy()
+
+
+def _orbits(table: pd.DataFrame, column: str, where: str) -> np.ndarray:
+    try:
+        return table[column].fillna(0).to_numpy(np.float64).astype(np.int32)
+    except (ValueError, TypeError) as e:
+        raise DataError(
+            f"{where}: column {column} holds no orbit numbers ({e}); correct the table or the mapping"
+        ) from e
 
 
 def _place(table: pd.DataFrame, mapping: PointMapping, row: int) -> tuple[float, float] | None:

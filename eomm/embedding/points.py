@@ -25,7 +25,7 @@ AFTER_DAYS = 3000  # where padding stands in time
 
 
 class Dated(Protocol):
-    """What a series must have: days [t] that ascend, physical values [t, band], and which are valid [t]."""
+    """What a series must have: days [t] that ascend, physical values [t, band], which are valid [t], and orbits."""
 
     @property
     def day(self) -> Int32[np.ndarray, " t"]:
@@ -40,6 +40,11 @@ class Dated(Protocol):
     @property
     def valid(self) -> Shaped[np.ndarray, " t"]:
         """Whether the date was clear."""
+        ...
+
+    @property
+    def orbit(self) -> Int32[np.ndarray, " t"] | None:
+        """A number per relative orbit, of radar; None where unknown."""
         ...
 
 
@@ -124,10 +129,19 @@ def embed_points(
 
 @partial(jax.jit, static_argnames=("encoder", "fusion", "name"))
 def _embed(
-    params: Any, values: Any, valid: Any, day: Any, targets: Any, *, encoder: Encoder, fusion: Any, name: str
+    params: Any,
+    values: Any,
+    valid: Any,
+    day: Any,
+    orbit: Any,
+    targets: Any,
+    *,
+    encoder: Encoder,
+    fusion: Any,
+    name: str,
 ) -> Any:
     """[b, n, d] of targets; what is not valid is hidden, as an acquisition without a clear pixel is not usable."""
-    meta = {"orbit": jnp.zeros(day.shape, jnp.int32), "direction": jnp.zeros(day.shape, jnp.int8)}
+    meta = {"orbit": orbit, "direction": jnp.zeros(day.shape, jnp.int8)}
     meta["incidence"] = jnp.zeros(day.shape, jnp.float32)
     halo, side = encoder.halo, values.shape[2]
     own = valid[:, :, halo : side - halo, halo : side - halo]
@@ -159,7 +173,7 @@ def _padded(
     time, count = max(_up(len(s.day)) for s in series), max(_up(len(a)) for a in at)
     size = 2 ** int(np.ceil(np.log2(len(series))))  # few shapes
     values = np.zeros((size, time, side, side, len(modality.bands)), np.int16)
-    valid, day = np.zeros((size, time, side, side), bool), np.zeros((size, time), np.int32)
+    valid, (day, orbit) = np.zeros((size, time, side, side), bool), np.zeros((2, size, time), np.int32)
     targets, middle = np.zeros((size, count), np.int32), side // 2
     for k, (s, where) in enumerate(zip(series, at, strict=True)):
         stored, ok = modality.encode(s.values)
@@ -171,8 +185,10 @@ def _padded(
         else:
             values[k, :n, middle, middle], valid[k, :n, middle, middle] = stored, ok
         day[k, :n], day[k, n:] = s.day, s.day[-1] + AFTER_DAYS
+        if s.orbit is not None:
+            orbit[k, :n] = s.orbit
         targets[k, : len(where)] = where
-    return {"values": values, "valid": valid, "day": day, "targets": targets}
+    return {"values": values, "valid": valid, "day": day, "orbit": orbit, "targets": targets}
 
 
 def _up(count: int) -> int:

@@ -21,11 +21,12 @@ class Series:
         name: of the set it comes from.
         region: part of the set between which methods may be carried over.
         group: what must not be divided between training and test, and what is resampled: a field, a locality.
-        values: [t, band] reflectance in the order of BANDS; of invalid dates they say nothing.
+        values: [t, band] reflectance in the order of BANDS, or dB of VV and VH; of invalid dates they say nothing.
         day: [t] days since 1970-01-01, ascending, none twice.
         valid: [t] whether the date was clear there.
         labels: by name, as the set gives them.
         geometry: by name ("sun_zenith_deg", …), [t]; None where the set has none.
+        orbit: [t] a number per relative orbit, of radar; None where there is one or it is unknown.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Series:
     valid: Bool[np.ndarray, " t"]
     labels: Mapping[str, Any] = field(default_factory=dict)
     geometry: Mapping[str, Float32[np.ndarray, " t"]] | None = None
+    orbit: Int32[np.ndarray, " t"] | None = None
 
     def __post_init__(self) -> None:
         """Raise DataError where lengths differ, a valid value is not finite, or days do not ascend."""
@@ -61,7 +63,8 @@ def keep(series: Series, which: np.ndarray) -> Series:
     """
     geometry = None if series.geometry is None else {k: v[which] for k, v in series.geometry.items()}
     part = {"values": series.values[which], "day": series.day[which], "valid": series.valid[which]}
-    return replace(series, geometry=geometry, **part)
+    orbit = None if series.orbit is None else series.orbit[which]
+    return replace(series, geometry=geometry, orbit=orbit, **part)
 
 
 def hide(series: Series, target: int, gap_days: int) -> tuple[Series, int]:

@@ -75,6 +75,24 @@ def test_a_table_becomes_series_with_its_scale_mask_and_groups(tmp_path):
     assert [s.values.tolist() for s in again] == [s.values.tolist() for s in found]
 
 
+def test_the_orbit_of_a_pass_travels_from_a_table_to_records_and_batches(tmp_path):
+    rows = [{"id": p, "date": f"2020-0{1 + k}-03", "rel": (117, 44, None)[k % 3]} for p in "ab" for k in range(6)]
+    table = pd.DataFrame(rows).assign(VV=np.linspace(-12, -8, 12), VH=np.linspace(-19, -15, 12))
+    mapping = PointMapping(modality="s1", id="id", date="date", bands={b: b for b in ("VV", "VH")}, orbit="rel")
+    series = points_of(table, mapping, where="t")
+    assert [s.orbit.tolist() for s in series] == [[117, 44, 0] * 2] * 2
+    with pytest.raises(DataError, match="column rel holds no orbit numbers"):
+        points_of(table.assign(rel="ascending"), mapping, where="t")
+    hidden = dataclasses.replace(series[0], valid=np.arange(6) != 1, split="train")
+    radar = {"modality": mapping.contract, "min_dates": 1}
+    records = open_records(build_point_records(tmp_path / "r", [hidden], acquisitions=7, **radar))
+    found = RecordSource(records, split="train")[0]["s1"]["orbit"]
+    assert found.tolist() == [117, 0, 117, 44, 0, 0, 0]  # what is not usable is gone, padding has none
+    unknown = [dataclasses.replace(hidden, orbit=None)]
+    plain = open_records(build_point_records(tmp_path / "p", unknown, acquisitions=7, **radar))
+    assert not RecordSource(plain, split="train")[0]["s1"]["orbit"].any() and plain.data_hash != records.data_hash
+
+
 def test_what_a_table_lacks_is_named(tmp_path):
     table = make_table(np.random.default_rng(0))
     with pytest.raises(DataError, match="columns missing: b8a"):

@@ -35,7 +35,8 @@ def refuse(error, match, tmp_path, *args, **kwargs):
 def test_bad_requests_are_refused_and_leave_nothing(model, groups, cube, tmp_path):
     s2, s1 = groups["s2"], groups["s1"]
     sigma0 = write(tmp_path / "sigma0.zarr", [s2, (SENTINEL1_SIGMA0, *s1[1:])])
-    refuse(ContractError, f"sigma0.zarr and model {model.hash}.*calibration: found 'sigma0'", tmp_path, model, sigma0)
+    remedy = "calibration: found 'sigma0', expected 'rtc_gamma0'.*eomm train --config radar"
+    refuse(ContractError, f"sigma0.zarr and model {model.hash}.*{remedy}", tmp_path, model, sigma0)
     refuse(DataError, "has no modality 's1'", tmp_path, model, write(tmp_path / "s2.zarr", [s2]))
     coarse = Grid(crs=GRID.crs, transform=(400.0, 0, 501600.0, 0, -400.0, 5630080.0), height=2, width=1)
     two = (SENTINEL1, coarse, s1[2], s1[3][:, :2, :1], np.ones((len(s1[2]), 2, 1), bool))

@@ -1,15 +1,17 @@
 """Points and parcels: their vectors are those of a cube of one pixel, and a table goes in and out."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from eomm.cli import main
-from eomm.data.modality import SENTINEL2
+from eomm.data.modality import SENTINEL1, SENTINEL2
 from eomm.data.points import PointSeries
-from eomm.embedding.points import embed_points
+from eomm.embedding.points import embed_points, embed_series
 from eomm.errors import DataError
-from eomm.models import context, decoder
+from eomm.models import context, decoder, state
 from eomm.models.directory import Model, save_model
 from tests.parameters import parameters
 
@@ -62,6 +64,19 @@ def test_fields_of_several_pixels_are_refused(model):
     )
     with pytest.raises(DataError, match=r"1 series with values .* expected \[10\], the bands of s2"):
         embed_points(model, [field])
+
+
+def test_a_radar_state_averages_passes_of_one_orbit_alone():
+    options = {"mean": (-10.0, -17.0), "whiten": np.eye(2), "same_orbit": True, "likeness": 1e6, "frames": (4, 4)}
+    encoder = state.build_encoder(SENTINEL1, options)
+    day = np.arange(17600, 17606, dtype=np.int32)
+    values = np.where((np.arange(6) % 2)[:, None] == 0, (-9.0, -16.0), (-12.0, -19.0)).astype(np.float32)
+    one = PointSeries(id="a", group="a", day=day, values=values, valid=np.ones(6, bool))
+    known = dataclasses.replace(one, orbit=np.array([44, 117] * 3, np.int32))
+    params, at = {"encoder": {}, "fusion": None}, [np.arange(6)]
+    (apart,), (mixed,) = (embed_series(encoder, SENTINEL1, params, [s], at) for s in (known, one))
+    np.testing.assert_allclose(apart[:, :2], values - (-10.0, -17.0), atol=0.01)
+    assert (np.abs(mixed[:, 0] - apart[:, 0]) > 0.5).all()
 
 
 def test_a_table_goes_in_and_a_table_comes_out(model, tmp_path):
