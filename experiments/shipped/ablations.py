@@ -1,0 +1,195 @@
+"""What each part of the shipped recipe is worth on places that choose: variants by seeds, paired with the recipe.
+
+    python -m experiments.shipped.ablations train --data ../shared/data --work runs/ablations
+    python -m experiments.shipped.ablations score --data ../shared/data --work runs/ablations
+    python -m experiments.shipped.ablations table --work runs/ablations
+
+Half of the shipped steps, so that all of it takes an hour on two idle cores; all of it resumes. Places that report are
+never read. Two options of the objective cannot be tried: records of points carry no geometry, and a state needs all of
+its bands, so that none can be dropped.
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+from threadpoolctl import threadpool_limits
+
+from eomm.evaluation.quality.closed import closed_forms
+from eomm.evaluation.quality.learned import model_vectors
+from eomm.evaluation.quality.scores import draws
+from eomm.evaluation.quality.series import Series
+from eomm.evaluation.quality.vectors import Vectors, remembered
+from eomm.models.directory import load_model
+from eomm.training.experiment import run_experiment
+
+from .. import common
+from ..base import FRAMES
+from .discriminant import discriminant, linear
+from .make import CROPS, configuration
+from .plan import CROPS_ALL, CROPS_ALL_KNN, HIDDEN, MOWN, NEAR, STEP, USE, sample_of, trials
+from .sets import build_records, training_series
+
+RECIPE = "base-2"
+BEFORE = "the encoder before"
+VARIANTS: dict[str, dict[str, Any]] = {
+    RECIPE: {},
+    "decay 0.02": {"optimiser.weight_decay": 0.02},
+    "queries from the own token": {"encoder.inner.start": 0},
+    "no cuts": {"objective.cuts": 0.0},
+    "no crop head": {"objective.labels": 0.0},
+    "crop head 0.1": {"objective.labels": 2 * CROPS},
+    "crop head 0.2": {"objective.labels": 4 * CROPS},
+    BEFORE: {},
+    "decorrelation 0.5": {"objective.decorrelation": 0.5},
+    "the thirty not given to the decoder": {"decoder.leading": 0},
+    "a third of targets hidden": {"objective.hidden": 0.33},
+    "nothing hidden besides the gap": {"objective.hidden_others": (0.0, 0.0)},
+    "far dates decoded as often": {"objective.near_days": 0.0},
+    "distance to the nearest dates not given": {"decoder.nearest": False},
+}
+"""What differs from the recipe; the encoder before is `before`."""
+
+SHIPPED_WEIGHT = 0.3  # of the learned block
+LEARNED = (0.1, 0.2, 0.5, 1.0)  # weights of the learned block in its place, which need no training
+TASKS = (MOWN, CROPS_ALL, CROPS_ALL_KNN, USE, *HIDDEN, *NEAR, STEP)
+COLUMNS = {t.name: t for t in TASKS}
+STEPS, SEEDS = 750, 3
+
+
+def settings(name: str, records: Mapping[str, float], work: Path, seed: int, steps: int) -> ConfigDict:
+    """The configuration of a variant."""
+    config = configuration("base", records, work, seed)
+    config.steps = config.save_every = steps
+    config.calibrate_records = 0
+    config.metrics = ()
+    if name == BEFORE:
+        before(config)
+    for key, value in VARIANTS[name].items():
+        *path, last = key.split(".")
+        node = config
+        for part in path:
+            node = node[part]
+        node[last] = value
+    return config
+
+
+def before(config: ConfigDict) -> None:
+    """A pixel's context encoder alone, visible targets decoded with half of the weight, as before there was a state."""
+    kept = {k: config.objective[k] for k in ("targets", "queries", "reach_px", "borrowed_clouds", "edges", "turns")}
+    config.encoder = ConfigDict({"code": "eomm.models.context", "size": "base", "frames": FRAMES, "dilations": ()})
+    config.decoder = ConfigDict({"width": 96})
+    config.objective = common.objective()
+    config.objective.update(kept)
+    config.optimiser.weight_decay = 0.02
+
+
+def run_of(work: Path, name: str, seed: int, steps: int) -> Path:
+    """Where a variant is trained."""
+    return work / f"{name.replace(' ', '_')}-{steps}-seed{seed}"
+
+
+def train(data: Path, work: Path, names: Sequence[str], seeds: int, steps: int) -> None:
+    """Every variant, seed by seed, so that what is cut short is complete for the seeds that it reached."""
+    records = build_records(data, work / "records")
+    for seed in range(seeds):
+        for name in names:
+            run = run_of(work, name, seed, steps)
+            if not (run / "model").is_dir():
+                run_experiment(settings(name, records, work, seed, steps), run)
+                print(f"{run.name}: trained", flush=True)
+
+
+def methods(data: Path, work: Path, names: Sequence[str], seeds: int, steps: int) -> Iterator[Vectors]:
+    """Closed forms, trained variants, and what can be made of them without training."""
+    forms = closed_forms(sample_of(data))
+    yield from (forms["raw bands"], forms["thirty numbers"])
+    korea = training_series(data)["korea"]
+    yield discriminant("thirty, discriminant", forms["thirty numbers"], korea)
+    yield discriminant("thirty, discriminant of permuted crops", forms["thirty numbers"], korea, permuted=True)
+    for seed in range(seeds):
+        for name in names:
+            if not (path := run_of(work, name, seed, steps) / "model").is_dir():
+                continue
+            vectors = remembered(model_vectors(load_model(path), name=name, seed=seed))
+            yield vectors
+            if name == RECIPE:
+                yield from unlearned(vectors, korea)
+
+
+def unlearned(vectors: Vectors, korea: Sequence[Series]) -> Iterator[Vectors]:
+    """Other weights of the learned block, and a metric in which Korean crops of training parcels stand apart."""
+    closed = 3 * vectors.state
+    for weight in LEARNED:
+        factor = np.where(np.arange(vectors.length) < closed, 1.0, weight / SHIPPED_WEIGHT)
+        yield linear(f"{RECIPE}, learned block at {weight:g}", vectors, np.diag(factor))
+    yield discriminant(f"{RECIPE}, discriminant", vectors, korea)
+    yield discriminant(f"{RECIPE}, discriminant of permuted crops", vectors, korea, permuted=True)
+
+
+def score(data: Path, work: Path, names: Sequence[str], seeds: int, steps: int) -> None:
+    """A file for each method and seed: of every task its score, and that of every draw of groups."""
+    folder = work / f"scores-{steps}"
+    folder.mkdir(exist_ok=True)
+    asked = [t for t in trials(data, "choose") if set(t.tasks) & set(TASKS)]
+    for vectors in methods(data, work, names, seeds, steps):
+        out = folder / f"{vectors.name.replace(' ', '_')}-seed{vectors.seed}.npz"
+        if out.exists():
+            continue
+        outcomes = {name: o for trial in asked for name, o in trial.score(vectors).items() if name in COLUMNS}
+        found = {}
+        for name, outcome in outcomes.items():
+            count = len(outcome.groups)
+            found[name] = outcome.score(np.concatenate([np.ones((1, count)), draws(count)]))
+        np.savez(out, **found)
+        print(f"{out.stem}: " + ", ".join(f"{n} {v[0]:.4f}" for n, v in found.items()), flush=True)
+
+
+def table(work: Path, steps: int) -> str:
+    """Markdown: seeds averaged; below each score the difference from the recipe and its 95 % interval over groups."""
+    scores: dict[str, list[Mapping[str, np.ndarray]]] = {}
+    for path in sorted((work / f"scores-{steps}").glob("*.npz")):
+        name = path.stem.rsplit("-seed", 1)[0].replace("_", " ")
+        scores.setdefault(name, []).append(dict(np.load(path)))
+    mean = {name: {t: np.mean([s[t] for s in seeds], axis=0) for t in COLUMNS} for name, seeds in scores.items()}
+    order = [n for n in (*VARIANTS, *mean) if n in mean]
+    lines = ["| | seeds | " + " | ".join(COLUMNS) + " |", "|---" * (2 + len(COLUMNS)) + "|"]
+    for name in dict.fromkeys(order):
+        cells = [cell(mean[name][t], None if name == RECIPE else mean[RECIPE][t]) for t in COLUMNS]
+        lines.append(f"| {name} | {len(scores[name])} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def cell(drawn: np.ndarray, recipe: np.ndarray | None) -> str:
+    """A score, and what it has more than the recipe's; bold where the interval is clear of zero."""
+    digits = 4 if abs(drawn[0]) < 0.1 else 3
+    if recipe is None:
+        return f"{drawn[0]:.{digits}f}"
+    low, high = np.nanpercentile((drawn - recipe)[1:], (2.5, 97.5))
+    mark = "**" if low > 0 or high < 0 else ""
+    more = f"{drawn[0] - recipe[0]:+.{digits}f} ({low:+.{digits}f}, {high:+.{digits}f})"
+    return f"{drawn[0]:.{digits}f} {mark}{more}{mark}"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the arguments and do one of the three."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("train", "score", "table"))
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the data sets")
+    parser.add_argument("--work", type=Path, required=True, help="for records and runs; best outside the checkout")
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="VARIANT")
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    a = parser.parse_args(argv)
+    if a.what == "table":
+        print(table(a.work, a.steps))
+        return
+    with threadpool_limits(1 if a.what == "score" else None):
+        {"train": train, "score": score}[a.what](a.data, a.work, a.only, a.seeds, a.steps)
+
+
+if __name__ == "__main__":
+    main()
