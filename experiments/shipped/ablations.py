@@ -58,6 +58,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 SHIPPED_WEIGHT = 0.3  # of the learned block
 LEARNED = (0.1, 0.2, 0.5, 1.0)  # weights of the learned block in its place, which need no training
+CLOSED = ("raw bands", "state", "thirty numbers")
 TASKS = (MOWN, CROPS_ALL, CROPS_ALL_KNN, USE, *HIDDEN, *NEAR, STEP)
 COLUMNS = {t.name: t for t in TASKS}
 STEPS, SEEDS = 1500, 3
@@ -122,10 +123,9 @@ def train_one(config: ConfigDict, run: Path) -> None:
 def methods(data: Path, work: Path, names: Sequence[str], seeds: int, steps: int) -> Iterator[Vectors]:
     """Closed forms, trained variants, and what can be made of them without training."""
     forms = closed_forms(sample_of(data))
-    yield from (forms["raw bands"], forms["thirty numbers"])
+    yield from (forms[name] for name in CLOSED)
     korea = training_series(data)["korea"]
-    yield discriminant("thirty, discriminant", forms["thirty numbers"], korea)
-    yield discriminant("thirty, discriminant of permuted crops", forms["thirty numbers"], korea, permuted=True)
+    yield from discriminants(forms["thirty numbers"], korea)
     for seed in range(seeds):
         for name in names:
             if not (path := run_of(work, name, seed, steps) / "model").is_dir():
@@ -141,9 +141,14 @@ def unlearned(vectors: Vectors, korea: Sequence[Series]) -> Iterator[Vectors]:
     closed = 3 * vectors.state
     for weight in LEARNED:
         factor = np.where(np.arange(vectors.length) < closed, 1.0, weight / SHIPPED_WEIGHT)
-        yield linear(f"{RECIPE}, learned block at {weight:g}", vectors, np.diag(factor))
-    yield discriminant(f"{RECIPE}, discriminant", vectors, korea)
-    yield discriminant(f"{RECIPE}, discriminant of permuted crops", vectors, korea, permuted=True)
+        yield linear(f"{vectors.name}, learned block at {weight:g}", vectors, np.diag(factor))
+    yield from discriminants(vectors, korea)
+
+
+def discriminants(vectors: Vectors, korea: Sequence[Series]) -> Iterator[Vectors]:
+    """In the metric of crops, and in that of permuted crops."""
+    yield discriminant(f"{vectors.name}, metric of crops", vectors, korea)
+    yield discriminant(f"{vectors.name}, metric of permuted crops", vectors, korea, permuted=True)
 
 
 def score(data: Path, work: Path, names: Sequence[str], seeds: int, steps: int) -> None:
@@ -155,7 +160,9 @@ def score(data: Path, work: Path, names: Sequence[str], seeds: int, steps: int) 
         out = folder / f"{vectors.name.replace(' ', '_')}-seed{vectors.seed}.npz"
         if out.exists():
             continue
-        outcomes = {name: o for trial in asked for name, o in trial.score(vectors).items() if name in COLUMNS}
+        # The reader of hidden targets brings every number to one deviation: what is linear in others it reads alike.
+        told = asked if vectors.name in (*VARIANTS, *CLOSED) else [t for t in asked if not set(t.tasks) & set(HIDDEN)]
+        outcomes = {name: o for trial in told for name, o in trial.score(vectors).items() if name in COLUMNS}
         found = {}
         for name, outcome in outcomes.items():
             count = len(outcome.groups)
@@ -170,11 +177,12 @@ def table(work: Path, steps: int) -> str:
     for path in sorted((work / f"scores-{steps}").glob("*.npz")):
         name = path.stem.rsplit("-seed", 1)[0].replace("_", " ")
         scores.setdefault(name, []).append(dict(np.load(path)))
-    mean = {name: {t: np.mean([s[t] for s in seeds], axis=0) for t in COLUMNS} for name, seeds in scores.items()}
+    mean = {name: {t: np.mean([s[t] for s in seeds], axis=0) for t in seeds[0]} for name, seeds in scores.items()}
     order = [n for n in (*VARIANTS, *mean) if n in mean]
     lines = ["| | seeds | " + " | ".join(COLUMNS) + " |", "|---" * (2 + len(COLUMNS)) + "|"]
     for name in dict.fromkeys(order):
-        cells = [cell(mean[name][t], None if name == RECIPE else mean[RECIPE][t]) for t in COLUMNS]
+        recipe = {} if name == RECIPE else mean[RECIPE]
+        cells = [cell(mean[name][t], recipe.get(t)) if t in mean[name] else "" for t in COLUMNS]
         lines.append(f"| {name} | {len(scores[name])} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
