@@ -167,7 +167,7 @@ def score(data: Path, work: Path, names: Sequence[str], seeds: int, steps: int) 
         for name, outcome in outcomes.items():
             count = len(outcome.groups)
             found[name] = outcome.score(np.concatenate([np.ones((1, count)), draws(count)]))
-        np.savez(out, **found)
+        np.savez(out, allow_pickle=False, **found)
         print(f"{out.stem}: " + ", ".join(f"{n} {v[0]:.4f}" for n, v in found.items()), flush=True)
 
 
