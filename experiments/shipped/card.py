@@ -22,11 +22,10 @@ CARD = """# {name}
 
 {places}
 
-Swiss fields (26), ICOS forest towers (3), forest plots (5), points in Berlin, wheat and barley fields of Bavaria (14),
-Korean parcels (nh, half of us), columns and dates of a Flemish site; series of single pixels and parcel means, October
-2017 to 2023. Contains modified Copernicus Sentinel data 2017-2023. Sources: EOA-team/AgriSatPy, kenoz/SITS_utils,
-gastruc/AnySat and IGNF/MAESTRO (TreeSatAI-TS), LUP-LuftbildUmweltPlanung/SITS_classification, aliFrancis/WorldCrops,
-massijjeong/Parcel-Level-SITS-Crop-Classification, WorldCereal. Labels were seen of one kind: crops of the Korean
+{sources}
+
+Series of single pixels and parcel means at their clear dates; each set as often as the root of its groups, at most 200,
+is large. Contains modified Copernicus Sentinel data 2017-2023. Labels were seen of one kind: crops of the Korean
 parcels named above, by a head that does not ship.
 
 ## What it was never shown
@@ -47,6 +46,27 @@ used for evaluation alone.
 
 This software (CITATION.cff) and arXiv 2511.11706, whose two-stage design it follows.
 """
+
+
+ANYSAT = "gastruc/AnySat, MIT; IGNF/MAESTRO, Apache-2.0; data CC-BY-4.0"
+SOURCES = {
+    "swiss": ("fields, 46.2-46.9N 6.0-7.0E", "2019-2020", 1560, 26, 56353, "EOA-team/AgriSatPy, no licence file"),
+    "towers": ("forest towers BE-Lcr, CZ-Lnz, DE-Hai", "2023", 180, 3, 5128, "kenoz/SITS_utils, GPL-3.0"),
+    "forest": ("plots of TreeSatAI-TS, Germany", "2017-2020", 180, 5, 7276, ANYSAT),
+    "berlin": ("points", "2021-2023", 573, 573, 17430, "LUP-LuftbildUmweltPlanung/SITS_classification, GPL-3.0"),
+    "bavaria": ("wheat and barley near Freising", "2018", 829, 14, 8105, "aliFrancis/WorldCrops, MIT"),
+    "korea": (
+        "parcels of nh, half of us",
+        *("2021-2023", 300, 300, 28432),
+        "massijjeong/Parcel-Level-SITS-Crop-Classification, MIT",
+    ),
+    "flanders": (
+        "columns and dates of 3.02E 50.82N",
+        *("2017-2018", 672, 23, 19564),
+        "WorldCereal/worldcereal-classification, MIT",
+    ),
+}
+"""Of every set that trains: places, years, series, their groups, clear dates, source with its licence."""
 
 
 LEARNED = ", learned (31-64); prefixes 10, 30"
@@ -71,6 +91,13 @@ def write_card(model: Path, bench: str = 'See experiments/RESULTS.md, "The shipp
         after=after,
         seed=info.get("seed", 0),
         places=", ".join(info["places"]),
+        sources="\n".join(
+            [
+                "| set | places | years | series | groups | dates | source, its licence |",
+                "|---" * 7 + "|",
+                *(f"| {name} | " + " | ".join(map(str, row)) + " |" for name, row in SOURCES.items()),
+            ]
+        ),
         bench=bench,
         noise="\n".join(table) if rows else "not reported",
     )

@@ -7,7 +7,7 @@ from datetime import date
 
 import numpy as np
 import pytest
-from eomm.experiments.shipped import bavaria, bench, flanders, korea, looks, places, plan, sets, slovakia, tables
+from eomm.experiments.shipped import bavaria, bench, card, flanders, korea, looks, places, plan, sets, slovakia, tables
 from eomm.experiments.shipped import unlabelled_sets as unlabelled
 
 from eomm.errors import DataError, UsageError
@@ -118,6 +118,16 @@ def test_constants_are_measured_on_training_places_without_flanders(data):
         "swiss": 300, "towers": 180, "forest": 180, "berlin": 300, "bavaria": 300, "korea": 300
     }  # fmt: skip
     assert all(s.labels.get("role", "train") == "train" for s in sample)
+
+
+@pytest.mark.whole
+def test_the_card_counts_what_trains(data):
+    for name, series in sets.training_series(data).items():
+        days = np.concatenate([s.day for s in series]).astype("datetime64[D]")
+        first, last = (str(d)[:4] for d in (days.min(), days.max()))
+        _, years, *counts, _ = card.SOURCES[name]
+        assert counts == [len(series), len({s.group for s in series}), len(days)], name
+        assert years == (first if first == last else f"{first}-{last}"), name
 
 
 def test_crops_are_told_of_parcels_that_train_alone_and_permuted_ones_are_as_many(parcels):

@@ -1,7 +1,7 @@
 """Tasks without labels of classes: hidden targets, repeatability, near over far, and a step shown at once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -175,7 +175,10 @@ def repeatability(vectors: Vectors, series: Sequence[Series], *, each: int = 3, 
 
 
 def near_over_far(vectors: Vectors, series: Sequence[Series]) -> Outcome:
-    """Median distance of dates 1 to 5 days apart over that of dates 60 to 199 days apart; medians of each group."""
+    """Median distance of dates 1 to 5 days apart over that of dates 60 to 199 days apart; medians of each group.
+
+    `rows` of the outcome are the pairs of near dates.
+    """
     by_group: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}
     for s, z in zip(series, vectors(series), strict=True):
         where = np.flatnonzero(s.valid)
@@ -188,7 +191,7 @@ def near_over_far(vectors: Vectors, series: Sequence[Series]) -> Outcome:
     if not kept:
         raise UsageError(f"no group of {len(series)} series has both near and far pairs of dates")
     near, far = (np.array([np.median(medians[g][k]) for g in kept]) for k in (0, 1))
-    return mean_of(np.array(kept), near, far)
+    return replace(mean_of(np.array(kept), near, far), rows=sum(len(medians[g][0]) for g in kept))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -174,7 +174,10 @@ def test_a_constant_is_repeatable_only_if_it_tells_far_dates_apart():
     smooth = per_series("harmonic", 10, closed.harmonic)
     assert unlabelled.repeatability(noise, series).value > 0.8
     assert unlabelled.repeatability(smooth, series).value < 0.3
-    assert unlabelled.near_over_far(smooth, series).value < unlabelled.near_over_far(RAW, series).value
+    near = unlabelled.near_over_far(RAW, series)
+    assert unlabelled.near_over_far(smooth, series).value < near.value
+    apart = [np.abs(s.day[s.valid][:, None] - s.day[s.valid]) for s in series]
+    assert near.rows == sum(int(((a >= 1) & (a <= 5)).sum()) for a in apart) // 2
 
 
 def test_a_step_is_shown_at_once_by_raw_bands_and_late_by_a_mean():
