@@ -19,9 +19,9 @@ import numpy as np
 from ml_collections import ConfigDict
 from threadpoolctl import threadpool_limits
 
+from eomm.evaluation.bootstrap import draws
 from eomm.evaluation.quality.closed import closed_forms
 from eomm.evaluation.quality.learned import model_vectors
-from eomm.evaluation.quality.scores import draws
 from eomm.evaluation.quality.series import Series
 from eomm.evaluation.quality.vectors import Vectors, remembered
 from eomm.models.directory import load_model, save_model
