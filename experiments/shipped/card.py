@@ -25,8 +25,7 @@ CARD = """# {name}
 {sources}
 
 Series of single pixels and parcel means at their clear dates; each set as often as the root of its groups, at most 200,
-is large. Contains modified Copernicus Sentinel data 2017-2023. Labels were seen of one kind: crops of the Korean
-parcels named above, by a head that does not ship.
+is large. Contains modified Copernicus Sentinel data 2017-2023. {labels}
 
 ## What it was never shown
 
@@ -70,6 +69,8 @@ SOURCES = {
 
 
 LEARNED = ", learned (31-64); prefixes 10, 30"
+LABELS = """Labels were seen of one kind: crops of the Korean
+parcels named above, by a head that does not ship."""
 
 
 def write_card(model: Path, bench: str = 'See experiments/RESULTS.md, "The shipped model".') -> None:
@@ -87,6 +88,7 @@ def write_card(model: Path, bench: str = 'See experiments/RESULTS.md, "The shipp
         hash=head["hash"],
         dim=int(encoder["dim"]),
         blocks="state (1-10), one-sided means (11-30)" + (LEARNED if "inner" in encoder else "; prefix 10"),
+        labels=LABELS if "inner" in encoder else "No label was seen.",
         before=before,
         after=after,
         seed=info.get("seed", 0),
