@@ -8,7 +8,6 @@ import hashlib
 import json
 import shutil
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import partial
@@ -28,9 +27,9 @@ from data_prep.sites.table import Site
 from data_prep.sites.units import Request, SiteFolder, status
 from eomm.data.cube import Cube, open_cube
 from eomm.data.grid import Grid
-from eomm.errors import DataError, EommError, UsageError
+from eomm.errors import DataError, UsageError
 from eomm.store.folders import is_disk_full
-from eomm.store.workers import run_units
+from eomm.store.workers import reason_of, run_units
 
 PLACE = "{site}"
 SIZE_M = 1280
@@ -112,7 +111,7 @@ def build_sites(
         partial(build_site, str(folder.path)), missing, workers=workers, scheduler=scheduler, memory_gib=memory_gib
     ):
         if error is not None:
-            folder.failed(request["site"], _reason(error))
+            folder.failed(request["site"], reason_of(error))
             if is_disk_full(error.__cause__ or error):
                 raise error
         finished += 1
@@ -236,10 +235,3 @@ def _fill(path: str, site: Site) -> str:
 
 def _digest(mapping: str) -> str:
     return hashlib.sha256(json.dumps(load_mapping(mapping).to_dict(), sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _reason(error: BaseException) -> str:
-    """Of an error that eomm raised its message; of any other where it was raised, too."""
-    if isinstance(error, EommError):
-        return f"{type(error).__name__}: {error}"
-    return "".join(traceback.format_exception(error)).strip()

@@ -55,6 +55,7 @@ def embed(
     check: bool = False,
     append: bool = False,
     overwrite: bool = False,
+    square: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Embed every pixel of a cube at every usable date of the reference modality; `open_embedding` reads the result.
@@ -83,6 +84,7 @@ def embed(
             windows changed, keep the vectors of the others, and drop dates that the cube no longer calls usable. A
             store that an earlier eomm wrote in another form becomes one of today's, its numbers as they are.
         overwrite: replace an existing store.
+        square: equal sides for blocks, so that cubes of unlike sizes share compiled programs.
         progress: called with (units done, units in all).
 
     Raises:
@@ -109,6 +111,7 @@ def embed(
         dtype=dtype,
         clear_only=clear_only,
         average_days=average_days,
+        square=square,
     )
     recover(out)
     if append:

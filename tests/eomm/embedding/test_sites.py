@@ -1,0 +1,142 @@
+"""Many cubes in one call: the vectors of each alone, few compiled programs, a damaged one fails by itself."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from eomm.cli import main
+from eomm.data.cube import open_cube
+from eomm.data.modality import SENTINEL1, SENTINEL2
+from eomm.embedding.compute import embed_unit, open_series
+from eomm.embedding.dense import embed_group, features_of, fuse_dates
+from eomm.embedding.plan import make_plan, sides
+from eomm.embedding.run import embed, open_embedding
+from eomm.embedding.sites import embed_sites, read_cubes
+from eomm.embedding.units import list_units
+from eomm.errors import DataError, UsageError
+from eomm.models.directory import save_model
+from tests.eomm.embedding.site import GRID, make_group, write
+
+SIZES = {"a": (21, 37, 28), "b": (17, 20, 11), "c": (30, 18, 19)}  # rows, columns, dates
+ALONE = {"dtype": "float32", "clear_only": False}
+
+
+@pytest.fixture(scope="module")
+def cubes(tmp_path_factory):
+    """Sites of unlike sizes and lengths; their blocks are all of 32 px on a side."""
+    folder, rng = tmp_path_factory.mktemp("cubes"), np.random.default_rng(2)
+    for name, (height, width, dates) in SIZES.items():
+        grid = GRID.__class__(crs=GRID.crs, transform=GRID.transform, height=height, width=width)
+        days = 17000 + 4 * np.arange(dates)
+        radar = np.arange(days[0] - 9, days[-1] + 9, 6)
+        groups = [make_group(rng, SENTINEL2, days, grid=grid), make_group(rng, SENTINEL1, radar, grid=grid)]
+        write(folder / f"{name}.zarr", groups)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model_path(model, tmp_path_factory):
+    return save_model(model, tmp_path_factory.mktemp("model") / "model")
+
+
+@pytest.fixture(scope="module")
+def embedded(model, cubes, tmp_path_factory):
+    out = tmp_path_factory.mktemp("many")
+    programs = {f: f._cache_size() for f in (features_of, embed_group, fuse_dates)}
+    found = embed_sites(model, read_cubes([cubes]), out, **ALONE)
+    return out, found, {f: f._cache_size() - before for f, before in programs.items()}
+
+
+def test_unlike_sites_share_compiled_programs(embedded):
+    _, found, programs = embedded
+    assert found["done"] == found["sites"] == 3 and not found["failed"]
+    # Two modalities; at most two numbers of targets and of dates (8 and 16) where there are three sizes and lengths.
+    assert 1 <= programs[features_of] <= 2
+    assert 1 <= programs[embed_group] <= 4
+    assert 1 <= programs[fuse_dates] <= 2
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_padding_changes_no_vector(embedded, model, cubes, name):
+    """Each as it is in blocks of its own shape, all dates of a unit and none besides."""
+    store = open_embedding(embedded[0] / f"{name}.zarr").load()
+    height, width, dates = SIZES[name]
+    assert store["embedding"].shape[:3] == (dates, height, width)
+    plan = make_plan(model, open_cube(cubes / f"{name}.zarr"), **ALONE)
+    (unit,) = [u for u in list_units(dates, (height, width), plan.block) if u.dates.start == 0][:1]
+    alone = embed_unit(plan, open_series(plan, unit), unit)[0]
+    part = store.isel(time=unit.dates, y=unit.y, x=unit.x)
+    rows, cols = part.sizes["y"], part.sizes["x"]
+    for layer in ("embedding", "valid", "flags", "observations_s1", "s1_offset_days"):
+        expected = part[layer].values
+        found = alone[layer][:, :rows, :cols]
+        assert len(found) == len(expected)
+        np.testing.assert_allclose(found.astype(float), expected.astype(float), atol=1e-5, err_msg=layer)
+
+
+def test_blocks_are_square_by_the_shorter_side():
+    assert sides(24, 24, 64, square=True) == (32, 32) and sides(24, 60, 64, square=True) == (32, 32)
+    assert sides(24, 60, 64, square=False) == (32, 64) and sides(200, 64, 64, square=True) == (64, 64)
+    shapes = {sides(h, w, 64, square=True) for h in range(1, 200, 7) for w in range(1, 200, 9)}
+    assert shapes == {(16, 16), (32, 32), (48, 48), (64, 64)}
+
+
+def test_a_damaged_cube_fails_alone_and_what_is_finished_is_not_done_again(
+    embedded, model, model_path, cubes, tmp_path, capsys
+):
+    folder, out = tmp_path / "cubes", tmp_path / "out"
+    shutil.copytree(cubes, folder)
+    shutil.copytree(embedded[0], out)
+    written = (out / "a.zarr" / "zarr.json").stat().st_mtime_ns
+    shutil.rmtree(out / "c.zarr")
+    (folder / "b.zarr" / "zarr.json").write_text("{")
+    words = ["embed", "--model", model_path, "--cubes", folder, "--out", out, "--dtype", "float32", "--cloudy"]
+    assert main([str(w) for w in [*words, "--json"]]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["done"] == 2 and found["failed"] == 1 and "b.zarr" in found["failures"]["b"]
+    assert (out / "a.zarr" / "zarr.json").stat().st_mtime_ns == written and (out / "c.zarr").is_dir()
+    assert main([str(w) for w in [*words, "--status"]]) == 0
+    assert capsys.readouterr().out.startswith(f"3 sites in {out}: 3 done")
+    shutil.rmtree(out / "b.zarr")
+    shutil.copytree(cubes, folder, dirs_exist_ok=True)
+    assert main([str(w) for w in words]) == 0 and "3 done, 0 begun, 0 waiting, 0 failed" in capsys.readouterr().out
+
+
+def test_a_part_of_the_sites_is_one_jobs(model, cubes, tmp_path):
+    for i in (0, 1):
+        found = embed_sites(model, read_cubes([cubes]), tmp_path, shard=(i, 2), **ALONE)
+        assert found["done"] == found["sites"] == 1 + i
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.zarr", "b.zarr", "c.zarr"]
+
+
+def test_cubes_are_named_by_folders_lists_and_tables(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "cubes" / f"{name}.zarr").mkdir(parents=True)
+    both = {n: tmp_path / "cubes" / f"{n}.zarr" for n in ("a", "b")}
+    assert read_cubes([tmp_path / "cubes"]) == both == read_cubes(list(both.values()))
+    text = tmp_path / "list.txt"
+    text.write_text("# two\ncubes/a.zarr\n\ncubes/b.zarr\n")
+    assert read_cubes([text]) == both
+    table = tmp_path / "list.csv"
+    table.write_text("name,cube\nfirst,cubes/a.zarr\nA,cubes/b.zarr\n")
+    assert list(read_cubes([table])) == ["first", "A"]
+    with pytest.raises(UsageError, match=r"both would be a\.zarr"):
+        read_cubes([table, both["a"]])
+    table.write_text("place\ncubes/a.zarr\n")
+    with pytest.raises(DataError, match="expected one called cube"):
+        read_cubes([table])
+    text.write_text("# nothing\n")
+    with pytest.raises(DataError, match="its list names none"):
+        read_cubes([text])
+
+
+def test_what_no_cube_could_meet_is_refused_before_any(model, cubes, tmp_path):
+    for wrong in ({"length": 99}, {"dtype": "int8"}, {"modalities": ["s3"]}, {"shard": (2, 2)}):
+        with pytest.raises(UsageError):
+            embed_sites(model, read_cubes([cubes]), tmp_path / "out", **{"dtype": "float32"} | wrong)
+    assert not (tmp_path / "out").exists()
+    embed(model, cubes / "b.zarr", tmp_path / "b.zarr", **ALONE)
+    with pytest.raises(UsageError, match="is a store"):
+        embed_sites(model, read_cubes([cubes]), tmp_path / "b.zarr", **ALONE)
