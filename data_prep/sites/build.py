@@ -111,7 +111,7 @@ def build_sites(
         partial(build_site, str(folder.path)), missing, workers=workers, scheduler=scheduler, memory_gib=memory_gib
     ):
         if error is not None:
-            folder.failed(request["site"], reason_of(error))
+            folder.notes.failed(request["site"], reason_of(error))
             if is_disk_full(error.__cause__ or error):
                 raise error
         finished += 1
@@ -123,7 +123,7 @@ def build_sites(
 def build_site(out: str, request: Request) -> None:
     """One unit: the cube of one site, and the note that it is done. Raises what `build_cube` raises."""
     folder, name, begun = SiteFolder(out), request["site"], time.monotonic()
-    folder.forget(name)
+    folder.notes.forget(name)
     sources = [Source(mapping=mapping, path=path) for mapping, path in request["sources"]]
     sources += [_fetch(folder.path / "scenes" / name, request, one) for one in request.get("catalogues", ())]
     options = {option: request[option] for option in ("accept", "resampling", "speckle")}
@@ -136,7 +136,7 @@ def build_site(out: str, request: Request) -> None:
         shutil.rmtree(path)
         raise
     seconds = round(time.monotonic() - begun, 1)
-    folder.done(name, {"request": request, "content": content_of(cube), "seconds": seconds})
+    folder.notes.done(name, {"request": request, "content": content_of(cube), "seconds": seconds})
 
 
 def build_site_records(

@@ -3,8 +3,7 @@
 DIR/sites.json          the list that was last asked for
 DIR/scenes/SITE         what was fetched for it, where scenes come from catalogues
 DIR/cubes/SITE.zarr     a cube; finished or absent
-DIR/units/SITE.json     of what the cube was made; written last, so that a site with it is done
-DIR/units/SITE.failed   why the last attempt failed
+DIR/units               of what each cube was made, and why sites failed: eomm.store.notes
 DIR/records             the record set, where one is asked for
 """
 
@@ -14,7 +13,8 @@ from typing import Any
 
 from eomm.errors import UsageError
 from eomm.store.descriptions import read_described
-from eomm.store.folders import check_store, read_json, write_json
+from eomm.store.folders import check_store, write_json
+from eomm.store.notes import Notes
 
 KIND = "sites"
 Request = dict[str, Any]  # of what one cube is made, JSON types
@@ -27,19 +27,20 @@ class SiteFolder:
         path: the folder.
         cubes: where its cubes lie.
         records: where its record set lies.
+        notes: which of its sites are done or failed.
     """
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
         self.cubes, self.records = self.path / "cubes", self.path / "records"
-        self._units = self.path / "units"
+        self.notes = Notes(self.path / "units")
 
     def begin(self, sites: Sequence[Mapping[str, Any]]) -> None:
         """Note which sites are asked for. Raises UsageError where the folder holds something else."""
         if self.path.exists() and not self.exists and (not self.path.is_dir() or any(self.path.iterdir())):
             raise UsageError(f"{self.path}: holds something else than prepared sites; choose another folder")
         self.cubes.mkdir(parents=True, exist_ok=True)
-        self._units.mkdir(exist_ok=True)
+        self.notes.begin()
         write_json(self.path / "sites.json", {"eomm:kind": KIND, "sites": list(sites)})
 
     @property
@@ -59,26 +60,7 @@ class SiteFolder:
 
     def made(self, name: str) -> dict[str, Any] | None:
         """What was noted of a finished site, or None."""
-        file = self._units / f"{name}.json"
-        return dict(read_json(file)) if file.is_file() and self.cube(name).is_dir() else None
-
-    def done(self, name: str, figures: Mapping[str, Any]) -> None:
-        """Note that a site is finished; the last thing to write of it."""
-        write_json(self._units / f"{name}.json", dict(figures))
-        (self._units / f"{name}.failed").unlink(missing_ok=True)
-
-    def forget(self, name: str) -> None:
-        """A site is about to be made anew."""
-        (self._units / f"{name}.json").unlink(missing_ok=True)
-
-    def failed(self, name: str, reason: str) -> None:
-        """Note why a site failed; the next run tries it again."""
-        write_json(self._units / f"{name}.failed", {"reason": reason})
-
-    def failure(self, name: str) -> str | None:
-        """Why a site failed, or None."""
-        file = self._units / f"{name}.failed"
-        return str(read_json(file)["reason"]) if file.is_file() else None
+        return self.notes.made(name) if self.cube(name).is_dir() else None
 
 
 def status(path: Path | str) -> dict[str, Any]:
@@ -90,7 +72,7 @@ def status(path: Path | str) -> dict[str, Any]:
     folder = SiteFolder(path)
     names = [str(site["name"]) for site in folder.sites]
     done = {name for name in names if folder.made(name)}
-    reasons = {name: reason for name in names if name not in done and (reason := folder.failure(name))}
+    reasons = {name: reason for name in names if name not in done and (reason := folder.notes.failure(name))}
     return {
         "sites": len(names),
         "done": len(done),

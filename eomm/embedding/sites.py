@@ -4,6 +4,7 @@ Their blocks are square and their dates padded to multiples of a few, so that si
 programs, and the model is loaded once in each process. A site that fails stops no other, and is named at the end.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,12 +13,16 @@ from typing import Any
 from eomm.embedding.cluster import model_of
 from eomm.embedding.plan import check_options
 from eomm.embedding.run import embed
-from eomm.embedding.units import requested, share
+from eomm.embedding.units import share
 from eomm.errors import DataError, UsageError
 from eomm.models.directory import Model, load_model
-from eomm.store.folders import check_apart, entered, is_disk_full, partial_of
+from eomm.store.folders import check_apart, entered, is_disk_full, sha256
 from eomm.store.kinds import kind_of
+from eomm.store.notes import Notes
 from eomm.store.workers import reason_of, run_units
+
+NOTES = "units"  # folder of `out`
+HOW = ("append", "check", "overwrite", "memory_bytes")  # options that change no vector
 
 
 def read_cubes(paths: Sequence[Path | str]) -> dict[str, Path]:
@@ -77,57 +82,83 @@ def embed_sites(
     """
     out = entered(out)
     loaded = model if isinstance(model, Model) else load_model(model, code=code)
-    asked = {k: options[k] for k in ("block", "modalities", "length", "dtype", "average_days") if k in options}
-    check_options(loaded, **{"dtype": "int8", **asked})
+    checked = {k: options[k] for k in ("block", "modalities", "length", "dtype", "average_days") if k in options}
+    check_options(loaded, **{"dtype": "int8", **checked})
     check_apart(out, {f"the cube {name}": cube for name, cube in cubes.items()})
     if kind_of(out):
         raise UsageError(f"{out}: is a store; the embeddings of many cubes lie in a folder of their own")
     if not 0 <= shard[0] < shard[1]:
         raise UsageError(f"shard {shard[0]} of {shard[1]}: expected 0 <= i < n")
-    out.mkdir(parents=True, exist_ok=True)
+    notes = Notes(out / NOTES)
+    notes.begin()
     mine = share([(name, str(entered(cube).absolute())) for name, cube in cubes.items()], *shard)
+    asked = {name: value for name, value in options.items() if name not in HOW}
+    made_of = json.loads(json.dumps({"model": loaded.hash, "options": asked}, default=str))
+    todo = [site for site in mine if not _is_done(out, site, made_of)]
     source = loaded if workers < 2 and not scheduler else str(entered(model).absolute())
-    task = partial(embed_site, source, str(out.absolute()), tuple(code), options)
-    done, failures = 0, {}
-    for (name, _), _, error in run_units(task, mine, workers=workers, scheduler=scheduler):
+    task = partial(embed_site, source, str(out.absolute()), tuple(code), made_of, options)
+    finished = len(mine) - len(todo)
+    for (name, _), _, error in run_units(task, todo, workers=workers, scheduler=scheduler):
         if error is not None:
+            notes.failed(name, reason_of(error))
             if is_disk_full(error.__cause__ or error):
                 raise error
-            failures[name] = reason_of(error)
-        done += 1
+        finished += 1
         if progress:
-            progress(done, len(mine))
-    return status(out, [name for name, _ in mine], failures)
+            progress(finished, len(mine))
+    return status(out, [name for name, _ in mine])
 
 
 def embed_site(
-    model: Model | str, out: str, code: tuple[str, ...], options: Mapping[str, Any], site: tuple[str, str]
+    model: Model | str,
+    out: str,
+    code: tuple[str, ...],
+    made_of: Mapping[str, Any],
+    options: Mapping[str, Any],
+    site: tuple[str, str],
 ) -> None:
-    """One site. Raises what `embed` raises."""
+    """One site, and the note that it is done. Raises what `embed` raises."""
     name, cube = site
+    notes = Notes(Path(out) / NOTES)
+    notes.forget(name)
     loaded = model if isinstance(model, Model) else model_of(model, code)
+    head = _head(cube)
     embed(loaded, cube, Path(out) / f"{name}.zarr", square=True, **options)
+    notes.done(name, {**made_of, "cube": head})
 
 
-def status(out: Path | str, names: Sequence[str], failures: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """How far the embeddings of many cubes are: counts, and why some failed. JSON types; reads no vector.
+def _is_done(out: Path, site: tuple[str, str], made_of: Mapping[str, Any]) -> bool:
+    """Whether a site is finished and of the same model, options and cube; opens no store."""
+    name, cube = site
+    found = Notes(out / NOTES).made(name)
+    return found == {**made_of, "cube": _head(cube)} and (out / f"{name}.zarr").is_dir()
+
+
+def _head(cube: str) -> str:
+    """What stands for a cube, which is replaced as a whole: the digest of its head, empty where it has none."""
+    try:
+        return sha256(Path(cube) / "zarr.json")
+    except OSError:
+        return ""
+
+
+def status(out: Path | str, names: Sequence[str]) -> dict[str, Any]:
+    """How far the embeddings of many cubes are: counts, and why some failed. JSON types; opens no store.
 
     Args:
         out: the folder of the embeddings.
         names: of the cubes.
-        failures: by name, why it failed.
     """
-    failures = failures or {}
-    done = sum(requested(Path(out) / f"{name}.zarr") is not None for name in names if name not in failures)
-    begun = sum(partial_of(Path(out) / f"{name}.zarr").is_dir() for name in names if name not in failures)
+    notes = Notes(Path(out) / NOTES)
+    done = {name for name in names if notes.made(name) and (Path(out) / f"{name}.zarr").is_dir()}
+    failures = {name: reason for name in names if name not in done and (reason := notes.failure(name))}
     return {
         "embeddings": str(out),
         "sites": len(names),
-        "done": done,
-        "begun": begun,
-        "waiting": len(names) - done - begun - len(failures),
+        "done": len(done),
         "failed": len(failures),
-        "failures": dict(failures),
+        "waiting": len(names) - len(done) - len(failures),
+        "failures": failures,
     }
 
 
@@ -138,7 +169,7 @@ def succeeded(found: Mapping[str, Any]) -> bool:
 
 def format_status(found: Mapping[str, Any]) -> str:
     """A `status` for people."""
-    head = ", ".join(f"{found[k]} {k}" for k in ("done", "begun", "waiting", "failed"))
+    head = ", ".join(f"{found[k]} {k}" for k in ("done", "failed", "waiting"))
     lines = [f"{found['sites']} sites in {found['embeddings']}: {head}"]
     return "\n".join(lines + [f"  {name}: {reason}" for name, reason in found["failures"].items()])
 
