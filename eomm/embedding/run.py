@@ -233,7 +233,7 @@ def work(plan: Plan, run: Run, todo: Sequence[Unit], base: Base | None, count: C
                     layers, figures = embed_unit(plan, series, unit, base)
                 except DataError as e:
                     writer.finish()
-                    if alone and not run.figures():
+                    if alone and not run.count():
                         raise
                     run.failed(unit, str(e))
                     series = None

@@ -213,8 +213,14 @@ class Run:
 
     def figures(self) -> list[dict[str, Any]]:
         """What was noted of every finished unit, in their order."""
-        marks = {int(n[:-5]): p for n, p in self._marks().items() if n[:-5].isdigit() and n.endswith(".json")}
-        return [read_json(p) for _, p in sorted(marks.items())]
+        return [read_json(p) for _, p in sorted(self._done().items())]
+
+    def count(self) -> int:
+        """How many units are finished; reads none of their notes."""
+        return len(self._done())
+
+    def _done(self) -> dict[int, Path]:
+        return {int(n[:-5]): p for n, p in self._marks().items() if n[:-5].isdigit() and n.endswith(".json")}
 
     def failures(self) -> dict[int, str]:
         """Reasons by unit."""
@@ -241,7 +247,7 @@ class Run:
 
     def discard(self) -> None:
         """Remove an unfinished store that this process began, unless something of it is done."""
-        if self.begun_here and not self.figures():
+        if self.begun_here and not self.count():
             shutil.rmtree(self.partial, ignore_errors=True)
 
 
@@ -285,12 +291,12 @@ def status(out: Path | str) -> dict[str, Any]:
     if request is None:
         raise DataError(f"{run.partial}: is no unfinished embedding; remove it and embed again")
     check(request, Fields({"units": COUNT}), str(run.partial), remedy="remove it and embed again")
-    figures, total = run.figures(), request["units"]
+    done, total = run.count(), request["units"]
     return {
         "embedding": str(out),
         "complete": False,
         "units": total,
-        "done": len(figures),
-        "missing": total - len(figures),
+        "done": done,
+        "missing": total - done,
         "failed": {str(n): reason for n, reason in sorted(run.failures().items())},
     }
