@@ -112,9 +112,7 @@ def embedding(cube: Cube, folder: Path, *, dtype: str, block: int, repeats: int)
     model = with_dtype(default_model(), dtype)
     plan = make_plan(model, cube, block=block, dtype="int8")
     grid = cube[plan.reference].grid
-    units = [
-        u for u in list_units(len(plan.day), (grid.height, grid.width), plan.block) if not (u.y.start or u.x.start)
-    ]
+    units = next(by_block(list_units(len(plan.day), (grid.height, grid.width), plan.block)))
     count = len(plan.day) * plan.block[0] * plan.block[1]
     folder.mkdir()
     seconds = []
