@@ -84,7 +84,7 @@ def embed_sites(
     loaded = model if isinstance(model, Model) else load_model(model, code=code)
     checked = {k: options[k] for k in ("block", "modalities", "length", "dtype", "average_days") if k in options}
     check_options(loaded, **{"dtype": "int8", **checked})
-    check_apart(out, {f"the cube {name}": cube for name, cube in cubes.items()})
+    check_apart(out, {f"the cube {name}": cube for name, cube in cubes.items()}, replaced=False)
     if kind_of(out):
         raise UsageError(f"{out}: is a store; the embeddings of many cubes lie in a folder of their own")
     if not 0 <= shard[0] < shard[1]:
