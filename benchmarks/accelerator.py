@@ -204,9 +204,14 @@ def depthwise_forms(side: int = 128, width: int = 64) -> Result:
             gradient = jax.grad(lambda x, k, form=form: form(x, k).astype(jnp.float32).sum(), argnums=(0, 1))
             for kind, act in (("forward", jax.jit(form)), ("gradient", jax.jit(gradient))):
                 jax.block_until_ready(act(x, k))
-                seconds = best_seconds(lambda act=act, x=x, k=k: jax.block_until_ready(act(x, k)), lambda: None, 5, 3)
+                seconds = best_seconds(partial(waited, act, x, k), lambda: None, 5, 3)
                 found[f"{name}_{kind}_{dtype}_ms"] = 1e3 * seconds / 5
     return found
+
+
+def waited(act: Callable[..., Any], *arguments: Any) -> None:
+    """Call and wait for the device."""
+    jax.block_until_ready(act(*arguments))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -9,6 +9,7 @@ times how often a pixel-date needs each. What is then left is moving data betwee
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 from flax import linen as nn
 
 from eomm.data.cube import Cube, open_cube
+from eomm.data.cube_group import CubeGroup
 from eomm.embedding.dense import (
     CHUNK,
     CPU_TOKENS,
@@ -79,11 +81,10 @@ def time_pieces(plan: Plan, cube: Cube, store: Path, repeats: int) -> dict[str, 
         halo, usable = encoder.halo, np.flatnonzero(group.usable)[:CHUNK]
         window = [slice(-halo, side + halo) for side in plan.block]
         meta = {k: v[usable] for k, v in group.meta().items()}
-        act = group.begin_read(usable, *window)
-        values, valid = act()
-        seconds = spent(lambda group=group, usable=usable, window=window: group.begin_read(usable, *window)(), repeats)
+        values, valid = read(group, usable, window)
+        seconds = spent(partial(read, group, usable, window), repeats)
         found[f"reading {name}"] = seconds / CHUNK * ratio[name] / pixels
-        seconds = spent(lambda values=values: jax.device_put(values), repeats)
+        seconds = spent(partial(jax.device_put, values), repeats)
         found[f"transfer {name}"] = seconds / CHUNK * ratio[name] / pixels
 
         def features(args: Any = (params, values, valid, meta), encoder: Any = encoder) -> Any:
@@ -187,7 +188,12 @@ def time_kinds(width: int, repeats: int) -> dict[str, float]:
         "depthwise sums": (mapped(lambda x: depthwise(x, kernel, 1)), image, 8 * side * side),
         "attention": (mapped(attend), series, 16 * targets * 4 * side),
     }
-    return {k: spent(lambda f=f, x=x: f(x), repeats) / count for k, (f, x, count) in kinds.items()}
+    return {k: spent(partial(f, x), repeats) / count for k, (f, x, count) in kinds.items()}
+
+
+def read(group: CubeGroup, acquisitions: np.ndarray, window: Sequence[slice]) -> tuple[np.ndarray, np.ndarray]:
+    """Values and validity of some acquisitions in a window of rows and columns."""
+    return group.begin_read(acquisitions, *window)()
 
 
 def spent(act: Callable[[], Any], repeats: int) -> float:

@@ -95,7 +95,11 @@ def embed_sites(
     asked = {name: value for name, value in options.items() if name not in HOW}
     made_of = json.loads(json.dumps({"model": loaded.hash, "options": asked}, default=str))
     todo = [site for site in mine if not _is_done(out, site, made_of)]
-    source = loaded if workers < 2 and not scheduler else str(entered(model).absolute())
+    source: Model | str = loaded
+    if workers > 1 or scheduler:
+        if isinstance(model, Model):
+            raise UsageError("workers load the model themselves; give its directory")
+        source = str(entered(model).absolute())
     task = partial(embed_site, source, str(out.absolute()), tuple(code), made_of, options)
     finished = len(mine) - len(todo)
     for (name, _), _, error in run_units(task, todo, workers=workers, scheduler=scheduler):

@@ -12,68 +12,51 @@ from eomm.data.modality import SENTINEL1, SENTINEL2
 from eomm.embedding.compute import embed_unit, open_series
 from eomm.embedding.dense import embed_group, features_of, fuse_dates
 from eomm.embedding.plan import make_plan, sides
-from eomm.embedding.run import embed, open_embedding
+from eomm.embedding.run import open_embedding
 from eomm.embedding.sites import embed_sites, read_cubes
 from eomm.embedding.units import list_units
 from eomm.errors import DataError, UsageError
-from eomm.models.directory import save_model
-from tests.eomm.embedding.site import GRID, make_group, write
+from tests import zoo
+from tests.eomm.embedding.site import GRID, make_group, same, write
 
 SIZES = {"a": (21, 37, 28), "b": (17, 20, 11), "c": (30, 18, 19)}  # rows, columns, dates
-ALONE = {"dtype": "float32", "clear_only": False}
 
 
 @pytest.fixture(scope="module")
-def cubes(tmp_path_factory):
-    """Sites of unlike sizes and lengths; their blocks are all of 32 px on a side."""
-    folder, rng = tmp_path_factory.mktemp("cubes"), np.random.default_rng(2)
+def sites(tmp_path_factory):
+    """Three cubes of the zoo by names of their own."""
+    folder = tmp_path_factory.mktemp("cubes")
+    for name in "abc":
+        shutil.copytree(zoo.cube().path, folder / f"{name}.zarr")
+    return folder
+
+
+@pytest.mark.whole
+def test_unlike_sites_share_compiled_programs_and_padding_changes_no_vector(model, tmp_path):
+    """Each is as it is in a block of its own shape; here blocks are of 32 px on a side, whatever the site."""
+    rng, alone = np.random.default_rng(2), {"dtype": "float32", "clear_only": False}
     for name, (height, width, dates) in SIZES.items():
         grid = GRID.__class__(crs=GRID.crs, transform=GRID.transform, height=height, width=width)
         days = 17000 + 4 * np.arange(dates)
         radar = np.arange(days[0] - 9, days[-1] + 9, 6)
         groups = [make_group(rng, SENTINEL2, days, grid=grid), make_group(rng, SENTINEL1, radar, grid=grid)]
-        write(folder / f"{name}.zarr", groups)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def model_path(model, tmp_path_factory):
-    return save_model(model, tmp_path_factory.mktemp("model") / "model")
-
-
-@pytest.fixture(scope="module")
-def embedded(model, cubes, tmp_path_factory):
-    out = tmp_path_factory.mktemp("many")
-    programs = {f: f._cache_size() for f in (features_of, embed_group, fuse_dates)}
-    found = embed_sites(model, read_cubes([cubes]), out, **ALONE)
-    return out, found, {f: f._cache_size() - before for f, before in programs.items()}
-
-
-def test_unlike_sites_share_compiled_programs(embedded):
-    _, found, programs = embedded
+        write(tmp_path / "cubes" / f"{name}.zarr", groups)
+    before = {f: f._cache_size() for f in (features_of, embed_group, fuse_dates)}
+    found = embed_sites(model, read_cubes([tmp_path / "cubes"]), tmp_path / "out", **alone)
     assert found["done"] == found["sites"] == 3 and not found["failed"]
     # Two modalities; at most two numbers of targets and of dates (8 and 16) where there are three sizes and lengths.
-    assert 1 <= programs[features_of] <= 2
-    assert 1 <= programs[embed_group] <= 4
-    assert 1 <= programs[fuse_dates] <= 2
-
-
-@pytest.mark.parametrize("name", SIZES)
-def test_padding_changes_no_vector(embedded, model, cubes, name):
-    """Each as it is in blocks of its own shape, all dates of a unit and none besides."""
-    store = open_embedding(embedded[0] / f"{name}.zarr").load()
-    height, width, dates = SIZES[name]
-    assert store["embedding"].shape[:3] == (dates, height, width)
-    plan = make_plan(model, open_cube(cubes / f"{name}.zarr"), **ALONE)
-    (unit,) = [u for u in list_units(dates, (height, width), plan.block) if u.dates.start == 0][:1]
-    alone = embed_unit(plan, open_series(plan, unit), unit)[0]
-    part = store.isel(time=unit.dates, y=unit.y, x=unit.x)
-    rows, cols = part.sizes["y"], part.sizes["x"]
-    for layer in ("embedding", "valid", "flags", "observations_s1", "s1_offset_days"):
-        expected = part[layer].values
-        found = alone[layer][:, :rows, :cols]
-        assert len(found) == len(expected)
-        np.testing.assert_allclose(found.astype(float), expected.astype(float), atol=1e-5, err_msg=layer)
+    for program, most in ((features_of, 2), (embed_group, 4), (fuse_dates, 2)):
+        assert 1 <= program._cache_size() - before[program] <= most
+    for name, (height, width, dates) in SIZES.items():
+        store = open_embedding(tmp_path / "out" / f"{name}.zarr", masked=False).load()
+        assert store["embedding"].shape[:3] == (dates, height, width)
+        plan = make_plan(model, open_cube(tmp_path / "cubes" / f"{name}.zarr"), **alone)
+        unit = list_units(dates, (height, width), plan.block)[0]
+        expected = embed_unit(plan, open_series(plan, unit), unit)[0]
+        part = store.isel(time=unit.dates, y=unit.y, x=unit.x)
+        for layer in ("embedding", "valid", "observations_s1"):
+            inside = expected[layer][:, : part.sizes["y"], : part.sizes["x"]].astype(float)
+            np.testing.assert_allclose(part[layer].values.astype(float), inside, atol=1e-5, err_msg=layer)
 
 
 def test_blocks_are_square_by_the_shorter_side():
@@ -83,31 +66,30 @@ def test_blocks_are_square_by_the_shorter_side():
     assert shapes == {(16, 16), (32, 32), (48, 48), (64, 64)}
 
 
-def test_a_damaged_cube_fails_alone_and_what_is_finished_is_not_done_again(
-    embedded, model, model_path, cubes, tmp_path, capsys
-):
+def test_a_damaged_cube_fails_alone_and_what_is_finished_is_not_done_again(sites, tmp_path, capsys):
     folder, out = tmp_path / "cubes", tmp_path / "out"
-    shutil.copytree(cubes, folder)
-    shutil.copytree(embedded[0], out)
-    written = (out / "a.zarr" / "zarr.json").stat().st_mtime_ns
-    shutil.rmtree(out / "c.zarr")
+    shutil.copytree(sites, folder)
+    words = ["embed", "--model", zoo.model_directory(), "--cubes", folder, "--out", out, "--dtype", "float32"]
+    words = [str(w) for w in words]
+    whole = (folder / "b.zarr" / "zarr.json").read_text()
     (folder / "b.zarr" / "zarr.json").write_text("{")
-    words = ["embed", "--model", model_path, "--cubes", folder, "--out", out, "--dtype", "float32", "--cloudy"]
-    assert main([str(w) for w in [*words, "--json"]]) == 1
+    assert main([*words, "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert found["done"] == 2 and found["failed"] == 1 and "b.zarr" in found["failures"]["b"]
-    assert (out / "a.zarr" / "zarr.json").stat().st_mtime_ns == written and (out / "c.zarr").is_dir()
-    assert main([str(w) for w in [*words, "--status"]]) == 1
+    same(out / "c.zarr", zoo.store("clear"))
+    written = (out / "a.zarr" / "zarr.json").stat().st_mtime_ns
+    assert main([*words, "--status"]) == 1
     assert capsys.readouterr().out.startswith(f"3 sites in {out}: 2 done, 1 failed, 0 waiting\n  b: DataError")
-    shutil.copytree(cubes, folder, dirs_exist_ok=True)
-    assert main([str(w) for w in words]) == 0 and "3 done, 0 failed, 0 waiting" in capsys.readouterr().out
+    (folder / "b.zarr" / "zarr.json").write_text(whole)
+    assert main(words) == 0 and "3 done, 0 failed, 0 waiting" in capsys.readouterr().out
+    assert (out / "a.zarr" / "zarr.json").stat().st_mtime_ns == written
 
 
-def test_a_part_of_the_sites_is_one_jobs(model, cubes, tmp_path):
+def test_a_part_of_the_sites_is_one_jobs(sites, tmp_path):
     for i in (0, 1):
-        found = embed_sites(model, read_cubes([cubes]), tmp_path, shard=(i, 2), **ALONE)
+        found = embed_sites(zoo.model(), read_cubes([sites]), tmp_path, shard=(i, 2), dtype="float32")
         assert found["done"] == found["sites"] == 1 + i
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.zarr", "b.zarr", "c.zarr", "units"]
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == ["a.zarr", "b.zarr", "c.zarr", "units"]
 
 
 def test_cubes_are_named_by_folders_lists_and_tables(tmp_path):
@@ -131,11 +113,10 @@ def test_cubes_are_named_by_folders_lists_and_tables(tmp_path):
         read_cubes([text])
 
 
-def test_what_no_cube_could_meet_is_refused_before_any(model, cubes, tmp_path):
-    for wrong in ({"length": 99}, {"dtype": "int8"}, {"modalities": ["s3"]}, {"shard": (2, 2)}):
+def test_what_no_cube_could_meet_is_refused_before_any(sites, tmp_path):
+    for wrong in ({"length": 99}, {"average_days": -1}, {"modalities": ["s3"]}, {"shard": (2, 2)}):
         with pytest.raises(UsageError):
-            embed_sites(model, read_cubes([cubes]), tmp_path / "out", **{"dtype": "float32"} | wrong)
+            embed_sites(zoo.model(), read_cubes([sites]), tmp_path / "out", **{"dtype": "float32"} | wrong)
     assert not (tmp_path / "out").exists()
-    embed(model, cubes / "b.zarr", tmp_path / "b.zarr", **ALONE)
     with pytest.raises(UsageError, match="is a store"):
-        embed_sites(model, read_cubes([cubes]), tmp_path / "b.zarr", **ALONE)
+        embed_sites(zoo.model(), read_cubes([sites]), zoo.store("clear"), dtype="float32")
