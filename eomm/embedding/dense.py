@@ -289,8 +289,14 @@ def fuse_dates(
         ((fused, *_),) = whole.values()
     else:
         step = math.gcd(wanted.size, CPU_TOKENS) if on_cpu() else wanted.size
-        pieces = jax.tree.map(lambda x: x.reshape(-1, step, *x.shape[3:]), whole)
-        fused = jax.lax.map(lambda piece: forward.fuse(fusion, params, piece), pieces).reshape(*wanted.shape, -1)
+        pieces = jax.tree.map(lambda x: x.reshape(-1, step, *x.shape[3:]), (whole, wanted))
+
+        def fuse(piece: Any) -> Array:
+            parts, asked = piece
+            nothing = jnp.zeros((step, fusion.dim), jnp.float32)
+            return jax.lax.cond(asked.any(), lambda: forward.fuse(fusion, params, parts), lambda: nothing)  # clouds
+
+        fused = jax.lax.map(fuse, pieces).reshape(*wanted.shape, -1)
     return jnp.where(wanted[..., None], fused[..., :length], 0)
 
 
