@@ -1,11 +1,16 @@
 import pytest
 
 from benchmarks import profile
-from benchmarks.common import default_model
+from eomm.data.modality import SENTINEL1, SENTINEL2
+from eomm.models.context import ContextEncoder
+from eomm.models.directory import Model
+from eomm.models.fusion import Fusion
 
 
 def test_operations_are_counted_as_the_layers_have_them():
-    model = default_model()
+    encoders = {n: ContextEncoder(modality=m) for n, m in (("s2", SENTINEL2), ("s1", SENTINEL1))}
+    fusion = Fusion.build({n: e.dim for n, e in encoders.items()}, {})
+    model = Model(encoders=encoders, decoders={}, fusion=fusion, params={}, parts={}, info={})
     found = profile.operations(model, {"s2": 1.0, "s1": 1.0})
     width = model.encoders["s2"].width
     # Products of [width, width] are most multiply-adds; the rest is bands, depthwise sums and attention.
