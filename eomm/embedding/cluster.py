@@ -63,7 +63,7 @@ def embed_shard(
     """One task."""
     from eomm.embedding.run import embed
 
-    embed(model_of(model, code), cube_of(cube), out, shard=(index, count), **options)
+    embed(model_of(model, code), cube_of(cube), out, shard=(index, count), threads=1, **options)
 
 
 def model_of(path: str, code: tuple[str, ...]) -> Model:

@@ -127,7 +127,8 @@ def embed_site(
     notes.forget(name)
     loaded = model if isinstance(model, Model) else model_of(model, code)
     head = _head(cube)
-    embed(loaded, cube, Path(out) / f"{name}.zarr", square=True, **options)
+    threads = None if isinstance(model, Model) else 1  # a worker is one of several
+    embed(loaded, cube, Path(out) / f"{name}.zarr", square=True, threads=threads, **options)
     notes.done(name, {**made_of, "cube": head})
 
 
