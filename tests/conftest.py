@@ -30,12 +30,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if COMMON_FOLDER and (COMMON_FOLDER / "zoo").exists():
-        from tests import zoo  # imports JAX, which a run that asked for no member need not
-
-        if changed := zoo.changed(COMMON_FOLDER):
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-            raise pytest.UsageError(f"tests wrote into what all of them share: {', '.join(changed)}; copy it first")
+    if COMMON_FOLDER and (changed := environment.changed(COMMON_FOLDER)):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        raise pytest.UsageError(f"tests wrote into what all of them share: {', '.join(changed)}; copy it first")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -14,15 +14,28 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jaxtyping
 import numpy as np
 from beartype import beartype
-from jaxtyping import AbstractArray, Shaped, install_import_hook
+from jaxtyping import AbstractArray, Shaped, install_import_hook, jaxtyped
 
 
 def check(packages: Sequence[str]) -> None:
     """Have every function and dataclass of the packages checked that is imported from now on."""
     assert not {n.split(".")[0] for n in sys.modules} & set(packages), "what was imported before would not be checked"
     install_import_hook(packages, f"{__name__}.{checked.__name__}")
+    jaxtyping.jaxtyped = where_shapes_are  # what the hook puts on every definition
+
+
+def where_shapes_are(**options: Any) -> Callable[[Any], Any]:
+    """As `jaxtyped`, but leaves alone what states no shape: 20 us a call were nine tenths of a test of many records."""
+
+    def decorate(target: Any) -> Any:
+        classes = target.__mro__ if inspect.isclass(target) else (target,)
+        hints = [h for c in classes for h in vars(c).get("__annotations__", getattr(c, "__annotations__", {})).values()]
+        return jaxtyped(**options)(target) if any(map(has_shape, hints)) else target
+
+    return decorate
 
 
 def checked(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -29,7 +29,7 @@ from eomm.embedding.run import embed
 from eomm.models.directory import Model, save_model
 from eomm.training.experiment import run_experiment
 from experiments.common import pretrain
-from tests.environment import COMMON
+from tests.environment import COMMON, state
 from tests.eomm.evaluation.fields import field_map, write_labels
 from tests.eomm.gpp_world import gpp_table, make_world
 from tests.eomm.site import OPTIONS, SIZE, TEST_DAYS, make_cube, make_model
@@ -165,16 +165,5 @@ def member(name: str, make: Callable[[Path], Any]) -> Path:
     with FileLock(folder / f"{name}.made"):  # .lock is what our own writers lock
         if not seal.exists():
             make(path)
-            seal.write_text(_state(path))
+            seal.write_text(state(path))
     return path
-
-
-def changed(common: Path) -> list[str]:
-    """Names of members that are not as they were made."""
-    seals = sorted((common / "zoo").glob("*.seal"))
-    return [s.stem for s in seals if _state(s.with_suffix("")) != s.read_text()]
-
-
-def _state(path: Path) -> str:
-    files = [path, *sorted(path.rglob("*"))]
-    return json.dumps([(str(f.relative_to(path)), f.stat().st_mtime_ns, f.stat().st_size) for f in files])

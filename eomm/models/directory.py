@@ -5,6 +5,7 @@ the user names (`code`), never taken from the directory.
 """
 
 import dataclasses
+import functools
 import hashlib
 import importlib
 import json
@@ -278,14 +279,17 @@ def check_scales(model: Model, path: Path) -> None:
 
 def expected_params(model: Model) -> dict[str, jax.ShapeDtypeStruct]:
     """By path, what the parameters of a model's networks must be; `model.params` is not looked at."""
-    rng = jax.random.key(0)
-    expected: dict[str, Any] = {
-        name: {"encoder": jax.eval_shape(encoder.init, rng), "decoder": jax.eval_shape(model.decoders[name].init, rng)}
-        for name, encoder in model.encoders.items()
+    networks: dict[str, Any] = {
+        name: {"encoder": encoder, "decoder": model.decoders[name]} for name, encoder in model.encoders.items()
     }
     if model.fusion:
-        expected["fusion"] = jax.eval_shape(model.fusion.init, rng)
-    return flatten(expected)
+        networks["fusion"] = model.fusion
+    return flatten(jax.tree.map(_drawn_by, networks))
+
+
+@functools.lru_cache(maxsize=64)
+def _drawn_by(network: Any) -> Any:
+    return jax.eval_shape(network.init, jax.random.key(0))  # tracing takes 0.1 s, of a model that is loaded many times
 
 
 def flatten(tree: Any) -> dict[str, Any]:

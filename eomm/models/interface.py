@@ -93,6 +93,8 @@ class Encoder(Protocol):
 class FusionHead(Protocol):
     """Makes one embedding of several modalities'; `eomm.models.fusion.Fusion` says what the methods do.
 
+    Hashable, as an encoder is.
+
     Attributes:
         inputs: length of each modality's embedding.
         dim: length of the fused embedding.

@@ -187,6 +187,7 @@ def test_an_old_store_is_continued_by_a_newer_cube_and_keeps_its_dates(old, tmp_
         np.testing.assert_array_equal(after[name].values[kept], then, err_msg=name)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("stage", ["s2", "fusion"])
 def test_training_goes_on_from_the_old_records_and_encoders(old, tmp_path, stage):
     values = {"data.records": old / "records", "steps": 2, "log_every": 1, "calibrate_records": 0}

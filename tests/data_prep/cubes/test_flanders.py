@@ -13,6 +13,8 @@ from eomm.data.cube import open_cube
 from eomm.data.grid import EPOCH
 from eomm.data.modality import SENTINEL1_SIGMA0, SENTINEL2
 
+pytestmark = pytest.mark.whole  # real sites
+
 
 @pytest.fixture(scope="module")
 def cube(flanders, tmp_path_factory):

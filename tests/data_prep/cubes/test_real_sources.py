@@ -19,6 +19,8 @@ from eomm.embedding.store import FLAGS
 from eomm.errors import ContractError, DataError
 from tests.eomm.site import make_model
 
+pytestmark = pytest.mark.whole  # real sites
+
 PLOTS = {"abies": "Abies_alba_1_1005_WEFL_NLF.h5", "betula": "Betula_spec._1_15679_WEFL_NLF_2019.h5"}
 FOREST = ("forest_s2", "forest_s1_ascending", "forest_s1_descending")
 

@@ -61,6 +61,7 @@ def test_a_fetched_cube_equals_the_one_of_local_scenes(world, server, tmp_path):
     assert not list(tmp_path.rglob("*.partial"))
 
 
+@pytest.mark.whole
 def test_what_fails_for_a_while_is_fetched_in_the_end(world, server, tmp_path):
     grid = world[2]
     folders = sorted(p.parent.name for p in world[1].glob("S2*/item.json"))
@@ -82,6 +83,7 @@ def test_what_fails_for_a_while_is_fetched_in_the_end(world, server, tmp_path):
     assert hashes[0] == hashes[1]
 
 
+@pytest.mark.whole
 def test_what_stays_missing_is_listed_and_another_run_fetches_only_that(world, server, tmp_path):
     grid, out, lost = world[2], tmp_path / "scenes", first_s2(world)
     server.faults = {f"/{lost}/B11.tif": "404"}

@@ -167,6 +167,7 @@ def test_a_site_whose_size_is_known_is_cut_out_of_what_its_sources_cover(scenes,
     assert not (tmp_path / "n").exists()
 
 
+@pytest.mark.whole
 @pytest.mark.filterwarnings("ignore:The 'shapely.ops:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 def test_scenes_are_fetched_first_and_what_is_missing_fails_the_site_until_it_is_there(tmp_path):

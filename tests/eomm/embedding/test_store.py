@@ -216,6 +216,7 @@ def test_a_shard_of_nothing_has_no_file_and_is_not_missed(tmp_path):
     assert np.isnan(found[16:32]).all() and not np.isnan(found[32:]).all()
 
 
+@pytest.mark.whole
 def test_every_flipped_bit_of_a_value_is_seen(one, tmp_path):
     rng = np.random.default_rng(1)
     files = sorted(p for p in one[0].rglob("*") if p.is_file() and p.name != "zarr.json")

@@ -91,6 +91,7 @@ def test_without_stress_there_is_no_drought_skill(null):
         assert part["methods"]["oracle"]["all"]["r2"]["value"] > 0.9  # there is something to explain
 
 
+@pytest.mark.whole
 def test_from_scenes_to_fluxes(tmp_path):
     """Files of the simulator as they are: units told beside the fluxes, site.json, cubes, an embedding by footprint."""
     span = {"start": date(2020, 3, 1), "end": date(2020, 9, 30), "revisit": Revisit(s2_days=10, s1_days=12)}

@@ -78,6 +78,7 @@ def test_padding_does_not_count_and_distances_do(network):
     assert np.allclose(published(later), published(network), atol=1e-6)  # no position reaches it
 
 
+@pytest.mark.whole
 def test_it_learns_what_needs_the_past_and_predicts_no_leak():
     """The flux is the mean feature of the window: the last observation alone explains little of it."""
     world = make_world(sites=4, years=(2018, 2019), step=10)
@@ -95,6 +96,7 @@ def test_it_learns_what_needs_the_past_and_predicts_no_leak():
     assert np.array_equal(short(world, fold), short(other, fold))  # targets of the tested site were not looked at
 
 
+@pytest.mark.whole
 def test_both_variants_are_methods():
     world = make_world(sites=3, years=(2018,), step=30)
     methods = transformers_for(world, variants=["transformer", "published"], tested=["state"])

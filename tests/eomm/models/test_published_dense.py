@@ -117,6 +117,7 @@ def test_invalid_values_are_never_read(params, group):
     np.testing.assert_array_equal(dense(params, garbage, [0, 4, 8]), dense(params, group, [0, 4, 8]))
 
 
+@pytest.mark.whole
 def test_an_embedding_does_not_depend_on_its_batch(params, group):
     rng = np.random.default_rng(1)
     other = {k: v[:, ::-1] for k, v in group.items()} | {"day": group["day"] + 40}
@@ -155,6 +156,7 @@ def test_places_of_a_window():
     assert days[0, 5] == 9
 
 
+@pytest.mark.whole
 def test_targets_are_decoded_as_the_centre_of_whole_windows(params, group):
     decoder = build_decoder(SENTINEL1, 2, {})
     both = {"encoder": params, "decoder": parameters(decoder)}

@@ -174,6 +174,7 @@ def make_cube(path, radar):
     return path
 
 
+@pytest.mark.whole
 def test_published_import_embeds_a_cube(fixture, tmp_path, capsys):
     checkpoint, out = str(fixture / "weights.safetensors"), str(tmp_path / "model")
     assert (
@@ -189,6 +190,7 @@ def test_published_import_embeds_a_cube(fixture, tmp_path, capsys):
     assert float(result["embedding"].min()) > 0
 
 
+@pytest.mark.whole
 def test_published_import_predicts_hidden_targets(imported, tmp_path):
     cube = open_cube(make_cube(tmp_path / "c.zarr", SENTINEL1))
     batches = {n: read_batch(cube, n, row=1, col=1, size=1, halo=7) for n in ("s2", "s1")}

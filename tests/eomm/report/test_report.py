@@ -160,6 +160,7 @@ def write_evaluation(folder, name="gpp", **changes):
     return path
 
 
+@pytest.mark.whole
 def test_results_of_every_evaluation_stand_on_one_page(tmp_path):
     kinds = ("reconstruction", "fusion", "coherence", "probes", "gpp")
     page = report.build(tmp_path / "p.html", evaluations=[zoo.result(kind) for kind in kinds])

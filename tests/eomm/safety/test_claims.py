@@ -77,6 +77,7 @@ def test_a_second_training_in_one_workdir_is_refused_and_changes_nothing(beside,
     assert not (workdir / "run.lock").exists()
 
 
+@pytest.mark.whole
 def test_the_same_embed_twice_says_so_and_the_first_ends_well(beside, tmp_path):
     cube, out = make_cube(tmp_path / "cube"), tmp_path / "e.zarr"
     mark, process = beside(EMBEDDING, cube.path, out)
@@ -105,6 +106,7 @@ def test_a_store_that_another_process_completes_meanwhile_is_left_alone(tmp_path
         assert not there
 
 
+@pytest.mark.whole
 def test_overwrite_does_not_take_a_store_from_the_process_that_makes_it(beside, tmp_path):
     cube, out = make_cube(tmp_path / "cube"), tmp_path / "e.zarr"
     mark, process = beside(EMBEDDING, cube.path, out)

@@ -137,6 +137,7 @@ def test_nothing_visible_is_ever_decoded(monkeypatch):
     assert met > 50
 
 
+@pytest.mark.whole
 def test_the_new_objective_trains_everything_and_counts_no_visible_target():
     more = {"hidden_bands": 0.5, "agreement": 0.3, "decorrelation": 1.0, "cuts": 0.2, "cut_share": 0.5}
     config = pretrain_config("s2", **NEW, **more)

@@ -144,6 +144,7 @@ def test_an_encoder_of_single_pixels_learns_from_series_and_crops_together(tmp_p
     assert load_model(run_experiment(config, tmp_path / "wide")).encoders["s2"].halo == 1
 
 
+@pytest.mark.whole
 def test_labels_of_some_sets_are_learned_and_a_run_resumes(tmp_path):
     rng = np.random.default_rng(1)
     crops = ("maize", "rice", "")

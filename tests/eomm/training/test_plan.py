@@ -38,6 +38,7 @@ def plan(config):
     return plan_training(config, devices=64, device="TPU v5p", batch_per_device=16)
 
 
+@pytest.mark.whole
 def test_memory_is_within_a_quarter_of_what_xla_allocates(config):
     records = assumed_records(config)
     stage, batch = build_stage(config, records), abstract_batch(build_stage(config, records), records, 2)

@@ -110,6 +110,7 @@ def test_windows_that_are_lost_do_not_count():
     assert all(leaf == 0 for leaf in jax.tree.leaves(none))
 
 
+@pytest.mark.whole
 def test_pretraining_moves_everything_and_validation_drops_nothing(batch):
     """The one test that compiles the networks, quickly rather than well; so does not their initialisation."""
     one, rng = jax.tree.map(lambda x: x[:1], batch), np.random.default_rng(0)
@@ -127,6 +128,7 @@ def test_pretraining_moves_everything_and_validation_drops_nothing(batch):
     assert len(str(validation)) < len(str(jax.make_jaxpr(stage.loss)(params, {}, one, jax.random.key(1))))
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("finetune", [True, False])
 def test_fusion_tunes_everything_or_freezes_what_it_stands_on(batch, models, finetune, tmp_path):
     stage = build_stage(config("published_fuse", encoders=models, finetune=finetune), records(batch))

@@ -98,6 +98,7 @@ def test_a_completed_run_says_so_and_returns_its_parameters(whole, records, caps
     assert (workdir / "metrics.jsonl").read_text() == before
 
 
+@pytest.mark.whole
 def test_killed_and_resumed_equals_uninterrupted(whole, records, tmp_path, capsys):
     killed = run_tiny(records.path, tmp_path, "--die", 33, "SIGKILL")  # between two saves and two log entries
     assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -157,6 +158,7 @@ def test_a_plateau_lowers_the_rate_and_resumes_exactly(records, tmp_path, capsys
         run(tmp_path / "unknown", records, **unknown)
 
 
+@pytest.mark.whole
 def test_a_run_ends_early_and_with_its_best_parameters_also_when_killed(records, tmp_path, capsys):
     # The rate rises until the loss does.
     rising = {"optimiser.learning_rate": 1.0, "optimiser.schedule": "constant", "optimiser.warmup_steps": 30}
@@ -221,6 +223,7 @@ def test_a_plateau_waits_for_its_patience_and_forgets_it_with_a_new_best():
     ]
 
 
+@pytest.mark.whole
 def test_sigterm_saves_and_exits(whole, records, tmp_path):
     stopped = run_tiny(records.path, tmp_path, "--die", 17, "SIGTERM")
     assert stopped.returncode == 128 + signal.SIGTERM, stopped.stderr

@@ -35,6 +35,7 @@ def test_names_beside_are_paths():
             commands.named(wrong)
 
 
+@pytest.mark.whole
 def test_a_cube_is_benched_without_labels_and_written(tmp_path, monkeypatch):
     monkeypatch.setattr(local, "series_of", lambda cube, seed: many(24, every=3))
     monkeypatch.setattr(reader, "STEPS", 20)

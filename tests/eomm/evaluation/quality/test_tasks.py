@@ -145,6 +145,7 @@ def test_the_reader_starts_from_the_state_and_reads_a_vector_that_tells_more():
     assert max(found) < state  # a day of the year is given to all
 
 
+@pytest.mark.whole
 def test_a_reader_across_groups_was_not_taught_the_group_that_it_reads():
     plain = many(12, every=4)
     shift = {g: 0.05 * (i % 3) for i, g in enumerate(sorted({s.group for s in plain}))}
