@@ -1,7 +1,8 @@
 """What MkDocs does besides: pages from the code (reference.py), files of the repository as pages, and notebooks.
 
-A line `{{ NAME }}` of a page becomes what the function NAME of reference.py gives, `{{ file PATH }}` a file of the
-repository, `{{ notebook PATH }}` a notebook with the outputs that it was saved with.
+Pages are read in a clone too, so what is to be filled in is a line that says where it is: "[PATH](…) stands here in the
+built site.", a file of the repository or a notebook with the outputs that it was saved with; and "`docs/reference.py:
+NAME` stands here in the built site …", what the function NAME of reference.py gives.
 """
 
 import json
@@ -12,21 +13,18 @@ from typing import Any
 import reference
 
 ROOT = Path(__file__).resolve().parents[1]
-DIRECTIVE = re.compile(r"^\{\{ (\w+)(?: (\S+))? \}\}$", re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
-    """Fill the page's directives in."""
+    """Fill in what stands elsewhere."""
 
     def filled(match: re.Match[str]) -> str:
-        name, path = match.groups()
-        if name == "file":
-            return repository_file(ROOT / path)
-        if name == "notebook":
-            return notebook(ROOT / path)
-        return str(getattr(reference, name)())
+        if match["name"]:
+            return str(getattr(reference, match["name"])())
+        file = ROOT / match["path"]
+        return notebook(file) if file.suffix == ".ipynb" else repository_file(file)
 
-    return DIRECTIVE.sub(filled, markdown)
+    return reference.DIRECTIVE.sub(filled, markdown)
 
 
 def repository_file(file: Path) -> str:

@@ -25,7 +25,7 @@ from eomm.training.config import flatten, load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = ("published_s2", "published_s1", "published_fusion", "published_hidden")
-EXPERIMENTS = ("s2", "s1", "fusion", "weather", "base", *PUBLISHED)
+EXPERIMENTS = ("s2", "s1", "fusion", "weather", "static", "base", *PUBLISHED)
 GROUPS = ("the run", "data", "encoder", "decoder", "objective", "fusion", "sampling", "optimiser", "best", "mesh")
 CLASSES = {
     "eomm.models.context": "ContextEncoder",
@@ -40,6 +40,11 @@ OPTIONS = {
     "sampling": ("eomm/training/published.py", "Sampling"),
 }
 """Groups of a configuration whose keys are the fields of a dataclass."""
+DIRECTIVE = re.compile(
+    r"^(?:\[(?P<path>[^\]]+)\]\([^)]+\)|`docs/reference\.py: (?P<name>\w+)`) stands here in the built site.*$",
+    re.MULTILINE,
+)
+"""A line of a page that is filled in: a file of the repository, or what a function of this module gives."""
 HEAD = "| key | default | meaning |\n|---|---|---|"
 
 

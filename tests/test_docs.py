@@ -62,6 +62,16 @@ def test_the_pages_have_command_lines():
     assert sum(len(list(command_lines(page.read_text()))) for page in PAGES) > 40
 
 
+def test_what_stands_elsewhere_is_found_from_the_site_and_from_a_clone():
+    filled = [(page, m) for page in PAGES for m in reference.DIRECTIVE.finditer(page.read_text())]
+    assert len(filled) > 12 and not any("{{" in page.read_text() for page in PAGES)
+    for page, match in filled:
+        assert match["name"] is None or callable(getattr(reference, match["name"]))
+        assert match["path"] is None or (ROOT / match["path"]).is_file()
+        for target in re.findall(r"\]\(([^)]+)\)", match[0]):
+            assert (page.parent / target).exists(), (page, target)
+
+
 def test_notebooks_are_saved_with_what_they_put_out():
     assert len(NOTEBOOKS) == 2
     for file in NOTEBOOKS:

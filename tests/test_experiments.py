@@ -15,13 +15,14 @@ PUBLISHED = ("published_s2", "published_s1")
 
 @pytest.mark.parametrize(
     ("name", "encoders"),
-    [(n, ()) for n in ("s2", "s1", "weather", "published_hidden", *PUBLISHED)]
-    + [("fusion", ("s2", "s1", "weather")), ("published_fusion", PUBLISHED)],
+    [(n, ()) for n in ("s2", "s1", "weather", "static", "published_hidden", *PUBLISHED)]
+    + [("fusion", ("s2", "s1", "weather", "static")), ("published_fusion", PUBLISHED)],
 )
 def test_a_shipped_configuration_traces_a_step(name, encoders, tmp_path):
     rng = np.random.default_rng(0)
     batch = random_batch(rng, batch=1, size=32, times={"s2": 32, "s1": 60})
     batch["weather"] = random_group(rng, MODALITIES["weather"], time=90, size=1)
+    batch["elevation"] = random_group(rng, MODALITIES["elevation"], time=1, size=32)
     config = load_config(f"experiments/{name}.py")
     if encoders:
         models = []

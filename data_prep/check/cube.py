@@ -76,6 +76,7 @@ def nothing_found(summary: dict[str, Any]) -> bool:
 def _modality(sample: Sample) -> dict[str, Any]:
     group, used = sample.group, np.flatnonzero(sample.group.usable)
     days = group.day
+    labels = ["static"] if group.modality.static else [str(to_date(d)) for d in days]
     return {
         "unit": group.modality.unit,
         "level": group.modality.level,
@@ -83,11 +84,10 @@ def _modality(sample: Sample) -> dict[str, Any]:
         "speckle_filter": group.modality.speckle_filter,
         "acquisitions": len(group),
         "usable": int(group.usable.sum()),
-        "first": str(to_date(days[0])),
-        "last": str(to_date(days[-1])),
+        **dict(zip(("first", "last"), group.dates, strict=False)),
         "longest_gap_days": int(np.diff(days[used]).max()) if len(used) > 1 else 0,
         "sample_px": list(sample.valid.shape[1:]),
-        "valid_fraction": {str(to_date(d)): round(float(f), 4) for d, f in zip(days, sample.fraction, strict=True)},
+        "valid_fraction": {label: round(float(f), 4) for label, f in zip(labels, sample.fraction, strict=True)},
         "pixels": group.attributes.get("pixels"),
         "clouds": group.attributes.get("clouds"),
         "checks": group.attributes.get("checks", []),

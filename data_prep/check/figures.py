@@ -53,8 +53,8 @@ def quicklook_figure(sample: Sample) -> Figure:
     for ax, i, picture in zip(axes.flat, shown, pictures, strict=False):
         colours = stretch(picture, np.isfinite(picture).all(-1), low, high)
         ax.imshow(np.broadcast_to(colours, (*colours.shape[:2], 3)), interpolation="nearest")
-        orbit = group.acquisitions[i].orbit
-        ax.set_title(f"{to_date(group.day[i])}{f', {orbit}' if orbit else ''}, {sample.fraction[i]:.0%} valid")
+        orbit, date = group.acquisitions[i].orbit, "" if group.modality.static else f"{to_date(group.day[i])}, "
+        ax.set_title(f"{date}{f'{orbit}, ' if orbit else ''}{sample.fraction[i]:.0%} valid")
     scale_bar(axes[0, 0], width, group.grid.transform[0])
     unit = group.modality.unit
     ranges = ", ".join(f"{b} {a:.3g} to {z:.3g}" for b, a, z in zip(bands, low, high, strict=True))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.check.cube import QUANTILES, Checked
-from data_prep.check.words import alignment_words, pixel_words
+from data_prep.check.words import alignment_words, pixel_words, span_words
 from eomm.page.html import Section, card, conclusions, image, page, paragraph, table
 from eomm.store.folders import check_free_file, write_text
 
@@ -35,7 +35,8 @@ def write_page(checked: Checked, out: Path | str, *, overwrite: bool = False) ->
 
         sections = [Section(title="What was found", body=_found(summary))]
         caption = "Share of the site that is valid at each acquisition. Hollow: below 3 %, not used."
-        valid = drawn("valid", partial(figures.valid_figure, samples), "valid share by date", caption)
+        dated = {n: s for n, s in samples.items() if not s.group.modality.static}
+        valid = drawn("valid", partial(figures.valid_figure, dated), "valid share by date", caption) if dated else ""
         sections.append(Section(title="Dates", body=valid + _suspicious(summary)))
         for name, sample in samples.items():
             m = summary["modalities"][name]
@@ -46,7 +47,8 @@ def write_page(checked: Checked, out: Path | str, *, overwrite: bool = False) ->
             )
             body += drawn(f"{name}_hist", partial(figures.histogram_figure, sample, m["bands"]), "histograms", caption)
             if min(sample.valid.shape[1:]) > 1:
-                caption = "The clearest acquisition of each of equally long spans."
+                spans = "The clearest acquisition of each of equally long spans."
+                caption = spans if name in dated else "The layer."
                 body += drawn(f"{name}_look", partial(figures.quicklook_figure, sample), "quicklooks", caption)
             sections.append(Section(title=f"{name}: {m['level']}, {m['calibration']}", body=body))
     text = page(
@@ -83,8 +85,7 @@ def _found(summary: dict[str, Any]) -> str:
 
 def _facts(m: dict[str, Any]) -> dict[str, object]:
     facts: dict[str, object] = {
-        "acquisitions": f"{m['acquisitions']}, {m['usable']} usable, {m['first']} to {m['last']}",
-        "longest gap": f"{m['longest_gap_days']} days",
+        "acquisitions": f"{m['acquisitions']}, {m['usable']} usable, {span_words(m)}",
         "speckle filter": m["speckle_filter"],
         "looked at": f"the middle {m['sample_px'][0]} x {m['sample_px'][1]} px",
     }

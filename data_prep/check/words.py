@@ -10,7 +10,7 @@ def format_check(summary: dict[str, Any]) -> str:
         lines += [
             "",
             f"{name} ({m['level']}, {m['calibration']}): {m['usable']} of {m['acquisitions']} acquisitions usable, "
-            f"{m['first']} to {m['last']}, longest gap {m['longest_gap_days']} days",
+            f"{span_words(m)}",
             f"  {'band':22}{'1 %':>10}{'median':>10}{'99 %':>10}  expected median",
         ]
         for b in m["bands"]:
@@ -28,6 +28,11 @@ def format_check(summary: dict[str, Any]) -> str:
         lines += ["", f"alignment of {alignment_words(a)}"]
     lines += ["", f"findings: {len(summary['findings'])}"] + [f"  {f}" for f in summary["findings"]]
     return "\n".join(lines)
+
+
+def span_words(m: dict[str, Any]) -> str:
+    """The first and last date of a modality and the longest gap between them; of a static layer that it is one."""
+    return f"{m['first']} to {m['last']}, longest gap {m['longest_gap_days']} days" if "first" in m else "static"
 
 
 def pixel_words(pixels: dict[str, int]) -> str:

@@ -61,7 +61,7 @@ def build_cube(
 ) -> Path:
     """Build a site's cube. Sources of one modality are joined; the optical one's finest grid is the cube's.
 
-    A modality of a single pixel, such as weather, keeps its own grid.
+    A modality of a single pixel, such as weather, keeps its own grid. A static layer is brought onto the others'.
 
     Scenes of one overpass become one acquisition; where products overlap, the one whose file name sorts last wins,
     spectrum by spectrum. 20 m bands and coarser radar are resampled by `resampling` (radar in linear power).
@@ -109,7 +109,8 @@ def build_cube(
         everything = [s for scenes in by_modality.values() for s in scenes]
         _check_local(everything)
         _check_zones(everything, window)
-        target = window or _target([s for v in by_modality.values() if not _site_wide(v) for s in v] or everything)
+        deciding = [v for v in by_modality.values() if not (_site_wide(v) or v[0].mapping.contract.static)]
+        target = window or _target([s for v in deciding for s in v] or everything)
         for scene in everything:
             for g in scene.grids.values():
                 grid.check_crs(g, target, label=scene.label)
@@ -182,7 +183,8 @@ def _check_joinable(by_modality: Mapping[str, list[Scene]], accept: Sequence[str
                     f"modality {name!r}: its sources' mappings differ in {what}: {', '.join(sorted(values))}; "
                     "expected one. Build one cube per kind"
                 )
-        spans[name] = (min(scenes, key=lambda s: s.time), max(scenes, key=lambda s: s.time))
+        if not scenes[0].mapping.contract.static:
+            spans[name] = (min(scenes, key=lambda s: s.time), max(scenes, key=lambda s: s.time))
     for a, (a_first, a_last) in spans.items():
         for b, (b_first, _) in spans.items():
             if a_last.time < b_first.time:

@@ -11,7 +11,8 @@ from data_prep.mappings.mapping import ANGLES
 from data_prep.readers.scene import Scene
 from eomm.data.cube import Acquisition
 from eomm.data.grid import EPOCH, Grid
-from eomm.errors import DataError
+from eomm.data.modality import STATIC_DAY
+from eomm.errors import ContractError, DataError
 
 SAME_PASS = timedelta(minutes=10)
 """Scenes of one platform and orbit that are nearer in time than this belong to one overpass."""
@@ -39,19 +40,19 @@ class Overpass:
     def label(self) -> str:
         """Date and files, for messages."""
         files = sorted({str(s.file) for p in self.products for s in p.values()})
-        return f"{', '.join(files)} ({self.acquisition.datetime} UTC)"
+        return ", ".join(files) + (f" ({self.acquisition.datetime} UTC)" if self.acquisition.datetime else "")
 
 
 def find_overpasses(scenes: Sequence[Scene]) -> list[Overpass]:
     """The acquisitions of one modality, sorted by key (day, platform, orbit).
 
     Raises:
+        ContractError: files of a static layer are of several dates, or of the same ground.
         DataError: scenes of one key are too far apart in time to be one overpass; or a product lacks bands.
     """
     labels = label_orbits(scenes)
     keyed = sorted(
-        (((s.time.date() - EPOCH).days, s.platform or "", label or ""), s.time, s.file.name, i)
-        for i, (s, label) in enumerate(zip(scenes, labels, strict=True))
+        (_key(s, label), s.time, s.file.name, i) for i, (s, label) in enumerate(zip(scenes, labels, strict=True))
     )
     overpasses = []
     for (day, platform, orbit), group in itertools.groupby(keyed, key=lambda k: k[0]):
@@ -66,10 +67,12 @@ def find_overpasses(scenes: Sequence[Scene]) -> list[Overpass]:
         products = _join(members)
         for product in products:
             _check_complete(product)
+        if first.mapping.contract.static:
+            _check_static(members, products)
         incidences = [s.incidence_deg for s in members if s.incidence_deg is not None]
         acquisition = Acquisition(
             day=day,
-            datetime=first.time.isoformat(timespec="seconds"),
+            datetime=None if first.mapping.contract.static else first.time.isoformat(timespec="seconds"),
             platform=platform or None,
             orbit=orbit or None,
             direction=next((s.direction for s in members if s.direction), None),
@@ -79,6 +82,31 @@ def find_overpasses(scenes: Sequence[Scene]) -> list[Overpass]:
         )
         overpasses.append(Overpass(acquisition, tuple(products)))
     return overpasses
+
+
+def _key(scene: Scene, orbit: str | None) -> tuple[int, str, str]:
+    """Of its acquisition; a static layer's files are one, whatever platform or orbit they name."""
+    if scene.mapping.contract.static:
+        return (STATIC_DAY, "", "")
+    return ((scene.time.date() - EPOCH).days, scene.platform or "", orbit or "")
+
+
+def _check_static(members: Sequence[Scene], products: Sequence[Product]) -> None:
+    """Raise ContractError where files of a static layer are of several dates, or two of them of the same ground.
+
+    Tiles, and bands apart, are one layer.
+    """
+    dated = {s.stated["time"]: s for s in members if "time" in s.stated}
+    whole = [next(iter(p.values())) for p in products]
+    twice = [pair for pair in itertools.combinations(whole, 2) if _same_extent(*pair)]
+    if len(dated) < 2 and not twice:
+        return
+    one, two = twice[0] if twice else tuple(dated.values())[:2]
+    why = "hold the same bands of the same ground" if twice else f"state the times {' and '.join(tuple(dated)[:2])}"
+    raise ContractError(
+        f"{one.label} and {two.label}: {why}, but modality {one.mapping.contract.name!r} is static, one layer of a "
+        "site; name the one file as the source, or leave `static` out of the contract of what changes in time"
+    )
 
 
 def label_orbits(scenes: Sequence[Scene]) -> list[str | None]:
@@ -156,7 +184,7 @@ def _check_complete(product: Product) -> None:
     if missing:
         files = ", ".join(sorted({str(s.file) for s in product.values()}))
         raise DataError(
-            f"{files} ({scene.time:%Y-%m-%d %H:%M} UTC): bands {' '.join(missing)} are missing; found "
+            f"{files}{scene.when}: bands {' '.join(missing)} are missing; found "
             f"{' '.join(sorted(product))}, expected {' '.join(expected)}. Add the files that hold them, "
             "or remove the incomplete acquisition"
         )

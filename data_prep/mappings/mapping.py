@@ -213,6 +213,10 @@ class Mapping:
         unknown = [b for b in self.bands if b not in modality.band_names]
         if unknown or not self.bands:
             self._fail("bands", " ".join(unknown) or "none", "some of " + " ".join(modality.band_names))
+        if modality.static and self.reader != "geotiff":
+            self._fail(
+                "reader", self.reader, "geotiff of a static modality: make GeoTIFFs of its files (gdal_translate)"
+            )
         units = UNITS.get(modality.unit, (modality.unit,))
         if self.unit not in units:
             self._fail("unit", self.unit, "one of " + ", ".join(units))

@@ -12,7 +12,7 @@ from rasterio.errors import RasterioError
 
 from data_prep.mappings.mapping import ANGLES, IN_NAME, RTC_SOURCES, Mapping
 from data_prep.readers.crop import crop_to
-from data_prep.readers.scene import Scene, decode
+from data_prep.readers.scene import STATIC, Scene, decode
 from data_prep.readers.stated import Numbers, agreed, check_utc
 from data_prep.readers.stated import number as stated_number
 from eomm.data.days import parse_time
@@ -48,6 +48,8 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid |
     at = {description: i for i, description in enumerate(descriptions, 1)}
     if len(descriptions) == 1 and name.get("band"):
         at = {name["band"]: 1}
+    elif descriptions == (None,) and len(mapping.layers) == 1 and mapping.contract.static:
+        at = dict.fromkeys(mapping.layers.values(), 1)  # elevation as it is delivered: no order is guessed
     numbers = {layer: at[variable] for layer, variable in mapping.layers.items() if variable in at}
     if not numbers:
         raise ContractError(
@@ -75,11 +77,12 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid |
         values = decode(raw, mapping, offset=offset, stated=own[numbers[layer]])
         return values if seen is None else np.where(seen, values, np.float32(np.nan))
 
+    stated = STATED | ({"time": "DATETIME"} if mapping.contract.static else {})
     direction = tags.get("ORBIT_DIRECTION", "").lower() or mapping.direction
     scene = Scene(
         product=tags.get("PRODUCT_ID", file.stem),
         file=file,
-        time=_time(file, tags),
+        time=STATIC if mapping.contract.static else _time(file, tags),
         mapping=mapping,
         grids=dict.fromkeys(numbers, crop.grid),
         read=read,
@@ -91,7 +94,7 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid |
         named=True,
         offset=offset,
         simulated=tags.get("SIMULATED", "").lower() in ("true", "1", "yes"),
-        stated={key: tags[tag] for key, tag in STATED.items() if tags.get(tag)},
+        stated={key: tags[tag] for key, tag in stated.items() if tags.get(tag)},
         numbers={layer: own[i] for layer, i in numbers.items()},
     )
     return [scene]
@@ -185,7 +188,7 @@ def _time(file: Path, tags: dict[str, str]) -> datetime:
         seen = f" (its TIFFTAG_DATETIME, {own}, says when the file was written)" if own else ""
         raise DataError(
             f"{file}: no tag DATETIME{seen}; expected the tags {EXPECTED_TAGS}. Write at least DATETIME, when it was "
-            "acquired (UTC)"
+            "acquired (UTC), or say `static = true` in [modality] of a mapping for what has no date, such as elevation"
         )
     check_utc(tags, where=f"{file}: tag DATETIME")
     return parse_time(text, where=f"{file}: tag DATETIME")

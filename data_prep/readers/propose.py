@@ -220,6 +220,8 @@ def _own(found: Found) -> list[str]:
     unit = "per band" if len(units) > 1 else first.unit or "CHOOSE"
     lines += [f"scale = {first.scale or 1.0!r}", f"offset = {first.offset or 0.0!r}", "", "[modality]"]
     lines += ['name = "CHOOSE"  # a short word, a-z', f'unit = "{unit}"', 'level = "CHOOSE"', 'calibration = "none"']
+    if found.reader == "geotiff":
+        lines += [f"# static = true{CHECK}: of a layer without dates, such as elevation or soil"]
     lines += ["bands = [  # scale: of the numbers in cubes, int16; valid_min, valid_max: what is kept"]
     for layer in found.layers:
         unit = f'unit = "{layer.numbers.unit}", ' if layer.numbers.unit else ""

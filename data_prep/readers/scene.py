@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,12 @@ from jaxtyping import Float
 
 from data_prep.mappings.mapping import Mapping as SourceMapping
 from data_prep.readers.stated import Numbers
-from eomm.data.grid import Grid
+from eomm.data.grid import EPOCH, Grid
 from eomm.data.missing import is_fill
+from eomm.data.modality import STATIC_DAY
+
+STATIC = datetime(EPOCH.year, EPOCH.month, EPOCH.day) + timedelta(days=STATIC_DAY)
+"""The time of what has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +26,7 @@ class Scene:
     Attributes:
         product: the provider's name of it, or the file's name.
         file: where it lies.
-        time: UTC, without zone.
+        time: UTC, without zone; of a static layer STATIC.
         mapping: what the file means.
         grids: the layers it holds (bands, and the mask's) -> the grid each lies on.
         read: layer -> float32 [y, x] in the mapping's unit, NaN where missing; the mask's layers [y, x] as the file
@@ -37,7 +41,7 @@ class Scene:
         named: whether `product` is the provider's own name.
         simulated: whether the file says that it is simulated.
         stated: what else the file states of itself: "level", "calibration"; "baseline", the version of the provider's
-            processor such as "04.00".
+            processor such as "04.00"; of a static layer "time", which means nothing unless files differ in it.
         numbers: what the file states of the numbers of its layers.
     """
 
@@ -64,9 +68,14 @@ class Scene:
         return self.mapping.offset if self.offset is None else self.offset
 
     @property
+    def when(self) -> str:
+        """Its time in brackets behind a blank, for messages; nothing of a static layer."""
+        return "" if self.mapping.contract.static else f" ({self.time:%Y-%m-%d %H:%M} UTC)"
+
+    @property
     def label(self) -> str:
         """File and date, for messages."""
-        return f"{self.file} ({self.time:%Y-%m-%d %H:%M} UTC)"
+        return f"{self.file}{self.when}"
 
 
 def decode(

@@ -139,6 +139,7 @@ SPELLINGS = {
         "linear power", "linear_power", "linear", "power", "intensity", "natural", "natural numbers", "m2/m2", "m2 m-2",
     ),
     "amplitude": ("amplitude", "voltage"),
+    "m": ("m", "metre", "metres", "meter", "meters"),
     "k": ("k", "kelvin", "degk", "deg k"),
     "degc": ("degc", "deg c", "deg_c", "celsius", "degree celsius", "degrees celsius", "degree_celsius", "°c", "c"),
     "radiance": ("radiance", "w m-2 sr-1 um-1", "w/m2/sr/um", "w m-2 sr-1 nm-1"),

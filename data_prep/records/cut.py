@@ -10,6 +10,7 @@ import numpy as np
 from data_prep.records.split import Part
 from eomm.data.cube import Cube
 from eomm.data.grid import Grid
+from eomm.data.modality import Modality
 from eomm.data.records import Patch, PatchShape
 from eomm.errors import ContractError, DataError, UsageError
 
@@ -100,6 +101,13 @@ class CropConfig:
                 f"{self.reference!r}"
             )
 
+    def around(self, modality: Modality) -> tuple[int, int]:
+        """How many acquisitions of a modality before the first and after the last of the reference a record has.
+
+        One on either side of a static layer: wherever its day lies, its only one is among them.
+        """
+        return (1, 1) if modality.static else self.windows.get(modality.name, self.window)
+
     @property
     def strides(self) -> tuple[int, int]:
         """(pixels, acquisitions)."""
@@ -159,7 +167,7 @@ def series(
             day = cube[name].day[other]
             a = max(0, int(np.searchsorted(day, first, side="left")) - before)
             b = int(np.searchsorted(day, last, side="right")) + after
-            inside = (day[a:b] >= low) & (day[a:b] <= high)
+            inside = (day[a:b] >= low) & (day[a:b] <= high) | cube[name].modality.static
             indices[name] = other[a:b][inside]
         windows.append(Window(indices))
     return windows
@@ -209,7 +217,7 @@ def series_of(
             reference=config.reference,
             length=config.acquisitions,
             stride=config.strides[1],
-            around={n: config.windows.get(n, config.window) for n in names if n != config.reference},
+            around={n: config.around(cube[n].modality) for n in names if n != config.reference},
             held_out=held_out,
             even=bool(config.margin_px),
         )
@@ -272,7 +280,7 @@ def shapes_of(sizes: Mapping[str, tuple[int, int, int]], cube: Cube, config: Cro
     """The shape of each modality in all records. Raises DataError where one has no acquisition."""
     for name, (acquisitions, _, _) in sizes.items():
         if not acquisitions:
-            around = config.windows.get(name, config.window)
+            around = config.around(cube[name].modality)
             raise DataError(
                 f"modality {name!r}: no usable acquisition within {around} of any {config.reference} series; "
                 "the modalities do not overlap in time"

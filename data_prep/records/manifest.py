@@ -90,7 +90,7 @@ def describe_source(cube: Cube, names: Sequence[str], reference: str) -> dict[st
     groups = {
         name: {
             "contract": cube[name].modality.contract_hash,
-            "dates": [str(to_date(cube[name].day[0])), str(to_date(cube[name].day[-1]))],
+            "dates": cube[name].dates,
             "acquisitions": len(cube[name]),
             "usable": int(cube[name].usable.sum()),
         }

@@ -10,13 +10,15 @@ import numpy as np
 from data_prep.records.cut import CropConfig, Window, corners_of, series_of
 from data_prep.records.manifest import is_simulated
 from data_prep.records.shards import Piece, Shard
-from data_prep.records.split import Part, SplitConfig, draw_crops
+from data_prep.records.split import HALO_PX, Part, SplitConfig, draw_crops
 from eomm.data.cube import Cube, open_cube
 from eomm.data.draw import Draw, longest_runs
 from eomm.data.grid import to_date
 from eomm.data.modality import check_contract
 from eomm.data.records import PatchShape
 from eomm.errors import ContractError, DataError, UsageError
+
+WINDOW_PX = 2 * HALO_PX + 1  # below it a crop holds no window of an encoder
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,18 @@ def open_cubes(paths: Sequence[Path | str], config: CropConfig, modalities: Sequ
         if min(grid.height, grid.width) < config.crop_px:
             raise DataError(
                 f"{cube.path}: {grid.height} x {grid.width} px is smaller than a crop of {config.crop_px} px; choose "
-                "smaller crops or a larger site"
+                f"crops of at most {min(grid.height, grid.width)} px (--crop-px), or a larger site"
             )
         if not group.usable.any():
             raise DataError(f"{cube.path}: no usable {config.reference} acquisition; leave this cube out")
     unknown = set(config.windows) - set(modalities or cubes[0])
     if unknown:
         raise UsageError(f"patches: windows name {', '.join(unknown)}; taken are {', '.join(modalities or cubes[0])}")
+    if static := [n for n in (config.reference, *config.windows) if first[n].modality.static]:
+        raise UsageError(
+            f"patches: {static[0]} is static: it has no dates for records to follow, and every record has it. Choose a "
+            "reference with dates, and no window for it"
+        )
     if modalities is not None and config.reference not in modalities:
         raise UsageError(f"patches: modalities {', '.join(modalities)} lack the reference {config.reference!r}; add it")
     return cubes
@@ -100,8 +107,23 @@ def check_not_empty(
             raise UsageError(
                 f"split: {name} is empty: no crop of {config.crop_px} px fits beside the buffers of "
                 f"{split.space_buffer_px} px and {max(config.window)} acquisitions (left: {left or 'no site'}); "
-                "choose smaller crops, larger blocks, or more sites"
+                f"{_what_fits(name, cubes, shares, config)}"
             )
+
+
+def _what_fits(name: str, cubes: Sequence[Cube], shares: Sequence[Sequence[Part]], config: CropConfig) -> str:
+    """Which crops the widest block of a split holds."""
+    sides = [
+        min(cube[config.reference].grid.height, stop - start)
+        for cube, share in zip(cubes, shares, strict=True)
+        for part in share
+        if part.split == name
+        for start, stop in part.columns
+    ]
+    side = max(sides, default=0)
+    if WINDOW_PX <= side < config.crop_px:
+        return f"crops of at most {side} px fit (--crop-px {side}), or choose another block, or more sites"
+    return "choose larger blocks, longer series, or more sites"
 
 
 def list_takes(
@@ -162,7 +184,7 @@ def describe_draws(takes: Sequence[Take], shapes: Mapping[str, PatchShape], conf
     if not config.margin_px:
         return {}
     lead = shapes[config.reference]
-    windows = {n: config.windows.get(n, config.window) for n in shapes if n != config.reference}
+    windows = {n: config.around(s.modality) for n, s in shapes.items() if n != config.reference}
     for name, shape in shapes.items():
         if not shape.site_wide and (shape.height, shape.width) != (lead.height, lead.width):
             raise UsageError(

@@ -72,9 +72,11 @@ def format_fit(result: dict[str, Any]) -> str:
 
 def format_predict(result: dict[str, Any]) -> str:
     """For people."""
-    what = f"{result['rows']} rows of {result['sites']} places" if "rows" in result else f"{result['frames']} maps"
+    what = f"{result['frames']} maps" if "frames" in result else f"{result['rows']} rows (sites: {result['sites']})"
     simulated = "SIMULATED " if result["simulated"] else ""
     unit = f" in {result['unit']}" if result["unit"] else ""
+    known = result.get("fitted", 0)
+    fitted = f"  of the rows {known} are of days that the head was fitted on (column fitted): no test" if known else ""
     lacking = f", {result['without_vector']:.0%} without a vector" if "without_vector" in result else ""
     return "\n".join(
         [
@@ -83,6 +85,7 @@ def format_predict(result: dict[str, Any]) -> str:
             f"  {result['interval']}",
             f"  {result['note']}",
             *([f"  {result['worth']}"] if result["worth"] else []),
+            *([fitted] if fitted else []),
         ]
     )
 
@@ -90,7 +93,7 @@ def format_predict(result: dict[str, Any]) -> str:
 def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add them to the parser's commands; `command` is parser.py's."""
     example = """eomm fit --embedding e.zarr --labels crops.tif --head logistic --out crops-head
-  eomm fit --embedding 'embeddings/{site}.zarr' --flux towers/*_DD_*.csv --site-info sites.csv \\
+  eomm fit --embedding 'embeddings/{site}.zarr' --flux towers/*_FULLSET_DD_*.csv --site-info sites.csv \\
       --extract footprint:30 --head ridge --out gpp-head"""
     summary = "a head (ridge, logistic, boosting) on labels or fluxes, scored while whole groups are held out"
     c = command(commands, "fit", fit, summary, example)

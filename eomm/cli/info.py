@@ -1,7 +1,7 @@
 """What lies at a path: a cube, record set, model, embedding cube, head, prediction or run. Reads, never changes.
 
-Unfinished stores are described as far as they go, and say that they are unfinished. No JAX in here; the text for
-people is in info_words.py.
+Unfinished stores are described as far as they go, and say that they are unfinished. No JAX in here. Files, and folders
+that are no stores, are in info_results.py; the text for people is in info_words.py.
 """
 
 import itertools
@@ -13,6 +13,7 @@ import numpy as np
 import zarr
 from safetensors import SafetensorError, safe_open
 
+from eomm.cli.info_results import describe_file, describe_folder, inside
 from eomm.data.arrays import DIGEST
 from eomm.data.attributes import attributes_of
 from eomm.data.coverage import describe_coverage
@@ -20,16 +21,17 @@ from eomm.data.cube import Acquisition, CubeGroup, open_cube
 from eomm.data.grid import Grid, to_date
 from eomm.data.modality import Modality
 from eomm.errors import ContractError, DataError
+from eomm.heads.interval import Interval
 from eomm.store.descriptions import AGAIN, read_described
 from eomm.store.fields import COUNT, DAY, Fields, ListOf, Maybe, check
 from eomm.store.folders import entered, read_json, recover
-from eomm.store.kinds import KINDS, kind_of
+from eomm.store.kinds import kind_of
 from eomm.store.metrics import read_lines
 from eomm.store.shards import ATTRIBUTE
 from eomm.store.zarr_errors import damaged_zarr
 
 Description = dict[str, Any]
-EXPECTED = "a cube, record set, model, embedding cube, head, prediction or run"
+EXPECTED = "a cube, record set, model, embedding cube, head, prediction, run, export, result, map or table of eomm"
 DESCRIBED = ("cube", "embedding", "composite", "records", "model", "head", "prediction")
 
 ROOT_KEYS = ("eomm:kind", "eomm:version", "eomm:complete", "site", "provenance")
@@ -40,12 +42,16 @@ def describe(path: Path | str) -> Description:
     """A store as JSON types: kind, complete, simulated, contracts, shapes, dates, coverage, provenance.
 
     Raises:
-        DataError: nothing there, none of our stores, or damaged beyond description.
+        DataError: nothing there, nothing of ours, or damaged beyond description.
     """
     path = entered(path)
     recover(path)
     if not path.exists():
         raise DataError(f"{path}: does not exist; expected {EXPECTED}")
+    if path.is_file():
+        if (known := describe_file(path)) is None:
+            raise DataError(f"{path}: nothing in it or beside it says that eomm wrote it; expected {EXPECTED}")
+        return {"path": str(path), "bytes": path.stat().st_size, **known}
     describers: dict[str, Callable[[Path], Description]] = {
         "zarr.json": _zarr_store,
         "manifest.json": _records,
@@ -53,9 +59,11 @@ def describe(path: Path | str) -> Description:
         "head.json": _head,
         "metrics.jsonl": _run,
         "config.json": _run,
+        "sites.json": _sites,
+        "site.json": lambda folder: describe_folder(folder, "simulated site"),
     }
     if (kind := kind_of(path)) and kind not in DESCRIBED:
-        raise DataError(f"{path}: holds {KINDS[kind][0]}, of which there is no more to say; expected {EXPECTED}")
+        return {"path": str(path), "bytes": _size(path), **describe_folder(path, kind)}
     for file, describer in describers.items():
         if (path / file).is_file():
             found = describer(path)
@@ -63,7 +71,7 @@ def describe(path: Path | str) -> Description:
     if any(path.glob("*.array_record*")) or (path / ".spool").is_dir():
         shards = sorted(f.name for f in path.glob("*.array_record*"))
         return {"path": str(path), "bytes": _size(path), "kind": "records", "complete": False, "files": shards}
-    raise DataError(f"{path}: none of eomm's stores; expected {EXPECTED}")
+    raise DataError(f"{path}: none of eomm's stores{inside(path)}; expected {EXPECTED}")
 
 
 def _zarr_store(path: Path) -> Description:
@@ -108,13 +116,13 @@ def _group(group: CubeGroup) -> Description:
         "contract": _contract(group.modality.to_dict()),
         "shape": f"{len(group)} time, {group.grid.height} y, {group.grid.width} x, {len(group.modality.bands)} band",
         "grid": _grid(group.grid),
-        "dates": [str(to_date(group.day[0])), str(to_date(group.day[-1]))],
+        "dates": group.dates,
         "acquisitions": len(group),
         "usable": int(group.usable.sum()),
         "valid_fraction": round(float(valid.mean()), 4),
         "platforms": sorted({a.platform or "unknown" for a in group.acquisitions}),
         "orbits": sorted({_orbit(a) for a in group.acquisitions}),
-        "months": months,
+        "months": {} if group.modality.static else months,
         "attributes": {k: v for k, v in group.attributes.items() if not k.startswith("proj:")},
     }
 
@@ -130,7 +138,7 @@ def _unfinished_group(path: Path) -> Description:
     attributes = check(_attributes(path), Fields(known), str(path / "zarr.json"), remedy=AGAIN)
     days = [a["day"] for a in attributes.get("acquisitions", [])]
     found: Description = {"acquisitions": len(days)}
-    if days:
+    if days and not attributes.get("eomm:contract", {}).get("static"):
         found["dates"] = [str(to_date(days[0])), str(to_date(days[-1]))]
     if "eomm:contract" in attributes:
         found["contract"] = _contract(attributes["eomm:contract"])
@@ -214,6 +222,8 @@ def _head(path: Path) -> Description:
     complete = (path / "arrays.safetensors").is_file()
     simulated = _flag(head["contract"]["simulated"])
     named = {k: head[k] for k in shown}
+    unit = None if head["classes"] else head["unit"]
+    named["interval_in_words"] = Interval(**head["interval"]).words(head["fitted"]["held_out"], unit)
     return {"kind": "head", "complete": complete, "simulated": simulated, "hash": head["hash"], **named}
 
 
@@ -240,6 +250,14 @@ def _run(path: Path) -> Description:
     return {"kind": "run", "complete": complete, **state, "latest": latest, "config": config}
 
 
+def _sites(path: Path) -> Description:
+    """Many sites: how far they are, as `eomm prepare status` says it."""
+    from data_prep.sites.units import status
+
+    found = status(path)
+    return {"kind": "sites", "complete": found["done"] == found["sites"], "simulated": None, **found}
+
+
 def _contract(fields: Mapping[str, Any]) -> Description:
     try:
         modality = Modality.from_dict(fields)
@@ -247,7 +265,8 @@ def _contract(fields: Mapping[str, Any]) -> Description:
         return {"damaged": str(e)}
     named = {k: getattr(modality, k) for k in ("unit", "level", "calibration", "speckle_filter")}
     units = {} if len(set(modality.units.values())) == 1 else {"units": modality.units}
-    return {"hash": modality.contract_hash, "bands": " ".join(modality.band_names), **named, **units}
+    static = {"static": True} if modality.static else {}
+    return {"hash": modality.contract_hash, "bands": " ".join(modality.band_names), **named, **units, **static}
 
 
 def _grid(grid: Grid) -> Description:

@@ -3,10 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from eomm.cli.info_lines import short_lines
+
 MAX_ITEMS = 6  # of a list of many records, or of a mapping of more than MAX_KEYS
 MAX_KEYS = 30
 WIDTH = 160  # characters up to which a small mapping stays on one line
-DETAILS = ("contracts", "request", "model_info", "objectives", "statistics", "hold_out_days", "sha256")
+DETAILS = ("contracts", "request", "model_info", "objectives", "statistics", "hold_out_days", "sha256", "days_by_site")
+OF_RECORDS = ("crop", "balance", "sources", "strata", "seed")  # details of a record set
 CONVENTIONS = ("proj:", "geoemb:")  # for other programs; what they say stands elsewhere in the text
 
 
@@ -14,14 +17,28 @@ def format_info(info: Mapping[str, Any]) -> str:
     """A description as text: long lists are cut, what only programs ask for is left out; the JSON has everything."""
     finished = "finished" if info.get("complete") else "NOT FINISHED"
     sort = {True: ", simulated", False: ", real data", None: ""}[info.get("simulated")]
-    head = f"{info['path']}: {info['kind']}, {finished}{sort}, {info['bytes'] / 1e6:,.1f} MB"
+    head = f"{info['path']}: {info['kind']}, {finished}{sort}, {_size(info['bytes'])}"
+    if (lines := short_lines(info)) is not None:
+        return "\n".join(f"  {line}" for line in [head, *lines, f"in full: eomm info {info['path']} --json"]).lstrip()
     rest = {k: v for k, v in info.items() if k not in ("path", "kind", "complete", "simulated", "bytes")}
     drawn: list[str] = []
     if "map" in (coverage := rest.get("coverage", {})):
         drawn = [f"  {line}" for line in coverage["map"]] if coverage.get("sites") != 1 else []
         rest["coverage"] = {k: v for k, v in coverage.items() if k != "map"}
-    end = [] if (short := _without_details(rest)) == rest else [f"  in full: eomm info {info['path']} --json"]
+    short = _without_details(_brief(rest) if info["kind"] == "records" else rest)
+    end = [] if short == rest else [f"  in full: eomm info {info['path']} --json"]
     return "\n".join([head, *_lines(short, indent=2), *drawn, *end])
+
+
+def _brief(rest: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a record set what one who has just cut it looks for; of its split what is not as ever."""
+    split = {k: v for k, v in rest.get("split", {}).items() if v not in (None, False, [], {})}
+    kept = {k: v for k, v in rest.items() if k not in OF_RECORDS}
+    return {**kept, "split": split} if split else kept
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
 def _without_details(value: Any, *, top: bool = True) -> Any:
@@ -62,6 +79,9 @@ def _flat(value: Any) -> str | None:
         parts = [(k, _flat(v)) for k, v in value.items() if not isinstance(v, Mapping)]
         if not value:
             return "none"
+        if {"value", "interval"} <= set(value):  # a score
+            ends = f" ({_flat(value['interval'][0])} to {_flat(value['interval'][1])})" if value["interval"] else ""
+            return f"{_flat(value['value'])}{ends}"
         if len(parts) < len(value) or len(value) > 8 or any(p is None for _, p in parts):
             return None
         return ", ".join(f"{k} {p}" for k, p in parts)

@@ -5,5 +5,5 @@ Rooms: `modality` (bands, units, contracts), `cube`, `records`, `batches` (the G
 
 Words: an *acquisition* is one date of one modality at one site; a *cube* all acquisitions of a site on one grid; a
 *patch* a window of a cube cut for training; a *record* a patch as bytes; an acquisition is *usable* where at least 3 %
-of the site are clear.
+of the site are clear; a *static* modality has one acquisition and no date.
 """

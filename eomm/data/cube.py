@@ -23,7 +23,7 @@ from eomm.data.arrays import CF_TIME, X, Y, add_array, create_array, finish
 from eomm.data.attributes import open_attributes, to_flat
 from eomm.data.cube_group import Acquisition, CubeGroup
 from eomm.data.grid import Grid, to_date
-from eomm.data.modality import Modality, check_contract
+from eomm.data.modality import STATIC_DAY, Modality, check_contract
 from eomm.errors import ContractError, DataError
 from eomm.page.shown import Shown
 from eomm.store.descriptions import AGAIN
@@ -104,6 +104,12 @@ def _finest(groups: "Iterable[GroupSource | CubeGroup]") -> Grid:
 def _write_group(root: zarr.Group, source: GroupSource, scratch: Path) -> None:
     modality, grid, acquisitions = source.modality, source.grid, source.acquisitions
     keys = [a.key for a in acquisitions]
+    if modality.static and keys != [(STATIC_DAY, "", "")]:
+        raise DataError(
+            f"modality {modality.name!r} is static, but has {len(keys)} acquisitions (day, platform, orbit): "
+            f"{', '.join(map(str, keys[:3])) or 'none'}; expected one of day {STATIC_DAY}. Write one layer, or leave "
+            "`static` out of the contract of a series"
+        )
     if not keys:
         raise DataError(f"modality {modality.name!r}: no acquisition; check the date range and the site's extent")
     if keys != sorted(keys):

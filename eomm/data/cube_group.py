@@ -121,13 +121,18 @@ class CubeGroup(Shown):
 
         return dataset_of(self)
 
+    @property
+    def dates(self) -> list[str]:
+        """The first and the last, such as "2018-01-03"; none of a static layer."""
+        return [] if self.modality.static else [str(to_date(self.day[0])), str(to_date(self.day[-1]))]
+
     def facts(self) -> Mapping[str, object]:
         """As of `Shown`."""
         return {
             "modality": self.modality.name,
             "bands": ", ".join(self.modality.band_names),
             "acquisitions": f"{len(self)}, {int(self.usable.sum())} usable",
-            "days": f"{to_date(self.day[0])} to {to_date(self.day[-1])}",
+            "days": " to ".join(self.dates) or "static",
             "grid": self.grid.text,
         }
 

@@ -37,6 +37,8 @@ class Physical(BackendArray):
 def dataset_of(group: CubeGroup) -> xr.Dataset:
     """`values` float32 [time, y, x, band] (NaN where not valid) and `valid` [time, y, x], lazily; `usable` [time].
 
+    A static layer has no axis of time.
+
     Reading raises DataError where the cube is damaged, or was replaced meanwhile.
     """
     grid, modality = group.grid, group.modality
@@ -44,7 +46,7 @@ def dataset_of(group: CubeGroup) -> xr.Dataset:
     name = f"{modality.name} {modality.level}".strip()
     about = {"units": modality.unit, "long_name": name, "grid_mapping": "spatial_ref"}
     lazy = {n: indexing.LazilyIndexedArray(Physical(group, mask=n == "valid")) for n in ("values", "valid")}
-    return xr.Dataset(
+    found = xr.Dataset(
         {"values": (dims, lazy["values"], about), "valid": (dims[:3], lazy["valid"], {"grid_mapping": "spatial_ref"})},
         coords={
             "time": group.day.astype("datetime64[D]").astype("datetime64[ns]"),
@@ -55,3 +57,4 @@ def dataset_of(group: CubeGroup) -> xr.Dataset:
             "spatial_ref": ((), np.int32(0), grid.spatial_ref()),
         },
     )
+    return found.isel(time=0, drop=True) if modality.static else found

@@ -16,11 +16,18 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int16
 
 from eomm.errors import ContractError
+from eomm.page.shown import Shown
 from eomm.store.fields import Fields, ListOf, check, check_dataclass
 
 INT16_MIN, INT16_MAX = -32767, 32767
 OPTIONAL = ("unit", "centre", "spread")  # of a band; None stands for the modality's
 RESERVED = ("fusion", "site", "row", "col")  # keys beside modalities in parameters and records
+STATIC_DAY = 0
+"""The day under which the one acquisition of a static layer is stored. It stands for none, and is nowhere a date.
+
+A series of one at a neutral day, and a contract that says so: cubes, records and batches keep their one form, and all
+that reads them serves a static layer. An axis less would be a second form of each.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +66,8 @@ class Band:
         return {k: v for k, v in fields.items() if not (k in OPTIONAL and v is None)}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Modality:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Modality(Shown):
     """A sensor's product as eomm uses it: the contract that cubes, records and models carry.
 
     Attributes:
@@ -72,6 +79,8 @@ class Modality:
         speckle_filter: "none" or the filter's name.
         centre: physical value that becomes 0 in a model's input; a round number near the mean.
         spread: physical distance that becomes 1 in a model's input; a round number near the deviation.
+        static: whether it is a layer without dates, such as elevation or soil: one acquisition of a site, which serves
+            every date of the other modalities.
 
     Raises:
         ContractError: a name that cannot be a key, no band or two of a name, a range that does not fit int16.
@@ -85,6 +94,7 @@ class Modality:
     speckle_filter: str = "none"
     centre: float = 0.0
     spread: float = 1.0
+    static: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch("[a-z][a-z0-9_]*", self.name) or self.name in RESERVED:
@@ -140,9 +150,15 @@ class Modality:
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def facts(self) -> Mapping[str, object]:
+        """As of `Shown`."""
+        told = {"bands": " ".join(self.band_names), "unit": self.unit, "level": self.level}
+        return {"modality": self.name, **told, "calibration": self.calibration, "contract": self.contract_hash}
+
     def to_dict(self) -> dict[str, Any]:
-        """The contract as plain JSON types."""
-        return dataclasses.asdict(self) | {"bands": [b.to_dict() for b in self.bands]}
+        """The contract as plain JSON types; `static` only where it is, so that older contracts keep a hash."""
+        fields = {k: v for k, v in dataclasses.asdict(self).items() if k != "static" or v}
+        return fields | {"bands": [b.to_dict() for b in self.bands]}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any], found_in: str = "") -> "Modality":
@@ -226,6 +242,11 @@ def check_contract(found: Modality, expected: Modality, *, found_in: str, expect
             + "; ".join(lines)
             + ". Prepare the data as the contract says, or use a model trained on this contract."
         )
+
+
+def in_order(modalities: Mapping[str, Modality]) -> list[str]:
+    """Names, first that at whose dates targets stand where none is named: s2, or another; static layers come last."""
+    return sorted(modalities, key=lambda n: (n != "s2", modalities[n].static, n))
 
 
 def _s2_band(name: str, wavelength_nm: float, gsd_m: float) -> Band:

@@ -114,6 +114,10 @@ class PointMapping:
         """Raise ContractError where the modality is unknown or a band is not named."""
         if not isinstance(self.modality, Modality) and self.modality not in KNOWN:
             raise ContractError(f"mapping: modality is {self.modality!r}, expected one of {', '.join(KNOWN)}")
+        if self.contract.static:
+            raise ContractError(
+                f"mapping: modality {self.contract.name!r} is static, but a table is of dates; expected one with"
+            )
         names = self.contract.band_names
         if sorted(self.bands) != sorted(names):
             raise ContractError(

@@ -51,7 +51,7 @@ class Used:
         observations: valid acquisitions in its window.
         days_before: from the last valid acquisition before it in its window, FAR where there is none.
         days_after: to the next one.
-        offset_days: its day minus the date's; 0 where there is none.
+        offset_days: its day minus the date's; 0 where there is none, and of a static layer.
     """
 
     vectors: tuple[Float[Array, "_ _ d"], ...]
@@ -108,6 +108,7 @@ def beside(
         found[f"observations_{name}"] = u.observations
         if name != plan.reference:
             found[f"observations_{name}"] = np.where(u.valid, u.observations, 0).astype(np.uint8)
+        if name in plan.sensors:
             days = np.where(u.valid, u.offset_days[:, None, None], NO_OFFSET)
             found[f"{name}_offset_days"] = days.astype(np.int16)
     if lead and (fit := plan.model.info.get("calibration", {}).get("error")):
@@ -181,11 +182,12 @@ def flags(plan: Plan, used: dict[str, Used], valid: np.ndarray, unit: Unit) -> U
     rows, cols = (np.arange(s.start, s.stop) for s in (unit.y, unit.x))
     inside = ((rows >= halo) & (rows < grid.height - halo))[:, None] & ((cols >= halo) & (cols < grid.width - halo))
     lead = used.get(plan.reference)
-    others = [u.valid for n, u in used.items() if n != plan.reference]
+    others = [used[n].valid for n in plan.sensors]
+    dated = [n for n, modality in plan.model.modalities.items() if not modality.static]
     true = {
         "edge": ~inside,
         "clouded": ~valid,
-        "alone": ~np.any(others, axis=0) if others else True,
+        "alone": ~np.any(others, axis=0) if others else len(dated) > 1,
         "sparse": lead.observations - lead.valid < SPARSE if lead else False,
     }
     found = np.zeros(valid.shape, np.uint8)
@@ -206,7 +208,8 @@ def gather(plan: Plan, name: str, series: BlockEmbedder, dates: Int[np.ndarray, 
     days_before, days_after = np.full(shape, FAR, np.int32), np.full(shape, FAR, np.int32)
     told: dict[str, np.ndarray] = {}
     offset_days = np.zeros(len(at), np.int32)
-    offset_days[there] = plan.cube[name].day[plan.cube[name].usable][at[there]] - plan.day[dates][there]
+    if not plan.cube[name].modality.static:
+        offset_days[there] = plan.cube[name].day[plan.cube[name].usable][at[there]] - plan.day[dates][there]
     for i in np.flatnonzero(there):
         e = found[at[i]]
         valid[i], days_before[i], days_after[i] = e.valid, e.days_before, e.days_after

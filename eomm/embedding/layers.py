@@ -11,20 +11,23 @@ NO_NUMBER = np.iinfo(np.uint16).max
 FLAGS = {  # CF flag_masks
     "edge": 1,  # the window reaches beyond the cube
     "clouded": 2,  # the target is not valid: its vector, where there is one, comes from its context alone
-    "alone": 4,  # no other modality was near enough and valid
+    "alone": 4,  # no other dated modality of the model was near enough and valid; never where the model has none
     "sparse": 8,  # fewer than three valid acquisitions of the reference in the window, the target aside
 }
-# Of vectors with a state: long name, and the step in which the number is stored.
+DAY = "d"  # UDUNITS' other word for days: of "days" xarray makes time spans, where plain numbers are meant
+# Of vectors with a state: long name, the step in which the number is stored, and its unit.
 TOLD = {
-    "support": ("effective number of dates that the state rests on (1 / sum of squared weights)", 0.01),
+    "support": ("effective number of dates that the state rests on (1 / sum of squared weights)", 0.01, "1"),
     "days_to_nearest": (
         "days to the nearest other clear date of the window, missing where none is within a year",
         1.0,
+        DAY,
     ),
     "distance_to_training": (
         "distance of the state from those of training: root mean square of its components over their deviations in "
         "training, 1 for an ordinary date of training",
         0.01,
+        "1",
     ),
 }
 
@@ -66,9 +69,9 @@ def error_layer(unit: str, step: float) -> StoreLayer:
 
 
 def told_layer(name: str) -> StoreLayer:
-    """One of TOLD; missing where there is no vector. Units are "1": xarray would turn days into time spans."""
-    text, step = TOLD[name]
-    return _stepped(name, "1", text, step)
+    """One of TOLD; missing where there is no vector."""
+    text, step, unit = TOLD[name]
+    return _stepped(name, unit, text, step)
 
 
 def in_steps(values: Float[np.ndarray, "*n"], step: float, wanted: Bool[np.ndarray, "*n"]) -> UInt16[np.ndarray, "*n"]:
@@ -87,7 +90,7 @@ def observations_layer(modality: str) -> StoreLayer:
 def offset_layer(modality: str) -> StoreLayer:
     """Days to the acquisition used."""
     about = {
-        "units": "1",  # not "days": xarray would turn the numbers into time spans
+        "units": DAY,
         "long_name": f"days from the date to the {modality} acquisition used; missing where none was",
         "_FillValue": int(NO_OFFSET),
     }

@@ -16,7 +16,7 @@ from jaxtyping import Float32, Int
 
 from eomm.data.cube import Cube
 from eomm.data.grid import EPOCH, to_date
-from eomm.data.modality import check_contract
+from eomm.data.modality import check_contract, in_order
 from eomm.embedding.dense import CHUNK, Schedule, features_of, schedule
 from eomm.embedding.layers import TOLD
 from eomm.embedding.store import DTYPES, SHARD_DATES, TILE, Layout
@@ -79,6 +79,11 @@ class Plan:
         """Pixels by which a window exceeds its target, over all modalities used."""
         return max(0 if self.site_wide[n] else self.model.encoders[n].halo for n in self.used)
 
+    @property
+    def sensors(self) -> tuple[str, ...]:
+        """Modalities beside the reference that have dates, of which the nearest acquisition is used."""
+        return tuple(n for n in self.used if n != self.reference and not self.model.modalities[n].static)
+
     def schedule(self, name: str) -> Schedule:
         """How one modality's acquisitions are embedded: always all, so that a part gives the same to the bit."""
         at = self.at[name]
@@ -95,7 +100,7 @@ class Plan:
             scale=self.scale,
             block=self.block,
             observations=self.used,
-            offsets=tuple(n for n in self.used if n != self.reference),
+            offsets=self.sensors,
             clear_only=self.clear_only,
             error_unit=(quality["unit"], quality["step"]) if quality else None,
             told=self.told,
@@ -208,7 +213,7 @@ def make_plan(
     used = check_options(
         model, block=block, modalities=modalities, length=length, dtype=dtype, average_days=average_days
     )
-    reference = REFERENCE if model.fusion and REFERENCE in model.encoders else used[0]
+    reference = reference_among(model, used)
     lead = cube[reference]
     for name in dict.fromkeys((reference, *used)):
         check_contract(
@@ -229,7 +234,7 @@ def make_plan(
                 f"dates {dates[0]} to {dates[1]}: no usable {reference} acquisition there; {cube.path} has "
                 f"{len(day)} from {to_date(day[0])} to {to_date(day[-1])}"
             )
-    reach = model.fusion.max_offset_days if model.fusion else 0
+    reach = {n: forward.reach(model.modalities[n], model.fusion) for n in used} if model.fusion else {}
 
     def plan(block: int) -> Plan:
         return Plan(
@@ -242,7 +247,7 @@ def make_plan(
             dtype=dtype,
             clear_only=clear_only,
             block=sides(lead.grid.height, lead.grid.width, block, square=square),
-            at={n: chosen if n == reference else nearest(day[chosen], days[n], reach) for n in used},
+            at={n: chosen if n == reference else nearest(day[chosen], days[n], reach[n]) for n in used},
             site_wide=site_wide,
             told=told_of(model, reference) if reference in used else (),
             average_days=average_days,
@@ -268,9 +273,9 @@ def check_options(
     dtype: str = "float32",
     average_days: int = 0,
 ) -> list[str]:
-    """Raise UsageError where a request cannot be met on any cube; the modalities used, the reference first."""
+    """Raise UsageError where a request cannot be met on any cube; the modalities used, in order."""
     unknown = [n for n in modalities or () if n not in model.encoders]
-    used = sorted(modalities or model.encoders, key=lambda n: (n != REFERENCE, n))
+    used = list(modalities or model.encoders)
     if unknown or not used or len(set(used)) < len(used):
         raise UsageError(f"modalities {modalities}: the model has {', '.join(model.encoders)}; name each once")
     if model.fusion is None and len(used) > 1:
@@ -279,9 +284,21 @@ def check_options(
         raise UsageError(f"block is {block}; expected at least 1 pixel")
     if average_days < 0:
         raise UsageError(f"average_days is {average_days}; expected days from 1, or 0 for each date's own vectors")
+    used = in_order({n: model.modalities[n] for n in used})
+    reference = reference_among(model, used)
+    if model.modalities[reference].static:
+        raise UsageError(
+            f"{reference} is static, and has no date to embed; fuse its encoder with one of a modality with dates "
+            "(experiments/fusion.py), or name such a modality too"
+        )
     model.check_length(length)
     check_dtype(model, dtype)
     return used
+
+
+def reference_among(model: Model, used: Sequence[str]) -> str:
+    """The modality whose dates are embedded."""
+    return REFERENCE if model.fusion and REFERENCE in model.encoders else used[0]
 
 
 def told_of(model: Model, reference: str) -> tuple[str, ...]:
@@ -309,9 +326,9 @@ def check_order(cube: Cube, name: str) -> None:
 
 
 def nearest(
-    target_day: Int[np.ndarray, " n"], day: Int[np.ndarray, " t"], max_offset_days: int
+    target_day: Int[np.ndarray, " n"], day: Int[np.ndarray, " t"], max_offset_days: int | None
 ) -> Int[np.ndarray, " n"]:
-    """Position of the nearest day (ties: the earlier), or -1 where all are farther than `max_offset_days`."""
+    """Position of the nearest day (ties: the earlier), or -1 where all are farther than `max_offset_days` (`pair`)."""
     if not len(day):
         return np.full(len(target_day), -1)
     wanted, there = (np.pad(x, (0, -len(x) % FEW_DAYS)).astype(np.int32)[None] for x in (target_day, day))
@@ -387,6 +404,8 @@ def explain_use(model: Model, cube: Cube, modalities: Sequence[str] | None = Non
             found[name] = "absent: the cube has none; its place in the vector is that of a missing sensor"
         elif modalities is not None and name not in modalities:
             found[name] = "not used: not among the modalities asked for"
+        elif cube[name].modality.static:
+            found[name] = "used: static, at every date"
         else:
             found[name] = f"used: {int(cube[name].usable.sum())} of {len(cube[name].day)} acquisitions are usable"
     return found

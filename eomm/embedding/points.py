@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32, Int, Int32, Shaped
 
-from eomm.data.modality import Modality
+from eomm.data.modality import Modality, in_order
 from eomm.data.points import PointSeries
 from eomm.errors import DataError, UsageError
 from eomm.models.bands import complete_bands
@@ -96,7 +96,7 @@ def embed_points(
         DataError: no series, or one of a field's pixels, or values of another number of bands.
         UsageError: bands that the model does not know, or without which it cannot be.
     """
-    name = "s2" if "s2" in model.encoders else next(iter(model.encoders))
+    name = in_order(model.modalities)[0]
     modality = model.modalities[name]
     given = tuple(bands or modality.band_names)
     if not series or any(s.values.shape[1:] != (len(given),) for s in series):

@@ -66,9 +66,9 @@ def embed(
     """Embed every pixel of a cube at every usable date of the reference modality; `open_embedding` reads the result.
 
     Of every other modality the nearest usable acquisition is used (ties: the earlier), unless it is farther than
-    the fusion head's `max_offset_days` or invalid at the pixel. A modality of a single pixel serves all pixels. Killed
-    and called again it goes on; called when all is done it does nothing. Several devices, or the cores of a CPU, share
-    the blocks.
+    the fusion head's `max_offset_days` or invalid at the pixel. A modality of a single pixel serves all pixels, a
+    static layer all dates. Killed and called again it goes on; called when all is done it does nothing. Several
+    devices, or the cores of a CPU, share the blocks.
 
     Args:
         model: a model or its directory.

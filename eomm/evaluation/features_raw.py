@@ -47,13 +47,15 @@ def _joined(cube: Cube, dates: Dates, names: Sequence[str], window: Mapping[str,
         group = cube[name]
         usable = np.flatnonzero(group.usable)
         stored, seen = group.read(usable)
-        count = (10 if window else 1) * len(group.modality.bands)
+        frames = window[name] if window and not group.modality.static else None
+        count = (10 if frames else 1) * len(group.modality.bands)
         check_size(lead.grid, len(day), count, name)
         series = _series(group.modality.decode(stored), seen, group.day[usable])
         at = np.searchsorted(usable, chosen) if name == names[0] else nearest(day, series.day)
-        columns = np.stack([_columns(series, int(i), window[name] if window else None) for i in at])
+        columns = np.stack([_columns(series, int(i), frames) for i in at])
         own = series.valid[at]
-        near = own & (np.abs(series.day[at].astype(np.int64) - day) <= MAX_OFFSET_DAYS)[:, None]
+        apart = np.abs(series.day[at].astype(np.int64) - day)
+        near = own & ((apart <= MAX_OFFSET_DAYS) | group.modality.static)[:, None]
         if valid is None:
             valid = own
         else:

@@ -13,7 +13,7 @@ import numpy as np
 from jax import export as jax_export
 from jaxtyping import Array, Int32
 
-from eomm.embedding.plan import REFERENCE
+from eomm.data.modality import in_order
 from eomm.errors import UsageError
 from eomm.models import forward
 from eomm.models.directory import Model, load_model
@@ -89,7 +89,7 @@ def export_model(
 
 def reference_of(model: Model) -> str:
     """The modality whose acquisitions are the targets."""
-    return REFERENCE if model.fusion and REFERENCE in model.encoders else min(model.encoders)
+    return in_order(model.modalities)[0]
 
 
 def specifications(
@@ -143,8 +143,8 @@ def embed_block(model: Model, inputs: Mapping[str, Mapping[str, Array]], targets
         return {"embedding": embedding[0], "valid": valid}
     parts, target_day = {reference: forward.lead(embedding)}, data[reference]["day"][:, targets]
     for name in (n for n in model.encoders if n != reference):
-        day = data[name]["day"]
-        pairs = forward.pair(target_day, day, jnp.ones(day.shape, bool), model.fusion.max_offset_days)
+        day, reach = data[name]["day"], forward.reach(model.modalities[name], model.fusion)
+        pairs = forward.pair(target_day, day, jnp.ones(day.shape, bool), reach)
         parts[name] = forward.follow(*encode(name, pairs.at), pairs)
     return {"embedding": forward.fuse(model.fusion, model.params["fusion"], parts)[0], "valid": valid}
 
@@ -223,6 +223,9 @@ def readme(model: Model, inputs: Mapping[str, Any], contract: Mapping[str, Any],
     lines.append("}")
     others = [n for n in model.encoders if n != contract["reference"]]
     nearest = f"; of {', '.join(others)} the nearest acquisition is used, up to {contract['max_offset_days']} days away"
+    nearest += (
+        " (static layers: whatever the day)" if any("static" in c for c in contract["contracts"].values()) else ""
+    )
     return README.format(
         hash=model.hash,
         file=FILE,

@@ -138,7 +138,7 @@ def _only(given: Path | str | Sequence[Path | str]) -> str:
 
 def report(head: Head) -> dict[str, Any]:
     """What a fit gave, as JSON types."""
-    words = {"note": head.note, "worth": head.worth, "interval_in_words": head.interval.text}
+    words = {"note": head.note, "worth": head.worth, "interval_in_words": head.interval_words}
     return {"head": head.hash, **head.describe(), "limit": head.seen.limit, **words}
 
 
@@ -148,13 +148,12 @@ def format_report(result: Mapping[str, Any]) -> str:
     fitted = result["fitted"]
     lines = [SIMULATED] * result["contract"]["simulated"]
     lines += [f"{result['target']}{unit} by {result['form']}: {fitted['rows']} rows; held out: {fitted['held_out']}"]
-    scores = result["scores"]
-    if fitted["on"] == "labels":
-        lines += [f"  {name.replace('_', ' ')} {words(found)}" for name, found in scores.items()]
-    else:
-        for name, found in scores.items():
-            told = ", ".join(f"{k.replace('_', ' ')} {words(v)}" for k, v in found.items())
-            lines.append(f"  {name}: {told}")
+    scores = result["scores"] if fitted["on"] == "fluxes" else {"": result["scores"]}
+    for name, found in scores.items():
+        told = ", ".join(f"{k.replace('_', ' ')} {words(v, few='')}" for k, v in found.items())
+        lines.append(f"  {name}: {told}" if name else f"  {told}")
+    if any(v["interval"] is None for found in scores.values() for v in found.values()):
+        lines.append("  no interval stands beside these scores: too few groups were held out")
     lines.append(f"  {result['interval_in_words']}")
     lines.append(f"  no prediction where vectors are farther than {result['limit']:.2f} from those seen")
     return "\n".join([*lines, f"  {result['note']}", *([f"  {result['worth']}"] if result["worth"] else [])])

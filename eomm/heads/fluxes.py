@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int
 
+from eomm.data.grid import to_date
 from eomm.errors import UsageError
 from eomm.evaluation.gpp.features import QUALITY, WEATHER_COLUMNS, Inputs, sites_table
 from eomm.evaluation.gpp.flux_files import UNIT, FluxSeries
@@ -79,8 +81,15 @@ def flux_samples(
             "stores": [told(p) for p in stores],
             "extract": extract,
             "rows": len(rows),
+            "days_by_site": days_by_site(table, rows),
             "folds": kind,
             "held_out": f"{count} {what}",
             "lines": list(table.lines),
         },
     )
+
+
+def days_by_site(table: Table, rows: Int[np.ndarray, " r"]) -> dict[str, list[str]]:
+    """The days of some rows, by site."""
+    names, days = table.site[rows], table.day[rows]
+    return {str(site): [str(to_date(d)) for d in days[names == site]] for site in np.unique(names)}

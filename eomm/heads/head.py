@@ -114,6 +114,11 @@ class Head(Shown):
         few = self.scores["head"]["rmse"]["interval"] is None
         return f"{told}: of so few groups it cannot be told whether that is chance" if few else told
 
+    @property
+    def interval_words(self) -> str:
+        """How sure its predictions are, in a sentence."""
+        return self.interval.words(self.fitted["held_out"], None if self.classes else self.unit)
+
     def check(self, path: Path | str) -> None:
         """Raise ContractError where the vectors of a store are not those that the head was fitted on."""
         check_alike(path, contract_of(path), self.contract, f"the head of {self.target}")
@@ -156,7 +161,7 @@ class Head(Shown):
             **({"classes": ", ".join(self.classes[:10])} if self.classes else {}),
             "form": self.form,
             "model": self.contract["model"],
-            "interval": self.interval.text,
+            "interval": f"{self.interval.level:.0%}, held for {self.interval.coverage:.0%}",
         }
 
 

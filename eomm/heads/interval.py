@@ -34,11 +34,20 @@ class Interval:
     coverage: float
     rows: float
 
-    @property
-    def text(self) -> str:
-        """In words."""
-        few = "" if self.level == self.asked else f" ({self.groups} groups allow no {self.asked:.0%})"
-        return f"{self.level:.0%} interval{few}, of {self.groups} held-out groups it covered {self.coverage:.0%}"
+    def words(self, held_out: str, unit: str | None) -> str:
+        """What it is, in a sentence.
+
+        Args:
+            held_out: the groups, such as "2 years".
+            unit: of numbers; None of classes.
+        """
+        what = f"{self.level:.0%} conformal {'set' if unit is None else 'interval'}"
+        few = f", since {self.groups} groups allow no {self.asked:.0%}" if self.level < self.asked else ""
+        told = f"of what was held out ({held_out}) it covered {self.coverage:.0%}"
+        if unit is None:
+            return f"set_size: how many classes the {what} has{few}; {told}"
+        width = f"{self.score:.3g} {unit}".strip()
+        return f"low and high: prediction ± {width} everywhere alike, a {what}{few}; {told}"
 
 
 def conformal(score: Float[np.ndarray, " n"], group: Int[np.ndarray, " n"], level: float) -> Interval:

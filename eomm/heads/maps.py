@@ -20,17 +20,11 @@ from eomm.embedding.blocks import TILE, TOGETHER, blocks
 from eomm.export.cog import CACHE_MB, Layer, new_file, refusals, to_cog
 from eomm.export.frames import Frames, parts_of
 from eomm.heads.head import NONE, Head
+from eomm.heads.words import LAYERS
 
 KIND, VERSION = "prediction", 1
 NO_VECTOR, OUTSIDE = 1, 2  # flags
 NODATA = 65535  # of classes in GeoTIFFs, which start at 0
-WORDS = {
-    "low": "lower end of the interval",
-    "high": "upper end of the interval",
-    "probability": "probability of the class",
-    "set_size": "classes that the interval cannot tell apart; 0 where none fits",
-    "distance": "distance to the vectors that the head was fitted on; about 1 for those",
-}
 
 Layers = dict[str, np.ndarray]
 Part = tuple[slice, slice, slice, Layers]
@@ -95,15 +89,15 @@ def layers_of(head: Head) -> dict[str, tuple[str, float, dict[str, Any]]]:
     first: dict[str, Any] = {"long_name": head.target, **unit}
     if not head.classes:
         names = ("low", "high", "distance")
-        found = {n: ("float32", np.nan, {"long_name": WORDS[n], **(unit if n != "distance" else {})}) for n in names}
+        found = {n: ("float32", np.nan, {"long_name": LAYERS[n], **(unit if n != "distance" else {})}) for n in names}
         return {"prediction": ("float32", np.nan, first), **found, "flags": _flags()}
     numbers = list(range(len(head.classes)))
     first |= {"flag_values": numbers, "flag_meanings": " ".join(map(_word, head.classes)), "_FillValue": NONE}
     return {
         "prediction": ("int16", NONE, first),
-        "probability": ("float32", np.nan, {"long_name": WORDS["probability"]}),
-        "set_size": ("int16", NONE, {"long_name": WORDS["set_size"], "_FillValue": NONE}),
-        "distance": ("float32", np.nan, {"long_name": WORDS["distance"]}),
+        "probability": ("float32", np.nan, {"long_name": LAYERS["probability"]}),
+        "set_size": ("int16", NONE, {"long_name": LAYERS["set_size"], "_FillValue": NONE}),
+        "distance": ("float32", np.nan, {"long_name": LAYERS["distance"]}),
         "flags": _flags(),
     }
 
@@ -128,6 +122,7 @@ def write_cogs(head: Head, frames: Frames, folder: Path, about: dict[str, Any], 
     target = re.sub(r"[^A-Za-z0-9._-]", "_", head.target)
     names = [[f"{stem}_{f.name}_{target}{layer.suffix}.tif" for layer in files] for f in frames.frames]
     tags = {"target": head.target, "unit": head.unit, "head": about["eomm:head"], "note": head.note}
+    tags["interval"] = about["interval"]
     tags |= {"classes": "; ".join(f"{i} {c}" for i, c in enumerate(head.classes))} if head.classes else {}
     raw: dict[tuple[int, int], Any] = {}
     with rasterio.Env(GDAL_CACHEMAX=CACHE_MB, GDAL_NUM_THREADS="ALL_CPUS"), refusals(folder):

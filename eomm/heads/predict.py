@@ -13,6 +13,7 @@ from eomm.export.frames import Frames
 from eomm.heads.head import Head, load_head
 from eomm.heads.maps import NO_VECTOR, OUTSIDE, Part, count_parts, predicted, write_cogs, write_store
 from eomm.heads.series import series
+from eomm.heads.words import COLUMNS, KIND, side_file
 from eomm.store.folders import check_apart, check_free_file, entered, new_directory, write_json
 
 TABLES = (".csv", ".parquet")
@@ -35,7 +36,8 @@ def predict(
         head: as `eomm.fit` gives it, or its folder.
         embedding: an embedding cube of the model of the head's vectors; for series, `{site}` stands for the place.
         out: by its ending: `.zarr`, a store of maps (`eomm.heads.maps`); `.csv` or `.parquet`, the series of the
-            places of `site_info` (`eomm.heads.series`); none, a folder of Cloud-Optimised GeoTIFFs, one per date.
+            places of `site_info` (`eomm.heads.series`), with a file `OUT.json` that says what it is; none, a folder of
+            Cloud-Optimised GeoTIFFs, one per date.
         site_info: files with places, as `eomm evaluate gpp` reads them; for series.
         extract: which pixels of a place; as the head was fitted when None.
         dates: first and last of maps, both included; all when None.
@@ -44,7 +46,8 @@ def predict(
 
     Returns:
         What was written: `out`, `head`, `target`, `unit`, `interval`, `note` and `worth` in words, `limit`, and of all
-        pixels and dates, or rows, the shares `predicted`, `without_vector` and `outside`.
+        pixels and dates, or rows, the shares `predicted`, `without_vector` and `outside`; of series also how many rows
+        the head was `fitted` on.
 
     Raises:
         ContractError: the vectors are of another model, length or composite than the head's.
@@ -79,12 +82,17 @@ def predict(
 def _series(
     head: Head, embedding: str, out: Path, places: Sequence[Path], extract: str | None, overwrite: bool
 ) -> dict[str, Any]:
-    check_free_file(out, overwrite=overwrite)
+    beside = side_file(out)
+    for file in (out, beside):
+        check_free_file(file, overwrite=overwrite)
     table = series(head, embedding, read_towers(places), extract=extract)
+    tally = Tally(len(table), int((~table["clear"]).sum()), int(table["outside"].sum()))
+    about = {**summary(head), "sites": table["site"].nunique(), "rows": len(table), **tally.shares}
+    about |= {"fitted": int(table["fitted"].sum())} if "fitted" in table else {}
+    beside.unlink(missing_ok=True)  # that of an earlier table must not lie beside this one
     write_frame(table, out)
-    outside = float(table["outside"].mean()) if len(table) else 0.0
-    about = {"sites": table["site"].nunique(), "rows": len(table), "predicted": 1 - outside, "outside": outside}
-    return {"out": str(out), **summary(head), **about}
+    write_json(beside, {"eomm:kind": KIND, **about, "columns": {name: COLUMNS[name] for name in table}})
+    return {"out": str(out), **about}
 
 
 def summary(head: Head) -> dict[str, Any]:
@@ -94,7 +102,7 @@ def summary(head: Head) -> dict[str, Any]:
         "model": head.contract["model"],
         "target": head.target,
         "unit": head.unit,
-        "interval": head.interval.text,
+        "interval": head.interval_words,
         "limit": head.seen.limit,
         "note": head.note,
         "worth": head.worth,

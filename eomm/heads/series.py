@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 
 from eomm.data.grid import to_date
+from eomm.embedding.blocks import days_of
+from eomm.embedding.store import open_embedding
 from eomm.errors import UsageError
 from eomm.evaluation.gpp.features import read_embedding
 from eomm.evaluation.gpp.flux_sites import Tower
@@ -16,10 +18,10 @@ DEFAULT_EXTRACT = "pixel"  # for heads that were fitted on pixels
 
 
 def series(head: Head, embedding: str, towers: Mapping[str, Tower], *, extract: str | None = None) -> pd.DataFrame:
-    """A row for each place and date on which its pixels are clear: `site`, `date`, and the head's layers.
+    """A row for each place and date of its store, of the columns that `eomm.heads.words.COLUMNS` explains.
 
-    Classes are given by name. `outside` is true where the vector is farther than the head's limit; there is no
-    prediction then.
+    They are `site`, `date`, the head's layers (classes by name), `clear`, `outside`, and for heads of fluxes, which
+    know their days, `fitted`.
 
     Args:
         head: fitted on the vectors of the same model.
@@ -39,13 +41,17 @@ def series(head: Head, embedding: str, towers: Mapping[str, Tower], *, extract: 
     for tower in towers.values():
         path = Path(embedding.format(site=tower.site))
         head.check(path)
-        table = read_embedding(path, tower, how)
-        found = head.predict(table[[c for c in table if c != "day"]].to_numpy(np.float32))
-        layers = dict(found.layers)
+        day = np.unique(days_of(open_embedding(path)))
+        vectors = read_embedding(path, tower, how).set_index("day").reindex(day)
+        clear = vectors.notna().all(axis=1).to_numpy()
+        found = head.predict(vectors.fillna(0).to_numpy(np.float32), clear)
+        dates = [to_date(d) for d in day]
+        columns = {"site": tower.site, "date": dates, **found.layers, "clear": clear, "outside": found.outside}
         if head.classes:
-            layers["prediction"] = named(layers["prediction"], head.classes)
-        dates = [to_date(d) for d in table["day"]]
-        parts.append(pd.DataFrame({"site": tower.site, "date": dates, **layers, "outside": found.outside}))
+            columns["prediction"] = named(found.layers["prediction"], head.classes)
+        if (days := head.fitted.get("days_by_site")) is not None:
+            columns["fitted"] = np.isin(list(map(str, dates)), days.get(tower.site, []))
+        parts.append(pd.DataFrame(columns))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -9,7 +9,7 @@ day of year: only differences between days enter, as rotations (Su et al. 2021, 
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import flax.linen as nn
@@ -63,7 +63,7 @@ class ContextEncoder:
     dilations: tuple[int, ...] = DILATIONS
     use_orbit: bool = False
     start: int = 0
-    mix: tuple[tuple[float, ...], ...] = ()
+    mix: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
     band_flags: bool = False
     dtype: str = "float32"
 

@@ -22,7 +22,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from eomm.data.modality import Modality
+from eomm.data.modality import Modality, in_order
 from eomm.errors import DataError, UsageError
 from eomm.models.interface import Encoder, FusionHead, path_name
 from eomm.models.shipped import find_model
@@ -324,5 +324,5 @@ def plain(tree: Any) -> Any:
 
 
 def reference_of(model: Model, asked: str | None) -> str:
-    """The modality that is hidden: the one asked for, else s2, else the model's first."""
-    return asked or ("s2" if "s2" in model.decoders else next(iter(model.decoders)))
+    """The modality that is hidden: the one asked for, else s2, else the model's first with dates."""
+    return asked or in_order(model.modalities)[0]

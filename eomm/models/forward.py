@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int32, Shaped
 
+from eomm.data.modality import Modality
 from eomm.models.fusion import nearest_acquisition
 from eomm.models.interface import META, Encoder, Features, FusionHead, Params, crop
 
@@ -47,7 +48,7 @@ def pair(
     target_day: Int32[Array, "b n"],
     day: Int32[Array, "b t"],
     exists: Shaped[Array, "b t"] | Bool[Array, "b n t"],
-    max_offset_days: int,
+    max_offset_days: int | None,
 ) -> Pairs:
     """Of every target the nearest acquisition of another modality (of two equally near the earlier).
 
@@ -55,13 +56,20 @@ def pair(
         target_day: days since 1970-01-01.
         day: of the other modality's acquisitions.
         exists: which of them there are, for all targets or for each.
-        max_offset_days: farther ones do not count.
+        max_offset_days: farther ones do not count; None of a static layer, which is as if of every day (`reach`).
     """
     at = nearest_acquisition(target_day, day, exists)
     offset_days = jnp.take_along_axis(day, at, axis=1) - target_day
+    if max_offset_days is None:
+        offset_days, max_offset_days = jnp.zeros_like(offset_days), 0
     each = exists.astype(bool) if exists.ndim == 3 else exists.astype(bool)[:, None]
     there = jnp.take_along_axis(each, at[..., None], axis=2)[..., 0]
     return Pairs(at, offset_days, there & (jnp.abs(offset_days) <= max_offset_days))
+
+
+def reach(modality: Modality, fusion: FusionHead) -> int | None:
+    """Days beyond which acquisitions of a modality are absent; None of a static layer."""
+    return None if modality.static else fusion.max_offset_days
 
 
 def encode(

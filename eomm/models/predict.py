@@ -118,7 +118,8 @@ class Predictor:
         assert self.model.fusion is not None
         days, day = jnp.asarray(target_days, jnp.int32)[None], jnp.asarray(seen.batch["day"])
         gone = np.zeros((1, len(target_days), day.shape[1]), bool) if missing is None else missing[None]
-        pairs = forward.pair(days, day, jnp.asarray(~gone), self.model.fusion.max_offset_days)
+        reach = forward.reach(self.model.modalities[name], self.model.fusion)
+        pairs = forward.pair(days, day, jnp.asarray(~gone), reach)
         params = self.model.params[name]["encoder"]
         what = (seen.inside, seen.batch["day"], pairs.at, gone)
         z = _embed(self.model.encoders[name], params, seen.features, *what)

@@ -6,7 +6,7 @@ How noise is measured is `eomm.training.noise`.
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -159,16 +159,16 @@ class StateEncoder:
     modality: Modality
     inner: Encoder | None = None
     frames: tuple[int, int] = FRAMES
-    mean: tuple[float, ...]
-    whiten: tuple[tuple[float, ...], ...]
+    mean: tuple[float, ...] = field(repr=False)
+    whiten: tuple[tuple[float, ...], ...] = field(repr=False)
     scale: tuple[float, float] = (1.0, 1.0)
-    centre: tuple[float, ...] = ()
-    spread: tuple[float, ...] = ()
+    centre: tuple[float, ...] = field(default=(), repr=False)
+    spread: tuple[float, ...] = field(default=(), repr=False)
     tau_days: float = 30.0
     likeness: float = 36.0
     side_days: float = 15.0
     same_orbit: bool = False
-    deviation: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = field(default=(), repr=False)
 
     @property
     def components(self) -> int:

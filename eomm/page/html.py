@@ -22,8 +22,8 @@ p,li{max-width:75ch;overflow-wrap:anywhere}
 li{margin:.25rem 0}
 th{white-space:normal;min-width:5.5rem}
 .sub,figcaption,.note{color:var(--soft);font-size:.9rem}
-.banner{background:#E69F00;color:#000;font-weight:700;text-align:center;padding:.7rem 1rem;letter-spacing:.03em}
-.banner b{font-size:1.5rem;letter-spacing:.25em;display:block}
+.banner{background:#E69F00;color:#000;font-weight:600;text-align:center;padding:.45rem 1rem}
+.banner b{font-size:1.15rem;letter-spacing:.2em;margin-right:.6rem}
 .verdict{border-left:5px solid var(--blue);background:#f2f7fb;padding:.6rem 1rem;margin:1rem 0}
 .verdict h3{font-size:1rem;margin:.2rem 0}
 .tag{background:#E69F00;color:#000;font-size:.72rem;font-weight:700;padding:.1rem .4rem;vertical-align:middle}
@@ -31,7 +31,8 @@ section.sim{border-left:5px solid #E69F00;padding-left:.9rem}
 .verdict summary{cursor:pointer;color:var(--blue)}
 .verdict ul{margin:.3rem 0;padding-left:1.2rem}
 .plain{font-size:1.15rem;font-weight:600;max-width:60ch}
-nav ol{columns:2;padding-left:1.4rem;margin:.4rem 0}
+nav ol{columns:2;padding-left:1.6rem;margin:.4rem 0}
+nav li{margin:0;padding:.12rem 0;break-inside:avoid}
 .scroll{overflow-x:auto;-webkit-overflow-scrolling:touch}
 figure{margin:1rem 0}
 figure img{display:block;max-width:100%;height:auto}
@@ -49,10 +50,13 @@ table.card td:first-child{color:var(--soft);white-space:nowrap}
 pre{background:#f5f6f7;padding:.8rem 1rem;white-space:pre-wrap;overflow-wrap:anywhere;font-size:.85rem;line-height:1.5}
 @media (max-width:700px){
 body{font-size:15px}
+.banner{font-size:.8rem;line-height:1.35;padding:.35rem .7rem}
+h1{font-size:1.35rem;margin:.3rem 0 .1rem}
 th,td{padding:.28rem .35rem}
 th:first-child,td:first-child{white-space:normal;min-width:6rem;max-width:7.5rem}
 table.card td:first-child{position:static;white-space:normal}
-nav ol{columns:1}
+nav ol{font-size:.85rem;column-gap:2rem}
+.plain{font-size:1.02rem}
 .scroll figure{min-width:680px}
 .scroll figcaption{max-width:86vw}
 }
@@ -173,10 +177,7 @@ def page(
 
 def banner(simulated: bool) -> str:
     """What stands above all where everything is simulated."""
-    words = (
-        "Every image and number on this page comes from simulated data; none says how well anything works on real "
-        "satellites."
-    )
+    words = "No image and no number on this page says how well anything works on real satellites."
     return f'<div class="banner"><b>SIMULATED</b>{words}</div>' if simulated else ""
 
 

@@ -15,7 +15,7 @@ import matplotlib
 
 from eomm.data.attributes import open_attributes
 from eomm.data.cube import Cube, open_cube
-from eomm.data.grid import to_date
+from eomm.data.modality import in_order
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.evaluation.hidden.reconstruction_words import plainly
 from eomm.models.directory import Model, load_model
@@ -48,7 +48,8 @@ class Parts:
     def modality(self) -> str:
         """The reference modality."""
         named = next((str(e.result["modality"]) for e in self.evaluations if "modality" in e.result), "s2")
-        return named if self.cube is None or named in self.cube.groups else next(iter(self.cube))
+        groups = self.cube.groups if self.cube else {}
+        return named if not groups or named in groups else in_order({n: g.modality for n, g in groups.items()})[0]
 
 
 def build(
@@ -286,10 +287,11 @@ def data_card(parts: Parts) -> dict[str, object]:
         for name in cube:
             g = cube[name]
             m = g.modality
+            span = f"from {' to '.join(g.dates)}" if g.dates else "static"
             facts[name] = (
-                f"{m.level} {m.calibration}, {m.unit}, {' '.join(m.band_names)}; {len(g)} acquisitions from "
-                f"{to_date(g.day[0])} to {to_date(g.day[-1])}, {int(g.usable.sum())} usable; {g.grid.height} x "
-                f"{g.grid.width} px of {abs(g.grid.transform[0]):g} m, {g.grid.crs}; contract {m.contract_hash}"
+                f"{m.level} {m.calibration}, {m.unit}, {' '.join(m.band_names)}; {len(g)} acquisitions {span}, "
+                f"{int(g.usable.sum())} usable; {g.grid.height} x {g.grid.width} px of "
+                f"{abs(g.grid.transform[0]):g} m, {g.grid.crs}; contract {m.contract_hash}"
             )
     for e in parts.evaluations:
         data, at = "simulated" if e.simulated else "real", e.about

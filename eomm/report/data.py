@@ -60,7 +60,7 @@ class Views:
 
     flag_words = (
         "edge: the window reaches beyond the cube",
-        "alone: no other modality was near enough and valid",
+        "alone: no other modality with dates was near enough and valid",
         "sparse: fewer than three valid acquisitions in the window",
     )
 
@@ -131,7 +131,8 @@ class Views:
         shares = {}
         if "flags" in self._store:  # older stores have none
             flags = self._thin("flags")
-            bits = {n: bit for n, bit in FLAGS.items() if n != "clouded"}
+            # What no vector carries is no map; of clouded pixels there is one already, of observations.
+            bits = {n: b for n, b in FLAGS.items() if n != "clouded" and ((flags & b > 0) & self._valid).any()}
             shares = {f"share of dates: {n}": ((flags & b > 0) & self._valid).sum(0) / clear for n, b in bits.items()}
         return means, shares
 

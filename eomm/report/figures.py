@@ -309,7 +309,7 @@ def layer_figure(means: Mapping[str, Any], flags: Mapping[str, Any], pixel_m: fl
     panels = {**means, **flags}
     rows = -(-len(panels) // PANELS)
     across = -(-len(panels) // rows)
-    figure = new_figure(min(9.6, 2.9 * across), 3.7 * rows)
+    figure = new_figure(min(9.6, 2.9 * across), 4.1 * rows)
     axes = figure.subplots(rows, across, squeeze=False).ravel()
     for ax in axes[len(panels) :]:
         ax.set_axis_off()

@@ -31,8 +31,10 @@ HEAD = Fields(
         "unit": str,
         "classes": ListOf(of=str),
         "contract": Fields({"model": str, "length": SIZE, "simulated": bool}),
-        "interval": Fields({"level": _NUMBER, "score": _NUMBER}),
-        "fitted": Fields({"on": Literal["labels", "fluxes"]}),
+        "interval": Fields({**dict.fromkeys(("asked", "level", "score", "coverage", "rows"), _NUMBER), "groups": SIZE}),
+        "fitted": Fields(
+            {"on": Literal["labels", "fluxes"], "held_out": str, "days_by_site?": TableOf(ListOf(of=str))}
+        ),
         "scores": dict,
     }
 )

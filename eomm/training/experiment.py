@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from eomm.data.mixture import Mixture
 from eomm.embedding.calibrate import MINIMUM, calibrate
+from eomm.errors import UsageError
 from eomm.models.directory import Model, load_model, save_model
 from eomm.store.folders import check_apart, entered, read_json, recover
 from eomm.store.log import LOGGER
@@ -118,6 +119,12 @@ def measure_noise(config: ConfigDict, mixture: Mixture) -> tuple[ConfigDict, dic
     shares = [s for s in mixture.shares if name in s.records.shapes]
     if config.stage != "pretrain" or not lacks_noise(config.encoder) or not shares:
         return config, {}, []  # the stage says what is missing
+    modality = shares[0].records.shapes[name].modality
+    if modality.static:
+        raise UsageError(
+            f"config.encoder.code is {config.encoder.code}, but {name} is static: a state averages dates by their "
+            "noise, and it has none. Choose eomm.models.context, as experiments/static.py"
+        )
     if config.get("init"):
         start = load_model(config.init, code=tuple(config.get("code", ())))
         found = noise_of(start.parts.get(name, {}).get("encoder", {}), config.encoder.to_dict())
@@ -126,7 +133,6 @@ def measure_noise(config: ConfigDict, mixture: Mixture) -> tuple[ConfigDict, dic
     for s in (s for s in shares if s.records.count("train")):
         options: dict[str, Any] = {"called": s.name, "weight": s.weight * s.batch_size, "balance": s.balance}
         sets.append(draw_series(s.records, name, seed=config.seed, **options))
-    modality = shares[0].records.shapes[name].modality
     found = with_noise(config.encoder.to_dict(), modality, sets)
     noise = noise_by_set(modality, found["whiten"], sets)
     return ConfigDict({**config.to_dict(), "encoder": found}), noise, sets

@@ -39,7 +39,7 @@ class Stage:
     init: Callable[[Array], Tree]
     loss: Callable[[Tree, Tree, Batch, Array], tuple[Array, dict[str, SumCount]]]
     model: Callable[[Tree], Model]
-    frozen: Tree = field(default_factory=dict)
+    frozen: Tree = field(default_factory=dict, repr=False)
     validation_loss: Callable[[Tree, Tree, Batch, Array], tuple[Array, dict[str, SumCount]]] | None = None
     scheduled: bool = False
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from eomm.data.modality import Modality
 from eomm.data.records import RecordSet, reading_of
 from eomm.errors import ContractError, UsageError
 from eomm.models import forward, interface
@@ -80,6 +81,7 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
     encoder, decoder = build_parts(shape.modality, config.encoder, config.decoder)
     compute_features = rematerialised(encoder.features, config)
     objective = make_objective(config.objective)
+    check_static(shape.modality, objective)
     check_crop(encoder, surrounded(shape, encoder.halo, reading), objective, str(records.path))
     check_bands(encoder, objective, name)
     if objective.cuts:
@@ -171,6 +173,17 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
     return Stage(name=f"pretrain {name}", modalities=(name,), init=init, loss=loss, model=model, scheduled=scheduled)
 
 
+def check_static(modality: Modality, objective: Objective) -> None:
+    """Raise UsageError where what a static layer's one acquisition lacks in time is asked of it."""
+    asked = {k: getattr(objective, k) for k in ("hidden", "hidden_others", "next_same_orbit", "agreement")}
+    wrong = {k: v for k, v in asked.items() if np.any(v)}
+    if modality.static and wrong:
+        raise UsageError(
+            f"config.objective: {', '.join(f'{k} is {v}' for k, v in wrong.items())}, but {modality.name} is static: "
+            "no other date tells what is hidden, or could be compared. Set them to 0, as experiments/static.py does"
+        )
+
+
 def check_bands(encoder: interface.Encoder, objective: Objective, name: str) -> None:
     """Raise UsageError where bands are to be hidden from an encoder that would take them for values."""
     if objective.hidden_bands and not getattr(encoder, "band_flags", False):
@@ -230,6 +243,11 @@ def fuse(config: Any, records: RecordSet) -> Stage:
     if reference not in encoders or len(encoders) < 2:
         raise UsageError(f"config.encoders give {sorted(encoders)}; needed are {reference!r} and at least one other")
     others = [n for n in encoders if n != reference]
+    if decoders[reference].modality.static:
+        raise UsageError(
+            f"config.reference is {reference!r}, which is static and has no date at which an embedding could stand; "
+            f"name one of {', '.join(n for n in others if not decoders[n].modality.static) or 'a modality with dates'}"
+        )
     options = fusion_options(config, {n: encoders[n] for n in (reference, *others)})
     fusion = Fusion.build({n: e.dim for n, e in encoders.items()}, options)
     asked = {n: o for m in models for n, o in m.info.get("objectives", {}).items()} | dict(config.objective)
@@ -278,7 +296,8 @@ def fuse(config: Any, records: RecordSet) -> Stage:
         parts, near = {reference: forward.lead(own, dropped[reference])}, {}
         for name in others:
             data = batch[name]
-            pairs = forward.pair(target_day, data["day"], data["present"], fusion.max_offset_days)
+            reach = forward.reach(decoders[name].modality, fusion)
+            pairs = forward.pair(target_day, data["day"], data["present"], reach)
             parts[name] = forward.follow(*encode(whole, name, data, pairs.at), pairs, dropped[name])
             targets[name], near[name] = pairs.at, pairs.near
             # A dropped modality's target counts as hidden: then it is decoded itself, not its successor.

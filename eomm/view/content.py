@@ -37,7 +37,6 @@ WORDS = {
     "all dates at which both pixels have a vector. Vectors are compared as the page holds them, in 8 bits a number.",
     "Observed": "What the satellite measured where the date was clear. NDVI is (near infrared - red) / (near infrared "
     "+ red), high where plants are green. Of a polygon: the mean of its clear pixels.",
-    "Flags": "; ".join(f"{name}: {meaning}" for name, meaning in MEANING.items()) + ".",
     "Keys": "Shift and a click sets B. The arrow keys move the slider. Ctrl and the wheel zoom. A click into a chart "
     "goes to its date.",
 }
@@ -58,6 +57,9 @@ def describe(
         DataError: no pixel of the sample has a vector.
     """
     grid, provenance = layers.grid, layers.attributes.get("provenance", {})
+    one = len(provenance.get("modalities", ())) == 1  # of which "alone" would say nothing
+    flags = {name: bit for name, bit in FLAGS.items() if not (one and name == "alone")}
+    words = WORDS | {"Flags": "; ".join(f"{name}: {MEANING[name]}" for name in flags) + "."}
     acquired = layers.attributes.get("acquisitions", [])  # composites and the oldest stores have none
     acquired = acquired if len(acquired) == len(layers.day) else [{}] * len(layers.day)
     return {
@@ -73,9 +75,9 @@ def describe(
         "times": [str(acquired[i].get("datetime") or "") for i in dates],
         "clear": [round(float(share[i]), 4) for i in dates],
         "all_dates": len(layers.day),
-        "flags": [{"name": n, "bit": bit, "color": LOOK[n], "meaning": MEANING[n]} for n, bit in FLAGS.items()],
+        "flags": [{"name": n, "bit": bit, "color": LOOK[n], "meaning": MEANING[n]} for n, bit in flags.items()],
         "palette": list(Viridis256),
-        "words": [*WORDS.items(), *((n.replace("_", " ").capitalize(), t.meaning) for n, t in layers.told.items())],
+        "words": [*words.items(), *((n.replace("_", " ").capitalize(), t.meaning) for n, t in layers.told.items())],
         "vectors": vectors(layers, length),
         "bands": bands(layers),
         "told": [{"name": name, "label": name.replace("_", " "), **asdict(told)} for name, told in layers.told.items()],

@@ -135,5 +135,5 @@ function embeddingLegend(shown) {
     );
   const names = ["Red", "green", "blue"].slice(0, share.length).join(", ");
   element("legend-embedding").textContent =
-    `${names}: components 1 to ${share.length}, ${share.join(", ")} of the variance; one scale for all dates.`;
+    `${names}: ${share.join(", ")} of the variance; one scale for all dates.`;
 }

@@ -225,7 +225,7 @@ function write() {
   if (about.bands) {
     const { names, units, colour, range } = about.bands;
     element("legend-colour").textContent =
-      `${colour.map((i) => names[i]).join(", ")} as red, green, blue; ` +
+      `${colour.map((i) => names[i]).join(", ")}: ` +
       `${range.map((v) => v.toPrecision(2)).join(" to ")} ${units[colour[0]]} on all dates.`;
   }
   fill("shown", [["all", "components 1\u20133"], ...COMPONENTS.map((_, k) => [k, `component ${k + 1}`])]);

@@ -7,6 +7,7 @@ from eomm.data.modality import SENTINEL1, SENTINEL2
 from eomm.data.records import PatchShape
 
 MODALITIES = {"s2": SENTINEL2, "s1": SENTINEL1, "weather": load_mapping("worldcereal_agera5").contract}
+MODALITIES["elevation"] = load_mapping("elevation").contract
 
 
 def random_group(rng, modality, *, batch=1, time=10, size=19, valid=0.8, revisit_days=(1, 9)):

@@ -162,7 +162,7 @@ def choose(
     The raw features are of the modalities that the model reads, or else of Sentinel-2.
     """
     names = [n for n in (model.encoders if model else ("s2",)) if all(n in s.cube.groups for s in sites)]
-    names = sorted(names, key=lambda n: n != "s2")
+    names = sorted(names, key=lambda n: (n != "s2", sites[0].cube[n].modality.static))
     if not names:
         raise UsageError(f"no modality that every cube has; {sites[0].cube.path} has {', '.join(sites[0].cube)}")
     frames = {n: (model.encoders[n].frames if model else FRAMES) for n in names}

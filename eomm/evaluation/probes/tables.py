@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from eomm.data.grid import to_date
+from eomm.data.modality import in_order
 from eomm.errors import ContractError, UsageError
 from eomm.evaluation.bootstrap import Resampling
 from eomm.evaluation.features import Dates, Map, Provider, chosen_dates, rows_of
@@ -153,7 +154,7 @@ def read_all(
 
 def clearest(site: LabelledSite, dates: Dates) -> int:
     """The day on which most labelled pixels are clear, of Sentinel-2 or the first modality; the first of equals."""
-    group = site.cube["s2" if "s2" in site.cube.groups else next(iter(site.cube))]
+    group = site.cube[in_order({n: g.modality for n, g in site.cube.groups.items()})[0]]
     chosen = chosen_dates(group, dates)
     known, best, share = site.labels.known, 0, -1.0
     for i in chosen.tolist():

@@ -172,7 +172,9 @@ def test_every_embedding_of_a_plot_is_flagged_and_no_records_are_cut(plot, tmp_p
     out = open_embedding(embed(make_model(), cube.path, tmp_path / "e.zarr", dtype="float32"))
     flags = np.asarray(out["flags"])
     assert flags.shape[1:] == (6, 6) and ((flags & FLAGS["edge"]) > 0).all()
-    with pytest.raises(DataError, match=r"c.zarr: 6 x 6 px is smaller than a crop of 32 px; choose smaller crops"):
+    with pytest.raises(
+        DataError, match=r"c.zarr: 6 x 6 px is smaller than a crop of 32 px; choose crops of at most 6 px"
+    ):
         build_patches(tmp_path / "r", cubes=[cube.path], split=SplitConfig())
 
 

@@ -284,6 +284,9 @@ def test_crops_without_clear_acquisitions_are_skipped_and_counted(tmp_path):
 def test_a_block_too_narrow_for_its_buffer_is_named(cubes, tmp_path):
     with pytest.raises(UsageError, match=r"train is empty: no crop of 8 px.*columns \[\(0, 7\)\]"):
         build_patches(tmp_path / "r", cubes=cubes[:1], split=SplitConfig(columns={"test": (0.4, 1.0)}), **SMALL)
+    with pytest.raises(UsageError, match=r"columns \[\(0, 15\)\].*crops of at most 15 px fit \(--crop-px 15\)"):
+        split = SplitConfig(columns={"test": (0.6, 1.0)}, uncut=("test",))
+        build_patches(tmp_path / "r", cubes=cubes[:1], split=split, **{**SMALL, "crop_px": 18})
     with pytest.raises(DataError, match="no usable s2 acquisition from 1990-01-01"):
         split = SplitConfig(dates={"test": (date(1990, 1, 1), date(1990, 2, 1))})
         build_patches(tmp_path / "r", cubes=cubes[:1], split=split, **SMALL)

@@ -58,7 +58,9 @@ def test_a_cube_is_described_with_contract_dates_coverage_and_provenance(cube):
     assert s2["attributes"] == {"resampling": "cubic"} and info["provenance"]["made_by"] == "us"
     text = format_info(info)
     assert "cube, finished, simulated" in text and "EPSG:32631" in text
-    assert "1970-05: acquisitions 1, usable 1, valid_fraction 0.5" in text
+    assert "2 of 3 acquisitions usable, 1970-04-11 to 1970-05-11, 50% of their pixels clear" in text
+    assert "% clear by month of 1970:   -   -   -  50  50   -" in text and SENTINEL2.contract_hash in text
+    assert len(text.splitlines()) < 15 and text.endswith("--json")
 
 
 def test_an_unfinished_cube_is_described_and_called_unfinished(cube):
@@ -206,8 +208,21 @@ def test_a_run_tells_how_far_it_got(tmp_path):
 def test_other_paths_are_refused(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         describe(tmp_path / "none")
-    with pytest.raises(DataError, match="none of eomm's stores"):
+    with pytest.raises(DataError, match="none of eomm's stores; expected"):
         describe(tmp_path)
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / "manifest.json").write_text('{"eomm:kind": "export"}')
+    with pytest.raises(DataError, match=r"in it lie maps \(an export\)"):
+        describe(tmp_path)
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match=r"t\.csv: nothing in it or beside it says that eomm wrote it"):
+        describe(tmp_path / "t.csv")
+    shared = {"kind": "gpp", "simulated": True, "conclusions": ["It is so."], "tables": []}
+    (tmp_path / "r.json").write_text(json.dumps(shared))
+    assert "result of an evaluation, finished, simulated" in (said := format_info(describe(tmp_path / "r.json")))
+    assert "It is so." in said
+    (tmp_path / "t.csv").write_text("site,date,group,kind,tested,measured,ridge\n")
+    assert describe(tmp_path / "t.csv")["of"].startswith("what `eomm evaluate gpp` predicted")
     zarr.open_group(tmp_path / "z.zarr", mode="w", zarr_format=3)
     with pytest.raises(DataError, match="eomm:kind is None"):
         describe(tmp_path / "z.zarr")
@@ -227,6 +242,6 @@ def test_text_leaves_out_what_only_programs_ask_for_and_says_where_it_is():
     text = format_info(info)
     assert "c.zarr" in text and text.endswith("  in full: eomm info e.zarr --json")
     assert not any(word in text for word in ("B02", "proj:", "day", "a.nc"))
-    text = format_info({"path": "c.zarr", "kind": "cube", "bytes": 1, "provenance": inner})
+    text = format_info({"path": "c.zarr", "kind": "composite", "bytes": 1, "provenance": inner})
     assert "mapping: m" in text and "name a.nc, bytes 3" in text and "dB" not in text
     assert "in full" not in format_info({"path": "r", "kind": "run", "bytes": 1, "step": 3})

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eomm.data.modality import KNOWN, SENTINEL1, SENTINEL1_SIGMA0, SENTINEL2, Band, Modality, check_contract
+from eomm.data.modality import KNOWN, SENTINEL1, SENTINEL1_SIGMA0, SENTINEL2, Band, Modality, check_contract, in_order
 from eomm.errors import ContractError
 
 
@@ -52,6 +52,22 @@ def test_bands_may_have_their_own_unit_and_range():
     name, size = mixed.error_unit
     assert name == "spreads" and size.tolist() == [5, 2e7] and SENTINEL1.error_unit[0] == "dB"
     assert Modality.from_dict(json.loads(json.dumps(mixed.to_dict()))) == mixed
+
+
+def test_only_a_static_layer_says_so_in_its_contract():
+    layer = dataclasses.replace(SENTINEL1, name="relief", static=True)
+    assert layer.to_dict()["static"] is True and "static" not in SENTINEL1.to_dict()
+    assert Modality.from_dict(json.loads(json.dumps(layer.to_dict()))) == layer
+    dated = dataclasses.replace(layer, static=False)
+    assert dated.contract_hash != layer.contract_hash
+    with pytest.raises(ContractError, match="static: found False, expected True"):
+        check_contract(dated, layer, found_in="a cube", expected_by="a model")
+
+
+def test_s2_leads_then_what_has_dates():
+    relief = dataclasses.replace(SENTINEL1, static=True)
+    assert in_order({"a": relief, "l8": SENTINEL2, "s1": SENTINEL1}) == ["l8", "s1", "a"]
+    assert in_order({"a": SENTINEL1, "s2": SENTINEL2}) == ["s2", "a"]
 
 
 def test_contracts_written_before_bands_had_units_keep_their_hash():

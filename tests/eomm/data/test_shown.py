@@ -29,6 +29,15 @@ def test_a_line_in_python_and_a_table_in_a_notebook(tmp_path):
         assert shown._repr_html_().startswith("<table>") and len(shown._repr_html_()) < 2000
 
 
+def test_what_the_package_gives_is_shown_in_a_line():
+    constants = [v for n in eomm.__all__ if not isinstance(v := getattr(eomm, n), type) and not callable(v)]
+    assert eomm.SENTINEL2 in constants and "reflectance" in eomm.SENTINEL2._repr_html_()
+    model = eomm.load_model("base")  # whose state holds matrices
+    for shown in (*constants, eomm.SENTINEL2.bands[0], zoo.GRID, model):
+        assert len(repr(shown)) < 200 and "\n" not in repr(shown), repr(shown)
+    assert len(repr(model.encoders["s2"])) < 800
+
+
 def test_names_are_no_html():
     class Odd(Shown):
         def facts(self):

@@ -12,7 +12,7 @@ from eomm.data.attributes import attributes_of
 from eomm.data.grid import Grid, to_date
 from eomm.embedding import run as embedding
 from eomm.embedding.run import nearest, open_embedding
-from eomm.embedding.store import NO_OFFSET
+from eomm.embedding.store import FLAGS, NO_OFFSET
 from tests.eomm.embedding.site import (
     GRID,
     make_model,
@@ -62,6 +62,7 @@ def test_without_radar_at_all_it_equals_leaving_radar_out(model, groups, cube, t
     b = open_embedding(embed(model, far, tmp_path / "b.zarr"))
     np.testing.assert_allclose(a["embedding"], b["embedding"], atol=1e-6)
     assert np.isnan(b["s1_offset_days"]).all() and not b["observations_s1"].any()
+    assert all((ds["flags"].values & FLAGS["alone"] > 0).all() for ds in (a, b))  # radar was possible
 
 
 @pytest.mark.parametrize("names", [None, ("s1",)])

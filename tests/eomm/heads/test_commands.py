@@ -77,7 +77,8 @@ def test_a_number_is_mapped_where_the_vectors_are_valid_and_known(folder, amount
         "predict", "--head", folder / "amount-head", "--embedding", zoo.store("clear"), "--out", out, "--json",
         capsys=capsys,
     )  # fmt: skip
-    assert result["simulated"] is True and result["interval"].startswith("90% interval, of ")
+    half = f"{amount_head.interval.score:.3g} t ha-1 everywhere alike, a 90% conformal interval"
+    assert result["simulated"] is True and result["interval"].startswith(f"low and high: prediction ± {half}")
     found, source = xr.open_zarr(out).load(), open_embedding(zoo.store("clear"))
     assert found["prediction"].attrs["units"] == "t ha-1" and found.attrs["eomm:head"] == amount_head.hash
     np.testing.assert_array_equal(found["time"].values, source["time"].values)
@@ -162,10 +163,19 @@ def test_fluxes_of_towers_give_a_map_and_a_series(folder, capsys):
     assert "SIMULATED" in text and "GPP in g C m-2 d-1 by ridge" in text and "r2 of anomalies" in text
     out = folder / "gpp.csv"
     of = ["--head", folder / "gpp-head", "--embedding", zoo.store("cloudy")]
-    command("predict", *of, *towers, "--out", out, "--json", capsys=capsys)
+    result = command("predict", *of, *towers, "--out", out, "--json", capsys=capsys)
     table, head = pd.read_csv(out), load_head(folder / "gpp-head")
-    assert list(table) == ["site", "date", "prediction", "low", "high", "distance", "outside"]
-    one = table[table.site == "T4"]
+    assert list(table) == ["site", "date", "prediction", "low", "high", "distance", "clear", "outside", "fitted"]
+    day = {str(to_date(d)) for d in DAYS}
+    assert set(table.date) == day and table.groupby("site").size().eq(len(day)).all()  # clouded dates too
+    assert result["without_vector"] == (~table.clear).mean() > 0 and result["outside"] == table.outside.mean()
+    assert result["fitted"] == table.fitted.sum() == head.fitted["rows"]
+    np.testing.assert_array_equal(table.prediction.isna(), ~table.clear | table.outside)
+    note = json.loads((folder / "gpp.csv.json").read_text())
+    assert note["interval"] == head.interval_words == result["interval"] and list(note["columns"]) == list(table)
+    about = command("info", out, "--json", capsys=capsys)
+    assert about["kind"] == "series" and about["simulated"] and about["head"] == head.hash
+    one = table[(table.site == "T4") & table.clear]
     row, col = TOWERS["T4"]
     a, _, c, _, e, f = zoo.GRID.transform
     tower = Tower(site="T4", x=c + a * (col + 0.5), y=f + e * (row + 0.5), crs=zoo.GRID.crs)

@@ -39,7 +39,8 @@ def make_samples(classes=(), seed=0, noise=0.3):
         y = np.digitize(y, np.quantile(y, np.linspace(0, 1, len(classes) + 1)[1:-1]))
     return Samples(
         x=x, y=y, group=group, rows=np.arange(len(x)), folds=group_folds(group, count=6), classes=classes, target="t",
-        unit="" if classes else "kg", thinned=False, contract=CONTRACT, about={"on": "labels"},
+        unit="" if classes else "kg", thinned=False, contract=CONTRACT,
+        about={"on": "labels", "held_out": f"{GROUPS} groups"},
     )  # fmt: skip
 
 
@@ -152,7 +153,7 @@ def test_a_group_counts_once_and_few_groups_allow_less():
     found = conformal(score, group, 0.8)
     assert found.score == 16 and found.level == 0.8  # 17 of 21 parts: the large group's one, and sixteen more
     few = conformal(np.array([1.0, 3.0, 2.0]), np.arange(3), 0.9)
-    assert few.level == 0.75 and few.score == 3 and "3 groups allow no 90%" in few.text
+    assert few.level == 0.75 and few.score == 3 and "3 groups allow no 90%" in few.words("3 fields", "kg")
     with pytest.raises(UsageError, match="at least two"):
         conformal(score, np.zeros(len(score), int), 0.9)
     with pytest.raises(UsageError, match="level 90"):

@@ -22,6 +22,13 @@ def test_the_nearest_serves_the_earlier_of_two_and_none_beyond_the_limit():
     assert found.near.tolist() == [[True, True, True, False]]
 
 
+def test_a_static_layer_serves_every_day_as_if_it_were_its_own():
+    target, day = jnp.array([[12, 17000, 30000]], jnp.int32), jnp.zeros((1, 1), jnp.int32)
+    found = forward.pair(target, day, jnp.ones((1, 1), bool), None)
+    assert found.at.tolist() == found.offset_days.tolist() == [[0, 0, 0]] and found.near.all()
+    assert not forward.pair(target, day, jnp.zeros((1, 1), bool), None).near.any()  # where a record lacks it
+
+
 def test_acquisitions_may_exist_for_some_targets_only_and_nothing_is_never_near():
     day = jnp.array([[10, 14, 20]], jnp.int32)
     exists = jnp.array([[[True, False, True], [False, False, False]]])

@@ -185,13 +185,13 @@ def test_simulated_and_real_are_marked_apart_and_share_no_table(tmp_path):
     real = write_evaluation(tmp_path / "a")
     simulated = write_evaluation(tmp_path / "a", "drought", simulated=True)
     text = report.build(tmp_path / "p.html", evaluations=[real, simulated]).read_text()
-    assert "Every image and number" not in text  # not the whole page
+    assert "No image and no number" not in text  # not the whole page
     for section in re.findall(r"<section.*?</section>", text, re.DOTALL)[1:-2]:
         marked = "SIMULATED DATA" in section
         assert marked == ("(Drought)" in section) == ('class="sim"' in section)
         assert section.count("<table>") == 1
     whole = report.build(tmp_path / "q.html", evaluations=[simulated]).read_text()
-    assert "Every image and number" in whole and "SIMULATED DATA" not in whole
+    assert "No image and no number" in whole and "SIMULATED DATA" not in whole
 
 
 def test_what_lies_below_a_folder_is_found(made, tmp_path):

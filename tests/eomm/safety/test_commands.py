@@ -35,10 +35,12 @@ def test_a_folder_with_a_damaged_store_is_gathered_without_it(stores, tmp_path, 
 
 
 def test_info_says_what_an_export_is(stores, capsys):
-    assert main(["info", str(stores["export"])]) == 2
-    said = capsys.readouterr().err
-    assert "holds an export, of which there is no more to say; expected a cube, record set" in said
-    assert "damaged" not in said
+    assert main(["info", str(stores["export"])]) == 0
+    said = capsys.readouterr().out
+    assert "export, finished, real data" in said and "to: cog" in said and "composite: year" in said
+    map_ = min(stores["export"].glob("*.tif"))
+    assert main(["info", str(map_)]) == 0
+    assert "map, finished, real data" in (said := capsys.readouterr().out) and "1 band, " in said
 
 
 def test_records_whose_crops_hold_no_window_do_not_calibrate(stores):

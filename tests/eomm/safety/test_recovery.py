@@ -45,7 +45,7 @@ with folders.new_directory(path, kind=kind, overwrite=True) as partial:
 
 @pytest.mark.parametrize("kind", OPENERS)
 def test_the_old_store_is_back_at_the_next_open(kind, stores, tmp_path, capsys):
-    for opener in [*OPENERS[kind], lambda path: main(["info", str(path)]) if kind != "export" else recover(path)]:
+    for opener in [*OPENERS[kind], lambda path: main(["info", str(path)])]:
         path = copy(stores[kind], tmp_path, "x")
         before = contents(path)
         killed = subprocess.run([sys.executable, "-c", KILLED, kind, str(path), str(stores[kind])])

@@ -222,6 +222,9 @@ def test_on_a_phone_nothing_lies_beside_the_screen(driver, made):
         assert page.js("return [innerWidth, document.documentElement.scrollWidth]") == [390, 390]
         widths = page.js("return [...document.querySelectorAll('#maps .plot')].map((e) => e.clientWidth)")
         assert len(widths) == 3 and min(widths) > 350
+        top = "return ['colour', 'answer', 'embedding'].map((n) => document.getElementById(`map-${n}`).offsetTop)"
+        assert (tops := page.js(top)) == sorted(tops) and tops[1] < browser.PHONE[1]  # likeness begins on the screen
+        assert page.find("series").rect["y"] < page.find("flags").rect["y"]
         page.click(7, 9, SHAPE)
         assert "row 7, column 9;" in page.text("chosen")
     finally:

@@ -12,6 +12,7 @@ from eomm.data.attributes import attributes_of
 from eomm.data.grid import to_date
 from eomm.embedding import run as embedding
 from eomm.embedding.store import FLAGS, open_embedding
+from tests import zoo
 from tests.eomm.embedding.site import COUNT
 
 embed = partial(embedding.embed, dtype="float32", block=16)
@@ -62,6 +63,11 @@ def test_layers_say_what_limits_a_vector(model, cube, groups, whole):
         found = float(ds["expected_error"][t, y, x])
         assert np.isnan(found) if not valid[t, y, x] else found == pytest.approx(expected, abs=6e-5)
     assert ds["expected_error"].notnull().sum() == valid.sum()
+
+
+def test_nothing_is_alone_where_the_model_has_one_modality():
+    flags = open_embedding(zoo.store("local"))["flags"].values
+    assert (flags & FLAGS["edge"]).any() and not (flags & FLAGS["alone"]).any()
 
 
 def test_conventions_and_the_stac_item_say_where_when_and_by_which_model(model, cube, tmp_path):
