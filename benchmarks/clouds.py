@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 
 from data_prep.cubes.build import Source, build_cube
 from data_prep.cubes.haze import WINDOW_DAYS
+from data_prep.cubes.options import CubeOptions
 from data_prep.mappings.mapping import Mapping, load_mapping
 from eomm.data.cube import CubeGroup, open_cube
 from eomm.data.grid import to_date
@@ -81,7 +82,9 @@ def measure(mapping: Mapping, path: Path) -> Steps:
             source = Source(path=path, mapping=variant)
             # Without a mask clouds are all there is at many dates, and checks of the values mean nothing.
             accept = ("offset", "band_order") if name == "nothing" else ()
-            cube = build_cube(Path(folder) / f"{name}.zarr", site="x", sources=[source], accept=accept)
+            cube = build_cube(
+                Path(folder) / f"{name}.zarr", site="x", sources=[source], options=CubeOptions(accept=accept)
+            )
             groups[name] = open_cube(cube)[mapping.contract.name]
             valid[name] = groups[name].read()[1]
             report.named("variants", k + 1, 4)

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 
 from data_prep.cubes.build import Source, build_cube
 from data_prep.records.build import build_patches
+from data_prep.records.crops import CropConfig
 from data_prep.records.split import SplitConfig
-from data_prep.simulate import simulate_site
+from data_prep.simulate import SiteOptions, simulate_site
 from eomm.data.modality import SENTINEL1, SENTINEL2
 from eomm.models.directory import Model, build_parts
 from eomm.models.fusion import Fusion
@@ -32,7 +33,8 @@ YEAR = (date(2020, 1, 1), date(2020, 12, 31))
 
 def make_cube(folder: Path, *, size_px: int, seed: int = 0, site: str = "bench") -> Path:
     """A simulated site's cube: one year of Sentinel-1 and Sentinel-2."""
-    scenes = simulate_site(folder / f"{site}-scenes", site=site, seed=seed, start=YEAR[0], end=YEAR[1], size_px=size_px)
+    options = SiteOptions(site=site, seed=seed, start=YEAR[0], end=YEAR[1], size_px=size_px)
+    scenes = simulate_site(folder / f"{site}-scenes", options)
     sources = [Source(path=scenes / s, mapping=f"simulated_{s}") for s in ("s2", "s1")]
     return build_cube(folder / f"{site}.zarr", site=site, sources=sources)
 
@@ -40,7 +42,7 @@ def make_cube(folder: Path, *, size_px: int, seed: int = 0, site: str = "bench")
 def make_records(folder: Path, cube: Path) -> Path:
     """Training records of a cube, as shipped (32 x 32 px, 32 acquisitions)."""
     split = SplitConfig(sites={"train": ["bench"]})
-    return build_patches(folder / "records", cubes=[cube], split=split, stride_px=8)
+    return build_patches(folder / "records", cubes=[cube], split=split, crops=CropConfig(stride_px=8))
 
 
 def default_model() -> Model:

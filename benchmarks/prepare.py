@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.simulate import simulate_site
+from data_prep.simulate import SiteOptions, simulate_site
 from eomm.data.cube import open_cube
 from eomm.data.records import open_records
 from eomm.models.directory import build_part
@@ -88,7 +88,7 @@ def measure(scenes: Path, folder: Path, *, repeats: int) -> Result:
 
 
 def _simulate(folder: Path, size_px: int) -> Path:
-    return simulate_site(folder, site=SITE, seed=0, start=YEAR[0], end=YEAR[1], size_px=size_px)
+    return simulate_site(folder, SiteOptions(site=SITE, seed=0, start=YEAR[0], end=YEAR[1], size_px=size_px))
 
 
 def _first_half(scenes: Path, out: Path) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from data_prep.cubes.build import Source, build_cube
 from data_prep.records.build import build_patches
+from data_prep.records.crops import CropConfig
 from data_prep.records.split import SplitConfig
 from eomm.data.records import open_records
 
@@ -25,7 +26,7 @@ def cube(scenes: Path, out: Path) -> int:
 
 def records(made: Path, out: Path) -> int:
     """A cube to records; returns their number."""
-    build_patches(out, cubes=[made], split=SplitConfig(sites={"train": [SITE]}), stride_px=8)
+    build_patches(out, cubes=[made], split=SplitConfig(sites={"train": [SITE]}), crops=CropConfig(stride_px=8))
     return open_records(out).count("train")
 
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from eomm.heads.fit import fit as fit
     from eomm.heads.head import Head as Head
     from eomm.heads.head import load_head as load_head
+    from eomm.heads.options import FluxOptions as FluxOptions
+    from eomm.heads.options import LabelOptions as LabelOptions
     from eomm.heads.predict import predict as predict
     from eomm.models.directory import Model as Model
     from eomm.models.directory import load_model as load_model
@@ -76,6 +78,8 @@ _HOME = {
     "predict": "heads.predict",
     "Head": "heads.head",
     "load_head": "heads.head",
+    "FluxOptions": "heads.options",
+    "LabelOptions": "heads.options",
     "ContractError": "errors",
     "DataError": "errors",
     "EommError": "errors",

@@ -116,15 +116,16 @@ def simulated(work: Path) -> dict[Path, Bool[np.ndarray, "y x"]]:
     import rasterio
 
     from data_prep.cubes.build import Source, build_cube
-    from data_prep.simulate import simulate_site
+    from data_prep.simulate import SiteOptions, simulate_site
 
     out = {}
     for i in range(SITES):
         site, scenes, cube = f"sim-{i}", work / f"sim-{i}", work / f"sim-{i}.zarr"
         if not scenes.exists():
-            simulate_site(
-                scenes, site=site, seed=SEED + i, start=PERIOD[0], end=PERIOD[1], size_px=SIZE_PX, held_out=i % 2 == 1
+            options = SiteOptions(
+                site=site, seed=SEED + i, start=PERIOD[0], end=PERIOD[1], size_px=SIZE_PX, held_out=i % 2 == 1
             )
+            simulate_site(scenes, options)
         if not cube.exists():
             build_cube(cube, site=site, sources=[Source(path=scenes / "s2", mapping="simulated_s2")])
         with rasterio.open(scenes / "truth" / "classes.tif") as file:

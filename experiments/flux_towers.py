@@ -29,12 +29,14 @@ import pandas as pd
 from jaxtyping import Float
 
 from eomm.data.tables import read_frame
+from eomm.evaluation import say
 from eomm.evaluation.gpp.rows import WEATHER, Table, make_table
-from eomm.evaluation.gpp.run import run
+from eomm.evaluation.gpp.run import GppPlan, run
 from eomm.evaluation.quality.closed import closed_forms
 from eomm.evaluation.quality.learned import model_vectors, random_encoder
 from eomm.evaluation.quality.series import BANDS, Series
 from eomm.evaluation.quality.vectors import Vectors, leading
+from eomm.evaluation.result_file import write_result
 from eomm.models.directory import load_model
 
 from .shipped.plan import sample_of
@@ -140,14 +142,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     closed = closed_forms(sample)
     table = with_vectors(frame, series, [*tested, closed["PCA of the window"], closed["Gaussian mean"], random])
     a.out.parent.mkdir(parents=True, exist_ok=True)
-    result = run(
-        table, tested=[t.name for t in tested], models=["ridge"], folds="site", commands=[command],
-        dataset="26 flux towers, six bands", out=a.out, overwrite=True,
-    )  # fmt: skip
-    print("\n".join(result["conclusions"]))
+    plan = GppPlan(tested=[t.name for t in tested], models=["ridge"], folds="site")
+    result, _ = run(table, plan, dataset="26 flux towers, six bands")
+    write_result(result, a.out, commands=[command])
+    print("\n".join(result.conclusions))
     for name, scores in result["methods"].items():
-        found = scores["all"]
-        shown = (f"{s} {found[s]['value']:.2f} {found[s]['interval']}" for s in ("r2", "rmse"))
+        shown = (f"{s} {say.figure(scores['all'][s])}" for s in ("r2", "rmse"))
         print(f"{name:<36} " + "  ".join(shown))
 
 

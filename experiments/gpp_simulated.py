@@ -20,9 +20,12 @@ import shlex
 import sys
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from eomm.evaluation.result import Result
 
 SITES = tuple(f"tower-{i}" for i in range(8))
 UNSEEN = ("tower-6", "tower-7")  # also drawn from other ranges
@@ -35,7 +38,7 @@ SEED = 40
 def simulate(work: Path, *, stress: bool = True, sites: tuple[str, ...] = SITES) -> Path:
     """Scenes, then cubes, of the sites that are not there yet."""
     from data_prep.cubes.build import Source, build_cube
-    from data_prep.simulate import Revisit, simulate_site
+    from data_prep.simulate import Revisit, SiteOptions, simulate_site
 
     for i, site in enumerate(sites):
         if (work / "cubes" / f"{site}.zarr").exists():
@@ -43,10 +46,11 @@ def simulate(work: Path, *, stress: bool = True, sites: tuple[str, ...] = SITES)
         scenes = work / "scenes" / site
         if not scenes.exists():
             print(f"simulate {site}", file=sys.stderr, flush=True)
-            simulate_site(
-                scenes, site=site, seed=SEED + i, size_px=SIZE_PX, start=YEARS[0], end=YEARS[1], drought_year=DROUGHT,
+            options = SiteOptions(
+                site=site, seed=SEED + i, size_px=SIZE_PX, start=YEARS[0], end=YEARS[1], drought_year=DROUGHT,
                 held_out=site in UNSEEN, stress=stress, revisit=Revisit(s1_days=12),
             )  # fmt: skip
+            simulate_site(scenes, options)
         sources = [Source(path=scenes / s, mapping=f"simulated_{s}") for s in ("s2", "s1")]
         build_cube(work / "cubes" / f"{site}.zarr", site=site, sources=sources)
     return work
@@ -71,13 +75,14 @@ def embed(work: Path, model: Path, *, sites: tuple[str, ...] = SITES) -> None:
 
 def evaluate(
     work: Path, *, out: Path, models: list[str], commands: list[str], sites: tuple[str, ...] = SITES
-) -> dict[str, Any]:
+) -> "Result":
     """The chain's end: what `eomm evaluate gpp` does, with the drought year and the unseen sites set aside."""
     from eomm.evaluation.gpp.features import Inputs, sites_table
     from eomm.evaluation.gpp.flux_files import read_flux
     from eomm.evaluation.gpp.flux_sites import read_towers
-    from eomm.evaluation.gpp.run import run
+    from eomm.evaluation.gpp.run import GppPlan, run
     from eomm.evaluation.gpp.tables import Final
+    from eomm.evaluation.result_file import write_result
 
     fluxes = [read_flux(next((work / "scenes" / s / "flux").glob("*_FULLSET_DD_*.csv"))) for s in sites]
     towers = read_towers([work / "scenes" / s / "site.json" for s in sites])
@@ -90,10 +95,9 @@ def evaluate(
     table = sites_table(fluxes, towers, inputs)
     unseen = [s for s in UNSEEN if s in sites]
     final = Final(sites=unseen, years=[DROUGHT])
-    return run(
-        table, tested=["embedding"], checks=["oracle"], models=models, folds="both", final=final, out=out,
-        overwrite=True, commands=commands, dataset=f"simulated towers, {work.name.replace('-', ' ')}",
-    )  # fmt: skip
+    plan = GppPlan(tested=["embedding"], checks=["oracle"], models=models, folds="both", final=final)
+    result, _ = run(table, plan, dataset=f"simulated towers, {work.name.replace('-', ' ')}")
+    return write_result(result, out, commands=commands)
 
 
 def drought_loss(work: Path, sites: tuple[str, ...] = SITES) -> dict[str, float]:
@@ -131,7 +135,7 @@ def main(argv: list[str] | None = None) -> None:
         result = evaluate(work, out=work / "gpp.json", models=models, commands=[command], sites=sites)
         loss = drought_loss(work, sites)
         mean = float(np.mean(list(loss.values())))
-        summary[name] = {"conclusions": result["conclusions"], "summer_gpp_lost": loss, "mean_lost": round(mean, 3)}
+        summary[name] = {"conclusions": result.conclusions, "summer_gpp_lost": loss, "mean_lost": round(mean, 3)}
     print(json.dumps(summary, indent=1))
 
 

@@ -8,6 +8,7 @@ import pytest
 
 import eomm
 from data_prep.records.build import build_patches
+from data_prep.records.crops import CropConfig
 from data_prep.records.split import SplitConfig
 from tests.eomm.site import SIZE, make_cube
 
@@ -17,8 +18,8 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 def make_world(folder):
     """`flanders.zarr` and `records`, as the README calls them."""
     cube = make_cube(folder / "flanders.zarr", site="flanders", clouds=0.1, s1=False)
-    options = {"crop_px": SIZE - 4, "acquisitions": 20, "stride_px": 2, "stride_acquisitions": 4}
-    build_patches(folder / "records", cubes=[cube.path], split=SplitConfig(sites={"train": ["flanders"]}), **options)
+    crops = CropConfig(crop_px=SIZE - 4, acquisitions=20, stride_px=2, stride_acquisitions=4)
+    build_patches(folder / "records", cubes=[cube.path], split=SplitConfig(sites={"train": ["flanders"]}), crops=crops)
 
 
 def test_the_loop_of_ones_own_is_short():

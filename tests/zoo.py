@@ -20,6 +20,7 @@ import numpy as np
 from filelock import FileLock
 
 from data_prep.records.build import build_patches
+from data_prep.records.crops import CropConfig
 from data_prep.records.split import SplitConfig
 from eomm.cli import main
 from eomm.data.cube import Cube, open_cube
@@ -87,8 +88,8 @@ def records() -> RecordSet:
         others = [other_site(name).path for name in APART]
         sites = {"train": ["site one"], "validation": ["site two"], "test": ["site three"]}
         split = SplitConfig(sites=sites, hold_out_days=tuple(TEST_DAYS))
-        options = {"crop_px": 18, "acquisitions": 12, "stride_px": 3, "stride_acquisitions": 4}
-        build_patches(path, cubes=[cube().path, *others], split=split, **options)
+        crops = CropConfig(crop_px=18, acquisitions=12, stride_px=3, stride_acquisitions=4)
+        build_patches(path, cubes=[cube().path, *others], split=split, crops=crops)
 
     return open_records(member("records", write))
 

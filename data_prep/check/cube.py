@@ -145,7 +145,7 @@ def _align(optical: Sample, other: Sample) -> dict[str, Any] | None:
     if not radar:
         return None
     shift = compare(images, radar)
-    gsd_m = optical.group.grid.transform[0]
+    gsd_m = optical.group.grid.gsd_m
     return {
         "between": f"{optical.group.modality.name} {names[k]} and {other.group.modality.name}",
         "rows_px": shift.rows,

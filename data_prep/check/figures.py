@@ -55,7 +55,7 @@ def quicklook_figure(sample: Sample) -> Figure:
         ax.imshow(np.broadcast_to(colours, (*colours.shape[:2], 3)), interpolation="nearest")
         orbit, date = group.acquisitions[i].orbit, "" if group.modality.static else f"{to_date(group.day[i])}, "
         ax.set_title(f"{date}{f'{orbit}, ' if orbit else ''}{sample.fraction[i]:.0%} valid")
-    scale_bar(axes[0, 0], width, group.grid.transform[0])
+    scale_bar(axes[0, 0], width, group.grid.gsd_m)
     unit = group.modality.unit
     ranges = ", ".join(f"{b} {a:.3g} to {z:.3g}" for b, a, z in zip(bands, low, high, strict=True))
     figure.supxlabel(f"{' / '.join(bands)} ({unit}): {ranges}. Grey: masked.", fontsize=8, x=0.01, ha="left")

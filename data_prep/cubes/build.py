@@ -14,18 +14,17 @@ from typing import Any
 import rasterio
 
 from data_prep.cubes import checks, grid, offset, statements
-from data_prep.cubes.passes import bounds
-from data_prep.cubes.series import SPECKLE, SourceSeries
+from data_prep.cubes.options import CubeOptions
+from data_prep.cubes.series import SourceSeries
 from data_prep.mappings.mapping import Mapping as SourceMapping
 from data_prep.mappings.mapping import load_mapping
 from data_prep.readers import Found, Scene, find_source, open_scenes
 from eomm.data.cube import write_cube
 from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError, UsageError
+from eomm.store.digest import sha256
 from eomm.store.folders import check_apart, check_free, disk_full, entered
 from eomm.store.progress import NamedProgress
-
-SCREENS = ("none", "flag", "mask")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +50,7 @@ def build_cube(
     *,
     site: str,
     sources: Sequence[Source],
-    accept: Sequence[str] = (),
-    resampling: str = "bilinear",
-    speckle: str = "none",
-    screen: str = "none",
+    options: CubeOptions = CubeOptions(),
     window: Grid | None = None,
     overwrite: bool = False,
     progress: NamedProgress | None = None,
@@ -64,19 +60,13 @@ def build_cube(
     A modality of a single pixel, such as weather, keeps its own grid. A static layer is brought onto the others'.
 
     Scenes of one overpass become one acquisition; where products overlap, the one whose file name sorts last wins,
-    spectrum by spectrum. 20 m bands and coarser radar are resampled by `resampling` (radar in linear power).
+    spectrum by spectrum. 20 m bands and coarser radar are resampled.
 
     Args:
         out: where the cube is written; on any error nothing is left there.
         site: the site's name.
         sources: what to read.
-        accept: checks to overrule, names of `data_prep.cubes.checks.CHECKS`; recorded in the cube.
-        resampling: one of `data_prep.cubes.grid.METHODS`.
-        speckle: one of `data_prep.cubes.series.SPECKLE`, for radar; a part of the contract, so a model trained without
-            it refuses the cube.
-        screen: one of SCREENS: whether optical dates that leave their neighbours and come back are found (`excursions`,
-            for shadow and thin cloud that masks pass); "flag" notes them beside the mask, "mask" takes them out of it
-            besides. The newest dates are provisional.
+        options: how.
         window: the cube's grid (`data_prep.fetch.place.site_grid`), of scenes that are larger than the site; of sources
             in tiles only what lies there is read. None for all the ground that the scenes cover.
         overwrite: replace an existing cube once the new one is complete.
@@ -88,11 +78,10 @@ def build_cube(
     Raises:
         ContractError: the data are not what the mapping says, or lie on grids that cannot be joined.
         DataError: files are missing, damaged or incomplete, or nothing overlaps in space or time.
-        UsageError: `out` exists, an option is unknown, or the disk is full.
+        UsageError: `out` exists, or the disk is full.
     """
     out = entered(out)
     check_apart(out, {f"source {s.path}": s.path for s in sources}, searched=True)
-    check_options(accept, resampling, speckle, screen)
     if not sources:
         raise UsageError(f"{out}: no source given; name at least one folder and its mapping")
     check_free(out, overwrite=overwrite, kind="cube")  # write_cube says so too, but only after the work
@@ -105,7 +94,7 @@ def build_cube(
         by_modality: dict[str, list[Scene]] = {}
         for (_, mapping), found in zip(resolved, files, strict=True):
             by_modality.setdefault(mapping.contract.name, []).extend(open_scenes(found, mapping, keep_open, window))
-        _check_joinable(by_modality, accept)
+        _check_joinable(by_modality, options.accept)
         everything = [s for scenes in by_modality.values() for s in scenes]
         _check_local(everything)
         _check_zones(everything, window)
@@ -118,15 +107,12 @@ def build_cube(
             SourceSeries(
                 _inside(scenes, target),
                 target=_site_wide(scenes) or target,
-                method=resampling,
-                accept=accept,
+                options=options,
                 report=report,
-                speckle=speckle,
-                screen=screen,
             )
             for scenes in by_modality.values()
         ]
-        provenance = _provenance(resolved, sought, accept, everything)
+        provenance = _provenance(resolved, sought, options.accept, everything)
         out.parent.mkdir(parents=True, exist_ok=True)
         try:
             prepared = [g.prepare(out.parent) for g in groups]
@@ -135,17 +121,6 @@ def build_cube(
             if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise disk_full(out) from e
             raise
-
-
-def check_options(accept: Sequence[str], resampling: str, speckle: str, screen: str = "none") -> None:
-    """Raise UsageError where an option of `build_cube` is unknown."""
-    checks.check_accept(accept)
-    if resampling not in grid.METHODS:
-        raise UsageError(f"resampling {resampling!r} is unknown; choose one of {', '.join(grid.METHODS)}")
-    if speckle not in SPECKLE:
-        raise UsageError(f"speckle filter {speckle!r} is unknown; choose one of {', '.join(SPECKLE)}")
-    if screen not in SCREENS:
-        raise UsageError(f"screen {screen!r} is unknown; choose one of {', '.join(SCREENS)}")
 
 
 def _check_zones(scenes: Sequence[Scene], window: Grid | None) -> None:
@@ -219,12 +194,12 @@ def _site_wide(scenes: Sequence[Scene]) -> Grid | None:
 
 def _inside(scenes: Sequence[Scene], target: Grid) -> list[Scene]:
     """The scenes that share ground with the site. Raises DataError when none does."""
-    inside = [s for s in scenes if any(grid.overlaps(g, target) for g in s.grids.values())]
+    inside = [s for s in scenes if any(g.overlaps(target) for g in s.grids.values())]
     if not inside:
         found = next(iter(scenes[0].grids.values()))
         raise DataError(
             f"{scenes[0].file}: no overlap in space: its {len(scenes)} scenes lie at (west, south, east, north) "
-            f"{bounds(found)}, expected ground shared with {bounds(target)} in {target.crs}; is it the right folder?"
+            f"{found.bounds}, expected ground shared with {target.bounds} in {target.crs}; is it the right folder?"
         )
     return inside
 
@@ -254,6 +229,4 @@ def _fingerprint(file: Path) -> dict[str, Any]:
         parts = sorted((p.relative_to(file).as_posix(), p.stat().st_size) for p in file.rglob("*") if p.is_file())
         digest = hashlib.sha256(repr(parts).encode()).hexdigest()
         return {"name": file.name, "bytes": sum(size for _, size in parts), "sha256_of_names_and_sizes": digest}
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return {"name": file.name, "bytes": file.stat().st_size, "sha256": digest}
+    return {"name": file.name, "bytes": file.stat().st_size, "sha256": sha256(file)}

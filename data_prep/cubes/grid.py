@@ -8,7 +8,6 @@ from jaxtyping import Float
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
-from data_prep.cubes.passes import bounds
 from eomm.data.grid import Grid
 from eomm.errors import ContractError, UsageError
 
@@ -37,13 +36,13 @@ def cube_grid(grids: Iterable[tuple[str, Grid]]) -> Grid:
     for g, label in distinct.items():
         check_crs(g, base, label=label)
     for g, label in finest.items():
-        if _offset(g, base) is None:
+        if g.offset(base) is None:
             raise ContractError(
                 f"{label}: its {gsd:g} m grid starts at {g.transform[2]}, {g.transform[5]} and is not aligned with the "
                 f"one of {finest[base]}, which starts at {base.transform[2]}, {base.transform[5]}; expected a whole "
                 "number of pixels between them. Warp it onto that grid"
             )
-    edges = np.array([bounds(g) for g in finest])
+    edges = np.array([g.bounds for g in finest])
     (west, south), (east, north) = edges[:, :2].min(0).tolist(), edges[:, 2:].max(0).tolist()
     return Grid(
         crs=base.crs,
@@ -60,12 +59,6 @@ def check_crs(found: Grid, expected: Grid, *, label: str) -> None:
             f"{label}: lies in {found.crs}, expected {expected.crs}, in which the cube lies; warp it onto the cube's "
             "grid (gdalwarp -t_srs), or leave it out"
         )
-
-
-def overlaps(a: Grid, b: Grid) -> bool:
-    """Whether two grids of one CRS share ground."""
-    one, two = bounds(a), bounds(b)
-    return one[0] < two[2] and two[0] < one[2] and one[1] < two[3] and two[1] < one[3]
 
 
 def to_grid(values: Float[np.ndarray, "h w"], source: Grid, target: Grid, *, method: str) -> Float[np.ndarray, "y x"]:
@@ -99,18 +92,8 @@ def decibel(linear: np.ndarray) -> np.ndarray:
     return np.float32(10) * np.log10(positive)
 
 
-def _offset(source: Grid, target: Grid) -> tuple[int, int] | None:
-    """Rows and columns from target's corner to source's, when the grids are the same up to whole pixels."""
-    a, _, c, _, e, f = source.transform
-    ta, _, tc, _, te, tf = target.transform
-    rows, cols = (f - tf) / te, (c - tc) / ta
-    if (a, e) != (ta, te) or abs(rows - round(rows)) > 1e-3 or abs(cols - round(cols)) > 1e-3:
-        return None
-    return round(rows), round(cols)
-
-
 def _copy(values: np.ndarray, source: Grid, target: Grid) -> np.ndarray | None:
-    offset = _offset(source, target)
+    offset = source.offset(target)
     if offset is None:
         return None
     out = np.full((target.height, target.width), np.nan, values.dtype)

@@ -10,7 +10,7 @@ import numpy as np
 from data_prep.mappings.mapping import ANGLES
 from data_prep.readers.scene import Scene
 from eomm.data.cube import Acquisition
-from eomm.data.grid import EPOCH, Grid
+from eomm.data.grid import EPOCH
 from eomm.data.modality import STATIC_DAY
 from eomm.errors import ContractError, DataError
 
@@ -166,14 +166,8 @@ def _join(members: Sequence[Scene]) -> list[Product]:
 def _same_extent(a: Scene, b: Scene) -> bool:
     """Whether two files cover the same ground up to a pixel of the coarser."""
     one, two = next(iter(a.grids.values())), next(iter(b.grids.values()))
-    tolerance = max(one.transform[0], two.transform[0])
-    return one.crs == two.crs and bool(np.allclose(bounds(one), bounds(two), rtol=0, atol=tolerance))
-
-
-def bounds(grid: Grid) -> tuple[float, float, float, float]:
-    """(west, south, east, north) of a north-up grid."""
-    a, _, c, _, e, f = grid.transform
-    return (c, f + e * grid.height, c + a * grid.width, f)
+    tolerance = max(one.gsd_m, two.gsd_m)
+    return one.crs == two.crs and bool(np.allclose(one.bounds, two.bounds, rtol=0, atol=tolerance))
 
 
 def _check_complete(product: Product) -> None:

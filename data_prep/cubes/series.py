@@ -11,6 +11,7 @@ import numpy as np
 from data_prep.cubes import checks, clouds, grid, offset
 from data_prep.cubes.excursions import BRIGHTER, DARKER, MEANINGS, ExcursionScreen, check_screen, infrared
 from data_prep.cubes.haze import HazeScreen
+from data_prep.cubes.options import CubeOptions
 from data_prep.cubes.passes import Overpass, Product, find_overpasses
 from data_prep.mappings.mapping import Mapping as SourceMapping
 from data_prep.mappings.mapping import Mask
@@ -18,35 +19,10 @@ from data_prep.readers import Scene
 from eomm.data.cube import Acquired, GroupSource
 from eomm.data.grid import Grid
 from eomm.data.modality import SENTINEL2, Modality
-from eomm.errors import UsageError
 from eomm.store.progress import NamedProgress
 
 SAMPLED = 16
 """Acquisitions whose spectra are checked before anything is written."""
-
-SPECKLE = {"none": (0,), "rolling3": (-1, 0, 1), "causal3": (-2, -1, 0)}
-"""Speckle filter -> the acquisitions, counted from one's own, whose power is averaged pixel by pixel where valid.
-
-"rolling3" is that of arXiv 2511.11706, over all orbits and directions in the order of time; it mixes what comes after
-into an acquisition, and a hidden target into its neighbours. "causal3" knows the past alone, but a hidden target still
-reaches the two that follow."""
-
-"""Called with (what is done, how many are done, how many there are)."""
-
-
-def speckle_filtered(modality: Modality, speckle: str) -> Modality:
-    """The contract with its speckle filter; of radar only.
-
-    Raises:
-        UsageError: the source is filtered already.
-    """
-    if speckle == "none" or modality.unit != "dB":
-        return modality
-    if modality.speckle_filter != "none":
-        raise UsageError(
-            f"speckle filter {speckle!r}: modality {modality.name!r} is filtered already ({modality.speckle_filter})"
-        )
-    return dataclasses.replace(modality, speckle_filter=speckle)
 
 
 class SourceSeries:
@@ -61,19 +37,13 @@ class SourceSeries:
         scenes: list[Scene],
         *,
         target: Grid,
-        method: str,
-        accept: Sequence[str],
+        options: CubeOptions,
         report: NamedProgress,
-        speckle: str = "none",
-        screen: str = "none",
     ):
-        self.screen = screen
         self.flags: list[bytes] = []  # what it found, compressed: a long series of a large site must fit in memory
-        self.target, self.method, self.accept, self.report = target, method, accept, report
+        self.target, self.options, self.report = target, options, report
         self.overpasses: list[Overpass] = find_overpasses(scenes)
-        self.modality: Modality = speckle_filtered(scenes[0].mapping.contract, speckle)
-        self.offsets = SPECKLE[speckle] if self.modality.unit == "dB" else (0,)
-        self.recent: dict[int, np.ndarray] = {}  # what the speckle filter averages
+        self.modality: Modality = scenes[0].mapping.contract
         self.name = self.modality.name
         self.mapping: SourceMapping = scenes[0].mapping
         self.mask: Mask | None = next((s.mapping.mask for s in scenes if s.mapping.mask), None)
@@ -94,7 +64,7 @@ class SourceSeries:
         acquisitions = [o.acquisition for o in self.overpasses]
         attributes: dict[str, Any] = {
             "resampling": {
-                "method": self.method,
+                "method": self.options.resampling,
                 "bands": self.gsd_by_band,
                 "domain": "linear power" if self.modality.unit == "dB" else self.modality.unit,
                 "mask": "nearest",
@@ -105,7 +75,7 @@ class SourceSeries:
             acquisitions = [
                 dataclasses.replace(a, cloud_fraction=round(f, 4)) for a, f in zip(acquisitions, fractions, strict=True)
             ]
-        screened = self.screen != "none" and self.modality.unit == "reflectance"
+        screened = self.options.screen != "none" and self.modality.unit == "reflectance"
         if screened:
             attributes["screen"] = self._run_screen(scratch)
         attributes["checks"] = self._check_sample()
@@ -122,8 +92,8 @@ class SourceSeries:
 
     def _read(self, i: int) -> Acquired:
         overpass = self.overpasses[i]
-        physical = self._filtered(i)
-        checks.check_bands(physical, mapping=self.mapping, label=overpass.label, accept=self.accept)
+        physical = self._physical(i, self.modality.band_names)
+        checks.check_bands(physical, mapping=self.mapping, label=overpass.label, accept=self.options.accept)
         self.report(f"{self.name}: write", i + 1, len(self.overpasses))
         values, valid = self.modality.encode(physical)
         kept = valid if self.keep is None else valid & self._kept(i)
@@ -148,20 +118,6 @@ class SourceSeries:
     def _unscreened(self, i: int) -> np.ndarray | bool:
         """What the masks leave before haze and other screens, which take an offset left in for haze."""
         return True if self.unscreened is None else _unpacked(self.unscreened[i], self.target)
-
-    def _filtered(self, i: int) -> np.ndarray:
-        """What is written: `_physical`, of radar averaged in power over the acquisitions of the speckle filter."""
-        if self.offsets == (0,):
-            return self._physical(i, self.modality.band_names)
-        near = [i + k for k in self.offsets if 0 <= i + k < len(self.overpasses)]
-        self.recent = {k: p for k, p in self.recent.items() if k in near}
-        for k in near:
-            if k not in self.recent:
-                self.recent[k] = grid.power(self._physical(k, self.modality.band_names))
-        powers = np.stack([self.recent[k] for k in near])
-        known = np.isfinite(powers)
-        mean = np.where(known, powers, 0).sum(0) / np.maximum(known.sum(0), 1)
-        return grid.decibel(np.where(known[near.index(i)], mean, np.float32(np.nan)))
 
     def _physical(self, i: int, bands: Sequence[str]) -> np.ndarray:
         """Physical values float32 [y, x, band] on the cube's grid, NaN where missing."""
@@ -198,13 +154,13 @@ class SourceSeries:
 
     def _layer(self, scene: Scene, band: str) -> np.ndarray:
         raw = scene.read(band)
-        checks.check_raw(raw, band=band, scene=scene, accept=self.accept)
+        checks.check_raw(raw, band=band, scene=scene, accept=self.options.accept)
         source, unit = scene.grids[band], scene.mapping.unit
         if self.modality.unit != "dB":
-            return grid.to_grid(raw, source, self.target, method=self.method)
+            return grid.to_grid(raw, source, self.target, method=self.options.resampling)
         linear = grid.power(raw) if unit == "dB" else raw * np.abs(raw) if unit == "amplitude" else raw
         positive = np.where(linear > 0, linear, np.float32(np.nan))  # of dB no power is -inf
-        return grid.decibel(grid.to_grid(positive, source, self.target, method=self.method))
+        return grid.decibel(grid.to_grid(positive, source, self.target, method=self.options.resampling))
 
     def _classify(self, product: Product) -> np.ndarray:
         assert self.mask is not None
@@ -277,14 +233,14 @@ class SourceSeries:
                 self.flags.append(zlib.compress(found.tobytes(), 1))
                 counts += np.bincount(found[self._kept(i)], minlength=4)
                 seen += int(self._kept(i).sum())
-        if self.screen == "mask":  # after all were judged, by one and the same mask
+        if self.options.screen == "mask":  # after all were judged, by one and the same mask
             for i in range(total):
                 found = self._flagged(i)
                 keep[i] &= ~np.packbits((found == DARKER) | (found == BRIGHTER))
         shares = zip(MEANINGS.split(), counts, strict=True)
         return {
             "method": ExcursionScreen.description,
-            "mode": self.screen,
+            "mode": self.options.screen,
             "fraction_of_clear": {k: round(int(v) / max(seen, 1), 5) for k, v in shares},
         }
 
@@ -322,7 +278,7 @@ class SourceSeries:
         for i in (int(p[clear[p].argmax()]) for p in parts):
             overpass = self.overpasses[i]
             physical = self._physical(i, names)
-            checks.check_bands(physical, mapping=self.mapping, label=overpass.label, accept=self.accept)
+            checks.check_bands(physical, mapping=self.mapping, label=overpass.label, accept=self.options.accept)
             chosen = np.isfinite(physical).all(-1) & (self._kept(i) if self.keep is not None else True)
             if self.mask is None and self.modality.unit == "reflectance":
                 before = np.isfinite(physical).all(-1) & self._unscreened(i)
@@ -331,11 +287,11 @@ class SourceSeries:
             spectra.append(pixels[:: max(1, len(pixels) // 5000)])
         if self.modality.unit != "reflectance":
             return ["units, scale and empty bands"]
-        found = ["units, scale, empty bands", offset.check_values(self.darkness, self._infrared, self.accept)]
+        found = ["units, scale, empty bands", offset.check_values(self.darkness, self._infrared, self.options.accept)]
         if set(SENTINEL2.band_names) <= set(names):
             first = self.overpasses[0].label
             pixels = np.concatenate(spectra)
-            found.append(checks.check_spectra(pixels, names=names, label=first, accept=self.accept))
+            found.append(checks.check_spectra(pixels, names=names, label=first, accept=self.options.accept))
         return found
 
 

@@ -195,7 +195,7 @@ def boa_offset(item: Any, catalogue: Catalogue) -> int:
     named = {
         round(offset * 10_000)
         for layer, asset in catalogue.assets.items()
-        if layer != "SCL" and asset in item.assets and (offset := _named_offset(item.assets[asset])) is not None
+        if layer != "SCL" and asset in item.assets and (offset := _named(item.assets[asset], "offset")) is not None
     }
     if named - {expected}:
         raise ContractError(
@@ -276,10 +276,6 @@ def check_numbers(item: Any, catalogue: Catalogue) -> None:
                     f"item {item.id}, asset {name} ({layer}): states the {key} {stated:g}, expected {ours:g} as the "
                     f"{catalogue.modality} of all known catalogues; fetch another collection"
                 )
-
-
-def _named_offset(asset: Any) -> float | None:
-    return _named(asset, "offset")
 
 
 def _named(asset: Any, what: str) -> float | None:

@@ -1,7 +1,5 @@
 """One STAC item to the files of one scene, by odc-stac. Not which items, nor what is done about failures (fetch)."""
 
-import hashlib
-import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +18,8 @@ from data_prep.fetch.items import check_href, short
 from eomm.data.grid import Grid
 from eomm.data.raster import GEOTIFF, JPEG2000, open_raster
 from eomm.errors import ContractError, DataError, UsageError
-from eomm.store.folders import new_file, partial_of, sha256
+from eomm.store.digest import digest_text, sha256
+from eomm.store.folders import new_file
 
 SIGN_TIMEOUT_S = 120
 
@@ -36,7 +35,7 @@ def fetch_item(
         catalogue: says what the item's assets are.
         grid: the site's, 10 m.
         parallel: how many assets are read at a time.
-        settings: for GDAL (`gdal_settings`).
+        settings: for GDAL (`Net.gdal`).
 
     Returns:
         {"state": "complete", "files": [{"name", "bytes", "sha256"}]}, {"state": "empty"} where the item has nothing at
@@ -141,13 +140,10 @@ def _seen(values: np.ndarray) -> bool:
 
 
 def _write(path: Path, values: np.ndarray, grid: Grid, *, layers: Sequence[str], tags: Mapping[str, str]) -> None:
-    partial = partial_of(path)
     try:
-        _write_tiff(new_file(path), values, grid, layers=layers, tags=tags)
-        os.replace(partial, path)
+        with new_file(path) as partial:
+            _write_tiff(partial, values, grid, layers=layers, tags=tags)
     except (rasterio.errors.RasterioError, OSError) as e:
-        if partial.is_file():
-            partial.unlink()
         raise UsageError(f"{path}: cannot be written ({e}); is the disk full? What is complete stays: run again") from e
 
 
@@ -185,7 +181,7 @@ def file_safe(text: str) -> str:
     safe = re.sub(r"[^A-Za-z0-9_.-]+", "-", text)
     if safe == text and len(safe) <= 120:
         return safe
-    return f"{safe[:100].strip('-.')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return f"{safe[:100].strip('-.')}-{digest_text(text)[:8]}"
 
 
 def _sign(item: Any) -> Any:
@@ -207,16 +203,3 @@ def _sign(item: Any) -> Any:
         return signed.result(timeout=SIGN_TIMEOUT_S)
     except OSError as e:
         raise _Unread(f"cannot be signed: {short(e)}") from e
-
-
-def gdal_settings(timeout_s: float, tries: int) -> dict[str, str]:
-    """GDAL's options for reading over a net that may fail."""
-    return {
-        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no guessing of files beside an asset
-        "GDAL_HTTP_TIMEOUT": f"{timeout_s:g}",
-        "GDAL_HTTP_CONNECTTIMEOUT": f"{min(timeout_s, 20):g}",
-        "GDAL_HTTP_MAX_RETRY": str(tries - 1),  # of 429 and 5xx, with waits that double, and jitter
-        "GDAL_HTTP_RETRY_DELAY": f"{items.FIRST_WAIT_S:g}",
-        "GDAL_HTTP_MULTIRANGE": "YES",
-        "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/",  # a second try must not meet the remains of the first
-    }

@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from data_prep.fetch.catalogues import Catalogue, time_of
+from data_prep.fetch.net import FIRST_WAIT_S, Net
 from data_prep.fetch.place import Bbox
 from eomm.data import longitude
 from eomm.errors import DataError, UsageError
 
 RETRY_CODES = (429, 500, 502, 503, 504)
-FIRST_WAIT_S = 0.5
-"""Before the second try; each further wait is twice as long."""
 T = TypeVar("T")
 
 
-def find_items(catalogue: Catalogue, *, bbox: Bbox, first: date, last: date, timeout_s: float, tries: int) -> list[Any]:
+def find_items(catalogue: Catalogue, *, bbox: Bbox, first: date, last: date, net: Net) -> list[Any]:
     """The items that touch a box on days from first to last, sorted by time and id, each once.
 
     Args:
@@ -27,8 +26,7 @@ def find_items(catalogue: Catalogue, *, bbox: Bbox, first: date, last: date, tim
         bbox: west, south, east, north in degrees; west > east across 180 degrees.
         first: the first day, UTC.
         last: the last day, included.
-        timeout_s: for each answer.
-        tries: of each request; waits double, with jitter, or are what the server asks for (Retry-After).
+        net: how it is asked.
 
     Raises:
         UsageError: the extra `stac` is not installed.
@@ -36,19 +34,19 @@ def find_items(catalogue: Catalogue, *, bbox: Bbox, first: date, last: date, tim
     """
     pystac, client, retry = clients()
     waits = retry(
-        total=tries - 1,
+        total=net.tries - 1,
         backoff_factor=FIRST_WAIT_S,
         backoff_jitter=FIRST_WAIT_S,
         status_forcelist=RETRY_CODES,
         allowed_methods=None,  # a search is a POST
     )
-    io = client.stac_api_io.StacApiIO(timeout=timeout_s, max_retries=waits)
+    io = client.stac_api_io.StacApiIO(timeout=net.timeout_s, max_retries=waits)
     address = catalogue.address if is_remote(catalogue.address) else str(Path(catalogue.address).resolve())
     failures = (client.exceptions.APIError, pystac.STACError, OSError, ValueError, KeyError, TypeError)
 
     def read(href: str) -> Any:
         # An answer cut off in the middle is none of the failures that `waits` is for.
-        return patiently(lambda: io.read_json(href), failures, tries)
+        return patiently(lambda: io.read_json(href), failures, net.tries)
 
     def search() -> list[Any]:
         api = client.Client.open(address, stac_io=io)
@@ -61,7 +59,7 @@ def find_items(catalogue: Catalogue, *, bbox: Bbox, first: date, last: date, tim
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of catalogues in older versions of STAC, which are migrated
             if read(address).get("conformsTo"):
-                found = patiently(search, failures, tries)
+                found = patiently(search, failures, net.tries)
             else:
                 found = [pystac.Item.from_dict(d, href=href) for href, d in _walk(address, read, pystac)]
         for item in found:

@@ -6,25 +6,23 @@ fetched. Bands keep their own resolution: the cube resamples them, whatever the 
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-import pyproj
-
-from data_prep.cubes.passes import bounds
 from data_prep.fetch import catalogues
 from data_prep.fetch.catalogues import Catalogue
-from data_prep.fetch.item import fetch_item, file_safe, gdal_settings
+from data_prep.fetch.item import fetch_item, file_safe
 from data_prep.fetch.items import find_items, is_remote, wait
-from data_prep.fetch.place import Bbox
+from data_prep.fetch.net import Net
 from eomm.data.grid import Grid
 from eomm.errors import DataError, UsageError
 from eomm.store.descriptions import FETCHED
+from eomm.store.digest import sha256
 from eomm.store.fields import check
-from eomm.store.folders import locked, read_json, sha256, write_json
+from eomm.store.folders import locked, read_json, write_json
 from eomm.store.progress import NamedProgress
 
 
@@ -58,9 +56,7 @@ def fetch_scenes(
     dates: tuple[date, date],
     collection: str | None = None,
     like: str | None = None,
-    parallel: int = 8,
-    tries: int = 4,
-    timeout_s: float = 60,
+    net: Net = Net(),
     progress: NamedProgress | None = None,
 ) -> dict[str, Any]:
     """Fetch a site's scenes; what is complete already is not fetched again.
@@ -73,9 +69,7 @@ def fetch_scenes(
         dates: first and last day, UTC, both included.
         collection: of one's own catalogue; None for all.
         like: the known catalogue that one's own names its assets like; found by the assets' names where None.
-        parallel: how many bands of an item are read at a time.
-        tries: of every request, and of every item that failed, after all others.
-        timeout_s: for each answer.
+        net: how it is asked.
         progress: told how far it is.
 
     Returns:
@@ -91,11 +85,12 @@ def fetch_scenes(
     if dates[1] < dates[0]:
         raise UsageError(f"dates {dates[0]} to {dates[1]}: expected the first day before the last")
     chosen = choose_catalogue(source, collection=collection, like=like)
-    search = chosen if isinstance(chosen, Catalogue) else _unknown(chosen, collection)
+    search = chosen
+    if not isinstance(search, Catalogue):
+        search = Catalogue(name=search, modality="s2", address=search, collection=collection, assets={})
     _check_credentials(search)
-    report = progress or (lambda what, done, total: None)
-    box = _degrees(grid)
-    found = find_items(search, bbox=box, first=dates[0], last=dates[1], timeout_s=timeout_s, tries=tries)
+    box = grid.box()
+    found = find_items(search, bbox=box, first=dates[0], last=dates[1], net=net)
     if not found:
         raise DataError(
             f"{search.address}: nothing from {dates[0]} to {dates[1]} touches {', '.join(f'{v:.5f}' for v in box)} "
@@ -108,29 +103,17 @@ def fetch_scenes(
     )
     own = "" if catalogue.name in catalogues.KNOWN else f" {catalogue.modality} {catalogue.collection or ''}"
     index_path = out / f"fetch-{file_safe(catalogue.name + own)}.json"
-    settings = gdal_settings(timeout_s, tries)
-    fetched = 0
     with locked(index_path), _environment(catalogue.settings):
         index = _open_index(index_path, site=site, catalogue=catalogue, grid=grid)
         index["dates"] = [str(d) for d in dates]
         entries: dict[str, Any] = index["items"]
-        todo = [i for i in found if not _is_complete(out, entries.get(i.id))]
-        total = len(todo)
-        for attempt in range(tries):
-            again = []
-            for k, item in enumerate(todo, 1):
-                _forget(out, entries.get(item.id))
-                entry = fetch_item(out, item, catalogue, grid, parallel=parallel, settings=settings)
-                if entry.pop("may_pass", False):
-                    again.append(item)
-                fetched += entry["state"] == "complete"
-                entries[item.id] = {"time": catalogues.time_of(item).isoformat(), **entry}
-                write_json(index_path, index)
-                report(f"fetch {site}", total - len(todo) + k - len(again), total)
-            todo = again
-            if not todo or attempt == tries - 1:
-                break
-            wait(attempt + 1)
+        fetched = 0
+        for done, total, item, entry in _entries(out, found, catalogue, grid, entries, net):
+            fetched += entry["state"] == "complete"
+            entries[item.id] = {"time": catalogues.time_of(item).isoformat(), **entry}
+            write_json(index_path, index)
+            if progress:
+                progress(f"fetch {site}", done, total)
         asked = {i.id: entries[i.id] for i in found}
         index["items"] = dict(sorted(entries.items(), key=lambda e: (e[1]["time"], e[0])))
         write_json(index_path, index)
@@ -145,6 +128,26 @@ def fetch_scenes(
             {"item": i, "time": e["time"], "reason": e["reason"]} for i, e in asked.items() if e["state"] == "failed"
         ],
     }
+
+
+def _entries(
+    out: Path, found: Sequence[Any], catalogue: Catalogue, grid: Grid, entries: Mapping[str, Any], net: Net
+) -> Iterator[tuple[int, int, Any, dict[str, Any]]]:
+    """Fetch what is not complete, those that failed again after all others: (done, in all, item, its entry)."""
+    todo = [i for i in found if not _is_complete(out, entries.get(i.id))]
+    total = len(todo)
+    for attempt in range(net.tries):
+        again: list[Any] = []
+        for k, item in enumerate(todo, 1):
+            _forget(out, entries.get(item.id))
+            entry = fetch_item(out, item, catalogue, grid, parallel=net.parallel, settings=net.gdal)
+            if entry.pop("may_pass", False):
+                again.append(item)
+            yield total - len(todo) + k - len(again), total, item, entry
+        todo = again
+        if not todo or attempt == net.tries - 1:
+            return
+        wait(attempt + 1)
 
 
 def _open_index(path: Path, *, site: str, catalogue: Catalogue, grid: Grid) -> dict[str, Any]:
@@ -185,15 +188,6 @@ def _forget(out: Path, entry: Mapping[str, Any] | None) -> None:
     """Remove what is left of an item's files, so that no cube is built from damaged ones."""
     for file in (entry or {}).get("files", ()):
         (out / Path(file["name"]).name).unlink(missing_ok=True)
-
-
-def _degrees(grid: Grid) -> Bbox:
-    box: Bbox = pyproj.Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True).transform_bounds(*bounds(grid))
-    return box
-
-
-def _unknown(address: str, collection: str | None) -> Catalogue:
-    return Catalogue(name=address, modality="s2", address=address, collection=collection, assets={})
 
 
 def _check_credentials(catalogue: Catalogue) -> None:

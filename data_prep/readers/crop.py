@@ -36,15 +36,11 @@ def crop_to(grid: Grid, window: Grid | None) -> Crop:
     whole = Crop(0, 0, grid)
     if window is None or window.crs != grid.crs:
         return whole
-    a, b, c, d, e, f = grid.transform
-    px, _, west, _, py, north = window.transform
-    east, south = west + px * window.width, north + py * window.height
-    left, right = math.floor((west - MARGIN_M - c) / a), math.ceil((east + MARGIN_M - c) / a)
-    top, bottom = math.floor((north + MARGIN_M - f) / e), math.ceil((south - MARGIN_M - f) / e)
-    left, top, right, bottom = max(left, 0), max(top, 0), min(right, grid.width), min(bottom, grid.height)
-    if left >= right or top >= bottom:
-        return whole
-    part = Grid(
-        crs=grid.crs, transform=(a, b, c + a * left, d, e, f + e * top), height=bottom - top, width=right - left
+    west, south, east, north = window.bounds
+    (top, left), (bottom, right) = (
+        grid.pixel(west - MARGIN_M, north + MARGIN_M),
+        grid.pixel(east + MARGIN_M, south - MARGIN_M),
     )
-    return Crop(top, left, part)
+    y = slice(max(math.floor(top), 0), min(math.ceil(bottom), grid.height))
+    x = slice(max(math.floor(left), 0), min(math.ceil(right), grid.width))
+    return Crop(y.start, x.start, grid.part(y, x)) if y.start < y.stop and x.start < x.stop else whole

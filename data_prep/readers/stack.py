@@ -7,7 +7,6 @@ import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -74,7 +73,8 @@ def scenes_of(data: xr.Dataset, file: Path, mapping: Mapping) -> list[Scene]:
         for layer, variable in layers.items()
     }
     read = _reader(data, file, mapping, layers, numbers, flip)
-    stated = _stated(data)
+    known = {"processing_level": "level", "calibration": "calibration"}
+    stated = {key: str(data.attrs[attribute]) for attribute, key in known.items() if attribute in data.attrs}
     return [
         Scene(
             product=file.stem,
@@ -160,11 +160,6 @@ def _dtype(variable: xr.DataArray) -> np.dtype:
     """Of its numbers: openEO writes uint16 as int16 with an attribute."""
     unsigned = str(variable.attrs.get("_Unsigned", "")).lower() == "true" and variable.dtype.kind == "i"
     return np.dtype(variable.dtype.str.replace("i", "u")) if unsigned else variable.dtype
-
-
-def _stated(data: xr.Dataset) -> dict[str, Any]:
-    known = {"processing_level": "level", "calibration": "calibration"}
-    return {key: str(data.attrs[attribute]) for attribute, key in known.items() if attribute in data.attrs}
 
 
 def _degrees(data: xr.Dataset, variable: str | None, mapping: Mapping) -> list[float | None]:

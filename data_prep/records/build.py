@@ -4,8 +4,6 @@ Records are cut shard by shard (shards.py), each shard a unit that any process c
 they do in the cubes, and training draws an order over all shards anyway (eomm/data/batches.py). Memory holds one crop.
 """
 
-import hashlib
-import json
 import os
 import shutil
 from collections import Counter
@@ -15,7 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data_prep.records.cut import CropConfig, largest, shapes_of, sizes_of
+from data_prep.records.crops import CropConfig
+from data_prep.records.cut import largest, shapes_of, sizes_of
 from data_prep.records.manifest import (
     content_of,
     describe_balance,
@@ -24,11 +23,12 @@ from data_prep.records.manifest import (
     describe_split,
     is_simulated,
 )
-from data_prep.records.shards import FOLDER, Recipe, Shard, Statistics, write_shard, written
+from data_prep.records.shards import Recipe, Shard, Statistics, write_shard, written
 from data_prep.records.split import SplitConfig, assign_sites, parts
 from data_prep.records.takes import check_held_out, check_not_empty, describe_draws, list_shards, list_takes, open_cubes
 from eomm.data.records import VERSION, finish_records, shard_name
 from eomm.errors import DataError
+from eomm.store.digest import digest
 from eomm.store.folders import (
     check_apart,
     check_free,
@@ -40,10 +40,10 @@ from eomm.store.folders import (
     put_in_place,
     read_json,
     recover,
-    write_json,
 )
+from eomm.store.notes import FOLDER, Notes
 from eomm.store.progress import NamedProgress
-from eomm.store.workers import run_units
+from eomm.store.workers import Pool, run_units
 
 Figures = dict[int, dict[str, Any]]  # by shard, what `write_shard` tells
 
@@ -53,25 +53,10 @@ def build_patches(
     *,
     cubes: Sequence[Path | str],
     split: SplitConfig,
-    crop_px: int = 32,
-    acquisitions: int = 32,
-    stride_px: int | None = None,
-    stride_acquisitions: int | None = None,
-    window: tuple[int, int] = (8, 8),
-    windows: Mapping[str, tuple[int, int]] | None = None,
-    reference: str = "s2",
-    min_clear: int = 4,
-    clear_fraction: float = 0.5,
-    margin_px: int = 0,
-    draw_px: int = 32,
-    draw_acquisitions: int = 32,
+    crops: CropConfig = CropConfig(),
     modalities: Sequence[str] | None = None,
     strata: Mapping[str, str] | None = None,
-    shard_records: int = 256,
-    seed: int = 0,
-    workers: int = 0,
-    scheduler: str | None = None,
-    memory_gib: float | None = None,
+    pool: Pool = Pool(),
     overwrite: bool = False,
     progress: NamedProgress | None = None,
 ) -> Path:
@@ -84,25 +69,10 @@ def build_patches(
         out: directory of the record set.
         cubes: finished cubes under the same contracts.
         split: who trains and who tests.
-        crop_px: see `CropConfig`, also for the arguments from here to `draw_acquisitions`.
-        acquisitions: length of a reference series.
-        stride_px: from crop to crop.
-        stride_acquisitions: from series to series.
-        window: acquisitions of other modalities before and after.
-        windows: the same of single modalities, instead.
-        reference: leading modality.
-        min_clear: clear acquisitions that a record needs.
-        clear_fraction: of a crop valid for an acquisition to count as clear.
-        margin_px: 0, or the halo of encoders: records without copies, from which batches draw crops.
-        draw_px: side of these.
-        draw_acquisitions: of these.
+        crops: how they are cut.
         modalities: which to take; all of the cubes when None.
         strata: site -> stratum, such as its land cover, by which training may balance what it draws.
-        shard_records: at most so many records in a file.
-        seed: of what the split draws.
-        workers: processes of a local cluster; none is started for fewer than two.
-        scheduler: see `eomm.store.workers.connect`; its workers must see the same files.
-        memory_gib: that a local worker may take before it is stopped.
+        pool: who cuts them; its workers must see the same files.
         overwrite: replace an existing set of another request, or a damaged one.
         progress: called with ("cutting patches", crops done, crops in all).
 
@@ -114,55 +84,40 @@ def build_patches(
     """
     out = entered(out).absolute()
     check_apart(out, {f"cube {Path(c).name}": c for c in cubes})
-    config = CropConfig(
-        crop_px=crop_px,
-        acquisitions=acquisitions,
-        stride_px=stride_px,
-        stride_acquisitions=stride_acquisitions,
-        window=window,
-        windows=windows or {},
-        reference=reference,
-        min_clear=min_clear,
-        clear_fraction=clear_fraction,
-        margin_px=margin_px,
-        draw_px=draw_px,
-        draw_acquisitions=draw_acquisitions,
-    )
-    opened = open_cubes(cubes, config, modalities)
+    reference, window = crops.reference, crops.window
+    opened = open_cubes(cubes, crops, modalities)
     names = sorted(modalities or opened[0].groups)
     check_held_out(split, opened, reference)
-    split_of = assign_sites(split, opened, reference=reference, seed=seed)
+    split_of = assign_sites(split, opened, reference=reference)
     shares = [parts(split, c, split_of[c.site], reference=reference, window=window) for c in opened]
-    crops = describe_crops(config)
     head = {
         "simulated": is_simulated(opened[0]),
-        "seed": seed,
-        "split": describe_split(split, opened, split_of, shares, config),
-        "crop": crops,
+        "seed": split.seed,
+        "split": describe_split(split, opened, split_of, shares, crops),
+        "crop": describe_crops(crops),
         "strata": dict(sorted((strata or {}).items())),
     }
-    request = digest([head, names, shard_records, [[c.site, content_of(c)] for c in opened]])
+    request = digest([VERSION, [head, names, crops.shard_records, [[c.site, content_of(c)] for c in opened]]])
     recover(out)
     if is_whole(out, request):
         return out
     check_free(out, overwrite=overwrite, kind="records")
 
-    takes = list(list_takes(split, opened, shares, names, config, seed))
-    check_not_empty(split, {t.part.split for t in takes}, opened, shares, config)
-    sizes = largest(sizes_of(t.cube, t.corners, t.windows, names, config) for t in takes)
+    takes = list(list_takes(split, opened, shares, names, crops))
+    check_not_empty(split, {t.part.split for t in takes}, opened, shares, crops)
+    sizes = largest(sizes_of(t.cube, t.corners, t.windows, names, crops) for t in takes)
     recipe = Recipe(
-        shapes=shapes_of(sizes, opened[0], config),
-        config=config,
+        shapes=shapes_of(sizes, opened[0], crops),
+        config=crops,
         held_out={s: split.held_out_of(s) for s in split.cut},
     )
-    shards = list(list_shards(takes, split.cut, shard_records))
+    shards = list(list_shards(takes, split.cut, crops.shard_records))
     with unfinished(out, request) as folder:
-        pool = {"workers": workers, "scheduler": scheduler, "memory_gib": memory_gib}
         figures = _write(folder, recipe, shards, pool, progress)
         counts = {s: Counter(records=0, skipped=0) for s in split.cut}
         for one in figures.values():
             counts[one["split"]].update(records=one["records"], skipped=one["skipped"])
-        _check_kept(split, counts, config, folder)
+        _check_kept(split, counts, crops, folder)
         statistics = Statistics({n: s.modality for n, s in recipe.shapes.items()})
         statistics.load([p for s in shards if (p := folder / FOLDER / f"{s.number}.npz").exists()])
         files = _name(folder, shards, figures)
@@ -173,7 +128,7 @@ def build_patches(
             "statistics": statistics.to_dict(),
             "sources": [describe_source(c, names, reference) for c in opened],
             "request": request,
-            **describe_draws(takes, recipe.shapes, config),
+            **describe_draws(takes, recipe.shapes, crops),
         }
         shutil.rmtree(folder / FOLDER)
         finish_records(folder, shapes=recipe.shapes, files=files, manifest=manifest)
@@ -188,19 +143,18 @@ def unfinished(out: Path, request: str) -> Iterator[Path]:
         UsageError: another process is writing `out`, or the disk is full.
     """
     folder = partial_of(out)
-    units = folder / FOLDER
+    units = Notes(folder / FOLDER)
     with locked(out):
-        if _request_of(units / "request.json") != request:
+        if units.request != {"request": request}:
             shutil.rmtree(folder, ignore_errors=True)
-            units.mkdir(parents=True)
-            write_json(units / "request.json", {"request": request})
+            units.begin({"request": request})
         for file in folder.iterdir():  # named by a process that was killed before it could finish
             if file.is_file():
                 file.unlink()
         try:
             yield folder
         except BaseException as e:
-            if not list(units.glob("*.array_record")):
+            if not list(units.folder.glob("*.array_record")):
                 shutil.rmtree(folder, ignore_errors=True)
             if is_disk_full(e):
                 raise disk_full(out) from e
@@ -209,7 +163,7 @@ def unfinished(out: Path, request: str) -> Iterator[Path]:
 
 
 def _write(
-    folder: Path, recipe: Recipe, shards: Sequence[Shard], pool: Mapping[str, Any], progress: NamedProgress | None
+    folder: Path, recipe: Recipe, shards: Sequence[Shard], pool: Pool, progress: NamedProgress | None
 ) -> Figures:
     """Write all shards, here or by workers; the first error ends it."""
     total, done = sum(s.crops for s in shards), 0
@@ -221,7 +175,6 @@ def _write(
         if progress:
             progress("cutting patches", done, total)
 
-    here = not pool["scheduler"] and (pool["workers"] or 0) <= 1
     missing = []
     for shard in shards:
         if found := written(folder, shard.number):
@@ -229,12 +182,12 @@ def _write(
             tick(shard.crops)
         else:
             missing.append(shard)
-    write = partial(write_shard, str(folder), recipe, tick=tick if here else None)
-    for shard, found, error in run_units(write, missing, **pool):
+    write = partial(write_shard, str(folder), recipe, tick=tick if pool.alone else None)
+    for shard, found, error in run_units(write, missing, pool):
         if error is not None:
             raise error
         figures[shard.number] = found
-        if not here:
+        if not pool.alone:
             tick(shard.crops)
     return figures
 
@@ -249,12 +202,6 @@ def _name(folder: Path, shards: Sequence[Shard], figures: Figures) -> list[dict[
             os.replace(folder / FOLDER / f"{number}.array_record", folder / name)
             files.append({"name": name} | {k: v for k, v in figures[number].items() if k != "skipped"})
     return files
-
-
-def digest(content: Any) -> str:
-    """16 hex digits that stand for a request: what a set is made of, and how."""
-    text = json.dumps([VERSION, content], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def is_whole(out: Path, request: str) -> bool:

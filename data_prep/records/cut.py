@@ -3,16 +3,15 @@
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
+from data_prep.records.crops import CropConfig
 from data_prep.records.split import Part
 from eomm.data.cube import Cube
-from eomm.data.grid import Grid
-from eomm.data.modality import Modality
 from eomm.data.records import Patch, PatchShape
-from eomm.errors import ContractError, DataError, UsageError
+from eomm.errors import ContractError, DataError
 
 Area = tuple[slice, slice]  # rows, columns
 
@@ -47,77 +46,6 @@ class Location:
     col: int
     windows: Sequence[Window]
     areas: Mapping[str, Area]
-
-
-@dataclass(frozen=True, kw_only=True)
-class CropConfig:
-    """How records are cut.
-
-    Attributes:
-        crop_px: rows and columns of a crop, in pixels of the reference modality.
-        acquisitions: consecutive usable acquisitions of the reference; shorter series are padded.
-        stride_px: from one crop to the next; half a crop when None, since encoders train on a crop's interior.
-        stride_acquisitions: from one series to the next; half a series when None.
-        window: acquisitions of every other modality before the first and after the last reference acquisition.
-        windows: modality -> what it has instead of `window`, such as two months of what comes daily.
-        reference: the modality whose grid and dates lead.
-        min_clear: a record needs this many reference acquisitions with at least `clear_fraction` of the crop valid.
-        clear_fraction: see `min_clear`.
-        margin_px: 0, or the halo of encoders: then crops overlap by their margins alone, and batches draw smaller ones
-            (`draw_px`, `draw_acquisitions`) within them.
-        draw_px: side of these, their margins included.
-        draw_acquisitions: reference acquisitions of these.
-    """
-
-    crop_px: int = 32
-    acquisitions: int = 32
-    stride_px: int | None = None
-    stride_acquisitions: int | None = None
-    window: tuple[int, int] = (8, 8)
-    windows: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    reference: str = "s2"
-    min_clear: int = 4
-    clear_fraction: float = 0.5
-    margin_px: int = 0
-    draw_px: int = 32
-    draw_acquisitions: int = 32
-
-    def __post_init__(self) -> None:
-        for name in ("crop_px", "acquisitions", "stride_px", "stride_acquisitions", "min_clear"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"patches: {name} is {value}, expected at least 1")
-        if self.margin_px and not (
-            0 < 2 * self.margin_px < self.draw_px <= self.crop_px and 0 < self.draw_acquisitions <= self.acquisitions
-        ):
-            raise UsageError(
-                f"patches: margin_px {self.margin_px}, draw_px {self.draw_px}, crop_px {self.crop_px}, "
-                f"draw_acquisitions {self.draw_acquisitions}, acquisitions {self.acquisitions}; expected crops to be "
-                "drawn that are larger than their margins and no larger than a record"
-            )
-        if self.reference in self.windows or min((n for w in self.windows.values() for n in w), default=0) < 0:
-            raise UsageError(
-                f"patches: windows are {dict(self.windows)}; expected numbers from 0 for modalities beside "
-                f"{self.reference!r}"
-            )
-
-    def around(self, modality: Modality) -> tuple[int, int]:
-        """How many acquisitions of a modality before the first and after the last of the reference a record has.
-
-        One on either side of a static layer: wherever its day lies, its only one is among them.
-        """
-        return (1, 1) if modality.static else self.windows.get(modality.name, self.window)
-
-    @property
-    def strides(self) -> tuple[int, int]:
-        """(pixels, acquisitions)."""
-        if self.margin_px:
-            shared = min(sum(self.window), self.acquisitions - 1)
-            return (
-                self.stride_px or self.crop_px - 2 * self.margin_px,
-                self.stride_acquisitions or self.acquisitions - shared,
-            )
-        return self.stride_px or max(1, self.crop_px // 2), self.stride_acquisitions or max(1, self.acquisitions // 2)
 
 
 def starts(low: int, high: int, size: int, stride: int, *, even: bool = False) -> list[int]:
@@ -188,20 +116,10 @@ def covering(cube: Cube, name: str, reference: str, *, row: int, col: int, size:
         raise ContractError(
             f"{cube.path}: {name} is in {own.crs}, {reference} in {lead.crs}; bring both to one CRS when preparing"
         )
-    return (
-        _cover(_edges(lead, 1, row, row + size), own.transform[5], own.transform[4]),
-        _cover(_edges(lead, 0, col, col + size), own.transform[2], own.transform[0]),
-    )
-
-
-def _edges(grid: Grid, axis: int, start: int, stop: int) -> tuple[float, float]:
-    origin, step = (grid.transform[2], grid.transform[0]) if axis == 0 else (grid.transform[5], grid.transform[4])
-    return origin + step * start, origin + step * stop
-
-
-def _cover(edges: tuple[float, float], origin: float, step: float) -> slice:
-    first, last = ((edge - origin) / step for edge in edges)
-    return slice(math.floor(first + 1e-6), math.ceil(last - 1e-6))
+    west, south, east, north = lead.part(slice(row, row + size), slice(col, col + size)).bounds
+    (top, left), (bottom, right) = own.pixel(west, north), own.pixel(east, south)
+    rows, cols = (slice(math.floor(a + 1e-6), math.ceil(b - 1e-6)) for a, b in ((top, bottom), (left, right)))
+    return rows, cols
 
 
 def series_of(

@@ -1,21 +1,15 @@
 """What the manifest of a record set says of its making: split, blocks, buffers, crops, sources."""
 
 import dataclasses
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from data_prep.records.cut import CropConfig
+from data_prep.records.crops import CropConfig
 from data_prep.records.split import SPLITS, Part, SplitConfig, extents, least_distance
 from eomm.data.cube import Cube
 from eomm.data.grid import to_date
-
-LEAKY = (
-    "crops of the same sites were drawn at random for every split, so that they overlap: scores on these splits tell "
-    "what was memorised, not what is learnt"
-)
+from eomm.store.digest import digest
 
 
 def is_simulated(cube: Cube) -> bool:
@@ -29,7 +23,7 @@ def content_of(cube: Cube) -> str:
         name: [g.modality.contract_hash, g.grid.attributes(), g.day.tolist(), g.digests]
         for name, g in cube.groups.items()
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    return digest(parts)
 
 
 def describe_crops(config: CropConfig) -> dict[str, Any]:
@@ -42,6 +36,7 @@ def describe_crops(config: CropConfig) -> dict[str, Any]:
     strides = {"stride_px": pixels, "stride_acquisitions": acquisitions}
     windows = {"window": list(config.window), "windows": {n: list(w) for n, w in config.windows.items()}}
     fields = dataclasses.asdict(config)
+    del fields["shard_records"]  # the files tell
     if not config.margin_px:  # as sets were described before there were margins
         fields = {k: v for k, v in fields.items() if k not in ("margin_px", "draw_px", "draw_acquisitions")}
     return {**fields, **strides, **windows, "rule": rule}
@@ -63,11 +58,9 @@ def describe_split(
             dates = [[str(to_date(day[a])), str(to_date(day[b - 1]))] for a, b in p.times]
             blocks.setdefault(cube.site, {})[p.split] = {"columns": [list(c) for c in p.columns], "dates": dates}
     named = {s: sorted(site for site in split_of if split_of[site] == s) for s in SPLITS}
-    shared = split.divides_sites or split.leaky
+    shared = split.divides_sites
     return {
         "rule": split.rule,
-        "leaky": split.leaky,
-        **({"warning": LEAKY} if split.leaky else {}),
         "sites": {s: sorted(blocks) for s in split.names} if shared else {s: n for s, n in named.items() if n},
         "uncut": list(split.uncut),
         "fractions": dict(split.fractions),

@@ -4,7 +4,6 @@ Such records have no margin: `reading` says what an encoder that sees neighbours
 """
 
 import csv
-import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -14,17 +13,19 @@ from typing import Any
 import numpy as np
 
 from data_prep.cubes.checks import check_accept, check_spectra
-from data_prep.records.build import digest, is_whole, unfinished
+from data_prep.records.build import is_whole, unfinished
 from data_prep.records.cut import starts
 from data_prep.records.manifest import describe_balance
-from data_prep.records.shards import FOLDER, Statistics, write_file
+from data_prep.records.shards import Statistics, write_file
 from data_prep.records.split import SPLITS, Extent, draw_groups, least_distance
 from eomm.data.modality import SENTINEL2, Modality
 from eomm.data.order import PERMUTATION
 from eomm.data.points import PointSeries
-from eomm.data.records import READINGS, Patch, PatchShape, finish_records, shard_name
+from eomm.data.records import READINGS, VERSION, Patch, PatchShape, finish_records, shard_name
 from eomm.errors import ContractError, DataError, UsageError
+from eomm.store.digest import digest, digest_text
 from eomm.store.folders import check_free, recover
+from eomm.store.notes import FOLDER
 
 USABLE = 0.03  # of the field's pixels valid, as of a site in a cube
 TABLE = "series.csv"
@@ -94,7 +95,7 @@ def build_point_records(
         "strata": strata,
     }
     options = [head, modality.to_dict(), shard_records, sorted(accept), source]
-    request = digest([*options, [_content(s) for s in series]])
+    request = digest([VERSION, [*options, [_content(s) for s in series]]])
     recover(out)
     if is_whole(out, request):
         return out
@@ -235,10 +236,8 @@ def _patch(
 
 def _content(s: PointSeries) -> str:
     described = (s.id, s.group, s.split, s.stratum, s.place, s.values.shape, str(s.values.dtype))
-    h = hashlib.sha256(repr(described + ((s.label,) if s.label else ())).encode())
-    for array in (s.day, s.values, s.valid.astype(np.uint8)):
-        h.update(np.ascontiguousarray(array).tobytes())
-    return h.hexdigest()[:16]
+    arrays = (("", a) for a in (s.day, s.values, s.valid.astype(np.uint8)))
+    return digest_text(repr(described + ((s.label,) if s.label else ())), arrays)
 
 
 def _describe_split(
@@ -249,7 +248,6 @@ def _describe_split(
     sites = {split: sorted(g for g, own in split_of.items() if own == split) for split in SPLITS}
     return {
         "rule": "fractions of groups" if fractions else "groups",
-        "leaky": False,
         "sites": {split: groups for split, groups in sites.items() if groups},
         "fractions": dict(fractions),
         "least_distance_m": least_distance(places, placed),

@@ -15,17 +15,18 @@ from typing import Any
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from data_prep.records.cut import CropConfig, cut, locate, series_of
+from data_prep.records.crops import CropConfig
+from data_prep.records.cut import cut, locate, series_of
 from data_prep.records.split import Part
 from eomm.data.cube import open_cube
 from eomm.data.modality import Modality
 from eomm.data.records import Codec, Patch, PatchShape
-from eomm.store.folders import read_json, sha256, write_json
+from eomm.store.digest import sha256
+from eomm.store.notes import FOLDER, Notes
 
 # Random access needs one record a group. zstd:1 writes twice as fast as the default (zstd:3) at the same size.
 SHARD_OPTIONS = "group_size:1,zstd:1"
 LOW, HIGH = 0.001, 0.999  # quantiles in the manifest
-FOLDER = ".units"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +123,8 @@ def write_shard(
         with _writing(path):
             writer = ArrayRecordWriter(str(unfinished), SHARD_OPTIONS)
             for patch in _patches(shard, recipe, tick):
-                if not _clear_enough(patch[recipe.config.reference], recipe.config):
+                clear = patch[recipe.config.reference]["valid"].mean((1, 2)) >= recipe.config.clear_fraction
+                if clear.sum() < recipe.config.min_clear:
                     skipped += 1
                     continue
                 writer.write(codec.encode(patch))
@@ -136,7 +138,7 @@ def write_shard(
         found = {"split": shard.split, "records": sites.total(), "skipped": skipped, "sites": dict(sites)}
         found |= {"bytes": unfinished.stat().st_size, "sha256": sha256(unfinished)}
         os.replace(unfinished, path)
-        write_json(folder / f"{shard.number}.json", found)
+        Notes(folder).done(shard.number, found)
         return found
     finally:
         if writer is not None:
@@ -162,8 +164,8 @@ def write_file(path: Path, shapes: Mapping[str, PatchShape], patches: Sequence[P
 
 def written(directory: Path, number: int) -> dict[str, Any] | None:
     """What is in a shard, if it is there: what `write_shard` told of it."""
-    note, path = (directory / FOLDER / f"{number}.{kind}" for kind in ("json", "array_record"))
-    return dict(read_json(note)) if note.is_file() and path.is_file() else None
+    units = directory / FOLDER
+    return Notes(units).made(number) if (units / f"{number}.array_record").is_file() else None
 
 
 def _abandon(writer: Any) -> None:
@@ -184,11 +186,6 @@ def _patches(shard: Shard, recipe: Recipe, tick: Callable[[], None] | None) -> I
             yield from cut(place, recipe.shapes)
             if tick:
                 tick()
-
-
-def _clear_enough(fields: Mapping[str, np.ndarray], config: CropConfig) -> bool:
-    clear = fields["valid"].mean(axis=(1, 2)) >= config.clear_fraction
-    return int(clear.sum()) >= config.min_clear
 
 
 class Statistics:

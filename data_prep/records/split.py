@@ -35,31 +35,28 @@ class SplitConfig:
         fractions: split other than train -> share of the sites, drawn by seed; at least one site each.
         columns: split other than train -> (from, to) as shares of the site's columns, such as (0.7, 1.0).
         dates: split other than train -> (first, last) date, inclusive.
-        leaky: draw single crops for each split, not sites: `fractions` are shares of every site's crops. Neighbours
-            overlap, so what is tested was trained on; for comparison with what was published so, never for a score.
         site_buffer_m: sites with less ground between them than this stay together.
         space_buffer_px: columns left out between blocks: the halo and the reach of resampling.
         uncut: splits that keep their block free but get no records, being scored on the cube itself; their block may
             be narrower than a crop.
         hold_out_days: reference acquisitions of these days (since 1970-01-01) enter no record but those of test.
+        seed: by which fractions are drawn.
     """
 
     sites: Mapping[str, Sequence[str]] = field(default_factory=dict)
     fractions: Mapping[str, float] = field(default_factory=dict)
     columns: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     dates: Mapping[str, tuple[date, date]] = field(default_factory=dict)
-    leaky: bool = False
     site_buffer_m: float = 5000.0
     space_buffer_px: int = HALO_PX + RESAMPLING_PX
     uncut: tuple[str, ...] = ()
     hold_out_days: tuple[int, ...] = ()
+    seed: int = 0
 
     def __post_init__(self) -> None:
         chosen = [name for name in ("sites", "fractions") if getattr(self, name)] + ["blocks"] * self.divides_sites
         if len(chosen) > 1:
             raise UsageError(f"split: {' and '.join(chosen)} exclude each other; divide by sites or within a site")
-        if self.leaky and not self.fractions:
-            raise UsageError("split: a leaky split draws single crops; say which share of them test has (fractions)")
         for name in ("sites", "fractions", "columns", "dates"):
             allowed = SPLITS if name == "sites" else SPLITS[1:]
             for split in getattr(self, name):
@@ -82,8 +79,6 @@ class SplitConfig:
     @property
     def rule(self) -> str:
         """The kind of split in a word."""
-        if self.leaky:
-            return "leaky: random crops of the same sites"
         return "blocks" if self.divides_sites else "sites" if self.sites else "fractions" if self.fractions else "none"
 
     @property
@@ -151,7 +146,7 @@ def clear_days(group: CubeGroup, *, fraction: float = 0.9, every: int = 1, offse
     return tuple(int(d) for d in np.unique(clear)[offset::every])
 
 
-def assign_sites(config: SplitConfig, cubes: Sequence[Cube], *, reference: str, seed: int) -> dict[str, str]:
+def assign_sites(config: SplitConfig, cubes: Sequence[Cube], *, reference: str) -> dict[str, str]:
     """Site -> split, independent of the order of `cubes`; everything is train where sites are divided by blocks.
 
     Raises:
@@ -159,8 +154,6 @@ def assign_sites(config: SplitConfig, cubes: Sequence[Cube], *, reference: str, 
             for the fractions; several cubes of a site, or near sites, where blocks divide them.
     """
     grids = {c.site: c[reference].grid for c in sorted(cubes, key=lambda c: (c.site, c.path.name))}
-    if config.leaky:
-        return dict.fromkeys(grids, "train")
     clusters = near_sites(extents(cubes, reference), sorted(grids), buffer_m=config.site_buffer_m)
     if config.divides_sites:
         if len(grids) < len(cubes) or len(clusters) < len(grids):
@@ -171,7 +164,7 @@ def assign_sites(config: SplitConfig, cubes: Sequence[Cube], *, reference: str, 
         return dict.fromkeys(grids, "train")
     if config.sites:
         return _named(config, set(grids), clusters)
-    return _drawn(config.fractions, clusters, seed)
+    return _drawn(config.fractions, clusters, config.seed)
 
 
 def extents(cubes: Sequence[Cube], reference: str) -> dict[str, Extent]:
@@ -181,9 +174,8 @@ def extents(cubes: Sequence[Cube], reference: str) -> dict[str, Extent]:
         grid = cube[reference].grid
         if grid.crs == "LOCAL":
             continue
-        to_degrees = pyproj.Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
-        lon, lat = to_degrees.transform(float(grid.x.mean()), float(grid.y.mean()))
-        corner = to_degrees.transform(grid.transform[2], grid.transform[5])
+        lon, lat = grid.to_degrees(float(grid.x.mean()), float(grid.y.mean()))
+        corner = grid.to_degrees(grid.transform[2], grid.transform[5])
         one = Extent(lon=lon, lat=lat, radius_m=WGS84.inv(lon, lat, *corner)[2])
         found[cube.site] = found[cube.site].around(one) if cube.site in found else one
     return found
@@ -216,16 +208,6 @@ def least_distance(places: Mapping[str, Extent], split_of: Mapping[str, str]) ->
             _, nearest = cKDTree(_on_sphere(places, other)).query(_on_sphere(places, own))
             found += [places[a].distance_m(places[other[i]]) for a, i in zip(own, nearest, strict=True)]
     return round(min(found), 1) if found else None
-
-
-def draw_crops(config: SplitConfig, count: int, *, seed: int, number: int) -> np.ndarray:
-    """The split of each of `count` crops of cube `number`, for a leaky split."""
-    order = np.random.default_rng([seed, 2, number]).permutation(count)
-    split_of, done = np.full(count, "train", object), 0
-    for split in sorted(config.fractions):
-        stop = done + round(config.fractions[split] * count)
-        split_of[order[done:stop]], done = split, stop
-    return split_of
 
 
 def _on_sphere(places: Mapping[str, Extent], names: Sequence[str]) -> np.ndarray:
@@ -284,8 +266,6 @@ def parts(config: SplitConfig, cube: Cube, split: str, *, reference: str, window
     group = cube[reference]
     day, width = group.day[group.usable], group.grid.width
     whole_time: Ranges = ((0, len(day)),)
-    if config.leaky:
-        return [Part(split=s, columns=((0, width),), times=whole_time) for s in config.names]
     if not config.divides_sites:
         return [Part(split=split, columns=((0, width),), times=whole_time)]
     columns = {s: (round(a * width), round(b * width)) for s, (a, b) in config.columns.items()}

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.records.cut import CropConfig, Window, corners_of, series_of
+from data_prep.records.crops import CropConfig
+from data_prep.records.cut import Window, corners_of, series_of
 from data_prep.records.manifest import is_simulated
 from data_prep.records.shards import Piece, Shard
-from data_prep.records.split import HALO_PX, Part, SplitConfig, draw_crops
+from data_prep.records.split import HALO_PX, Part, SplitConfig
 from eomm.data.cube import Cube, open_cube
 from eomm.data.draw import Draw, longest_runs
 from eomm.data.grid import to_date
@@ -132,17 +133,14 @@ def list_takes(
     shares: Sequence[Sequence[Part]],
     names: Sequence[str],
     config: CropConfig,
-    seed: int,
 ) -> Iterator[Take]:
     """What the splits that are cut take of each cube, in the order of `cubes`."""
-    for number, (cube, share) in enumerate(zip(cubes, shares, strict=True)):
+    for cube, share in zip(cubes, shares, strict=True):
         for part in share:
             if part.split not in split.cut:
                 continue
             windows = series_of(cube, part, names, held_out=split.held_out_of(part.split), config=config)
             corners = corners_of(cube, part, config)
-            if split.leaky:
-                corners = corners[draw_crops(split, len(corners), seed=seed, number=number) == part.split]
             if windows and len(corners):
                 yield Take(cube, part, corners, windows)
 

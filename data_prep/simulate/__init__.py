@@ -15,4 +15,5 @@ from data_prep.simulate.parameters import SiteParameters as SiteParameters
 from data_prep.simulate.parameters import Streams as Streams
 from data_prep.simulate.parameters import draw_parameters as draw_parameters
 from data_prep.simulate.scenes import Revisit as Revisit
+from data_prep.simulate.site import SiteOptions as SiteOptions
 from data_prep.simulate.site import simulate_site as simulate_site

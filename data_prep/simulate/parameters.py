@@ -97,23 +97,6 @@ class SiteParameters:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Switches:
-    """What kind of world is simulated.
-
-    Attributes:
-        held_out: draw the parameters from the held-out ranges.
-        drought_year: calendar year with a dry, hot summer, or None for none.
-        radar_sees_vegetation: False makes the radar independent of the ground (first null world).
-        stress: False sets all stress scalars to 1 and removes their after-effects (second null world).
-    """
-
-    held_out: bool = False
-    drought_year: int | None = None
-    radar_sees_vegetation: bool = True
-    stress: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
 class Streams:
     """Named random generators: a switch or another date range never shifts an unrelated stream."""
 

@@ -4,8 +4,6 @@ Finished sites are kept; what failed is noted and tried again by the next run (u
 """
 
 import dataclasses
-import hashlib
-import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyproj
-
-from data_prep.cubes.build import Source, build_cube, check_options
+from data_prep.cubes.build import Source, build_cube
+from data_prep.cubes.options import CubeOptions
 from data_prep.fetch.place import site_grid
 from data_prep.fetch.run import fetch_scenes
 from data_prep.mappings.mapping import load_mapping
@@ -28,8 +25,9 @@ from data_prep.sites.units import Request, SiteFolder, status
 from eomm.data.cube import Cube, open_cube
 from eomm.data.grid import Grid
 from eomm.errors import DataError, UsageError
+from eomm.store.digest import digest
 from eomm.store.folders import is_disk_full
-from eomm.store.workers import reason_of, run_units
+from eomm.store.workers import Pool, reason_of, run_units
 
 PLACE = "{site}"
 SIZE_M = 1280
@@ -43,13 +41,8 @@ def build_sites(
     catalogues: Sequence[str] = (),
     dates: tuple[date, date] | None = None,
     size_m: float | None = None,
-    accept: Sequence[str] = (),
-    resampling: str = "bilinear",
-    speckle: str = "none",
-    screen: str = "none",
-    workers: int = 0,
-    scheduler: str | None = None,
-    memory_gib: float | None = None,
+    options: CubeOptions = CubeOptions(),
+    pool: Pool = Pool(),
     overwrite: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -64,13 +57,8 @@ def build_sites(
         dates: first and last to fetch.
         size_m: side of the square around a site to fetch, and to cut out of its sources, where the list does not say
             one. When None, SIZE_M is fetched, and sources are not cut: a cube has all the ground that they cover.
-        accept: checks to overrule in every cube.
-        resampling: see `build_cube`.
-        speckle: see `build_cube`.
-        screen: see `build_cube`.
-        workers: processes of a local cluster; none is started for fewer than two.
-        scheduler: see `eomm.store.workers.connect`; its workers must see the same files.
-        memory_gib: that a local worker may take before it is stopped.
+        options: how every cube is made.
+        pool: who does it; its workers must see the same files.
         overwrite: build again what was made of something else.
         progress: called with ("sites", finished or failed, in all).
 
@@ -87,15 +75,15 @@ def build_sites(
         raise UsageError("sites: no source given; name at least one folder and its mapping, or a catalogue")
     if catalogues and not dates:
         raise UsageError("sites: scenes can only be fetched of given dates; name the first and the last")
-    check_options(accept, resampling, speckle, screen)
     folder = SiteFolder(Path(out).absolute())
-    digests = [_digest(mapping) for mapping, _ in sources]
-    options = {"accept": sorted(accept), "resampling": resampling, "speckle": speckle}
-    options |= {"screen": screen} if screen != "none" else {}  # absent, as in folders of before there was one
+    digests = [digest(load_mapping(mapping).to_dict()) for mapping, _ in sources]
+    asked: Request = {"accept": sorted(options.accept), "resampling": options.resampling}
+    asked |= {"speckle": "none"}  # the last two as folders of before say it
+    asked |= {"screen": options.screen} if options.screen != "none" else {}
     if catalogues and dates:
-        options |= {"catalogues": list(catalogues), "dates": [str(d) for d in dates]}
+        asked |= {"catalogues": list(catalogues), "dates": [str(d) for d in dates]}
         size_m = size_m or SIZE_M
-    requests = [_request(site, sources, digests, site.size_m or size_m) | options for site in sites]
+    requests = [_request(site, sources, digests, site.size_m or size_m) | asked for site in sites]
     found = {r["site"]: folder.made(r["site"]) for r in requests}
     other = [r["site"] for r in requests if (made := found[r["site"]]) and made["request"] != r]
     if other and not overwrite:
@@ -107,9 +95,7 @@ def build_sites(
     folder.begin([dataclasses.asdict(s) for s in sites])
     missing = [r for r in requests if not found[r["site"]] or r["site"] in other]
     finished = len(requests) - len(missing)
-    for request, _, error in run_units(
-        partial(build_site, str(folder.path)), missing, workers=workers, scheduler=scheduler, memory_gib=memory_gib
-    ):
+    for request, _, error in run_units(partial(build_site, str(folder.path)), missing, pool):
         if error is not None:
             folder.notes.failed(request["site"], reason_of(error))
             if is_disk_full(error.__cause__ or error):
@@ -126,9 +112,9 @@ def build_site(out: str, request: Request) -> None:
     folder.notes.forget(name)
     sources = [Source(mapping=mapping, path=path) for mapping, path in request["sources"]]
     sources += [_fetch(folder.path / "scenes" / name, request, one) for one in request.get("catalogues", ())]
-    options = {option: request[option] for option in ("accept", "resampling", "speckle")}
-    options["screen"] = request.get("screen", "none")
-    path = build_cube(folder.cube(name), site=name, sources=sources, window=_window(request), overwrite=True, **options)
+    options = CubeOptions(**{name: request[name] for name in ("accept", "resampling", "screen") if name in request})
+    where, window = folder.cube(name), _window(request)
+    path = build_cube(where, site=name, sources=sources, options=options, window=window, overwrite=True)
     cube = open_cube(path)
     try:
         check_place(cube, request["lon"], request["lat"])
@@ -145,7 +131,7 @@ def build_site_records(
     sites: Sequence[Site],
     by: str | None = None,
     fractions: Mapping[str, float] | None = None,
-    leaky: bool = False,
+    seed: int = 0,
     **options: Any,
 ) -> Path:
     """Cut the records of all finished sites to `out`/records; sites that failed are left out.
@@ -156,8 +142,8 @@ def build_site_records(
         out: the folder of `build_sites`.
         sites: the list; where it has a column `split`, every site goes where it says.
         by: column whose value is a site's stratum, by which training may balance what it draws.
-        fractions: split other than train -> share of the sites, drawn by the seed.
-        leaky: see `SplitConfig`.
+        fractions: split other than train -> share of the sites.
+        seed: by which they are drawn.
         options: of `build_patches`.
 
     Raises:
@@ -170,9 +156,9 @@ def build_site_records(
     if not done:
         raise UsageError(f"{folder.path}: none of {len(sites)} sites is finished; see eomm prepare status")
     named: dict[str, list[str]] = {}
-    for site in (s for s in done if s.split and not leaky):
+    for site in (s for s in done if s.split):
         named.setdefault(str(site.split), []).append(site.name)
-    split = SplitConfig(sites=named, fractions=fractions or {}, leaky=leaky)
+    split = SplitConfig(sites=named, fractions=fractions or {}, seed=seed)
     strata = {s.name: s.value(by) for s in done} if by else {}
     cubes = [folder.cube(s.name) for s in done]
     return build_patches(folder.records, cubes=cubes, split=split, strata=strata, overwrite=True, **options)
@@ -183,11 +169,9 @@ def check_place(cube: Cube, lon: float, lat: float) -> None:
     for group in cube.groups.values():
         if group.grid.crs == "LOCAL" or group.grid.height * group.grid.width == 1:
             continue
-        x, y = pyproj.Transformer.from_crs("EPSG:4326", group.grid.crs, always_xy=True).transform(lon, lat)
-        a, _, west, _, e, north = group.grid.transform
-        if not (0 <= (x - west) / a <= group.grid.width and 0 <= (y - north) / e <= group.grid.height):
-            centre = (float(group.grid.x.mean()), float(group.grid.y.mean()))
-            there = pyproj.Transformer.from_crs(group.grid.crs, "EPSG:4326", always_xy=True).transform(*centre)
+        row, col = group.grid.pixel(*group.grid.from_degrees(lon, lat))
+        if not (0 <= col <= group.grid.width and 0 <= row <= group.grid.height):
+            there = group.grid.to_degrees(float(group.grid.x.mean()), float(group.grid.y.mean()))
             raise DataError(
                 f"{cube.site}: its scenes lie around {there[0]:.4f}, {there[1]:.4f}, the list has it at {lon:.4f}, "
                 f"{lat:.4f} (longitude, latitude), outside of them; mend the list, or the folder's name"
@@ -233,5 +217,3 @@ def _fill(path: str, site: Site) -> str:
     return path.replace(PLACE, site.name)
 
 
-def _digest(mapping: str) -> str:
-    return hashlib.sha256(json.dumps(load_mapping(mapping).to_dict(), sort_keys=True).encode()).hexdigest()[:16]

@@ -26,6 +26,7 @@ class SiteFolder:
     Attributes:
         path: the folder.
         cubes: where its cubes lie.
+        notes: of what each cube was made, and why others failed.
         records: where its record set lies.
         notes: which of its sites are done or failed.
     """

@@ -24,7 +24,10 @@ YEARS = (date(2020, 1, 1), date(2021, 12, 31))
 SHIPPED = "base"  # the model that Sentinel-2 starts from, and its experiment
 STEPS = {"s2": 150, "s1": 30, "fusion": 30}  # enough to see it learn, not to learn well
 FINE = [f"init={SHIPPED}", "data.balance=", "data.batch_size=4", "objective.crop_px=12"]  # crops instead of series
-MADE = ("summary.json", "evaluation.json", "scenes", "cubes", "records", "runs", "embeddings", "report", "view.html")
+MADE = (
+    *("summary.json", "evaluation.json", "evaluation_figures", "scenes", "cubes", "records", "runs", "embeddings"),
+    *("report", "view.html"),
+)
 MARKER = "demo.json"  # by which a demo knows its own folder
 GAPS = (0, 30, 60)  # days hidden on both sides of a scored target
 SMALL = [
@@ -78,13 +81,13 @@ def run_demo(out: Path | str, *, seed: int = 0, overwrite: bool = False) -> dict
         embeddings = embed(model, cubes[HELD_OUT], work / "embeddings" / f"{HELD_OUT}.zarr", progress=bar.counted)
     with timer.step("evaluate"):
         from eomm.evaluation.hidden.reconstruction import evaluate_records
-        from eomm.evaluation.hidden.reconstruction_words import plainly
+        from eomm.evaluation.result_file import write_result
         from eomm.models.directory import load_model
 
         evaluation = evaluate_records(
             model, cubes[HELD_OUT], work / "records", gaps=GAPS, beside={SHIPPED: load_model(SHIPPED)}, progress=True
         )
-        write_json(work / "evaluation.json", evaluation)
+        write_result(evaluation, work / "evaluation.json", commands=[f"eomm demo --out {work} --seed {seed}"])
     with timer.step("report"):
         from eomm.report.build import build
 
@@ -96,7 +99,6 @@ def run_demo(out: Path | str, *, seed: int = 0, overwrite: bool = False) -> dict
             model=model,
             runs=runs,
             evaluations=[work / "evaluation.json"],
-            commands=[f"eomm demo --out {work} --seed {seed}"],
         )
     with timer.step("view"), progress_bar("view") as bar:
         from eomm.view.run import write_view
@@ -105,11 +107,11 @@ def run_demo(out: Path | str, *, seed: int = 0, overwrite: bool = False) -> dict
     summary: dict[str, Any] = {
         "seconds": round(timer.total, 1),
         "steps": timer.seconds,
-        "verdict": plainly(evaluation),
+        "verdict": evaluation.headline,
         "scores": evaluation["summary"],
         "report": str(report),
         "shipped": {
-            gap: {m: round(one["methods"][m]["mean"], 4) for m in (SHIPPED, "this model", "linear")}
+            gap: {m: round(one.methods[m].value, 4) for m in (SHIPPED, "this model", "linear")}
             for gap, one in evaluation["beside"]["hidden"]["all"].items()
         },
         "embeddings": str(embeddings),
@@ -145,12 +147,11 @@ def make_room(work: Path, *, overwrite: bool) -> None:
 
 def simulate_scenes(folder: Path, sites: Sequence[str], *, seed: int) -> None:
     """Two years of each site; the second year is dry."""
-    from data_prep.simulate import simulate_site
+    from data_prep.simulate import SiteOptions, simulate_site
 
     for site in sites:
         say(f"simulate {site}")
-        simulate_site(
-            folder / site,
+        options = SiteOptions(
             site=site,
             seed=seed + (*TRAINED, HELD_OUT).index(site),
             size_px=SIZE_PX,
@@ -159,6 +160,7 @@ def simulate_scenes(folder: Path, sites: Sequence[str], *, seed: int) -> None:
             held_out=site == HELD_OUT,
             drought_year=YEARS[1].year,
         )
+        simulate_site(folder / site, options)
 
 
 def prepare_cubes(scenes: Path, cubes: Mapping[str, Path]) -> None:

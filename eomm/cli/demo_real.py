@@ -53,7 +53,7 @@ def run_real(source: Path | str, out: Path | str, *, mapping: str = MAPPING, ove
         from eomm.data.cube import open_cube
         from eomm.data.held_out import days_to_hide
         from eomm.evaluation.hidden.reconstruction import evaluate
-        from eomm.evaluation.hidden.reconstruction_words import plainly
+        from eomm.evaluation.result_file import write_result
         from eomm.models.directory import load_model
 
         opened = open_cube(cube)
@@ -61,7 +61,7 @@ def run_real(source: Path | str, out: Path | str, *, mapping: str = MAPPING, ove
         evaluation = evaluate(
             load_model(SHIPPED), opened, dates=hidden, gaps=GAPS, max_pixels=PIXELS, probes=False, progress=True
         )
-        write_json(work / "evaluation.json", evaluation)
+        write_result(evaluation, work / "evaluation.json")
     with timer.step("view"), progress_bar("view") as bar:
         from eomm.view.run import write_view
 
@@ -69,11 +69,11 @@ def run_real(source: Path | str, out: Path | str, *, mapping: str = MAPPING, ove
     summary = {
         "seconds": round(timer.total, 1),
         "steps": timer.seconds,
-        "verdict": plainly(evaluation),
+        "verdict": evaluation.headline,
         "scores": evaluation["summary"],
         "embeddings": str(embedding),
         "view": view["page"],
-        "simulated": evaluation["simulated"],
+        "simulated": evaluation.simulated,
     }
     write_json(work / "summary.json", summary)
     return summary

@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if result is None:
         return 0
     try:
-        print(json.dumps(result, indent=1) if arguments.json else text_of(arguments, result), flush=True)
+        print(json_of(result) if arguments.json else text_of(arguments, result), flush=True)
     except OSError as e:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's end would try again
         if not isinstance(e, BrokenPipeError):  # `eomm info … | head`
@@ -140,6 +140,11 @@ def can_write(folder: Path) -> bool:
     except OSError:
         return False
     return os.access(folder, os.W_OK)
+
+
+def json_of(result: Any) -> str:
+    """One JSON object of what a handler returned: JSON types, or the result of an evaluation."""
+    return json.dumps(result.to_json() if hasattr(result, "to_json") else result, indent=1)
 
 
 def text_of(arguments: argparse.Namespace, result: Any) -> str:

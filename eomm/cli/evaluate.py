@@ -1,6 +1,7 @@
 """The commands `eomm evaluate …`. See parser.py."""
 
 import argparse
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,20 +9,19 @@ from typing import Any
 from eomm.cli.gpp import add_command as add_gpp
 from eomm.cli.numbers import day, number, whole
 from eomm.cli.probes import add_command as add_probes
+from eomm.cli.results import format_result
 
 
-def evaluate_reconstruction(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+def evaluate_reconstruction(a: argparse.Namespace, _: list[str]) -> Any:
     """Hidden-target errors beside their baselines."""
     from eomm.evaluation.hidden.fusion import name_models
     from eomm.evaluation.hidden.reconstruction import evaluate_records
+    from eomm.evaluation.result_file import check_result_free, write_result
     from eomm.models.directory import load_model
-    from eomm.store.folders import check_free_file, write_json
 
-    if a.out:
-        check_free_file(a.out, overwrite=a.overwrite)  # before the work, not after it
-    model = load_model(a.model, code=a.code)
+    check_result_free(a.out, overwrite=a.overwrite)  # before the work, not after it
     options: dict[str, Any] = {"dates": a.dates} if a.dates else {}
-    beside = {name: load_model(path, code=a.code) for name, path in name_models(a.beside).items()}
+    options["beside"] = {name: load_model(path, code=a.code) for name, path in name_models(a.beside).items()}
     if a.labels:
         from eomm.data.cube import open_cube
         from eomm.evaluation.labels import read_labels
@@ -30,71 +30,39 @@ def evaluate_reconstruction(a: argparse.Namespace, _: list[str]) -> dict[str, An
         options["classes"] = {
             name: labels.known & (labels.values == number) for number, name in enumerate(labels.classes)
         }
-    result = evaluate_records(
-        model,
-        a.cube,
-        a.records,
-        gaps=tuple(a.gaps),
-        length=a.length,
-        seed=a.seed,
-        beside=beside,
-        beside_pixels=a.beside_pixels,
-        progress=True,
-        **options,
-    )
-    result["commands"] = [a.typed]
-    if a.out:
-        write_json(a.out, result)
-    return result
+    options |= {name: getattr(a, name) for name in ("gaps", "length", "seed", "beside_pixels")}
+    result = evaluate_records(load_model(a.model, code=a.code), a.cube, a.records, progress=True, **options)
+    return write_result(result, a.out, commands=[a.typed])
 
 
-def evaluate_fusion(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+def evaluate_fusion(a: argparse.Namespace, _: list[str]) -> Any:
     """What another sensor brings to hidden targets."""
     from eomm.evaluation.hidden.fusion import evaluate_fusion_records, name_models
     from eomm.evaluation.hidden.fusion_figure import check_ending, save_figure
-    from eomm.store.folders import check_free_file, write_json
+    from eomm.evaluation.result_file import check_result_free, write_result
+    from eomm.store.folders import check_free_file
 
     if a.figure:
         check_ending(a.figure)
-    for path in filter(None, (a.out, a.figure)):
-        check_free_file(path, overwrite=a.overwrite)  # before the work, not after it
-    result = evaluate_fusion_records(
-        name_models(a.model),
-        a.cube,
-        a.records,
-        code=a.code,
-        dates=a.dates,
-        other=a.other,
-        gap=a.gap,
-        shares=a.shares,
-        ages=a.ages,
-        gaps=a.gaps,
-        max_pixels=a.max_pixels,
-        seed=a.seed,
-        progress=True,
-    )
-    result["commands"] = [a.typed]
-    if a.out:
-        write_json(a.out, result)
+        check_free_file(a.figure, overwrite=a.overwrite)
+    check_result_free(a.out, overwrite=a.overwrite)  # before the work, not after it
+    options = {n: getattr(a, n) for n in ("dates", "other", "gap", "shares", "ages", "gaps", "max_pixels", "seed")}
+    result = evaluate_fusion_records(name_models(a.model), a.cube, a.records, code=a.code, progress=True, **options)
     if a.figure:
         save_figure(result, a.figure)
-    return result
+    return write_result(result, a.out, commands=[a.typed])
 
 
-def evaluate_coherence(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+def evaluate_coherence(a: argparse.Namespace, _: list[str]) -> Any:
     """Coherence in space and time beside what blur alone does."""
     from eomm.data.cube import open_cube
-    from eomm.evaluation.coherence.figures import write_figures
     from eomm.evaluation.coherence.run import evaluate_coherence as measure
+    from eomm.evaluation.coherence.vectors import make_stores
+    from eomm.evaluation.result_file import check_result_free, write_result
     from eomm.models.directory import load_model
-    from eomm.store.folders import check_free, check_free_file, write_json
 
-    folder = a.out.with_name(a.out.stem + "_figures") if a.out else None
-    if a.out and folder:
-        check_free_file(a.out, overwrite=a.overwrite)  # before the work, not after it
-        check_free(folder, overwrite=a.overwrite, kind="figures")
-    cube, fields = open_cube(a.cube), dict[str, Any]()
-    model = load_model(a.model, code=a.code)
+    check_result_free(a.out, overwrite=a.overwrite)  # before the work, not after it
+    cube, model, fields = open_cube(a.cube), load_model(a.model, code=a.code), dict[str, Any]()
     if a.labels:
         from eomm.evaluation.fields import MIN_PX
         from eomm.evaluation.labels import read_labels
@@ -102,33 +70,10 @@ def evaluate_coherence(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
         labels = read_labels(a.labels, cube.grid, column=a.label_column, ignore=a.ignore, min_pixels=MIN_PX)
         what = f"{a.labels.name}{f', {a.label_column}' if a.label_column else ''}"
         fields = {"fields": labels.group, "fields_from": f"labels of {what}"}
-    found = measure(model, cube, a.embedding, seed=a.seed, **fields)
-    if a.out and folder:
-        found.result["commands"] = [a.typed]
-        found.result["figures"] = write_figures(found, folder)
-        write_json(a.out, found.result)
-    return found.result
-
-
-def format_coherence(result: dict[str, Any]) -> str:
-    """For people."""
-    from eomm.evaluation.coherence.words import format_coherence as format_
-
-    return format_(result)
-
-
-def format_evaluation(result: dict[str, Any]) -> str:
-    """For people."""
-    from eomm.evaluation.hidden.reconstruction import format_evaluation as format_
-
-    return format_(result)
-
-
-def format_fusion(result: dict[str, Any]) -> str:
-    """For people."""
-    from eomm.evaluation.hidden.fusion import format_fusion as format_
-
-    return format_(result)
+    with tempfile.TemporaryDirectory() as folder:
+        stores = make_stores(model, cube, a.embedding, Path(folder), seed=a.seed)
+        result = measure(cube, stores, seed=a.seed, **fields)
+    return write_result(result, a.out, commands=[a.typed])
 
 
 def add_commands(
@@ -140,7 +85,7 @@ def add_commands(
     example = "eomm evaluate reconstruction --model runs/fusion/model --cube c.zarr --records records --out eval.json"
     summary = "errors at hidden acquisitions, beside baselines"
     c = command(kinds, "reconstruction", evaluate_reconstruction, summary, example)
-    c.set_defaults(formatter=format_evaluation)
+    c.set_defaults(formatter=format_result)
     add_model(c)
     c.add_argument("--cube", type=Path, required=True)
     c.add_argument("--records", type=Path, required=True, help="the training's record set: what it held out")
@@ -156,12 +101,12 @@ def add_commands(
     c.add_argument("--beside", type=Path, action="append", default=[], metavar="MODEL", help=beside_help)
     pixels_help = "of the site, that models beside are scored on, as the slowest allows (default: %(default)s)"
     c.add_argument("--beside-pixels", type=whole, default=128, metavar="N", help=pixels_help)
-    c.add_argument("--out", type=Path, help="also write the result there")
+    c.add_argument("--out", type=Path, help="also write the result there, and figures into a folder beside it")
     c.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
 
     example = "eomm evaluate fusion --model runs/fusion/model --cube c.zarr --records records --out f.json"
     c = command(kinds, "fusion", evaluate_fusion, "what another sensor brings, paired on the same targets", example)
-    c.set_defaults(formatter=format_fusion)
+    c.set_defaults(formatter=format_result)
     c.add_argument("--model", type=Path, action="append", required=True, help="a model directory; repeat to compare")
     c.add_argument("--code", action="append", default=[], metavar="MODULE", help="trust encoders in this module")
     c.add_argument("--cube", type=Path, required=True)
@@ -176,14 +121,14 @@ def add_commands(
     c.add_argument("--gaps", type=whole, nargs="+", default=[0, 10, 30, 45, 60], metavar="DAYS")
     c.add_argument("--max-pixels", type=whole, default=16_384, help="larger sites are sampled (default: %(default)s)")
     c.add_argument("--seed", type=whole, default=0, help="of samples, intervals and which acquisitions are dropped")
-    c.add_argument("--out", type=Path, help="also write the result there")
+    c.add_argument("--out", type=Path, help="also write the result there, and figures into a folder beside it")
     c.add_argument("--figure", type=Path, help="also draw it there, as PNG, PDF or SVG")
     c.add_argument("--overwrite", action="store_true", help="replace --out and --figure where they exist")
 
     example = "eomm evaluate coherence --model runs/fusion/model --cube c.zarr --embedding e.zarr --out coherence.json"
     summary = "coherence in space and time, beside what blur alone does"
     c = command(kinds, "coherence", evaluate_coherence, summary, example)
-    c.set_defaults(formatter=format_coherence)
+    c.set_defaults(formatter=format_result)
     add_model(c)
     c.add_argument("--cube", type=Path, required=True)
     c.add_argument("--embedding", type=Path, required=True, help="made by the model of the cube")

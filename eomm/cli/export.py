@@ -14,26 +14,24 @@ from eomm.store.progress import progress_bar
 
 def export(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     """An embedding cube to what other programs read."""
+    from eomm.export.options import ExportOptions
     from eomm.export.run import export as export_cube
 
+    options = ExportOptions(
+        to=a.to,
+        composite=a.composite,
+        dates=tuple(a.dates) if a.dates else None,
+        length=a.length,
+        dtype=a.dtype,
+        cloudy=a.cloudy,
+        compress=a.compress,
+        points=a.points,
+        polygons=a.polygons,
+        stride=a.stride,
+    )
     with progress_bar("export") as report, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="int8 GeoTIFFs")  # said below, without Python's frame
-        done = export_cube(
-            a.embedding,
-            a.out,
-            to=a.to,
-            composite=a.composite,
-            dates=tuple(a.dates) if a.dates else None,
-            length=a.length,
-            dtype=a.dtype,
-            cloudy=a.cloudy,
-            compress=a.compress,
-            points=a.points,
-            polygons=a.polygons,
-            stride=a.stride,
-            overwrite=a.overwrite,
-            progress=report.counted,
-        )
+        done = export_cube(a.embedding, a.out, options, overwrite=a.overwrite, progress=report.counted)
     if "warning" in done:
         print(f"eomm: warning: {done['warning']}", file=sys.stderr)
     return done

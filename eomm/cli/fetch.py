@@ -11,6 +11,7 @@ from eomm.store.progress import progress_bar
 
 def prepare_fetch(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     """Scenes from a STAC catalogue to local files."""
+    from data_prep.fetch.net import Net
     from data_prep.fetch.run import fetch_scenes
 
     grid = grid_of(a)
@@ -24,9 +25,7 @@ def prepare_fetch(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
             dates=tuple(a.dates),
             collection=a.collection,
             like=a.like,
-            parallel=a.parallel,
-            tries=a.tries,
-            timeout_s=a.timeout,
+            net=Net(parallel=a.parallel, tries=a.tries, timeout_s=a.timeout),
             progress=report.named,
         )
 

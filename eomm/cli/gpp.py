@@ -6,24 +6,36 @@ from pathlib import Path
 from typing import Any
 
 from eomm.cli.numbers import number, whole
+from eomm.cli.results import format_result
 from eomm.errors import UsageError
 
 
-def evaluate_gpp(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+def evaluate_gpp(a: argparse.Namespace, _: list[str]) -> Any:
     """Fluxes of towers, from embeddings or any table."""
-    from eomm.evaluation.gpp.run import run
+    return evaluate_with(a, lambda table, plan: [])
+
+
+def evaluate_with(a: argparse.Namespace, more: Callable[[Any, Any], Any]) -> Any:
+    """The same with further methods of the table."""
+    from eomm.data.tables import write_frame
+    from eomm.evaluation.gpp.predictions import prediction_rows
+    from eomm.evaluation.gpp.run import GppPlan, run
     from eomm.evaluation.gpp.tables import Final
+    from eomm.evaluation.result_file import check_result_free, write_result
+    from eomm.store.folders import check_free_file
 
     if bool(a.table) == bool(a.flux):
         raise UsageError(
             "give either --table (features and fluxes in one file) or --flux (files as networks ship them)"
         )
+    check_result_free(a.out, overwrite=a.overwrite)  # before the work, not after it
+    if a.predictions:
+        check_free_file(a.predictions, overwrite=a.overwrite)
     table = _table(a) if a.table else _sites(a)
     tested = a.tested or [name for name, _ in map(pair, a.embedding)]
     if lost := sorted({*tested, *a.check} - set(table.features)):
         raise UsageError(f"features {', '.join(lost)}: there are none; there are {', '.join(table.features)}")
-    return run(
-        table,
+    plan = GppPlan(
         tested=tested,
         checks=a.check,
         main=a.main,
@@ -33,12 +45,11 @@ def evaluate_gpp(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
         final=Final(sites=a.test_site, years=a.test_year) if a.test_site or a.test_year else None,
         buffer_days=a.buffer_days,
         seed=a.seed,
-        commands=[a.typed],
-        dataset=a.dataset or (a.table.stem if a.table else None),
-        out=a.out,
-        predicted=a.predictions,
-        overwrite=a.overwrite,
     )
+    result, predictions = run(table, plan, dataset=a.dataset or (a.table.stem if a.table else None), more=more)
+    if a.predictions:
+        write_frame(prediction_rows(table, predictions), a.predictions)
+    return write_result(result, a.out, commands=[a.typed])
 
 
 def _table(a: argparse.Namespace) -> Any:
@@ -85,13 +96,6 @@ def pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def format_gpp(result: dict[str, Any]) -> str:
-    """For people."""
-    from eomm.evaluation.gpp.words import format_gpp as format_
-
-    return format_(result)
-
-
 def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add it to the parser's kinds of evaluation; `command` is parser.py's."""
     example = """eomm evaluate gpp --flux towers/*_FLUXNET_DD_*.csv --site-info towers/*_SITEINFO_*.csv \\
@@ -100,7 +104,7 @@ def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> 
   eomm evaluate gpp --table towers.csv --site SITE_ID --date date --target GPP --unit 'gC m-2 d-1' --type PFT \\
       --features bands=b2,b3,b4,b5,b6,b7 --features NIRv=NIRv --together US-CS1,US-CS2 --out gpp.json"""
     c = command(kinds, "gpp", evaluate_gpp, "fluxes of towers (GPP) from embeddings, beside their baselines", example)
-    c.set_defaults(formatter=format_gpp)
+    c.set_defaults(formatter=format_result)
     g = c.add_argument_group("towers' files")
     g.add_argument(
         "--flux", type=Path, nargs="+", default=[], help="daily files: FLUXNET2015, ICOS, FLUXNET; one per site"
@@ -139,10 +143,8 @@ def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> 
     g.add_argument("--test-year", type=whole, action="append", default=[], metavar="YEAR", help="the same; repeat")
     buffer_help = "between training and test days of a site (default: %(default)s)"
     g.add_argument("--buffer-days", type=whole, default=90, metavar="DAYS", help=buffer_help)
-    model_help = "repeat; published is the published transformer (default: ridge and boosting)"
-    g.add_argument(
-        "--model", action="append", choices=["ridge", "boosting", "transformer", "published"], help=model_help
-    )
+    model_help = "repeat (default: ridge and boosting)"
+    g.add_argument("--model", action="append", choices=["ridge", "boosting"], help=model_help)
     check_help = "features that hold the truth (a simulator's): the most that anything can score, no baseline; repeat"
     g.add_argument("--check", action="append", default=[], metavar="NAME", help=check_help)
     g.add_argument("--main", metavar="METHOD", help="compared with each other (default: the first features', ridge)")
@@ -150,7 +152,7 @@ def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> 
     g.add_argument(
         "--dataset", metavar="NAME", help="what the fluxes are called in results (default: the table's file)"
     )
-    g.add_argument("--out", type=Path, help="also write the result there (JSON), figures beside it")
+    g.add_argument("--out", type=Path, help="also write the result there (JSON), figures in a folder beside it")
     predictions_help = "what every method said of every tower-day while it was held out: CSV or Parquet"
     g.add_argument("--predictions", type=Path, metavar="FILE", help=predictions_help)
     g.add_argument("--overwrite", action="store_true")

@@ -15,10 +15,9 @@ from eomm.store.progress import progress_bar
 
 def simulate(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     """Write a simulated site."""
-    from data_prep.simulate import simulate_site
+    from data_prep.simulate import SiteOptions, simulate_site
 
-    path = simulate_site(
-        a.out,
+    options = SiteOptions(
         site=a.site or a.out.name,
         seed=a.seed,
         size_px=a.size_px,
@@ -29,7 +28,7 @@ def simulate(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
         radar_sees_vegetation=not a.null_radar,
         stress=not a.null_stress,
     )
-    return {"scenes": str(path), "simulated": True}
+    return {"scenes": str(simulate_site(a.out, options)), "simulated": True}
 
 
 def train(a: argparse.Namespace, rest: list[str]) -> dict[str, Any] | None:
@@ -150,9 +149,10 @@ def embed_succeeded(result: dict[str, Any]) -> bool:
 def embed_points(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     """A table of dated values to a table of vectors."""
     from eomm.data.points import load_point_mapping, read_points
+    from eomm.data.tables import write_frame
     from eomm.embedding.points import embed_points as embed_table
     from eomm.models.directory import load_model
-    from eomm.store.folders import check_free_file, partial_of
+    from eomm.store.folders import check_free_file
 
     if a.out.suffix not in (".csv", ".parquet"):
         raise UsageError(f"{a.out}: expected a name that ends in .csv or .parquet")
@@ -161,12 +161,7 @@ def embed_points(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     mapping = load_point_mapping(a.mapping)
     bands = mapping.contract.band_names
     rows = embed_table(model, series := read_points(a.table, mapping), bands=bands, surroundings=a.surroundings)
-    partial = partial_of(a.out)
-    if a.out.suffix == ".csv":
-        rows.to_csv(partial, index=False)
-    else:
-        rows.to_parquet(partial, index=False)
-    partial.replace(a.out)
+    write_frame(rows, a.out)
     return {"out": str(a.out), "series": len(series), "vectors": len(rows), "length": rows.shape[1] - 3}
 
 

@@ -14,35 +14,38 @@ def fit(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     """A head on labels or fluxes."""
     from eomm.heads.fit import fit as fit_head
     from eomm.heads.fit import report
+    from eomm.heads.options import FluxOptions, LabelOptions
 
-    with progress_bar("folds") as bar:
-        head = fit_head(
-            a.embedding,
-            out=a.out,
-            form=a.head,
-            labels=a.labels,
-            dates=a.date,
-            target=a.target,
-            column=a.column,
-            regression=a.regression,
-            unit=a.unit,
-            ignore=a.ignore,
-            classes=names_of(a.classes) or None,
-            min_pixels=a.min_pixels,
-            groups=a.groups,
-            block_px=a.block_px,
-            buffer_px=a.buffer_px,
-            fluxes=a.flux,
+    options: LabelOptions | FluxOptions
+    if a.flux:
+        options = FluxOptions(
             site_info=a.site_info,
+            target=a.target,
+            unit=a.unit,
             extract=a.extract,
             quality=a.quality,
             folds=a.folds,
             length=a.length,
-            level=a.level,
-            seed=a.seed,
-            overwrite=a.overwrite,
-            progress=bar.counted,
         )
+    else:
+        options = LabelOptions(
+            dates=a.date,
+            target=a.target,
+            column=a.column,
+            regression=a.regression,
+            ignore=a.ignore,
+            classes=names_of(a.classes) or None,
+            min_pixels=a.min_pixels,
+            unit=a.unit or "",
+            groups=a.groups,
+            block_px=a.block_px,
+            buffer_px=a.buffer_px,
+            length=a.length,
+        )
+    files = {"labels": a.labels, "fluxes": a.flux}
+    more = {"level": a.level, "seed": a.seed, "overwrite": a.overwrite}
+    with progress_bar("folds") as bar:
+        head = fit_head(a.embedding, out=a.out, form=a.head, options=options, progress=bar.counted, **files, **more)
     return {"out": str(a.out), **report(head)}
 
 

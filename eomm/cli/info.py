@@ -270,9 +270,7 @@ def _contract(fields: Mapping[str, Any]) -> Description:
 
 
 def _grid(grid: Grid) -> Description:
-    a, _, x, _, e, y = grid.transform
-    bounds = [x, y + e * grid.height, x + a * grid.width, y]
-    return {"crs": grid.crs, "gsd_m": a, "west_south_east_north": bounds}
+    return {"crs": grid.crs, "gsd_m": grid.gsd_m, "west_south_east_north": list(grid.bounds)}
 
 
 def _attributes(path: Path) -> Description:

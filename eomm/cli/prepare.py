@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eomm.cli.fetch import add_fetch, add_place, grid_of
 from eomm.cli.mapping import add_mapping
@@ -12,6 +12,11 @@ from eomm.cli.numbers import amount, day, number, whole
 from eomm.cli.points import add_points
 from eomm.errors import UsageError
 from eomm.store.progress import progress_bar
+
+if TYPE_CHECKING:  # what commands take, imported when they run
+    from data_prep.cubes.options import CubeOptions
+    from data_prep.records.crops import CropConfig
+    from eomm.store.workers import Pool
 
 
 def prepare_cube(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
@@ -29,7 +34,7 @@ def prepare_cube(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
             window=grid_of(a),
             overwrite=a.overwrite,
             progress=report.named,
-            **making_of(a),
+            options=making_of(a),
         )
     return describe(path)
 
@@ -48,10 +53,10 @@ def prepare_records(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     split = SplitConfig(
         sites=named_lists(a.sites),
         fractions=fractions_of(a),
-        leaky=a.split == "leaky",
         columns={"test": tuple(a.test_columns)} if a.test_columns else {},
         uncut=("test",) if a.test_uncut else (),
         hold_out_days=held_out,
+        seed=a.seed,
     )
     with progress_bar("records") as report:
         path = build_patches(
@@ -60,8 +65,8 @@ def prepare_records(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
             split=split,
             overwrite=a.overwrite,
             progress=report.named,
-            **crops_of(a),
-            **workers_of(a),
+            crops=crops_of(a),
+            pool=workers_of(a),
         )
     return describe(path)
 
@@ -85,13 +90,13 @@ def prepare_sites(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
             size_m=a.size_m,
             overwrite=a.overwrite,
             progress=report.named,
-            **making_of(a),
-            **workers_of(a),
+            options=making_of(a),
+            pool=workers_of(a),
         )
     if a.records and found["done"]:
         with progress_bar("records") as report:
-            options = {"by": a.by, "fractions": fractions_of(a), "leaky": a.split == "leaky", **crops_of(a)}
-            build_site_records(a.out, sites=sites, progress=report.named, **options, **workers_of(a))
+            options = {"by": a.by, "fractions": fractions_of(a), "crops": crops_of(a), "seed": a.seed}
+            build_site_records(a.out, sites=sites, progress=report.named, **options, pool=workers_of(a))
     return status(a.out)
 
 
@@ -244,15 +249,15 @@ def add_making(c: argparse.ArgumentParser) -> None:
     methods_help = "of bands that are not of the cube's grid (default: bilinear; of radar in linear power)"
     methods = ("nearest", "bilinear", "cubic", "average")
     c.add_argument("--resampling", choices=methods, default="bilinear", help=methods_help)
-    speckle_help = "radar averaged over 3 acquisitions, also of hidden dates: another contract (default: none)"
-    c.add_argument("--speckle", choices=("none", "rolling3", "causal3"), default="none", help=speckle_help)
     screen_help = "look for shadow and thin cloud that masks pass: note it beside the mask, or mask it (default: none)"
     c.add_argument("--screen", choices=("none", "flag", "mask"), default="none", help=screen_help)
 
 
-def making_of(a: argparse.Namespace) -> dict[str, Any]:
+def making_of(a: argparse.Namespace) -> "CubeOptions":
     """What `add_making` asked."""
-    return {"accept": a.accept, "resampling": a.resampling, "speckle": a.speckle, "screen": a.screen}
+    from data_prep.cubes.options import CubeOptions
+
+    return CubeOptions(accept=a.accept, resampling=a.resampling, screen=a.screen)
 
 
 def add_workers(c: argparse.ArgumentParser) -> None:
@@ -263,17 +268,17 @@ def add_workers(c: argparse.ArgumentParser) -> None:
     c.add_argument("--memory", type=amount, metavar="GIB", help="that each of the N may take before it is stopped")
 
 
-def workers_of(a: argparse.Namespace) -> dict[str, Any]:
+def workers_of(a: argparse.Namespace) -> "Pool":
     """What `add_workers` asked."""
-    return {"workers": a.workers, "scheduler": a.scheduler, "memory_gib": a.memory}
+    from eomm.store.workers import Pool
+
+    return Pool(workers=a.workers, scheduler=a.scheduler, memory_gib=a.memory)
 
 
 def add_crops(c: argparse.ArgumentParser) -> None:
     """The arguments that say how records are cut, and who tests."""
     c.add_argument("--test-fraction", type=number, metavar="SHARE", help="of the sites, drawn for test")
     c.add_argument("--validation-fraction", type=number, metavar="SHARE", help="of the sites, drawn for validation")
-    split_help = "leaky: draw the fractions of every site's crops, as was published; for comparison, never for a score"
-    c.add_argument("--split", choices=["sites", "leaky"], default="sites", help=split_help)
     c.add_argument("--crop-px", type=whole, default=32, metavar="N", help="side of a record (default: %(default)s)")
     c.add_argument("--acquisitions", type=whole, default=32, metavar="N", help="of Sentinel-2 in it (default: 32)")
     c.add_argument("--stride-px", type=whole, metavar="N", help="from a record to the next (default: half of one)")
@@ -290,11 +295,12 @@ def add_crops(c: argparse.ArgumentParser) -> None:
     c.add_argument("--window", action="append", default=[], metavar="MODALITY=BEFORE,AFTER", help=window_help)
 
 
-def crops_of(a: argparse.Namespace) -> dict[str, Any]:
-    """What `add_crops` asked, for `build_patches`."""
-    names = ["crop_px", "acquisitions", "stride_px", "stride_acquisitions", "seed"]
-    names += ["margin_px", "draw_px", "draw_acquisitions"]
-    return {name: getattr(a, name) for name in names} | {"windows": windows_of(a.window)}
+def crops_of(a: argparse.Namespace) -> "CropConfig":
+    """What `add_crops` asked."""
+    from data_prep.records.crops import CropConfig
+
+    names = ("crop_px", "acquisitions", "stride_px", "stride_acquisitions", "margin_px", "draw_px", "draw_acquisitions")
+    return CropConfig(**{name: getattr(a, name) for name in names}, windows=windows_of(a.window))
 
 
 def fractions_of(a: argparse.Namespace) -> dict[str, float]:

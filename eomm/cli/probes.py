@@ -1,57 +1,79 @@
 """The command `eomm evaluate probes`. See parser.py."""
 
 import argparse
+import contextlib
+import dataclasses
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from eomm.cli.numbers import day, number, whole
+from eomm.cli.results import format_result
 from eomm.errors import UsageError
 
 
-def evaluate_probes(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+def evaluate_probes(a: argparse.Namespace, _: list[str]) -> Any:
     """What simple models read from features, on labels of fields, blocks or sites held out."""
-    from eomm.evaluation.probes.plan import ProbePlan
-    from eomm.evaluation.probes.run import evaluate_probes as evaluate
+    from eomm.data.grid import EPOCH
+    from eomm.data.tables import write_frame
+    from eomm.evaluation.probes import run
+    from eomm.evaluation.probes.predictions import prediction_rows
+    from eomm.evaluation.probes.words import leaderboard
+    from eomm.evaluation.result_file import check_result_free, write_result
+    from eomm.store.folders import check_free_file, write_text
+
+    check_result_free(a.out, overwrite=a.overwrite, figures=a.figures)  # before the work, not after it
+    for path in filter(None, (a.leaderboard, a.predictions)):
+        check_free_file(path, overwrite=a.overwrite)
+    reading = {n: getattr(a, n) for n in ("column", "regression", "ignore", "min_pixels")}
+    sites = run.read_sites(a.cube, a.labels, **reading, classes=names_of(a.classes) or None)
+    plan = plan_of(a)
+    if a.date is not None:
+        plan = dataclasses.replace(plan, days={s.site: (a.date - EPOCH).days for s in sites})
+    with contextlib.ExitStack() as stack:
+        work = a.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        methods = run.chosen(run.peers(a.features, _methods(a, sites, plan, work), work=a.work), a.only)
+        dataset = a.dataset or f"{a.labels[0].stem}{f' {a.column}' if a.column else ''}"
+        options = {"dataset": dataset, "main": a.main, "seen": run.seen_by(a.records, sites), "seed": a.seed}
+        result, outcome = run.evaluate_probes(sites, methods, plan, **options, progress=True)
+    written = write_result(result, a.out, figures=a.figures, commands=[a.typed])
+    if a.leaderboard:
+        write_text(a.leaderboard, leaderboard(result))
+    if a.predictions:
+        write_frame(prediction_rows(outcome, sites, methods), a.predictions)
+    return written
+
+
+def _methods(a: argparse.Namespace, sites: Sequence[Any], plan: Any, work: Path) -> Any:
+    """A model's embeddings, made first where none are given, and the baselines that suit it."""
+    from eomm.evaluation.probes import run
+    from eomm.evaluation.probes.vectors import make_stores
     from eomm.models.directory import load_model
 
-    return evaluate(
-        a.cube,
-        a.labels,
-        ProbePlan(
-            modes=tuple(dict.fromkeys(a.mode or ["date"])),
-            dates=tuple(a.dates) if a.dates else None,
-            probes=tuple(dict.fromkeys(a.probe or ["knn", "linear"])),
-            shares=tuple(sorted({percent(s) for s in a.shares})),
-            seeds=tuple(range(a.seeds)),
-            groups=a.groups,
-            block_px=a.block_px,
-            buffer_px=a.buffer_px,
-            folds=a.folds,
-        ),
-        dataset=a.dataset,
-        column=a.column,
-        regression=a.regression,
-        ignore=a.ignore,
-        classes=names_of(a.classes) or None,
-        min_pixels=a.min_pixels,
-        date=a.date,
-        model=load_model(a.model, code=a.code) if a.model else None,
-        embeddings=a.embedding,
-        features=a.features,
-        records=a.records,
-        length=a.length,
-        only=a.only,
-        main=a.main,
-        work=a.work,
-        seed=a.seed,
-        out=a.out,
-        figures=a.figures,
-        board=a.leaderboard,
-        predicted=a.predictions,
-        overwrite=a.overwrite,
-        commands=[a.typed],
-        progress=True,
+    if a.model is None:
+        return run.baselines(sites, run.FRAMES, a.length or 16)
+    model = load_model(a.model, code=a.code)
+    options = {"given": a.embedding, "length": a.length, "only": a.only, "seed": a.seed}
+    stores = make_stores(model, sites, plan, work, **options)
+    frames = {name: encoder.frames for name, encoder in model.encoders.items()}
+    return run.embeddings(sites, stores, a.length) | run.baselines(sites, frames, a.length or model.dim)
+
+
+def plan_of(a: argparse.Namespace) -> Any:
+    """What is asked of the probes."""
+    from eomm.evaluation.probes.plan import ProbePlan
+
+    return ProbePlan(
+        modes=tuple(dict.fromkeys(a.mode or ["date"])),
+        dates=tuple(a.dates) if a.dates else None,
+        probes=tuple(dict.fromkeys(a.probe or ["knn", "linear"])),
+        shares=tuple(sorted({percent(s) for s in a.shares})),
+        seeds=tuple(range(a.seeds)),
+        groups=a.groups,
+        block_px=a.block_px,
+        buffer_px=a.buffer_px,
+        folds=a.folds,
     )
 
 
@@ -69,13 +91,6 @@ def percent(text: str) -> float:
         raise UsageError(f"--shares {text!r}: expected per cent, such as 1 10 100") from e
 
 
-def format_probes(result: dict[str, Any]) -> str:
-    """For people."""
-    from eomm.evaluation.probes.words import format_probes as format_
-
-    return format_(result)
-
-
 def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add it to `eomm evaluate`; `command` is parser.py's."""
     example = (
@@ -84,7 +99,7 @@ def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> 
     )
     about = "what simple models read from features, with whole fields held out, beside baselines and peers"
     c = command(kinds, "probes", evaluate_probes, about, example)
-    c.set_defaults(formatter=format_probes)
+    c.set_defaults(formatter=format_result)
     c.add_argument("--cube", type=Path, action="append", required=True, help="repeat for several sites")
     labels_help = "GeoTIFF, NetCDF, GeoJSON or CSV (lon, lat, label), one for each cube"
     c.add_argument("--labels", type=Path, action="append", required=True, metavar="FILE", help=labels_help)
@@ -127,8 +142,8 @@ def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> 
     c.add_argument("--folds", type=whole, default=5, metavar="N", help="at most (default: %(default)s)")
     c.add_argument("--work", type=Path, metavar="FOLDER", help="keep embeddings made on the way, to use them again")
     c.add_argument("--seed", type=whole, default=0, help="of folds, intervals and the random encoder")
-    c.add_argument("--out", type=Path, help="also write the result there, as JSON")
-    c.add_argument("--figures", type=Path, metavar="FOLDER", help="draw scores and maps there, as PNG")
+    c.add_argument("--out", type=Path, help="also write the result there, and figures into a folder beside it")
+    c.add_argument("--figures", type=Path, metavar="FOLDER", help="draw the figures there instead, as PNG")
     c.add_argument("--leaderboard", type=Path, metavar="CSV", help="also write scores in torchgeo-bench's columns")
     predictions_help = "what every probe said of every pixel while its group was held out: CSV or Parquet"
     c.add_argument("--predictions", type=Path, metavar="FILE", help=predictions_help)

@@ -3,8 +3,6 @@
 Not what the arrays mean: see cube.py and eomm.embedding.store.
 """
 
-import hashlib
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +15,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from eomm.data.attributes import to_deep, to_flat
 from eomm.errors import DataError
+from eomm.store.digest import digest
 from eomm.store.shards import ATTRIBUTE, list_group
 
 DIGEST = "eomm:digest"  # of a group: of its other attributes
@@ -121,4 +120,4 @@ def seal(
 def attributes_digest(flat: Mapping[str, Any]) -> str:
     """16 hex digits of a group's attributes as they are stored."""
     kept = {k: v for k, v in flat.items() if k not in (DIGEST, "eomm:complete")}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+    return digest(kept)

@@ -17,7 +17,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from eomm.data.draw import Draw
-from eomm.data.order import POOL, order_batches
+from eomm.data.order import POOL, Order, order_batches
 from eomm.data.records import Codec, Patch, PatchShape, RecordSet
 from eomm.errors import DataError, UsageError
 
@@ -93,64 +93,40 @@ def batches(
     split: str,
     batch_size: int,
     seed: int,
+    once: bool = False,
+    balance: str = "",
     modalities: Sequence[str] | None = None,
-    shuffle: bool = True,
-    repeat: bool = True,
-    process_index: int = 0,
-    process_count: int = 1,
+    host: tuple[int, int] = (0, 1),
     threads: int = 2,
     skip: Skip | None = None,
-    balance: str = "",
-    group_weights: Mapping[str, float] | None = None,
 ) -> grain.DatasetIterator[Batch]:
-    """Iterate over this host's rows of the global batches, `batch_size // process_count` records each.
+    """Iterate over this host's rows of the global batches, `batch_size // host[1]` records each.
 
     Rows [i * local, (i + 1) * local) of every global batch belong to host i. `get_state()` is
     `{"next_index": k}`, k being the number of batches taken: restoring it, on any number of hosts and threads,
-    continues with the same global batch. Without `repeat` the last batch is filled up with empty records
-    (`present` and `valid` all 0). Close the iterator after use: it holds threads.
+    continues with the same global batch. With `once` the last batch is filled up with empty records (`present` and
+    `valid` all 0). Close the iterator after use: it holds threads.
 
     Args:
         records: an opened record set.
-        split: which of its splits.
+        split: as of `eomm.data.order.Order`, like the next four.
         batch_size: records in a global batch, over all hosts.
-        seed: of the order; every epoch has another one.
+        seed: of the order.
+        once: each record once, in the set's own order.
+        balance: "site" or "stratum".
         modalities: names; all of the set where None.
-        shuffle: whether to draw an order at all.
-        repeat: whether to go on for ever.
-        process_index: this host.
-        process_count: number of hosts.
+        host: (i, n): this one of n.
         threads: that read and decode, each a batch at a time; 0 reads in the caller's thread.
         skip: where given, a record that cannot be read is replaced by an empty one and `skip` is told why, from any
             thread and as far ahead as batches are read.
-        balance: "site" or "stratum": draw each as often as the others, by the weights in the manifest; records of rare
-            ones come again before all others were seen.
-        group_weights: group -> how much more often than others it is drawn, where balanced; 0 leaves it out.
 
     Raises:
         DataError: the split is empty or missing; while iterating without `skip`, a record is damaged.
         UsageError: the set lacks a modality or what to balance by, or the batch cannot be divided among the hosts.
     """
-    read = reader(
-        records,
-        split=split,
-        batch_size=batch_size,
-        modalities=modalities,
-        process_index=process_index,
-        process_count=process_count,
-        skip=skip,
-    )
-    order = order_batches(
-        records,
-        split=split,
-        batch_size=batch_size,
-        seed=seed,
-        shuffle=shuffle,
-        repeat=repeat,
-        balance=balance,
-        group_weights=group_weights,
-    )
-    return prefetched(order.map(read), threads)
+    order = Order(split=split, batch_size=batch_size, seed=seed, once=once, balance=balance)
+    read = reader(records, split=split, batch_size=batch_size, modalities=modalities, host=host, skip=skip)
+    return prefetched(order_batches(records, order).map(read), threads)
 
 
 def reader(
@@ -159,11 +135,11 @@ def reader(
     split: str,
     batch_size: int,
     modalities: Sequence[str] | None = None,
-    process_index: int = 0,
-    process_count: int = 1,
+    host: tuple[int, int] = (0, 1),
     skip: Skip | None = None,
 ) -> Callable[[np.ndarray], Batch]:
     """The function from the indices of a global batch's records to this host's rows of it; errors as of `batches`."""
+    process_index, process_count = host
     if batch_size < 1 or batch_size % process_count:
         raise UsageError(f"batch_size {batch_size} cannot be divided among {process_count} hosts; choose a multiple")
     source = RecordSource(records, split=split, modalities=modalities, check_files=skip is None)
@@ -195,25 +171,14 @@ def prefetched(dataset: grain.MapDataset[Any], threads: int) -> grain.DatasetIte
     return dataset.to_iter_dataset(options).__iter__()
 
 
-def batch_records(
-    records: RecordSet,
-    *,
-    split: str,
-    batch_size: int,
-    seed: int,
-    number: int,
-    balance: str = "",
-    group_weights: Mapping[str, float] | None = None,
-) -> list[dict[str, Any]]:
+def batch_records(records: RecordSet, order: Order, number: int) -> list[dict[str, Any]]:
     """The record in each row of global batch `number` (from 0) of `batches`: shard, record, site, row, col.
 
     One that cannot be read has an `error` instead of a site.
     """
-    drawn: dict[str, Any] = {"balance": balance, "group_weights": group_weights}
-    order = order_batches(records, split=split, batch_size=batch_size, seed=seed, **drawn)
-    source = RecordSource(records, split=split, modalities=(), check_files=False)
+    source = RecordSource(records, split=order.split, modalities=(), check_files=False)
     found = []
-    for element in order[number]:
+    for element in order_batches(records, order)[number]:
         index = np.ravel(element)[0]
         shard, row = source.locate(int(index))
         entry: dict[str, Any] = {"shard": shard.name, "record": row}
@@ -226,7 +191,7 @@ def batch_records(
 
 
 def count_batches(records: RecordSet, *, split: str, batch_size: int) -> int:
-    """How many batches `batches(…, repeat=False)` yields."""
+    """How many batches `batches(…, once=True)` yields."""
     each = records.manifest.get("draw", {}).get("per_record", 1)
     return -(-records.count(split) * each // batch_size)
 

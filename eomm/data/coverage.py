@@ -68,7 +68,7 @@ def text_map(drawn: Sequence[Placed]) -> list[str]:
     lon, lat = np.array([p.lon for p in drawn]), np.array([p.lat for p in drawn])
     cells = np.full((HEIGHT, WIDTH), ".")
     for x, y, place in zip(_cell(lon, WIDTH), HEIGHT - 1 - _cell(lat, HEIGHT), drawn, strict=True):
-        sign = _sign_of(place.splits)
+        sign = SIGNS[place.splits[0]] if len(place.splits) == 1 else SHARED
         cells[y, x] = sign if cells[y, x] in (".", sign) else SEVERAL
     filled = [i for i in range(HEIGHT) if (cells[i] != ".").any()]
     lines = ["".join(row) for row in cells[filled[0] : filled[-1] + 1]]
@@ -124,10 +124,6 @@ def draw_coverage(manifest: Mapping[str, Any], path: Path | str) -> Path:
     axes.legend(loc="best", fontsize=8)
     figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
     return path
-
-
-def _sign_of(splits: Sequence[str]) -> str:
-    return SIGNS[splits[0]] if len(splits) == 1 else SHARED
 
 
 def _cell(values: np.ndarray, count: int) -> np.ndarray:

@@ -5,7 +5,6 @@ is a mixture of one.
 """
 
 import dataclasses
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,9 +16,10 @@ import numpy as np
 
 from eomm.data.batches import Batch, Skip, batch_records, prefetched, reader
 from eomm.data.modality import check_contract
-from eomm.data.order import ENDLESS, interleave, order_batches, proportions
+from eomm.data.order import ENDLESS, Order, interleave, order_batches, proportions
 from eomm.data.records import RecordSet
 from eomm.errors import UsageError
+from eomm.store.digest import digest_text
 
 BALANCES = ("", "site", "stratum")
 
@@ -93,7 +93,7 @@ class Mixture:
         if self.single:
             return self.shares[0].records.data_hash
         described = [(s.records.data_hash, s.weight) for s in self.shares]
-        return hashlib.sha256(repr(described).encode()).hexdigest()[:16]
+        return digest_text(repr(described))
 
     def check_unchanged(self) -> None:
         """Raise DataError where another record set lies in the place of one by now."""
@@ -180,12 +180,14 @@ class Mixture:
         """The record in each row of global batch `number`; see `eomm.data.batches.batch_records`."""
         i, own = self.share_of(number)
         share = self.shares[i]
-        options: dict[str, Any] = {"balance": share.balance, "group_weights": _weights_of(share, self.group_weights)}
-        size = share.batch_size
-        rows = batch_records(
-            share.records, split=split, batch_size=size, seed=self.seed_of(i, seed), number=own, **options
-        )
+        rows = batch_records(share.records, self.order_of(i, split, seed), own)
         return rows if self.single else [{"set": share.name, **row} for row in rows]
+
+    def order_of(self, number: int, split: str, seed: int) -> Order:
+        """Of a share's records."""
+        share, own = self.shares[number], self.seed_of(number, seed)
+        weights = _weights_of(share, self.group_weights)
+        return Order(split=split, batch_size=share.batch_size, seed=own, balance=share.balance, group_weights=weights)
 
     def seed_of(self, share: int, seed: int) -> int:
         """Of a share's order: the mixture's own where there is one set."""
@@ -198,8 +200,7 @@ def mixed_batches(
     split: str,
     seed: int,
     modalities: Sequence[str] | None = None,
-    process_index: int = 0,
-    process_count: int = 1,
+    host: tuple[int, int] = (0, 1),
     threads: int = 2,
     skip: Skip | None = None,
 ) -> grain.DatasetIterator[tuple[int, Batch]]:
@@ -211,13 +212,9 @@ def mixed_batches(
         DataError: a set lacks the split; while iterating without `skip`, a record is damaged.
         UsageError: a set lacks a modality or what to balance by, or a batch cannot be divided among the hosts.
     """
-    hosts: dict[str, Any] = {"process_index": process_index, "process_count": process_count, "skip": skip}
-    orders, readers = [], []
-    for i, s in enumerate(mixture.shares):
-        readers.append(reader(s.records, split=split, batch_size=s.batch_size, modalities=modalities, **hosts))
-        drawn: dict[str, Any] = {"balance": s.balance, "group_weights": _weights_of(s, mixture.group_weights)}
-        seed_of = mixture.seed_of(i, seed)
-        orders.append(order_batches(s.records, split=split, batch_size=s.batch_size, seed=seed_of, **drawn))
+    how: dict[str, Any] = {"split": split, "modalities": modalities, "host": host, "skip": skip}
+    readers = [reader(s.records, batch_size=s.batch_size, **how) for s in mixture.shares]
+    orders = [order_batches(s.records, mixture.order_of(i, split, seed)) for i, s in enumerate(mixture.shares)]
     if mixture.single:
         return prefetched(orders[0].map(lambda indices: (0, readers[0](indices))), threads)
 

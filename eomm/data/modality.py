@@ -5,7 +5,6 @@ record set, model and embedding cube, and compared whenever one meets another (`
 """
 
 import dataclasses
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from jaxtyping import Bool, Float, Float32, Int16
 
 from eomm.errors import ContractError
 from eomm.page.shown import Shown
+from eomm.store.digest import digest_text
 from eomm.store.fields import Fields, ListOf, check, check_dataclass
 
 INT16_MIN, INT16_MAX = -32767, 32767
@@ -148,7 +148,7 @@ class Modality(Shown):
     def contract_hash(self) -> str:
         """First 16 hex digits of the SHA-256 of the contract."""
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest_text(text)
 
     def facts(self) -> Mapping[str, object]:
         """As of `Shown`."""

@@ -5,6 +5,7 @@ Orders are drawn over a whole split, before hosts take their rows.
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import grain
@@ -20,53 +21,65 @@ PERMUTATION = "permutation"  # the manifest's "shuffle" of sets of small records
 Stream = Callable[[np.ndarray], np.ndarray]  # numbers of elements -> rows
 
 
-def order_batches(
-    records: RecordSet,
-    *,
-    split: str,
-    batch_size: int,
-    seed: int,
-    shuffle: bool = True,
-    repeat: bool = True,
-    balance: str = "",
-    group_weights: Mapping[str, float] | None = None,
-) -> grain.MapDataset[Any]:
-    """The indices of the records in every global batch, by its number; arguments as of `eomm.data.batches.batches`.
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What decides which records a global batch holds.
 
-    Raises:
-        UsageError: nothing to balance by, or balanced and not drawn for ever.
+    Attributes:
+        split: of the record set.
+        batch_size: records in a global batch, over all hosts.
+        seed: of the order; every epoch has another one.
+        once: in the set's own order, each record once, the last batch filled up; else drawn for ever.
+        balance: "site" or "stratum": draw each as often as the others, by the weights in the manifest; records of rare
+            ones come again before all others were seen.
+        group_weights: group -> how much more often than others it is drawn, where balanced; 0 leaves it out.
     """
-    if group_weights and not balance:
-        raise UsageError(
-            f"weights of groups ({', '.join(group_weights)}) need config.data.balance: 'site' or 'stratum'"
-        )
-    if balance and not (shuffle and repeat):
-        raise UsageError(f"balance {balance!r}: needs records drawn for ever (shuffle and repeat)")
+
+    split: str
+    batch_size: int
+    seed: int
+    once: bool = False
+    balance: str = ""
+    group_weights: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.group_weights and not self.balance:
+            raise UsageError(
+                f"weights of groups ({', '.join(self.group_weights)}) need config.data.balance: 'site' or 'stratum'"
+            )
+        if self.balance and self.once:
+            raise UsageError(f"balance {self.balance!r}: needs records drawn for ever")
+
+
+def order_batches(records: RecordSet, order: Order) -> grain.MapDataset[Any]:
+    """The indices of the records in every global batch, by its number. Raises UsageError: nothing to balance by."""
+    count, size = records.count(order.split), order.batch_size
     if crops := records.manifest.get("draw", {}).get("per_record"):
-        return _draws(records, split, batch_size, seed, shuffle and repeat, repeat, balance, group_weights or {}, crops)
-    drawn = shuffle and repeat and records.manifest.get("shuffle") == PERMUTATION
-    if not (balance or drawn):
-        return shuffled(np.arange(records.count(split)), seed, shuffle, repeat).batch(batch_size, drop_remainder=repeat)
-    stream = permuted if drawn else one_by_one
-    if balance:
-        element = _balanced(records, split, balance, seed, group_weights or {}, stream)
-    else:
-        element = stream(np.arange(records.count(split)), seed)
-    numbers = np.arange(batch_size)
-    return grain.MapDataset.range(ENDLESS).map(lambda number: element(number * batch_size + numbers))
+        return _draws(records, order, crops)
+    if order.once:
+        return grain.MapDataset.source(np.arange(count)).seed(order.seed).batch(size)
+    drawn = records.manifest.get("shuffle") == PERMUTATION
+    if not (order.balance or drawn):
+        return shuffled(np.arange(count), order.seed).batch(size, drop_remainder=True)
+    element = _elements(records, order, permuted if drawn else one_by_one)
+    numbers = np.arange(size)
+    return grain.MapDataset.range(ENDLESS).map(lambda number: element(number * size + numbers))
 
 
-def shuffled(rows: np.ndarray, seed: int, shuffle: bool, repeat: bool) -> grain.MapDataset[int]:
-    """Rows one by one; each epoch is shuffled anew."""
-    order = grain.MapDataset.source(rows).seed(seed)
-    if shuffle:
-        order = order.shuffle()
-    return order.repeat() if repeat else order
+def _elements(records: RecordSet, order: Order, stream: Callable[[np.ndarray, int], Stream]) -> Stream:
+    if order.balance:
+        return _balanced(records, order, stream)
+    return stream(np.arange(records.count(order.split)), order.seed)
+
+
+def shuffled(rows: np.ndarray, seed: int) -> grain.MapDataset[int]:
+    """Rows one by one, for ever; each epoch is shuffled anew."""
+    return grain.MapDataset.source(rows).seed(seed).shuffle().repeat()
 
 
 def one_by_one(rows: np.ndarray, seed: int) -> Stream:
     """An endless stream of rows in Grain's order, which needs no memory: 0.1 to 0.2 ms for each."""
-    order = shuffled(rows, seed, True, True)
+    order = shuffled(rows, seed)
     return lambda number: np.array([order[int(k)] for k in number], np.int64)
 
 
@@ -104,52 +117,33 @@ def pooled(rows: np.ndarray, seed: int, each: int) -> Stream:
     return draw
 
 
-def _draws(
-    records: RecordSet,
-    split: str,
-    batch_size: int,
-    seed: int,
-    endless: bool,
-    repeat: bool,
-    balance: str,
-    group_weights: Mapping[str, float],
-    each: int,
-) -> grain.MapDataset[Any]:
+def _draws(records: RecordSet, order: Order, each: int) -> grain.MapDataset[Any]:
     """[records, seeds of their crops] of every batch; each record gives `each` crops in an epoch."""
-    count = records.count(split)
+    size = order.batch_size
 
     def seeded(rows: np.ndarray, number: np.ndarray) -> np.ndarray:
-        seeds = [np.random.SeedSequence([seed, int(n)]).generate_state(1, np.uint64)[0] >> 1 for n in number]
+        seeds = [np.random.SeedSequence([order.seed, int(n)]).generate_state(1, np.uint64)[0] >> 1 for n in number]
         return np.stack([rows, np.array(seeds, np.int64)], axis=1)
 
-    if not endless:
-        order = shuffled(np.arange(count * each), seed, False, repeat).batch(batch_size, drop_remainder=repeat)
-        return order.map(lambda number: seeded(number // each, number))
-    stream = functools.partial(pooled, each=each)
-    element = (
-        _balanced(records, split, balance, seed, group_weights, stream) if balance else stream(np.arange(count), seed)
-    )
-    numbers = np.arange(batch_size)
+    if order.once:
+        crops = np.arange(records.count(order.split) * each)
+        found = grain.MapDataset.source(crops).seed(order.seed).batch(size)
+        return found.map(lambda number: seeded(number // each, number))
+    element, numbers = _elements(records, order, functools.partial(pooled, each=each)), np.arange(size)
     return grain.MapDataset.range(ENDLESS).map(
-        lambda number: seeded(element(number * batch_size + numbers), number * batch_size + numbers)
+        lambda number: seeded(element(number * size + numbers), number * size + numbers)
     )
 
 
-def _balanced(
-    records: RecordSet,
-    split: str,
-    by: str,
-    seed: int,
-    group_weights: Mapping[str, float],
-    stream: Callable[[np.ndarray, int], Stream],
-) -> Stream:
+def _balanced(records: RecordSet, order: Order, stream: Callable[[np.ndarray, int], Stream]) -> Stream:
     """Every group's records in an order of its own, repeated, and groups by turns."""
+    split, by = order.split, order.balance
     groups = group_records(records, split, by)
     weights = records.manifest["balance"][by][split]
     shares = np.array(
-        [weights[name]["records"] * weights[name]["weight"] * group_weights.get(name, 1.0) for name in groups]
+        [weights[name]["records"] * weights[name]["weight"] * order.group_weights.get(name, 1.0) for name in groups]
     )
-    own = [int(np.random.default_rng([seed, number]).integers(1 << 31)) for number in range(len(groups))]
+    own = [int(np.random.default_rng([order.seed, number]).integers(1 << 31)) for number in range(len(groups))]
     kept = shares > 0
     if not kept.any():
         raise UsageError(f"{records.path}: the weights of all {by} groups of {split!r} are 0; give one of them another")

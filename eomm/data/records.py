@@ -6,7 +6,6 @@ a `manifest.json` beside it. How patches are cut is data_prep/records/build.py.
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,8 @@ from eomm.data.remote import check_names, fetch_records, is_url
 from eomm.errors import DataError
 from eomm.page.shown import Shown
 from eomm.store.descriptions import AGAIN, read_described
-from eomm.store.folders import check_store, entered, read_json, recover, sha256, write_json
+from eomm.store.digest import digest_text, sha256
+from eomm.store.folders import check_store, entered, read_json, recover, write_json
 
 VERSION = "1.0.0"
 NAME = "eomm_patches"  # the data set's name in TensorFlow Datasets
@@ -182,7 +182,7 @@ class RecordSet(Shown):
         """16 hex digits that stand for contracts, shapes, every shard's content and how it is read."""
         text = repr(sorted((f["name"], f["sha256"]) for f in self.manifest["files"]))
         text += "" if self.reading == READINGS[0] else self.reading
-        return hashlib.sha256((text + repr(self.manifest["shapes"])).encode()).hexdigest()[:16]
+        return digest_text(text + repr(self.manifest["shapes"]))
 
     @property
     def reading(self) -> str:

@@ -3,7 +3,6 @@
 Training reads records at random for days: from a disk, not over a network. No JAX in here.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -17,7 +16,8 @@ from typing import Any
 from tqdm import tqdm
 
 from eomm.errors import DataError, UsageError
-from eomm.store.folders import cache_folder, sha256
+from eomm.store.digest import digest_text, sha256
+from eomm.store.folders import cache_folder
 
 MANIFEST = "manifest.json"
 BESIDE = ("dataset_info.json", "features.json")  # by which TensorFlow Datasets opens the set
@@ -51,7 +51,7 @@ def fetch_records(url: Path | str) -> Path:
     except (ValueError, KeyError, TypeError) as e:
         raise DataError(f"{text}/{MANIFEST}: is no manifest of records ({e})") from e
     check_names(listed, f"{text}/{MANIFEST}")
-    target = cache() / hashlib.sha256(text.encode() + raw).hexdigest()[:16]
+    target = cache() / digest_text(text.encode() + raw)
     if target.exists():
         return target
     partial = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.partial")

@@ -3,7 +3,6 @@
 Not what is in them.
 """
 
-import os
 import re
 import warnings
 from collections.abc import Collection, Iterable, Mapping
@@ -123,13 +122,11 @@ def write_frame(table: pd.DataFrame, path: Path) -> None:
     Raises:
         UsageError: Parquet without pyarrow, or something lies in the way.
     """
-    temporary = new_file(path)
-    if path.suffix.lower() == ".parquet":
+    with new_file(path) as partial:
+        if path.suffix.lower() != ".parquet":
+            table.to_csv(partial, index=False)
+            return
         try:
-            table.to_parquet(temporary, index=False)
+            table.to_parquet(partial, index=False)
         except ImportError as e:
-            temporary.unlink(missing_ok=True)
             raise UsageError(f"{path}: Parquet needs pyarrow: pip install 'eomm[geo]', or write .csv") from e
-    else:
-        table.to_csv(temporary, index=False)
-    os.replace(temporary, path)

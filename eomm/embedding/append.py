@@ -12,11 +12,12 @@ from jaxtyping import Int
 
 from eomm.data.attributes import open_attributes
 from eomm.data.grid import to_date
-from eomm.embedding.plan import Plan, check_same_site, digest
+from eomm.embedding.plan import Plan, check_same_site
 from eomm.embedding.read import KIND, VERSION
 from eomm.embedding.store import missing_of, open_array
 from eomm.embedding.units import Unit, place_of
 from eomm.errors import DataError, UsageError
+from eomm.store.digest import digest
 from eomm.store.identity import Identity
 from eomm.store.shards import ATTRIBUTE, DIGITS, NONE, check_present, places, shard_file
 
@@ -142,12 +143,7 @@ def open_base(out: Path, plan: Plan) -> Base:
     attributes = open_attributes(out, kind=KIND, newest=VERSION)
     listed = attributes.pop(ATTRIBUTE, {})
     check_present(out, listed)
-    if "eomm:request" not in attributes:
-        raise DataError(f"{out}: does not tell what it was made of; it is an export, or of an earlier version of eomm")
-    check_same_site(attributes, plan, str(out))
-    lacks = [name for name in plan.layout().arrays if not (out / name / "zarr.json").is_file()]
-    if lacks:
-        raise UsageError(f"{out}: cannot be continued, it has no {', '.join(lacks)}; embed anew with --overwrite")
+    _check_continuable(out, attributes, plan)
     there, here = [(int(day), str(window)) for day, window in attributes["eomm:windows"]], plan.windows()
     if not all(window for _, window in [*there, *here]):
         raise DataError(
@@ -179,6 +175,15 @@ def open_base(out: Path, plan: Plan) -> Base:
         dropped=tuple(str(to_date(d)) for d in dropped),
         quantisation=attributes.get("quantisation"),
     )
+
+
+def _check_continuable(out: Path, attributes: dict[str, Any], plan: Plan) -> None:
+    if "eomm:request" not in attributes:
+        raise DataError(f"{out}: does not tell what it was made of; it is an export, or of an earlier version of eomm")
+    check_same_site(attributes, plan, str(out))
+    lacks = [name for name in plan.layout().arrays if not (out / name / "zarr.json").is_file()]
+    if lacks:
+        raise UsageError(f"{out}: cannot be continued, it has no {', '.join(lacks)}; embed anew with --overwrite")
 
 
 def by_place(array: Path, text: str) -> dict[tuple[int, ...], str]:

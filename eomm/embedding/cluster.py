@@ -9,7 +9,7 @@ from eomm.data.cube import Cube, open_cube
 from eomm.embedding.units import status
 from eomm.errors import DataError
 from eomm.models.directory import Model, load_model
-from eomm.store.workers import run_tasks
+from eomm.store.workers import Pool, run_tasks
 
 PER_WORKER = 4  # shards
 
@@ -53,7 +53,7 @@ def embed_on_workers(
         if progress:
             progress(now["done"], now["units"])
 
-    run_tasks(task, PER_WORKER, workers=workers, scheduler=scheduler, watch=watch)
+    run_tasks(task, PER_WORKER, Pool(workers=workers, scheduler=scheduler), watch=watch)
     return out
 
 

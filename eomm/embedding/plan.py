@@ -1,8 +1,6 @@
 """What is embedded, decided and checked before anything is computed: dates, acquisitions, blocks, memory."""
 
-import hashlib
 import importlib.metadata
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +23,7 @@ from eomm.errors import ContractError, DataError, UsageError
 from eomm.models import forward
 from eomm.models.directory import Model
 from eomm.models.interface import tells_of
+from eomm.store.digest import digest
 
 # Base size, 2 cores: blocks of 64 px are no slower than 128 (26,300 against 22,200 pixel-dates per second on a busy
 # machine) and peak at 1.3 instead of 3.0 GiB.
@@ -348,11 +347,6 @@ def sides(height: int, width: int, block: int, *, square: bool) -> tuple[int, in
 def even(size: int, block: int) -> int:
     """Side of equal blocks, at most about `block`, that cover `size` pixels; a multiple of TILE."""
     return math.ceil(size / math.ceil(size / block) / TILE) * TILE
-
-
-def digest(content: Any) -> str:
-    """16 hex digits of JSON types."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def cube_digest(cube: Cube) -> str:

@@ -189,8 +189,8 @@ def carry_out(
         if alone:  # else others may be at their first units
             run.discard()
         raise
-    numbers = {u.number for u in mine}
-    failures = {n: reason for n, reason in run.failures().items() if n in numbers}
+    found = run.notes.failures()
+    failures = {u.number: reason for u in mine if (reason := found.get(str(u.number)))}
     if failures:
         number, reason = min(failures.items())
         raise DataError(
@@ -246,7 +246,7 @@ def work(plan: Plan, run: Run, todo: Sequence[Unit], base: Base | None, count: C
             series = None
             for unit in units:
                 if base and (taken := base.link(run.partial, unit, plan)):
-                    run.done(unit, {"files": taken})
+                    run.notes.done(unit.number, {"files": taken})
                     count()
                     continue
                 began = time.perf_counter()
@@ -255,9 +255,9 @@ def work(plan: Plan, run: Run, todo: Sequence[Unit], base: Base | None, count: C
                     layers, figures = embed_unit(plan, series, unit, base)
                 except DataError as e:
                     writer.finish()
-                    if alone and not run.count():
+                    if alone and not run.notes.finished():
                         raise
-                    run.failed(unit, str(e))
+                    run.notes.failed(unit.number, str(e))
                     series = None
                     continue
                 figures["seconds"] = time.perf_counter() - began
@@ -267,7 +267,7 @@ def work(plan: Plan, run: Run, todo: Sequence[Unit], base: Base | None, count: C
                 def done(unit: Unit = unit, figures: dict[str, Any] = figures, names: Sequence[str] = names) -> None:
                     files = {n: shard_file(run.partial / n, place_of(unit, plan.block, n)) for n in names}
                     sums = {n: checksum(f) if f.exists() else NONE for n, f in files.items()}  # still in memory
-                    run.done(unit, figures | {"files": sums})
+                    run.notes.done(unit.number, figures | {"files": sums})
                     count()
 
                 writer.write(layers, unit.dates, unit.y, unit.x, done)

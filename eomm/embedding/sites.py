@@ -19,7 +19,7 @@ from eomm.models.directory import Model, load_model
 from eomm.store.folders import check_apart, entered, is_disk_full, sha256
 from eomm.store.kinds import kind_of
 from eomm.store.notes import Notes
-from eomm.store.workers import reason_of, run_units
+from eomm.store.workers import Pool, reason_of, run_units
 
 NOTES = "units"  # folder of `out`
 HOW = ("append", "check", "overwrite", "memory_bytes")  # options that change no vector
@@ -96,13 +96,14 @@ def embed_sites(
     made_of = json.loads(json.dumps({"model": loaded.hash, "options": asked}, default=str))
     todo = [site for site in mine if not _is_done(out, site, made_of)]
     source: Model | str = loaded
-    if workers > 1 or scheduler:
+    pool = Pool(workers=workers, scheduler=scheduler)
+    if not pool.alone:
         if isinstance(model, Model):
             raise UsageError("workers load the model themselves; give its directory")
         source = str(entered(model).absolute())
     task = partial(embed_site, source, str(out.absolute()), tuple(code), made_of, options)
     finished = len(mine) - len(todo)
-    for (name, _), _, error in run_units(task, todo, workers=workers, scheduler=scheduler):
+    for (name, _), _, error in run_units(task, todo, pool):
         if error is not None:
             notes.failed(name, reason_of(error))
             if is_disk_full(error.__cause__ or error):

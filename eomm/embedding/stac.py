@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyproj
 import zarr
 
 from eomm.data import longitude
@@ -67,7 +66,7 @@ def make_item(attributes: dict[str, Any], day: np.ndarray, href: str) -> dict[st
     }
     if grid.crs != "LOCAL":
         item["properties"] |= grid.attributes()
-        ring = corners(grid)
+        ring = grid.outline()
         lon, lat = zip(*ring, strict=True)
         west, wide = longitude.extent(lon)
         item["bbox"] = [west, min(lat), longitude.wrapped(west + wide), max(lat)]  # west > east across 180 degrees
@@ -93,12 +92,3 @@ def _beyond(ring: Sequence[tuple[float, float]], side: int) -> list[tuple[float,
         if (a - 180) * (b - 180) < 0:
             part.append((180.0, round(north + (south - north) * (180 - a) / (b - a), 7)))
     return [*part, part[0]]
-
-
-def corners(grid: Grid) -> list[tuple[float, float]]:
-    """The grid's outline in degrees, a closed ring, counter-clockwise from its lower left corner."""
-    a, _, left, _, e, top = grid.transform
-    right, bottom = left + a * grid.width, top + e * grid.height
-    to_degrees = pyproj.Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
-    ring = [(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)]
-    return [(round(float(lon), 7), round(float(lat), 7)) for lon, lat in (to_degrees.transform(x, y) for x, y in ring)]

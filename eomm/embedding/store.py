@@ -188,7 +188,6 @@ def missing_of(dtype: str) -> float:
 
 def geoemb(layout: Layout, attributes: Mapping[str, Any]) -> dict[str, Any]:
     """The `geoemb:` convention's attributes, https://github.com/geo-embeddings/embeddings-zarr-convention (v1)."""
-    a, e = layout.grid.transform[0], layout.grid.transform[4]
     found: dict[str, Any] = {
         "zarr_conventions": [GEOEMB],
         "geoemb:type": "pixel",
@@ -196,7 +195,7 @@ def geoemb(layout: Layout, attributes: Mapping[str, Any]) -> dict[str, Any]:
         "geoemb:model": f"urn:eomm:model:{attributes['eomm:model']}",
         "geoemb:source_data": f"urn:eomm:cube:{attributes['eomm:cube']}",
         "geoemb:data_type": layout.dtype,
-        "geoemb:gsd": (abs(a) + abs(e)) / 2,
+        "geoemb:gsd": layout.grid.gsd_m,
     }
     if layout.scale is not None:
         one = layout.one_scale is not None

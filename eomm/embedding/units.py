@@ -1,8 +1,7 @@
 """The units of an embedding: which there are, who does which, what is done. Not what a unit computes (run.py).
 
 A unit is a block of pixels at up to SHARD_DATES dates, which is one file of every array. While a store is made, it
-lies in `<out>.partial` with a folder `.units`: `request.json` says what is made, and `<number>.json` that a unit is
-finished on disk. Processes that make the same store need not know of each other.
+lies in `<out>.partial` with the notes on its units (eomm/store/notes.py).
 """
 
 import fcntl
@@ -20,9 +19,9 @@ from eomm.data.attributes import open_attributes, to_deep
 from eomm.embedding.store import KIND, SHARD_DATES
 from eomm.errors import DataError, UsageError
 from eomm.store.fields import COUNT, Fields, check
-from eomm.store.folders import check_free, entered, partial_of, put_in_place, read_json, recover, write_json
+from eomm.store.folders import check_free, entered, partial_of, put_in_place, read_json, recover
+from eomm.store.notes import FOLDER, Notes
 
-FOLDER = ".units"
 Item = TypeVar("Item")
 
 
@@ -79,12 +78,13 @@ class Run:
 
     Attributes:
         partial: the unfinished store.
+        notes: on its units, which are called by their numbers.
         begun_here: whether this process made it.
     """
 
     def __init__(self, out: Path, *, begun_here: bool = False):
         self.out, self.partial, self.begun_here = out, partial_of(out), begun_here
-        self._folder = self.partial / FOLDER
+        self.notes = Notes(self.partial / FOLDER)
 
     @classmethod
     def open(
@@ -115,7 +115,7 @@ class Run:
                     run.discard()
                     return None
                 return run
-            found = run._request()
+            found = run.notes.request
             if found == request:
                 return run
             if not overwrite:
@@ -128,7 +128,7 @@ class Run:
                 if found is not None:
                     run._lock(stack, "whole", fcntl.LOCK_EX)
                 os.rename(run.partial, aside)
-                if cls._read_request(aside / FOLDER) == request:  # and has begun anew meanwhile
+                if Notes(aside / FOLDER).request == request:  # and has begun anew meanwhile
                     os.rename(aside, run.partial)
                 shutil.rmtree(aside, ignore_errors=True)
 
@@ -146,15 +146,15 @@ class Run:
         with ExitStack() as stack:
             try:
                 whole = self._lock(stack, "whole", fcntl.LOCK_EX if count == 1 else fcntl.LOCK_SH)
-                part = stack.enter_context(open(self._folder / f"part-{index}-of-{count}", "a"))
+                part = stack.enter_context(open(self.notes.folder / f"part-{index}-of-{count}", "a"))
                 fcntl.flock(part, fcntl.LOCK_EX)
-                there = os.path.samestat(os.fstat(whole.fileno()), os.stat(self._folder / "whole"))
+                there = os.path.samestat(os.fstat(whole.fileno()), os.stat(self.notes.folder / "whole"))
             except FileNotFoundError:
                 there = False
             yield there
 
     def _lock(self, stack: ExitStack, name: str, how: int) -> IO[str]:
-        file = stack.enter_context(open(self._folder / name, "a"))
+        file = stack.enter_context(open(self.notes.folder / name, "a"))
         try:
             fcntl.flock(file, how | fcntl.LOCK_NB)
         except BlockingIOError as e:
@@ -168,8 +168,7 @@ class Run:
         try:
             beside.mkdir(parents=True)
             make(beside)
-            (beside / FOLDER).mkdir()
-            write_json(beside / FOLDER / "request.json", request)
+            Notes(beside / FOLDER).begin(request)
             os.rename(beside, self.partial)
             return True
         except OSError:
@@ -182,51 +181,14 @@ class Run:
     def _beside(self) -> Path:
         return self.out.with_name(f"{self.out.name}.{uuid.uuid4().hex[:8]}.partial")
 
-    def _request(self) -> Any:
-        return self._read_request(self._folder)
-
-    @staticmethod
-    def _read_request(folder: Path) -> Any:
-        try:
-            return read_json(folder / "request.json")
-        except DataError:
-            return None
-
-    def _marks(self) -> dict[str, Path]:
-        try:
-            return {p.name: p for p in self._folder.iterdir()}
-        except FileNotFoundError:  # another process has just finished the store
-            return {}
-
     def missing(self, units: Sequence[Unit]) -> list[Unit]:
         """Those of `units` that are not done."""
-        marks = self._marks()
-        return [u for u in units if f"{u.number}.json" not in marks]
-
-    def done(self, unit: Unit, figures: Mapping[str, Any]) -> None:
-        """Note that a unit is on disk."""
-        write_json(self._folder / f"{unit.number}.json", dict(figures))
-        (self._folder / f"{unit.number}.failed").unlink(missing_ok=True)
-
-    def failed(self, unit: Unit, reason: str) -> None:
-        """Note that a unit failed; the next run tries it again."""
-        write_json(self._folder / f"{unit.number}.failed", {"reason": reason})
+        finished = self.notes.finished()
+        return [u for u in units if str(u.number) not in finished]
 
     def figures(self) -> list[dict[str, Any]]:
         """What was noted of every finished unit, in their order."""
-        return [read_json(p) for _, p in sorted(self._done().items())]
-
-    def count(self) -> int:
-        """How many units are finished; reads none of their notes."""
-        return len(self._done())
-
-    def _done(self) -> dict[int, Path]:
-        return {int(n[:-5]): p for n, p in self._marks().items() if n[:-5].isdigit() and n.endswith(".json")}
-
-    def failures(self) -> dict[int, str]:
-        """Reasons by unit."""
-        marks = self._marks().items()
-        return {int(n[:-7]): str(read_json(p)["reason"]) for n, p in marks if n.endswith(".failed")}
+        return [self.notes.made(n) or {} for n in sorted(map(int, self.notes.finished()))]
 
     def finish(self, units: Sequence[Unit], complete: Callable[[Path, list[dict[str, Any]]], None]) -> None:
         """Complete the store and move it into place, once; `complete` gets it and what was noted of its units.
@@ -234,12 +196,12 @@ class Run:
         Nothing happens where one of all `units` is missing, or another process was faster.
         """
         try:
-            lock = open(self._folder / "lock", "a")
+            lock = open(self.notes.folder / "lock", "a")
         except FileNotFoundError:
             return
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process
-            ours = self._folder / "lock"
+            ours = self.notes.folder / "lock"
             if not ours.exists() or not os.path.samestat(os.fstat(lock.fileno()), ours.stat()) or self.missing(units):
                 return
             complete(self.partial, self.figures())
@@ -248,7 +210,7 @@ class Run:
 
     def discard(self) -> None:
         """Remove an unfinished store that this process began, unless something of it is done."""
-        if self.begun_here and not self.count():
+        if self.begun_here and not self.notes.finished():
             shutil.rmtree(self.partial, ignore_errors=True)
 
 
@@ -282,7 +244,7 @@ def status(out: Path | str) -> dict[str, Any]:
     out = entered(out)
     recover(out)
     run = Run(out)
-    request = run._request()
+    request = run.notes.request
     if not run.partial.exists() or (request is None and out.exists()):
         request = open_attributes(out, kind=KIND).get("eomm:request")
         if request is None:
@@ -292,12 +254,12 @@ def status(out: Path | str) -> dict[str, Any]:
     if request is None:
         raise DataError(f"{run.partial}: is no unfinished embedding; remove it and embed again")
     check(request, Fields({"units": COUNT}), str(run.partial), remedy="remove it and embed again")
-    done, total = run.count(), request["units"]
+    done, total = len(run.notes.finished()), request["units"]
     return {
         "embedding": str(out),
         "complete": False,
         "units": total,
         "done": done,
         "missing": total - done,
-        "failed": {str(n): reason for n, reason in sorted(run.failures().items())},
+        "failed": dict(sorted(run.notes.failures().items(), key=lambda item: int(item[0]))),
     }

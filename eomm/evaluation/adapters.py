@@ -18,7 +18,6 @@ import rasterio.windows
 from jaxtyping import Bool, Float32
 from rasterio.crs import CRS
 from rasterio.errors import CRSError, RasterioError
-from rasterio.transform import array_bounds
 from rasterio.warp import Resampling, reproject, transform_bounds
 
 from eomm.data.cube import Cube
@@ -294,8 +293,7 @@ def part_of(own: Grid, grid: Grid, path: Path) -> tuple[slice, slice, Grid]:
         return slice(0, own.height), slice(0, own.width), own
     if "LOCAL" in (own.crs, grid.crs):
         raise ContractError(f"{path}: lies on {own.text}, the cube on {grid.text}; one of the two has no position")
-    bounds = array_bounds(grid.height, grid.width, rasterio.Affine(*grid.transform))
-    west, south, east, north = transform_bounds(grid.crs, own.crs, *bounds)
+    west, south, east, north = transform_bounds(grid.crs, own.crs, *grid.bounds)
     a, b, _, d, e, _ = own.transform
     if not a * e - b * d:
         raise ContractError(f"{path}: its pixels have no size (transform {own.transform}); mend where it lies")
@@ -307,9 +305,7 @@ def part_of(own: Grid, grid: Grid, path: Path) -> tuple[slice, slice, Grid]:
     x = slice(max(0, math.floor(min(cols)) - 1), min(own.width, math.ceil(max(cols)) + 1))
     if y.start >= y.stop or x.start >= x.stop:
         raise ContractError(f"{path}: lies elsewhere ({own.text}) than the cube ({grid.text})")
-    t = rasterio.Affine(*own.transform) @ rasterio.Affine.translation(x.start, y.start)
-    part = Grid(crs=own.crs, transform=(t.a, t.b, t.c, t.d, t.e, t.f), height=y.stop - y.start, width=x.stop - x.start)
-    return y, x, part
+    return y, x, own.part(y, x)
 
 
 def warp(

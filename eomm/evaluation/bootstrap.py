@@ -5,42 +5,66 @@ function of sums over rows (squared errors, counts, a confusion matrix), so that
 of matrices and nothing is predicted again.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
 from scipy import stats
 
-from eomm.evaluation.rounding import rounded
+from eomm.evaluation.result import Better, Difference, Estimate, rounded
 
 RESAMPLES = 4000
 FEWEST_GROUPS = 5  # below it no interval is given: the groups cannot tell how much groups differ
 LEVEL = 0.95
 
+Weights = Float[np.ndarray, "r g"]  # how often each group is drawn
 Statistic = Callable[[Float[np.ndarray, "*r k"]], Float[np.ndarray, "*r"]]
 
 
-class Resampling:
-    """The same drawn groups for every score, so that differences are paired.
+def draws(count: int, *, seed: int = 0, resamples: int = RESAMPLES) -> Weights:
+    """How often each of so many groups is drawn, the same for every method, so that differences are paired."""
+    drawn = np.random.default_rng([seed, count]).multinomial(count, np.full(count, 1 / count), size=resamples)
+    return drawn.astype(np.float64)
 
-    Intervals are expanded percentile intervals (Hesterberg 2015, The American Statistician 69, 371): quantiles of the
-    resampled scores at levels that a t distribution with groups - 1 degrees of freedom widens, since plain
-    percentiles are too narrow for few groups.
+
+def interval_of(drawn: Float[np.ndarray, " r"], groups: int) -> tuple[float, float] | None:
+    """An expanded percentile interval of resampled scores; None where none is finite.
+
+    Hesterberg 2015, The American Statistician 69, 371: quantiles at levels that a t distribution with groups - 1
+    degrees of freedom widens, since plain percentiles are too narrow for few groups.
     """
+    kept = drawn[np.isfinite(drawn)]
+    if groups < 2 or not len(kept):
+        return None
+    low, high = (round(float(q), 6) for q in np.quantile(kept, expanded_levels(groups)))
+    return low, high
 
-    def __init__(self, group: Shaped[np.ndarray, " n"], *, seed: int = 0, resamples: int = RESAMPLES):
+
+class Resampling:
+    """The same drawn groups for every score, so that differences are paired."""
+
+    def __init__(
+        self,
+        group: Shaped[np.ndarray, " n"],
+        *,
+        seed: int = 0,
+        resamples: int = RESAMPLES,
+        fewest: int = FEWEST_GROUPS,
+        weights: Weights | None = None,
+    ):
         """Draw from the groups of these rows.
 
         Args:
             group: of every row.
             seed: of the draws.
             resamples: how many.
+            fewest: groups for an interval.
+            weights: how often each group, in order, was drawn; by `draws` when None.
         """
         self.names, self._index = np.unique(np.asarray(group), return_inverse=True)
-        count = len(self.names)
-        draws = np.random.default_rng([seed, count]).multinomial(count, np.full(count, 1 / count), size=resamples)
-        self._draws = draws.astype(np.float64)
+        self._weights = draws(len(self.names), seed=seed, resamples=resamples) if weights is None else weights
+        self._fewest = fewest
 
     @property
     def groups(self) -> int:
@@ -55,7 +79,7 @@ class Resampling:
 
     def estimate(
         self, statistic: Statistic, moments: Float[np.ndarray, "n k"], *, independent: int | None = None
-    ) -> dict[str, Any]:
+    ) -> Estimate:
         """A score and its 95 % interval.
 
         Args:
@@ -65,11 +89,10 @@ class Resampling:
                 for a mean over classes.
 
         Returns:
-            `value` and `interval` ([low, high], or None with fewer than five groups, or one independent one); None
-            for what is not finite.
+            Without an interval where fewer than `fewest` groups have rows, or one is independent.
         """
         sums = self.sums(moments)
-        return self._summary(statistic(sums.sum(0)), statistic(self._draws @ sums), sums, independent)
+        return Estimate(**self._about(statistic(sums.sum(0)), statistic(self._weights @ sums), sums, independent))
 
     def difference(
         self,
@@ -77,32 +100,23 @@ class Resampling:
         first: Float[np.ndarray, "n k"],
         second: Float[np.ndarray, "n k"],
         *,
+        better: Better = "higher",
         independent: int | None = None,
-    ) -> dict[str, Any]:
-        """The first method's score minus the second's on the same rows, its interval, and whether it is `resolved`.
-
-        Resolved: the interval does not hold 0. None where there is no interval.
-        """
+    ) -> Difference:
+        """The first method's score minus the second's on the same rows."""
         a, b = self.sums(first), self.sums(second)
-        value = statistic(a.sum(0)) - statistic(b.sum(0))
-        found = self._summary(value, statistic(self._draws @ a) - statistic(self._draws @ b), a, independent)
-        interval = found["interval"]
-        return found | {"resolved": None if interval is None else not interval[0] <= 0 <= interval[1]}
+        drawn = statistic(self._weights @ a) - statistic(self._weights @ b)
+        return Difference(
+            **self._about(statistic(a.sum(0)) - statistic(b.sum(0)), drawn, a, independent), better=better
+        )
 
-    def _summary(
-        self,
-        value: Any,
-        drawn: Float[np.ndarray, " r"],
-        sums: Float[np.ndarray, "g k"],
-        independent: int | None,
+    def _about(
+        self, value: Any, drawn: Float[np.ndarray, " r"], sums: Float[np.ndarray, "g k"], independent: int | None
     ) -> dict[str, Any]:
         groups = int((sums != 0).any(1).sum())
-        fewest = groups if independent is None else min(groups, independent)
-        drawn = drawn[np.isfinite(drawn)]
-        interval = None
-        if groups >= FEWEST_GROUPS and fewest > 1 and len(drawn):
-            interval = [rounded(q) for q in np.quantile(drawn, expanded_levels(fewest))]
-        return {"value": rounded(value), "interval": interval}
+        rests_on = groups if independent is None else min(groups, independent)
+        interval = interval_of(drawn, rests_on) if groups >= self._fewest else None
+        return {"value": rounded(value), "interval": interval, "groups": groups}
 
 
 def expanded_levels(groups: int, level: float = LEVEL) -> Float[np.ndarray, "2"]:
@@ -115,27 +129,3 @@ def mean_of(sums: Float[np.ndarray, "*r 2"]) -> Float[np.ndarray, "*r"]:
     """The statistic of moments (value, 1): a mean over rows."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(sums[..., 0] / sums[..., 1])
-
-
-def words(
-    estimate: Mapping[str, Any] | None,
-    digits: int = 2,
-    *,
-    signed: bool = False,
-    few: str = " (too few groups for an interval)",
-) -> str:
-    """A figure with its interval for people: `0.68 (0.58 to 0.74)`.
-
-    Args:
-        estimate: as `Resampling` gives it; None for none.
-        digits: behind the point.
-        signed: with its sign, for differences.
-        few: said where there is no interval.
-    """
-    if estimate is None or estimate["value"] is None:
-        return "none"
-    value, *ends = (
-        f"{round(x, digits) + 0.0:{'+' if signed else ''}.{digits}f}"  # never -0.00
-        for x in (estimate["value"], *(estimate["interval"] or ()))
-    )
-    return f"{value} ({ends[0]} to {ends[1]})" if ends else value + few

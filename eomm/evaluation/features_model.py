@@ -18,27 +18,27 @@ from eomm.evaluation.features import Dates, Features, check_size
 from eomm.models.directory import Model
 
 
-def embedded(
-    model: Model, cube: Cube, dates: Dates, *, length: int | None = None, work: Path | None = None, name: str = "model"
-) -> Features:
-    """Embeddings of the clear pixels of every usable date, made by `eomm.embed` as float32.
+def embed_into(folder: Path, model: Model, cube: Cube, dates: Dates, *, length: int | None = None) -> Path:
+    """A store of the clear pixels of every usable date, as float32; what lies in the folder already is used again.
 
     Args:
+        folder: for the store.
         model: trained, or of `randomised`.
         cube: its site.
         dates: first and last; windows reach beyond them.
         length: leading numbers of each vector.
-        work: keep the store there and use it again; a temporary place when None.
-        name: for messages.
     """
-    check_size(cube.grid, 1, length or model.dim, name)
+    check_size(cube.grid, 1, length or model.dim, "model")
+    folder.mkdir(parents=True, exist_ok=True)
     when = "all" if dates is None else f"{dates[0]}_{dates[1]}"
+    store = folder / f"{cube.site}-{model.hash}-{length or model.dim}-{when}.zarr"
+    return embed(model, cube, store, dates=dates, length=length, dtype="float32")
+
+
+def embedded(model: Model, cube: Cube, dates: Dates, *, work: Path | None = None, name: str = "model") -> Features:
+    """`embed_into` the folder `work`, or a temporary one, and read."""
     with tempfile.TemporaryDirectory() as temporary:
-        folder = work or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        store = folder / f"{cube.site}-{model.hash}-{length or model.dim}-{when}.zarr"
-        embed(model, cube, store, dates=dates, length=length, dtype="float32")
-        return stored(store, cube, None, name=name)
+        return stored(embed_into(work or Path(temporary), model, cube, dates), cube, None, name=name)
 
 
 def randomised(model: Model, seed: int) -> Model:

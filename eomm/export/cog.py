@@ -15,8 +15,7 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from jaxtyping import Bool, Float32, Int
-from rasterio._err import CPLE_BaseError
-from rasterio.crs import CRS
+from rasterio.crs import CRS, CPLE_BaseError
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
@@ -90,13 +89,7 @@ def write_cogs(
     """
     if compress not in COMPRESSIONS:
         raise UsageError(f"compress {compress!r}: expected one of {', '.join(COMPRESSIONS)}")
-    bands = tuple(f"embedding {i}" for i in range(frames.length))
-    scale = None if dtype == "float32" or frames.scale is None else frames.scale
-    if scale is not None and dtype == "int16" and COUNT in frames.layers:
-        scale = scale / np.float32(FINER)
-    layers = [Layer("", dtype, NODATA.get(dtype, np.nan), bands, scale)]
-    if COUNT in frames.layers:
-        layers.append(Layer(f"_{COUNT}", "uint16", 0, (COUNT,)))
+    layers = _layers(frames, dtype)
     site = re.sub(r"[^A-Za-z0-9._-]", "_", str(frames.attributes.get("site", "site")))
     areas, names = blocks(frames.grid), []
     steps = iter(range(1, 10**12))
@@ -123,6 +116,16 @@ def write_cogs(
                     progress(next(steps), total)
             names += final
     return names
+
+
+def _layers(frames: Frames, dtype: str) -> list[Layer]:
+    """The files of a frame: its vectors and, of a composite, how many dates they are the mean of."""
+    bands = tuple(f"embedding {i}" for i in range(frames.length))
+    scale = None if dtype == "float32" or frames.scale is None else frames.scale
+    if scale is not None and dtype == "int16" and COUNT in frames.layers:
+        scale = scale / np.float32(FINER)
+    vectors = Layer("", dtype, NODATA.get(dtype, np.nan), bands, scale)
+    return [vectors, Layer(f"_{COUNT}", "uint16", 0, (COUNT,))] if COUNT in frames.layers else [vectors]
 
 
 def new_file(path: Path, frame: Frame, layer: Layer, frames: Frames) -> Any:

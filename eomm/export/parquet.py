@@ -6,9 +6,8 @@ GeoParquet 1.1: https://geoparquet.org/releases/v1.1.0.
 
 import errno
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -25,7 +24,7 @@ from eomm.errors import UsageError
 from eomm.export.columns import properties
 from eomm.export.features import Feature, shapely
 from eomm.export.frames import COUNT, Block, Frame, Frames, parts_of
-from eomm.store.folders import check_outside, disk_full, new_file, partial_of
+from eomm.store.folders import check_outside, disk_full, new_file
 from eomm.store.progress import Progress
 
 ROWS = 50_000  # of a row group, about
@@ -88,7 +87,7 @@ def write_features(
     told = {name: column.values for name, column in known.items()}
     areas, parts = blocks(grid), parts_of(frames.frames)
     types = sorted({f.geometry.geom_type for f in inside})
-    with Writer(path, schema, types, geo={}, about=about) as writer:
+    with new_table(path, schema, types, geo={}, about=about) as writer:
         for i, part in enumerate(parts):
             group = frames.frames[part]
             sums = Sums.zeros(len(group), len(features), frames.length, layers)
@@ -128,7 +127,7 @@ def write_pixels(
     schema |= {name: kinds.get(name, "float32") for name in frames.layers}
     areas, parts = blocks(grid), parts_of(frames.frames)
     crs = None if grid.crs == "LOCAL" else pyproj.CRS.from_user_input(grid.crs).to_json_dict()
-    with Writer(path, schema, ["Point"], geo={"crs": crs}, about=about) as writer:
+    with new_table(path, schema, ["Point"], geo={"crs": crs}, about=about) as writer:
         for i, part in enumerate(parts):
             for j, (y, x) in enumerate(areas):
                 block = frames.read(part, y, x)
@@ -149,14 +148,11 @@ def write_pixels(
 
 def place(features: Sequence[Feature], grid: Grid) -> dict[int, list[Piece]]:
     """By block of the grid (its place in `blocks`), what it has of the features."""
-    to_grid = pyproj.Transformer.from_crs("OGC:CRS84", grid.crs, always_xy=True)
-    inverse = ~Affine(*grid.transform)
     areas = blocks(grid)
     found: dict[int, list[Piece]] = {}
 
     def to_pixels(xy: np.ndarray) -> np.ndarray:
-        x, y = to_grid.transform(xy[:, 0], xy[:, 1])
-        return np.stack(inverse @ (np.asarray(x), np.asarray(y)), axis=-1)
+        return np.stack(grid.pixel(*grid.from_degrees(xy[:, 0], xy[:, 1]))[::-1], axis=-1)
 
     for i, feature in enumerate(features):
         shape = shapely().transform(feature.geometry, to_pixels)
@@ -216,8 +212,11 @@ class Sums:
         return {name: np.where(n > 0, total / np.maximum(n, 1), np.nan) for name, (total, n) in pairs.items()}
 
 
-class Writer:
-    """Writes rows to a GeoParquet file that appears when the block ends without an error.
+@contextmanager
+def new_table(
+    path: Path, schema: Mapping[str, str], types: Sequence[str], geo: Mapping[str, Any], about: Mapping[str, Any]
+) -> Iterator["Writer"]:
+    """A writer of rows to a GeoParquet file that appears when the block ends without an error.
 
     Args:
         path: the file.
@@ -225,43 +224,40 @@ class Writer:
         types: of geometry.
         geo: of the geometry column, besides what is always there; without `crs` it is longitude and latitude.
         about: goes into the file's metadata under "eomm", as JSON.
+    """
+    pa = pyarrow()
+    from pyarrow.parquet import ParquetWriter
+
+    column = {"encoding": "WKB", "geometry_types": list(types), **geo}
+    metadata = {
+        "geo": json.dumps({"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}),
+        "eomm": json.dumps(dict(about)),
+    }
+    fields = [(name, pa.timestamp("ms") if kind == DATE else getattr(pa, kind)()) for name, kind in schema.items()]
+    with ExitStack() as stack:
+        with refusals(path):
+            partial = stack.enter_context(new_file(path))
+            known = pa.schema([*fields, ("geometry", pa.binary())], metadata=metadata)
+            writer = Writer(path, ParquetWriter(partial, known, compression="zstd"))
+        yield writer
+        with refusals(path):
+            writer.flush()
+            writer.file.close()
+            stack.close()
+
+
+class Writer:
+    """Writes rows to an open Parquet file.
 
     Attributes:
+        file: of pyarrow.
         rows: written so far.
     """
 
-    def __init__(
-        self, path: Path, schema: Mapping[str, str], types: Sequence[str], geo: dict[str, Any], about: Mapping[str, Any]
-    ):
-        self._pa = pa = pyarrow()
-        column = {"encoding": "WKB", "geometry_types": list(types), **geo}
-        metadata = {
-            "geo": json.dumps({"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}),
-            "eomm": json.dumps(dict(about)),
-        }
-        fields = [(name, pa.timestamp("ms") if kind == DATE else getattr(pa, kind)()) for name, kind in schema.items()]
-        self._schema = pa.schema([*fields, ("geometry", pa.binary())], metadata=metadata)
-        self._path, self._partial = path, partial_of(path)
+    def __init__(self, path: Path, file: Any):
+        self._pa, self._path, self.file = pyarrow(), path, file
         self._waiting: list[Any] = []
         self.rows = 0
-
-    def __enter__(self) -> Self:
-        import pyarrow.parquet
-
-        with refusals(self._path):
-            self._file = pyarrow.parquet.ParquetWriter(new_file(self._path), self._schema, compression="zstd")
-        return self
-
-    def __exit__(self, kind: Any, *_: object) -> None:
-        try:
-            with refusals(self._path):
-                if kind is None:
-                    self._flush()
-                self._file.close()
-                if kind is None:
-                    os.replace(self._partial, self._path)
-        finally:
-            self._partial.unlink(missing_ok=True)
 
     def add(self, frame: Frame, columns: Mapping[str, Any], geometry: Sequence[bytes]) -> None:
         """Add rows of one frame; NaN becomes null."""
@@ -272,18 +268,19 @@ class Writer:
         own = {"frame": [frame.name] * count, "date": day, "geometry": geometry}
         arrays = [
             self._pa.array(data, field.type, from_pandas=True)
-            for field in self._schema
+            for field in self.file.schema
             for data in [columns.get(field.name, own.get(field.name))]
         ]
-        self._waiting.append(self._pa.Table.from_arrays(arrays, schema=self._schema))
+        self._waiting.append(self._pa.Table.from_arrays(arrays, schema=self.file.schema))
         self.rows += count
         if sum(len(t) for t in self._waiting) >= ROWS:
             with refusals(self._path):
-                self._flush()
+                self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what waits."""
         if self._waiting:
-            self._file.write_table(self._pa.concat_tables(self._waiting))
+            self.file.write_table(self._pa.concat_tables(self._waiting))
             self._waiting = []
 
 

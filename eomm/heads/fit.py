@@ -1,21 +1,23 @@
 """`eomm.fit`: embeddings with labels, or with fluxes of towers, to a head on disk. The command line calls it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from eomm.errors import UsageError
-from eomm.evaluation.bootstrap import words
-from eomm.evaluation.gpp.features import QUALITY
+from eomm.evaluation import say
 from eomm.evaluation.gpp.flux_files import TARGETS, read_flux
 from eomm.evaluation.gpp.flux_sites import read_towers
+from eomm.evaluation.gpp.rows import Table
+from eomm.evaluation.result import Estimate
 from eomm.heads.fitting import LEVEL, check_form, fit_head
 from eomm.heads.fluxes import flux_samples, flux_table
 from eomm.heads.head import Head, save_head
 from eomm.heads.labels import label_samples
+from eomm.heads.options import FluxOptions, LabelOptions
+from eomm.heads.samples import Samples
 from eomm.store.folders import check_free, entered
 
 SIMULATED = "SIMULATED data: nothing here says how well it works outside the simulator."
@@ -27,23 +29,8 @@ def fit(
     out: Path | str,
     form: str,
     labels: Path | str | Sequence[Path | str] = (),
-    dates: Sequence[date] = (),
-    target: str | None = None,
-    column: str | None = None,
-    regression: bool = False,
-    unit: str | None = None,
-    ignore: Sequence[str] = (),
-    classes: Mapping[str, str] | None = None,
-    min_pixels: int = 1,
-    groups: str = "fields",
-    block_px: int = 32,
-    buffer_px: float = 9,
     fluxes: Path | str | Sequence[Path | str] = (),
-    site_info: Sequence[Path | str] = (),
-    extract: str = "window:3",
-    quality: float = QUALITY,
-    folds: str | None = None,
-    length: int | None = None,
+    options: LabelOptions | FluxOptions | None = None,
     level: float = LEVEL,
     seed: int = 0,
     overwrite: bool = False,
@@ -58,22 +45,7 @@ def fit(
         form: "ridge" for numbers, "logistic" for classes, "boosting" for either.
         labels: rasters, polygons or points, as `eomm evaluate probes` reads them; or
         fluxes: daily files of towers, as `eomm evaluate gpp` reads them.
-        dates: of labels: whose vectors to fit on; the date with most labelled pixels when empty.
-        target: of labels: what they are called; of fluxes: the column, GPP_NT_VUT_REF when None.
-        column: of labels: NetCDF variable, property or column.
-        regression: labels are numbers.
-        unit: of numbers; of fluxes None for what the file beside them says.
-        ignore: labels that count as none.
-        classes: names by label; others count as none.
-        min_pixels: smaller fields are left out.
-        groups: of labels, what is held out whole: fields, blocks or sites.
-        block_px: side of blocks.
-        buffer_px: labelled pixels nearer to a tested one than this are not fitted on.
-        site_info: of fluxes: where towers stand.
-        extract: of fluxes: which pixels (`eomm.evaluation.gpp.features.Inputs`).
-        quality: of fluxes: least share of good half-hours.
-        folds: of fluxes: site, year or both; None: site, or year where there is one group of sites.
-        length: leading numbers of the vectors.
+        options: of the one or of the other.
         level: of the interval.
         seed: of folds and what is drawn.
         overwrite: replace an earlier head.
@@ -92,35 +64,28 @@ def fit(
     if bool(labels) == bool(fluxes):
         raise UsageError("give labels or fluxes, one of them: what else should be fitted?")
     if fluxes:
+        chosen = options or FluxOptions()
+        if not isinstance(chosen, FluxOptions):
+            raise UsageError("fluxes are read by FluxOptions; these are of labels")
         check_form(form, has_classes=False)
-        pattern = _only(embedding)
-        series = [read_flux(p, target=target or TARGETS[0], unit=unit) for p in _paths(fluxes)]
-        table = flux_table(pattern, series, read_towers(_paths(site_info)), extract=extract, quality=quality)
-        stores = list(dict.fromkeys(Path(pattern.format(site=s)) for s in np.unique(table.site)))
-        samples = flux_samples(table, stores, extract=extract, folds=folds, length=length, seed=seed)
+        table, samples = _of_fluxes(_only(embedding), _paths(fluxes), chosen, seed)
         head = fit_head(samples, form, level=level, seed=seed, table=table, progress=progress)
     else:
-        check_form(form, has_classes=not regression)
-        samples = label_samples(
-            _paths(embedding),
-            _paths(labels),
-            dates=dates,
-            target=target,
-            column=column,
-            regression=regression,
-            unit=unit or "",
-            ignore=ignore,
-            classes=classes,
-            min_pixels=min_pixels,
-            groups=groups,
-            block_px=block_px,
-            buffer_px=buffer_px,
-            length=length,
-            seed=seed,
-        )
+        how = options or LabelOptions()
+        if not isinstance(how, LabelOptions):
+            raise UsageError("labels are read by LabelOptions; these are of fluxes")
+        check_form(form, has_classes=not how.regression)
+        samples = label_samples(_paths(embedding), _paths(labels), how, seed=seed)
         head = fit_head(samples, form, level=level, seed=seed, progress=progress)
     save_head(head, out, overwrite=overwrite)
     return head
+
+
+def _of_fluxes(pattern: str, fluxes: Sequence[Path], options: FluxOptions, seed: int) -> tuple[Table, Samples]:
+    series = [read_flux(p, target=options.target or TARGETS[0], unit=options.unit) for p in fluxes]
+    table = flux_table(pattern, series, read_towers(_paths(options.site_info)), options)
+    stores = list(dict.fromkeys(Path(pattern.format(site=s)) for s in np.unique(table.site)))
+    return table, flux_samples(table, stores, options, seed=seed)
 
 
 def _paths(given: Path | str | Sequence[Path | str]) -> list[Path]:
@@ -142,6 +107,10 @@ def report(head: Head) -> dict[str, Any]:
     return {"head": head.hash, **head.describe(), "limit": head.seen.limit, **words}
 
 
+def _figure(found: Mapping[str, Any]) -> str:
+    return say.figure(Estimate.from_json(found), few="")
+
+
 def format_report(result: Mapping[str, Any]) -> str:
     """The same for people."""
     unit = f" in {result['unit']}" if result["unit"] else ""
@@ -150,7 +119,7 @@ def format_report(result: Mapping[str, Any]) -> str:
     lines += [f"{result['target']}{unit} by {result['form']}: {fitted['rows']} rows; held out: {fitted['held_out']}"]
     scores = result["scores"] if fitted["on"] == "fluxes" else {"": result["scores"]}
     for name, found in scores.items():
-        told = ", ".join(f"{k.replace('_', ' ')} {words(v, few='')}" for k, v in found.items())
+        told = ", ".join(f"{k.replace('_', ' ')} {_figure(v)}" for k, v in found.items())
         lines.append(f"  {name}: {told}" if name else f"  {told}")
     if any(v["interval"] is None for found in scores.values() for v in found.values()):
         lines.append("  no interval stands beside these scores: too few groups were held out")

@@ -138,7 +138,7 @@ def label_scores(samples: Samples, held: HeldOut, seed: int) -> dict[str, Any]:
     else:
         sums = squares(y, outputs[:, 0], group, count)
     draws = Resampling(np.arange(count), seed=seed)
-    return {name: draws.estimate(metric, sums) for name, metric in metrics(names, 1).items()}
+    return {name: draws.estimate(metric, sums).to_json() for name, metric in metrics(names, 1).items()}
 
 
 def flux_scores(table: Table, samples: Samples, held: HeldOut, seed: int) -> dict[str, Any]:
@@ -149,10 +149,8 @@ def flux_scores(table: Table, samples: Samples, held: HeldOut, seed: int) -> dic
     result, _ = evaluate_gpp(table, methods, main="head", folds=kind, seed=seed)
     return {
         name: {
-            "r2": found["all"]["r2"],
-            "rmse": found["all"]["rmse"],
-            "bias": found["all"]["bias"],
-            "r2_of_anomalies": found["anomaly"]["r2"],
+            **{metric: found["all"][metric].to_json() for metric in ("r2", "rmse", "bias")},
+            "r2_of_anomalies": found["anomaly"]["r2"].to_json(),
         }
         for name, found in result["methods"].items()
     }

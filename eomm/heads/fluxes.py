@@ -9,12 +9,13 @@ from jaxtyping import Int
 
 from eomm.data.grid import to_date
 from eomm.errors import UsageError
-from eomm.evaluation.gpp.features import QUALITY, WEATHER_COLUMNS, Inputs, sites_table
+from eomm.evaluation.gpp.features import WEATHER_COLUMNS, Inputs, sites_table
 from eomm.evaluation.gpp.flux_files import UNIT, FluxSeries
 from eomm.evaluation.gpp.flux_sites import Tower
 from eomm.evaluation.gpp.models import features_of
 from eomm.evaluation.gpp.rows import Table
 from eomm.evaluation.gpp.tables import BUFFER_DAYS, choose_folds, make_folds
+from eomm.heads.options import FluxOptions
 from eomm.heads.samples import Samples, joint_contract, told
 
 NAME = "embedding"  # of the features in the table
@@ -22,7 +23,7 @@ HELD_OUT = {"site": "group", "year": "year", "both": "group"}  # by kind of fold
 
 
 def flux_table(
-    embedding: str, fluxes: Sequence[FluxSeries], towers: Mapping[str, Tower], *, extract: str, quality: float = QUALITY
+    embedding: str, fluxes: Sequence[FluxSeries], towers: Mapping[str, Tower], options: FluxOptions
 ) -> Table:
     """A row for each tower and date of its embedding cube, with the flux of that day where it is good enough.
 
@@ -30,36 +31,32 @@ def flux_table(
         embedding: path of the stores; `{site}` stands for the tower's name.
         fluxes: of towers.
         towers: where they stand.
-        extract: which pixels, as `eomm.evaluation.gpp.features.Inputs`.
-        quality: least share of good half-hours.
+        options: which pixels and days.
 
     Raises:
         EommError: as `sites_table`.
     """
+    inputs = Inputs(embeddings={NAME: embedding}, extract=options.extract, quality=options.quality)
     bare = [dataclasses.replace(f, table=f.table.drop(columns=[*WEATHER_COLUMNS], errors="ignore")) for f in fluxes]
-    return sites_table(bare, towers, Inputs(embeddings={NAME: embedding}, extract=extract, quality=quality))
+    return sites_table(bare, towers, inputs)
 
 
-def flux_samples(
-    table: Table, stores: Sequence[Path], *, extract: str, folds: str | None, length: int | None, seed: int
-) -> Samples:
+def flux_samples(table: Table, stores: Sequence[Path], options: FluxOptions, *, seed: int = 0) -> Samples:
     """Samples of a table by `flux_table`.
 
     Args:
         table: of towers and days.
         stores: of the towers.
-        extract: how they were read.
-        folds: "site", "year" or "both"; None: by site where there is more than one group of sites, else by year.
-        length: leading numbers of the vectors.
+        options: folds, and leading numbers of the vectors.
         seed: of folds.
 
     Raises:
         UsageError: too few sites or years.
     """
-    kind = folds or choose_folds(table)
+    kind = options.folds or choose_folds(table)
     if kind not in HELD_OUT:
         raise UsageError(f"folds {kind!r}: expected one of {', '.join(HELD_OUT)}")
-    rows, contract = np.flatnonzero(table.scored), joint_contract(stores, length)
+    rows, contract = np.flatnonzero(table.scored), joint_contract(stores, options.length)
     parts = make_folds(table, rows, kind, count=None, buffer_days=BUFFER_DAYS, seed=seed)
     group = np.unique(getattr(table, HELD_OUT[kind]), return_inverse=True)[1]
     count = len(np.unique(group[rows]))
@@ -79,7 +76,7 @@ def flux_samples(
             "on": "fluxes",
             "sites": np.unique(table.site).tolist(),
             "stores": [told(p) for p in stores],
-            "extract": extract,
+            "extract": options.extract,
             "rows": len(rows),
             "days_by_site": days_by_site(table, rows),
             "folds": kind,

@@ -4,8 +4,6 @@ Not how it is fitted.
 """
 
 import dataclasses
-import hashlib
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from eomm.heads.seen import Seen
 from eomm.heads.trees import Trees
 from eomm.page.shown import Shown
 from eomm.store.descriptions import AGAIN, read_described
+from eomm.store.digest import digest
 from eomm.store.folders import check_store, entered, new_directory, write_json
 
 VERSION = 1
@@ -85,10 +84,7 @@ class Head(Shown):
     def hash(self) -> str:
         """16 hex digits that stand for all that changes what it predicts."""
         known = {k: v for k, v in self.describe().items() if k not in ("fitted", "scores")}
-        digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
-        for name, array in sorted(self.arrays().items()):
-            digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()[:16]
+        return digest(known, sorted(self.arrays().items()))
 
     @property
     def note(self) -> str:

@@ -1,6 +1,6 @@
 """Labelled pixels of embedding cubes as samples, in the groups and folds of `eomm evaluate probes`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -19,6 +19,7 @@ from eomm.evaluation.folds import check_no_leak
 from eomm.evaluation.labels import Labels, read_labels
 from eomm.evaluation.probes.plan import ProbePlan
 from eomm.evaluation.probes.rows import Rows, joint_classes, labelled, make_folds
+from eomm.heads.options import LabelOptions
 from eomm.heads.samples import Samples, joint_contract, told
 
 
@@ -33,42 +34,14 @@ class LabelledStore:
 
 
 def label_samples(
-    embeddings: Sequence[Path],
-    labels: Sequence[Path],
-    *,
-    dates: Sequence[date] = (),
-    target: str | None = None,
-    column: str | None = None,
-    regression: bool = False,
-    unit: str = "",
-    ignore: Sequence[str] = (),
-    classes: Mapping[str, str] | None = None,
-    min_pixels: int = 1,
-    groups: str = "fields",
-    block_px: int = 32,
-    buffer_px: float = 9,
-    folds: int = 5,
-    length: int | None = None,
-    seed: int = 0,
+    embeddings: Sequence[Path], labels: Sequence[Path], options: LabelOptions, *, seed: int = 0
 ) -> Samples:
     """A row for each labelled pixel with a vector at each of some dates.
 
     Args:
         embeddings: stores.
-        labels: a file for each, as `eomm.evaluation.labels.read_labels` reads it with the next options.
-        dates: whose vectors; the date on which most labelled pixels of each site have one when empty.
-        target: what the labels are called; the column or file when None.
-        column: as of `read_labels`, like the next five but `unit`.
-        regression: labels are numbers.
-        unit: of the numbers.
-        ignore: labels that count as none.
-        classes: names by label.
-        min_pixels: smaller groups are left out.
-        groups: what is held out whole: fields, blocks or sites.
-        block_px: side of blocks.
-        buffer_px: training pixels nearer to a test pixel than this are left out.
-        folds: at most so many.
-        length: leading numbers of the vectors.
+        labels: a file for each.
+        options: how they are read and held out.
         seed: of folds.
 
     Raises:
@@ -78,33 +51,34 @@ def label_samples(
     """
     if len(embeddings) != len(labels):
         raise UsageError(f"{len(embeddings)} embeddings and {len(labels)} files of labels; expected one for each")
-    contract = joint_contract(embeddings, length)
-    options: dict[str, Any] = {"column": column, "regression": regression, "ignore": ignore, "classes": classes}
+    contract = joint_contract(embeddings, options.length)
+    names = ("column", "regression", "ignore", "classes", "min_pixels")
+    reading: dict[str, Any] = {name: getattr(options, name) for name in names}
     sites = []
     for path, file in zip(embeddings, labels, strict=True):
         data = open_embedding(path)
         about = attributes_of(data)
-        known = read_labels(file, Grid.from_attributes(about), min_pixels=min_pixels, **options)
-        sites.append(LabelledStore(path, data, str(about.get("site", path.stem)), known))
+        found = read_labels(file, Grid.from_attributes(about), **reading)
+        sites.append(LabelledStore(path, data, str(about.get("site", path.stem)), found))
     if len({s.site for s in sites}) < len(sites):
         raise UsageError("two embeddings are of one site; expected each site once")
-    plan = ProbePlan(groups=groups, block_px=block_px, buffer_px=buffer_px, folds=folds)
+    plan = ProbePlan(groups=options.groups, block_px=options.block_px, buffer_px=options.buffer_px, folds=options.folds)
     plan.check()
-    names = joint_classes(sites)
-    used = [days_for(s, dates) for s in sites]
-    rows, x = with_vectors(labelled(sites, names, plan), sites, used, contract["length"])
+    known = joint_classes(sites)
+    used = [days_for(s, options.dates) for s in sites]
+    rows, x = with_vectors(labelled(sites, known, plan), sites, used, contract["length"])
     parts, buffer = make_folds(rows, plan, seed)
     for fold in parts:
-        check_no_leak(fold, groups={groups: rows.group}, buffer=buffer)
+        check_no_leak(fold, groups={options.groups: rows.group}, buffer=buffer)
     return Samples(
         x=x,
-        y=rows.y.astype(np.float64) if regression else rows.y,
+        y=rows.y.astype(np.float64) if options.regression else rows.y,
         group=rows.group,
         rows=np.arange(len(x)),
         folds=parts,
-        classes=names,
-        target=target or column or labels[0].stem,
-        unit=unit,
+        classes=known,
+        target=options.target or options.column or labels[0].stem,
+        unit=options.unit,
         thinned=True,
         contract=contract,
         about={
@@ -113,7 +87,7 @@ def label_samples(
             "stores": [told(s.path) for s in sites],
             "dates": sorted({str(to_date(d)) for own in used for d in own}),
             "rows": len(x),
-            "held_out": f"{len(rows.names)} {groups} in {len(parts)} folds",
+            "held_out": f"{len(rows.names)} {options.groups} in {len(parts)} folds",
             "left_out": [f"{s.site}: {text}" for s in sites for text in s.labels.left_out],
         },
     )

@@ -6,9 +6,7 @@ the user names (`code`), never taken from the directory.
 
 import dataclasses
 import functools
-import hashlib
 import importlib
-import json
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +26,7 @@ from eomm.models.interface import Encoder, FusionHead, path_name
 from eomm.models.shipped import find_model
 from eomm.page.shown import Shown
 from eomm.store.descriptions import AGAIN, PAIR, read_described
+from eomm.store.digest import digest
 from eomm.store.fields import check
 from eomm.store.folders import check_store, entered, new_directory, write_json
 
@@ -100,10 +99,7 @@ class Model(Shown):
         Contracts, options and parameters; from version 2 on the scales of int8 and the expected error too.
         """
         described = self._description() | ({} if self.version == 1 else {"calibration": self._calibration()})
-        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
-        for path, array in sorted(flatten(self.params).items()):
-            digest.update(path.encode() + np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()[:16]
+        return digest(described, sorted(flatten(self.params).items()))
 
     def _description(self) -> dict[str, Any]:
         contracts = {name: modality.to_dict() for name, modality in self.modalities.items()}

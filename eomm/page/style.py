@@ -3,8 +3,8 @@
 Colours are those of Okabe and Ito (2008), told apart with every common colour vision; markers and dashes repeat them.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
@@ -65,11 +65,23 @@ def scale_bar(ax: Axes, width_px: int, pixel_m: float) -> None:
     ax.text(0.04 + share, -0.045, label, transform=ax.transAxes, va="center", fontsize=8)
 
 
-def interval_line(ax: Axes, shift: float, estimates: Sequence[Mapping[str, Any]], **style: Any) -> None:
-    """Means joined by a line, with 95 % intervals where there are any."""
+class Shown(Protocol):
+    """A figure with its interval."""
+
+    @property
+    def value(self) -> float | None:
+        """None where there is none."""
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Low and high."""
+
+
+def interval_line(ax: Axes, shift: float, estimates: Sequence[Shown], **style: Any) -> None:
+    """Values joined by a line, with 95 % intervals where there are any."""
     x = np.arange(len(estimates)) + shift
-    y = np.array([e["mean"] for e in estimates], float)
-    ends = [e["interval"] or (m, m) for e, m in zip(estimates, y, strict=True)]
+    y = np.array([e.value for e in estimates], float)
+    ends = [e.interval or (m, m) for e, m in zip(estimates, y, strict=True)]
     below_above = np.abs(np.array(ends, float).T - y)
     ax.errorbar(x, y, yerr=below_above, markersize=4.5, elinewidth=0.9, capsize=0, **style)
 

@@ -1,12 +1,12 @@
 """One self-contained HTML page, and its figures as PNG: what a model learned, made and scored.
 
-Gathers training, cube, embedding and evaluations, draws (figures.py) and writes (page/html.py), the verdict first, then
-what answers (eomm.view). Computes no score.
+Gathers training, cube, embedding and results, draws (figures.py), lays results out (layout.py) and writes
+(page/html.py), the headline first, then what answers (eomm.view). Computes no score.
 Simulated and real results may stand on one page, never in one table or figure.
 """
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,17 @@ import matplotlib
 
 from eomm.data.attributes import open_attributes
 from eomm.data.cube import Cube, open_cube
-from eomm.data.modality import in_order
 from eomm.errors import ContractError, DataError, UsageError
-from eomm.evaluation.hidden.reconstruction_words import plainly
+from eomm.evaluation.result import Result
+from eomm.evaluation.result_file import read_result
+from eomm.evaluation.text import title as title_of
 from eomm.models.directory import Model, load_model
-from eomm.page.html import Live, Section, card, conclusions, image, page, text
+from eomm.page.html import Live, Section, card, image, page, text
 from eomm.page.style import STYLE
 from eomm.report import figures
 from eomm.report.data import LAYER_WORDS, Views, run_simulated, training_panels
-from eomm.report.evaluations import evaluation_sections
-from eomm.report.gather import Evaluation, Found, gather, in_shared_form, one, read_evaluation
+from eomm.report.gather import Found, Source, gather, one
+from eomm.report.layout import findings, headline, sections_of
 from eomm.store.folders import check_apart, check_free, check_free_file, entered, new_directory, read_json, write_text
 from eomm.view.layers import Layers
 from eomm.view.run import live_view
@@ -40,16 +41,19 @@ class Parts:
     embedding: Path | None
     model: Model | None
     model_path: Path | None
-    evaluations: tuple[Evaluation, ...]
+    results: tuple[Source, ...]
     runs: tuple[Path, ...]
     unread: tuple[Path, ...] = ()
 
     @property
-    def modality(self) -> str:
-        """The reference modality."""
-        named = next((str(e.result["modality"]) for e in self.evaluations if "modality" in e.result), "s2")
-        groups = self.cube.groups if self.cube else {}
-        return named if not groups or named in groups else in_order({n: g.modality for n, g in groups.items()})[0]
+    def simulated(self) -> bool:
+        """Whether the cube is."""
+        return bool(self.cube and self.cube.provenance.get("simulated"))
+
+    @property
+    def flags(self) -> list[bool]:
+        """Whether each result and the cube are simulated."""
+        return [s.result.simulated for s in self.results] + ([self.simulated] if self.cube else [])
 
 
 def build(
@@ -59,11 +63,10 @@ def build(
     cube: Cube | Path | str | None = None,
     embedding: Path | str | None = None,
     model: Model | Path | str | None = None,
-    evaluations: Sequence[Mapping[str, Any] | Path | str] = (),
+    evaluations: Sequence[Result | Path | str] = (),
     runs: Sequence[Path | str] = (),
     code: Sequence[str] = (),
     title: str | None = None,
-    commands: Sequence[str] = (),
     overwrite: bool = False,
 ) -> Path:
     """Write the page, and its figures into a folder named after it.
@@ -71,14 +74,13 @@ def build(
     Args:
         out: the HTML file. Figures go to the folder of its name with "_figures".
         folders: runs, stores, or folders of them, in which everything not named here is looked for.
-        cube: that the embedding was made of.
+        cube: that the embedding was made of; of those found the one of the embedding's site.
         embedding: embedding cube.
-        model: that made it.
+        model: that made it; of those found the one whose hash the embedding tells.
         evaluations: results of `eomm evaluate …`, or their files.
         runs: workdirs of trainings, for their curves.
         code: modules whose encoders are trusted.
         title: of the page.
-        commands: to repeat everything; made up from the arguments when empty.
         overwrite: replace `out` and its figures where they exist.
 
     Raises:
@@ -91,40 +93,30 @@ def build(
     check_free_file(out, overwrite=overwrite)  # before the work, not after it
     check_free(folder, overwrite=overwrite, kind="figures")
     named = {"the cube": cube, "the embedding": embedding, "the model": model}
-    check_apart(out, {name: path for name, path in named.items() if isinstance(path, Path | str)})
+    named |= {f"evaluation {e}": e for e in evaluations if isinstance(e, Path | str)}
     for place in (out, folder):
-        check_apart(place, {f"evaluation {e}": e for e in evaluations if isinstance(e, Path | str)})
-    parts = collect(gather(folders), cube, embedding, model, evaluations, runs, code)
-    flags = [e.simulated for e in parts.evaluations]
-    flags += [bool(parts.cube.provenance.get("simulated"))] if parts.cube else []
-    everything = all(flags) and bool(flags)
-    tag = any(flags) and not everything
+        check_apart(place, {name: path for name, path in named.items() if isinstance(path, Path | str)})
+    found = gather(folders)
+    found.results = read_results(evaluations, found.results)
+    parts = collect(found, cube, embedding, model, runs, code)
+    everything = bool(parts.flags) and all(parts.flags)
+    tag = any(parts.flags) and not everything
     live = answers(parts)
     with new_directory(folder, kind="figures", overwrite=overwrite) as partial, matplotlib.rc_context(STYLE):
         sections = compose(parts, partial, tag=tag)
         if live:
-            simulated = tag and bool(parts.cube and parts.cube.provenance.get("simulated"))
-            sections.insert(0, Section(title="Ask the embedding", body=live.body, simulated=simulated))
-        sections.append(Section(title="To repeat this", body=repeat([*(commands or guess_commands(parts, out))])))
-    site = parts.cube.site if parts.cube else None
+            sections.insert(0, Section(title="Ask the embedding", body=live.body, simulated=tag and parts.simulated))
+        sections.append(Section(title="To repeat this", body=repeat(commands_of(parts, out))))
     html = page(
-        title=title or ("eomm: embeddings of " + site if site else "eomm: evaluation"),
+        title=title or (f"eomm: embeddings of {parts.cube.site}" if parts.cube else "eomm: evaluation"),
         subtitle=subtitle(parts),
         simulated=everything,
         sections=sections,
-        verdict=verdict(parts),
+        verdict=headline(parts.results),
         live=live,
     )
     write_text(out, html)
     return out
-
-
-def verdict(parts: Parts) -> str:
-    """What it came to, in one sentence: of hidden targets where they were scored, else the first finding."""
-    scored = [e for e in parts.evaluations if e.kind == "reconstruction"]
-    if scored:
-        return plainly(scored[0].result)
-    return next((str(line) for e in parts.evaluations for line in e.result["conclusions"]), "")
 
 
 def answers(parts: Parts) -> Live | None:
@@ -134,64 +126,69 @@ def answers(parts: Parts) -> Live | None:
     return live_view(Layers(parts.embedding, parts.cube), limit=LIVE_BYTES)[0]
 
 
+def read_results(named: Sequence[Result | Path | str], found: Sequence[Source]) -> list[Source]:
+    """Results that are named, then those that were found and are not among them."""
+    read = [Source(e) if isinstance(e, Result) else Source(read_result(e), Path(e)) for e in named]
+    known = {s.file.resolve() for s in read if s.file}
+    return read + [s for s in found if s.file and s.file.resolve() not in known]
+
+
 def collect(
     found: Found,
     cube: Cube | Path | str | None,
     embedding: Path | str | None,
     model: Model | Path | str | None,
-    evaluations: Sequence[Mapping[str, Any] | Path | str],
     runs: Sequence[Path | str],
     code: Sequence[str],
 ) -> Parts:
-    """What is named, and for the rest what was found: the embedding, the model and the cube that it says it is of."""
-    read = [
-        read_evaluation(e) if isinstance(e, Path | str) else Evaluation(in_shared_form(dict(e), f"evaluation {number}"))
-        for number, e in enumerate(evaluations, 1)
-    ]
-    known = {e.source.resolve() for e in read if e.source}
-    read += [e for e in found.evaluations if e.source is None or e.source.resolve() not in known]
+    """What is named, and for the rest what was found: one embedding, the cube and model that it says it is of."""
     embedding = Path(embedding) if embedding else one(found.embeddings, "embedding", "--embedding")
     about = open_attributes(entered(embedding), kind="embedding") if embedding else {}
-    models = [e.result["model"] for e in read if isinstance(e.result.get("model"), str)]
     if model is None:
-        model = _match(found.models, "model.json", "hash", about.get("eomm:model") or (models or [None])[0])
-        model = model or one(found.models if embedding else found.models[: len(found.models) == 1], "model", "--model")
+        model = one(_of(found.models, "model.json", ("hash",), about.get("eomm:model")), "model", "--model")
     if cube is None:
-        sites = [about["site"]] if "site" in about else [e.result["site"] for e in read if "site" in e.result]
-        same = [p for p in found.cubes if read_json(p / "zarr.json").get("attributes", {}).get("site") in sites]
-        cube = one(same, "cube", "--cube")
-    opened = cube if cube is None or isinstance(cube, Cube) else open_cube(cube)
-    if embedding and opened is None:
-        raise UsageError(f"{embedding}: its cube was not found; name it by --cube")
-    if opened and about.get("site", opened.site) != opened.site:
-        raise ContractError(f"{embedding}: is of site {about['site']!r}, the cube of {opened.site!r}; name its own")
+        cube = one(_of(found.cubes, "zarr.json", ("attributes", "site"), about.get("site")), "cube", "--cube")
+    path = Path(model) if isinstance(model, Path | str) else None
     parts = Parts(
-        cube=opened,
+        cube=_cube_of(embedding, about.get("site"), open_cube(cube) if isinstance(cube, Path | str) else cube),
         embedding=embedding,
-        model=model if model is None or isinstance(model, Model) else load_model(model, code=code),
-        model_path=None if isinstance(model, Model) or model is None else Path(model),
-        evaluations=tuple(read),
+        model=load_model(model, code=code) if isinstance(model, Path | str) else model,
+        model_path=path,
+        results=tuple(found.results),
         runs=tuple(dict.fromkeys([*map(Path, runs), *found.runs])),
         unread=tuple(found.unread),
     )
-    if not (parts.evaluations or parts.embedding or parts.runs):
+    if not (parts.results or parts.embedding or parts.runs):
         raise DataError("nothing to report: no evaluation, embedding or run was named or found")
     return parts
 
 
-def _match(paths: Sequence[Path], file: str, key: str, value: str | None) -> Path | None:
-    return next((p for p in paths if value is not None and read_json(p / file).get(key) == value), None)
+def _cube_of(embedding: Path | None, site: str | None, cube: Cube | None) -> Cube | None:
+    """The cube itself. Raises UsageError where an embedding has none, ContractError where it is of another site."""
+    if embedding and cube is None:
+        raise UsageError(f"{embedding}: its cube was not found; name it by --cube")
+    if cube and site not in (None, cube.site):
+        raise ContractError(f"{embedding}: is of site {site!r}, the cube of {cube.site!r}; name its own")
+    return cube
+
+
+def _of(paths: Sequence[Path], file: str, keys: Sequence[str], value: str | None) -> list[Path]:
+    """Stores whose file says this value; without one all."""
+
+    def said(path: Path) -> Any:
+        known = read_json(path / file)
+        for key in keys:
+            known = known.get(key, {})
+        return known
+
+    return [p for p in paths if value is None or said(p) == value]
 
 
 def compose(parts: Parts, folder: Path, *, tag: bool) -> list[Section]:
     """Every section but the last; those of simulated data are marked where `tag`."""
-    here = bool(tag and parts.cube and parts.cube.provenance.get("simulated"))
-    views = None
-    if parts.embedding and parts.cube:
-        views = Views(parts.cube, parts.embedding, parts.modality, examples_of(parts))
-    body = "".join(
-        conclusions(e.result["conclusions"], head=e.about, simulated=tag and e.simulated) for e in parts.evaluations
-    )
+    here = tag and parts.simulated
+    views = Views(parts.cube, parts.embedding) if parts.embedding and parts.cube else None
+    body = "".join(findings(s, simulated=tag and s.result.simulated) for s in parts.results)
     sections = [Section(title="Conclusions", body=body)] if body else []
     if views:
         words = (
@@ -199,22 +196,14 @@ def compose(parts: Parts, folder: Path, *, tag: bool) -> list[Section]:
             "all dates, so that colours compare between maps."
         )
         sections.append(_figure(figures.map_figure(views.maps()), folder / "maps.png", "Maps", words, here))
-    for number, evaluation in enumerate(parts.evaluations):
-        made = evaluation_sections(evaluation, parts.cube, folder, number if len(parts.evaluations) > 1 else None)
-        sections += [Section(title=s.title, body=s.body, simulated=tag and evaluation.simulated) for s in made]
+    for number, source in enumerate(parts.results):
+        own = number if len(parts.results) > 1 else None
+        sections += sections_of(source, folder, own, simulated=tag and source.result.simulated)
     sections += training_sections(parts, folder, tag=tag)
     if views:
         sections += embedding_sections(views, folder, here)
     facts = card(data_card(parts)) + (card(model_card(parts.model)) if parts.model else "")
     return [*sections, Section(title="Data and model", body=facts, simulated=here)]
-
-
-def examples_of(parts: Parts) -> list[Mapping[str, Any]]:
-    """Pixels that an evaluation of this site shows."""
-    assert parts.cube is not None
-    site = parts.cube.site
-    found = [e.result["examples"] for e in parts.evaluations if e.result.get("site") == site and "examples" in e.result]
-    return list(found[0]) if found else []
 
 
 def training_sections(parts: Parts, folder: Path, *, tag: bool) -> list[Section]:
@@ -275,32 +264,27 @@ def subtitle(parts: Parts) -> str:
     """One line below the title."""
     words = [f"Site {parts.cube.site}." if parts.cube else ""]
     words += [f"Model {parts.model.hash}, {parts.model.dim} numbers for every pixel and date." if parts.model else ""]
-    names = ", ".join(dict.fromkeys(e.kind for e in parts.evaluations))
+    names = ", ".join(dict.fromkeys(s.result.kind for s in parts.results))
     return " ".join(filter(None, [*words, f"Evaluations: {names}." if names else "No evaluation was given."]))
 
 
 def data_card(parts: Parts) -> dict[str, object]:
-    """What the cube is, and the protocol of what was hidden."""
+    """What the cube is, and where results come from."""
     facts: dict[str, object] = {}
     if cube := parts.cube:
-        facts = {"site": cube.site, "simulated": "yes" if cube.provenance.get("simulated") else "no"}
+        facts = {"site": cube.site, "simulated": "yes" if parts.simulated else "no"}
         for name in cube:
             g = cube[name]
             m = g.modality
             span = f"from {' to '.join(g.dates)}" if g.dates else "static"
             facts[name] = (
                 f"{m.level} {m.calibration}, {m.unit}, {' '.join(m.band_names)}; {len(g)} acquisitions {span}, "
-                f"{int(g.usable.sum())} usable; {g.grid.height} x {g.grid.width} px of "
-                f"{abs(g.grid.transform[0]):g} m, {g.grid.crs}; contract {m.contract_hash}"
+                f"{int(g.usable.sum())} usable; {g.grid.height} x {g.grid.width} px of {g.grid.gsd_m:g} m, "
+                f"{g.grid.crs}; contract {m.contract_hash}"
             )
-    for e in parts.evaluations:
-        data, at = "simulated" if e.simulated else "real", e.about
-        if e.kind == "reconstruction":
-            facts[f"{at}: test dates"] = ", ".join(e.result["dates"])
-            if e.result["columns"]:
-                facts[f"{at}: unseen block"] = f"columns {e.result['columns'][0]} to {e.result['columns'][1] - 1}"
-            facts[f"{at}: pixels scored"] = f"blocks of {e.result['pixels_read']:,} of {e.result['pixels_of_site']:,}"
-        facts[f"{at}: data"] = data + (f", from {e.source.name}" if e.source else "")
+    for s in parts.results:
+        data = "simulated" if s.result.simulated else "real"
+        facts[f"{title_of(s.result)}: data"] = data + (f", from {s.file.name}" if s.file else "")
     if parts.unread:
         facts["not read, for they are no JSON"] = ", ".join(p.name for p in parts.unread)
     return facts
@@ -326,21 +310,15 @@ def repeat(commands: Sequence[str]) -> str:
     return f"<pre>{text(chr(10).join(commands))}</pre>"
 
 
-def guess_commands(parts: Parts, out: Path) -> list[str]:
-    """The commands behind this page: those that its evaluations kept, and what its arguments tell of the rest."""
-    lines = []
-    cube = str(parts.cube.path) if parts.cube else "CUBE"
-    model = shlex.quote(str(parts.model_path or "MODEL"))
-    quoted = {"cube": shlex.quote(cube), "embedding": shlex.quote(str(parts.embedding or "EMBEDDING"))}
-    if parts.embedding:
-        lines.append(f"eomm embed --model {model} --cube {quoted['cube']} --out {quoted['embedding']}")
-    for e in parts.evaluations:
-        source = shlex.quote(str(e.source or f"{e.kind}.json"))
-        default = f"eomm evaluate {e.kind} --model {model} --cube {quoted['cube']} --records RECORDS --out {source}"
-        lines += e.result["commands"] or [default]
-    options = f" --cube {quoted['cube']}" if parts.cube else ""
-    options += f" --embedding {quoted['embedding']}" if parts.embedding else ""
-    options += f" --model {model}" if parts.model else ""
-    options += "".join(f" --run {shlex.quote(str(r))}" for r in parts.runs)
-    options += "".join(f" --evaluation {shlex.quote(str(e.source or f'{e.kind}.json'))}" for e in parts.evaluations)
-    return [*lines, f"eomm report{options} --out {shlex.quote(str(out))}"]
+def commands_of(parts: Parts, out: Path) -> list[str]:
+    """The commands that results keep, and that of the page."""
+    named: list[tuple[str, object]] = [
+        ("cube", parts.cube and parts.cube.path),
+        ("embedding", parts.embedding),
+        ("model", parts.model_path),
+        *(("run", run) for run in parts.runs),
+        *(("evaluation", s.file) for s in parts.results),
+    ]
+    options = "".join(f" --{name} {shlex.quote(str(path))}" for name, path in named if path)
+    kept = dict.fromkeys(command for s in parts.results for command in s.result.commands)
+    return [*kept, f"eomm report{options} --out {shlex.quote(str(out))}"]

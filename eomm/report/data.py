@@ -7,20 +7,19 @@ from typing import Any
 
 import numpy as np
 
+from eomm.data.attributes import attributes_of
 from eomm.data.cube import Cube, CubeGroup
 from eomm.data.grid import to_date
-from eomm.data.modality import KNOWN, Modality
+from eomm.data.modality import KNOWN, Modality, in_order
 from eomm.errors import DataError
-from eomm.evaluation.baselines import Pca, fit_pca
-from eomm.evaluation.hidden.examples import green
-from eomm.page.style import stretch
-from eomm.report.figures import Maps, PixelSeries
+from eomm.evaluation.hidden.examples import greenness
+from eomm.evaluation.pictures import clearest_dates, components, true_colour
+from eomm.report.figures import Maps
 from eomm.store.folders import read_json
 from eomm.store.metrics import read_lines
 
 MAP_DATES = 5
 MAP_PX = 400  # at most so many rows and columns of a map
-PCA_ROWS = 50_000
 LAYER_WORDS = {
     "expected error": "the error to expect of predicting a pixel's date, were it hidden",
     "support": "the number of dates that the state rests on",
@@ -30,29 +29,10 @@ LAYER_WORDS = {
 Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
-class Pixels:
-    """Single pixels of one modality's series."""
-
-    def __init__(self, group: CubeGroup):
-        self.group = group
-
-    def series(self, row: int, col: int) -> PixelSeries:
-        """All valid observations of a pixel."""
-        values, valid = self.group.read(None, slice(row, row + 1), slice(col, col + 1))
-        keep = valid[:, 0, 0]
-        return PixelSeries(day=self.group.day[keep], values=self.group.modality.decode(values[keep, 0, 0]))
-
-    def shown_bands(self) -> list[str]:
-        """Two bands of the series figure."""
-        names = self.group.modality.band_names
-        return ["B04", "B08"] if {"B04", "B08"} <= set(names) else list(names[:2])
-
-
 class Views:
     """Cube and embedding cube of one site, seen as the figures need them.
 
     Attributes:
-        examples: pixels that an evaluation shows, the last of which changes most; may be empty.
         group: the reference modality's series.
         day: of the embedded dates.
         pixel_m: size of a shown map pixel.
@@ -64,43 +44,33 @@ class Views:
         "sparse: fewer than three valid acquisitions in the window",
     )
 
-    def __init__(self, cube: Cube, embedding: Path | str, modality: str, examples: Sequence[Mapping[str, Any]] = ()):
+    def __init__(self, cube: Cube, embedding: Path | str):
         from eomm.embedding.store import open_embedding
 
-        self.examples = examples
-        self.group: CubeGroup = cube[modality]
         self._store = open_embedding(embedding)
+        reference = attributes_of(self._store).get("provenance", {}).get("reference")
+        first = in_order({n: g.modality for n, g in cube.groups.items()})[0]
+        self.group: CubeGroup = cube[reference if reference in cube.groups else first]
         self._step = max(1, -(-max(self.group.grid.height, self.group.grid.width) // MAP_PX))
-        self.pixel_m = abs(self.group.grid.transform[0]) * self._step
+        self.pixel_m = self.group.grid.gsd_m * self._step
         time = self._store["time"].values.astype("datetime64[D]")
         self.day: np.ndarray = time.astype(np.int64).astype(np.int32)
         self._valid = self._thin("valid").astype(bool)
         if not self._valid.any():
             raise DataError(f"{embedding}: no pixel is valid at any date; there is nothing to show")
-        self._dates = self._choose_dates()
-        self.pca, self.explained = self._fit()
+        self._dates = clearest_dates(self._valid, MAP_DATES)
+        self._vectors = np.stack([self._read(i) for i in self._dates])
+        self._pictures, self.pca, self.explained = components(self._vectors, self._valid[self._dates])
 
     def maps(self) -> Maps:
         """True colour and embedding at a few clear dates."""
-        index, step = self._dates, self._step
-        names = self.group.modality.band_names
-        shown = ("B04", "B03", "B02") if {"B04", "B03", "B02"} <= set(names) else (names[0],) * 3
-        at = [self._acquisition(i) for i in index]
-        stored, clear = self.group.read(at)
-        stored, clear = stored[:, ::step, ::step], clear[:, ::step, ::step]
-        colour = self.group.modality.decode(stored)[..., [names.index(b) for b in shown]]
-        low, high = (float(q) for q in np.quantile(colour[clear], (0.01, 0.99)))
-        unit = self.group.modality.unit
-        parts = [self.pca.transform(self._vectors(i)) for i in index]
-        valid = self._valid[index]
-        seen = np.concatenate([p[v] for p, v in zip(parts, valid, strict=True)])
-        ends = np.quantile(seen, (0.02, 0.98), axis=0)
+        colour, words = true_colour(self.group, self.day[self._dates], self._step)
         return Maps(
-            dates=[to_date(self.day[i]) for i in index],
-            true_colour=stretch(colour, clear, low, high),
-            embedding=stretch(np.stack(parts), valid, *ends),
+            dates=[to_date(d) for d in self.day[self._dates]],
+            true_colour=colour,
+            embedding=self._pictures,
             explained=self.explained,
-            stretch=f"{' '.join(shown)}: {low:.2f} to {high:.2f} {unit}",
+            stretch=words,
             pixel_m=self.pixel_m,
         )
 
@@ -136,26 +106,21 @@ class Views:
             shares = {f"share of dates: {n}": ((flags & b > 0) & self._valid).sum(0) / clear for n, b in bits.items()}
         return means, shares
 
-    def embedding_at_pixel(self) -> dict[str, Any] | None:
-        """Arguments of `pixel_figure` at the example that changes most, None where too few dates are valid."""
-        examples = self.examples
-        row, col = (examples[-1]["row"], examples[-1]["col"]) if examples else self._often_valid()
+    def embedding_at_pixel(self) -> Mapping[str, Any] | None:
+        """Arguments of `pixel_figure` at the pixel that changes most, None where too few dates are valid."""
+        row, col = self._changing()
         keep = self._store["valid"][:, row, col].values.astype(bool)
         if keep.sum() < 3:
             return None
         vectors = self._store["embedding"][:, row, col].values[keep].astype(np.float32)
-        pixel = Pixels(self.group).series(row, col)
-        names = self.group.modality.band_names
-        if {"B04", "B08"} <= set(names):
-            stored, _ = self.group.read(None, slice(row, row + 1), slice(col, col + 1))
-            index = green(self.group, stored[np.isin(self.group.day, pixel.day), 0, 0])
-            label = "NDVI"
-        else:
-            index, label = pixel.values[:, 0], f"{names[0]} ({self.group.modality.unit})"
+        stored, seen = self.group.read(None, slice(row, row + 1), slice(col, col + 1))
+        names, seen = self.group.modality.band_names, seen[:, 0, 0]
+        label = "NDVI" if {"B04", "B08"} <= set(names) else f"{names[0]} ({self.group.modality.unit})"
+        index = greenness(self.group, stored[seen, 0, 0])
         return {
             "title": f"Pixel at row {row}, column {col}",
             "index_name": label,
-            "index": PixelSeries(day=pixel.day, values=index[:, None]),
+            "index": (self.group.day[seen], index),
             "day": self.day[keep],
             "components": self.pca.transform(vectors),
             "embedding": vectors,
@@ -164,29 +129,15 @@ class Views:
     def _thin(self, name: str) -> np.ndarray:
         return np.asarray(self._store[name][:, :: self._step, :: self._step].values)
 
-    def _vectors(self, index: int) -> np.ndarray:
+    def _read(self, index: int) -> np.ndarray:
         found = np.asarray(self._store["embedding"][index, :: self._step, :: self._step].values, np.float32)
         return np.nan_to_num(found)  # what is not valid is not shown
 
-    def _acquisition(self, index: int) -> int:
-        return int(np.flatnonzero(self.group.usable & (self.group.day == self.day[index]))[0])
-
-    def _choose_dates(self) -> list[int]:
-        """Clear dates spread over the year or years: the clearest of each of equally long spans."""
-        share = self._valid.mean((1, 2))
-        clear = np.flatnonzero(share >= min(0.9, float(np.sort(share)[-min(MAP_DATES, len(share))])))
-        spans = np.array_split(clear, min(MAP_DATES, len(clear)))
-        return [int(s[np.argmax(share[s])]) for s in spans]
-
-    def _fit(self) -> tuple[Pca, list[float]]:
-        rows = np.concatenate([self._vectors(i)[self._valid[i]] for i in self._dates])
-        rows = rows[:: max(1, len(rows) // PCA_ROWS)]
-        pca = fit_pca(rows, 3)
-        variance = pca.transform(rows).var(0) / max(float(rows.var(0).sum()), 1e-12)
-        return pca, [float(v) for v in variance]
-
-    def _often_valid(self) -> tuple[int, int]:
-        flat = int(np.argmax(self._valid.sum(0)))
+    def _changing(self) -> tuple[int, int]:
+        """The pixel whose vectors at the maps' dates differ most, of those valid at all of them where there are any."""
+        clear = self._valid[self._dates].sum(0)
+        spread = self._vectors.std(0).sum(-1)
+        flat = int(np.argmax(np.where(clear == clear.max(), spread, -1)))
         row, col = divmod(flat, self._valid.shape[2])
         return row * self._step, col * self._step
 

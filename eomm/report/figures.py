@@ -1,4 +1,4 @@
-"""The figures of a report: data in, matplotlib figures out. What the page says about them is in report.py.
+"""The figures of a report: data in, matplotlib figures out. What the page says about them is in build.py.
 
 Colours are those of Okabe and Ito (2008), told apart with every common colour vision; markers and dashes repeat them.
 """
@@ -15,33 +15,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from eomm.data.grid import to_date
-from eomm.evaluation.hidden.methods import LABELS
 from eomm.page.style import (
-    BLACK,
     BLUE,
     GREEN,
     ORANGE,
     PURPLE,
     RED,
     SKY,
-    interval_line,
     new_figure,
     scale_bar,
     time_axis,
 )
 
 PANELS = 4  # maps in a row
-LINES: dict[str, dict[str, Any]] = {
-    "encoder": {"color": BLUE, "marker": "o", "linewidth": 2.2, "zorder": 5},
-    "fused": {"color": BLUE, "marker": "o", "linewidth": 2.2, "zorder": 5},
-    "fused_alone": {"color": SKY, "marker": "o", "linewidth": 1.4, "zorder": 4},
-    "nearest": {"color": "#888888", "marker": "D", "linestyle": ":", "linewidth": 1.3},
-    "linear": {"color": RED, "marker": "s", "linestyle": "--", "linewidth": 1.3},
-    "gaussian_12": {"color": GREEN, "marker": "^", "linestyle": "-.", "linewidth": 1.3},
-    "gaussian_25": {"color": ORANGE, "marker": "v", "linestyle": "-.", "linewidth": 1.3},
-    "harmonic": {"color": BLACK, "marker": "X", "linestyle": (0, (5, 1)), "linewidth": 1.3},
-    "ridge_pca": {"color": PURPLE, "marker": "P", "linestyle": (0, (1, 1)), "linewidth": 1.3},
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,129 +74,6 @@ def map_figure(maps: Maps) -> Figure:
     return figure
 
 
-def skill_figure(evaluation: Mapping[str, Any]) -> Figure:
-    """Error by gap with intervals on the left, paired differences to each baseline on the right; a row per region."""
-    regions = [r for r, by_gap in evaluation["hidden"].items() if any(s["methods"] for s in by_gap.values())]
-    main, unit = evaluation["main"], evaluation["unit"]
-    shown = [m for m in LINES if m in evaluation["methods"] and not (m == "encoder" and main == "fused")]
-    figure = new_figure(9.6, 3.5 * len(regions) + 0.5)
-    axes = figure.subplots(len(regions), 2, squeeze=False)
-    for row, region in enumerate(regions):
-        gaps = [g for g in evaluation["gaps"] if evaluation["hidden"][region][str(g)]["methods"]]
-        scores = [evaluation["hidden"][region][str(g)] for g in gaps]
-        for i, method in enumerate(shown):
-            shift = (i - (len(shown) - 1) / 2) * 0.09
-            estimates = [s["methods"][method] for s in scores]
-            interval_line(axes[row, 0], shift, estimates, label=LABELS[method], **LINES[method])
-            if method != main:
-                interval_line(axes[row, 1], shift, [s["difference"][method] for s in scores], **LINES[method])
-        axes[row, 1].axhline(0, color=BLUE, linewidth=1.6)
-        where = "all pixels" if region == "all" else f"{region}: columns {_columns(evaluation)}"
-        dates = scores[0]["dates"]
-        axes[row, 0].set_title(f"Error of hidden targets, {where}, {dates} dates")
-        axes[row, 1].set_title(f"{LABELS[main].capitalize()} minus baseline (below 0: better)")
-        axes[row, 0].set_ylabel(f"mean absolute error ({unit})")
-        axes[row, 1].set_ylabel(f"difference ({unit})")
-        axes[row, 0].set_ylim(bottom=0)
-        for ax in axes[row]:
-            ax.set_xticks(range(len(gaps)), [f"±{g}" for g in gaps])
-            ax.set_xlabel("days hidden around the target")
-            ax.grid(False, axis="x")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    return figure
-
-
-def band_figure(evaluation: Mapping[str, Any], gap: int) -> Figure:
-    """Error of each band: hidden targets on the left, the visible centre (compression) on the right."""
-    bands, unit = evaluation["bands"], evaluation["unit"]
-    best = evaluation["verdict"]["best_interpolation"]
-    hidden = evaluation["hidden"]["all"][str(gap)]["methods"]
-    visible = evaluation["visible"]["all"]["methods"]
-    figure = new_figure(9.6, 3.3)
-    left, right = figure.subplots(1, 2)
-    for name in dict.fromkeys((evaluation["main"], "linear", best)):
-        left.plot(bands, hidden[name]["per_band"], label=LABELS[name], markersize=5, **LINES[name])
-    left.set_title(f"Hidden targets, everything within ±{gap} days hidden")
-    right.plot(bands, visible["encoder"]["per_band"], label="encoder and decoder", markersize=5, **LINES["encoder"])
-    components = evaluation["components"]["pca"]
-    style = {"color": BLACK, "marker": "x", "linestyle": "--", "linewidth": 1.3}
-    right.plot(bands, visible["pca"]["per_band"], label=f"PCA, {components} components", markersize=5, **style)
-    right.set_title("Visible centre: compression, not skill")
-    for ax in (left, right):
-        ax.set_ylim(bottom=0)
-        ax.set_ylabel(f"mean absolute error ({unit})")
-        ax.legend()
-    return figure
-
-
-def spectra_figure(evaluation: Mapping[str, Any], gap: int, wavelengths_nm: Sequence[float | None]) -> Figure:
-    """Observed and reconstructed spectra of hidden targets: a row per pixel, a column per date."""
-    examples, main = evaluation["examples"], evaluation["main"]
-    known = all(w is not None for w in wavelengths_nm)
-    x = np.array(wavelengths_nm, float) if known else np.arange(len(wavelengths_nm))
-    common = np.array([sum(e["observed"][i] is not None for e in examples) for i in range(len(evaluation["days"]))])
-    best = np.argsort(-common, kind="stable")[:9]
-    dates = sorted(best[np.unique(np.linspace(0, len(best) - 1, 3).round().astype(int))])
-    figure = new_figure(9.6, 1.95 * len(examples) + 0.7)
-    axes = figure.subplots(len(examples), len(dates), squeeze=False, sharex=True, sharey="row")
-    for row, example in enumerate(examples):
-        predicted = example["predicted"][str(gap)]
-        for ax, i in zip(axes[row], dates, strict=True):
-            observed = example["observed"][i]
-            ax.set_title(evaluation["dates"][i] + (f", {example['about']}" if ax is axes[row, 0] else ""), fontsize=8.5)
-            if observed is None:
-                ax.text(0.5, 0.5, "masked", transform=ax.transAxes, ha="center", color="#888888")
-                continue
-            ax.plot(x, observed, "o-", color=BLACK, markersize=4, linewidth=1, label="observed")
-            for name in (main, "linear"):
-                ax.plot(x, predicted[name][i], markersize=4, label=f"{LABELS[name]}, hidden", **LINES[name])
-        axes[row, 0].set_ylabel(evaluation["unit"])
-    for ax in axes[-1]:
-        ax.set_xlabel("wavelength (nm)" if known else "band")
-        if not known:
-            ax.set_xticks(x, evaluation["bands"])
-    figure.legend(*_first_legend(axes), loc="outside lower center", ncols=3)
-    return figure
-
-
-@dataclass(frozen=True, kw_only=True)
-class PixelSeries:
-    """All valid observations of one pixel: days and values [time, band]."""
-
-    day: np.ndarray
-    values: Float32[np.ndarray, "t c"]
-
-
-def series_figure(
-    evaluation: Mapping[str, Any], gap: int, series: Sequence[PixelSeries], bands: Sequence[str]
-) -> Figure:
-    """Observed series and reconstructed hidden targets: a row per pixel, a column per band."""
-    examples, main, names = evaluation["examples"], evaluation["main"], evaluation["bands"]
-    when = [to_date(d) for d in evaluation["days"]]
-    figure = new_figure(9.6, 1.9 * len(examples) + 0.7)
-    axes = figure.subplots(len(examples), len(bands), squeeze=False, sharex=True)
-    for row, (example, pixel) in enumerate(zip(examples, series, strict=True)):
-        predicted = example["predicted"][str(gap)]
-        for ax, band in zip(axes[row], bands, strict=True):
-            c = names.index(band)
-            seen = ~np.isin(pixel.day, evaluation["days"])
-            x, y = [to_date(d) for d in pixel.day[seen]], pixel.values[seen, c]
-            ax.plot(x, y, ".-", color="#9a9a9a", linewidth=0.8, markersize=4, label="observed, other dates")
-            ok = [i for i, o in enumerate(example["observed"]) if o is not None]
-            at = [when[i] for i in ok]
-            truth = [example["observed"][i][c] for i in ok]
-            ax.plot(at, truth, "o", color=BLACK, markerfacecolor="none", markersize=6.5, label="observed, hidden")
-            for name in (main, "linear"):
-                style = LINES[name] | {"linestyle": "none"}
-                guess = [predicted[name][i][c] for i in ok]
-                ax.plot(at, guess, markersize=4.2, label=f"{LABELS[name]}, hidden ±{gap} days", **style)
-            ax.set_title(f"{band}, {example['about']}" if ax is axes[row, 0] else band, fontsize=8.5)
-            time_axis(ax)
-        axes[row, 0].set_ylabel(evaluation["unit"])
-    figure.legend(*_first_legend(axes), loc="outside lower center", ncols=4)
-    return figure
-
-
 def training_figure(panels: Sequence[tuple[str, str, Mapping[str, tuple[np.ndarray, np.ndarray]]]]) -> Figure:
     """Curves of (title, y label, {name: (steps, values)}); validation dashed."""
     columns = min(len(panels), 2 if len(panels) in (2, 4) else 3)
@@ -247,7 +110,7 @@ def pixel_figure(
     *,
     title: str,
     index_name: str,
-    index: PixelSeries,
+    index: tuple[np.ndarray, np.ndarray],
     day: np.ndarray,
     components: Float[np.ndarray, "t 3"],
     embedding: Float[np.ndarray, "t d"],
@@ -255,7 +118,7 @@ def pixel_figure(
     """Through time at one pixel: the index, the maps' three components, and every dimension of the embedding."""
     figure = new_figure(9.6, 6.2)
     axes = figure.subplots(3, 1, sharex=True, height_ratios=(1, 1, 1.5))
-    axes[0].plot([to_date(d) for d in index.day], index.values[:, 0], ".-", color=GREEN, linewidth=1)
+    axes[0].plot([to_date(d) for d in index[0]], index[1], ".-", color=GREEN, linewidth=1)
     axes[0].set(title=title, ylabel=index_name)
     dates = [to_date(d) for d in day]
     for i, (colour, marker) in enumerate(zip((RED, GREEN, BLUE), "os^", strict=True)):
@@ -329,16 +192,3 @@ def _robust_top(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> float | 
     late = [v[len(v) // 10 :] for _, v in curves.values() if len(v)]
     top = max((float(np.max(v)) for v in late if len(v)), default=0.0)
     return top * 1.1 if top > 0 else None
-
-
-def _first_legend(axes: np.ndarray) -> tuple[list[Any], list[Any]]:
-    for ax in axes.ravel():
-        handles, labels = ax.get_legend_handles_labels()
-        if handles:
-            return handles, labels
-    return [], []
-
-
-def _columns(evaluation: Mapping[str, Any]) -> str:
-    first, last = evaluation["columns"]
-    return f"{first} to {last - 1}"

@@ -1,54 +1,26 @@
-"""What a report is made of, found below folders: cube, embedding, model, runs, evaluations. Draws nothing."""
+"""What a report is made of, found below folders: cubes, embeddings, models, runs, results. Draws nothing."""
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from eomm.errors import DataError, UsageError
-from eomm.evaluation.hidden.fusion_words import with_words as fusion_words
-from eomm.evaluation.hidden.reconstruction_words import with_words as reconstruction_words
+from eomm.evaluation.result import Result
+from eomm.evaluation.result_file import is_result, read_result
 from eomm.store.folders import read_json, recover
 from eomm.store.kinds import kind_of
 
 SKIPPED = ("checkpoints", "tensorboard", "profile")
 MAX_DEPTH = 6
-NAMES = {"gpp": "GPP"}
-KIND = re.compile(r"[a-z][a-z0-9_ -]{0,40}")  # also part of figures' file names
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """The result of one `eomm evaluate …` in the form that all share.
+class Source:
+    """A result and the file that it was read from; None where it came from memory."""
 
-    Attributes:
-        result: `kind`, `simulated`, `conclusions`, `tables`, `figures`, `commands`, and the kind's own numbers.
-        folder: from which its figures' files are named.
-        source: the file, for messages; None where it came from memory.
-    """
-
-    result: dict[str, Any]
-    folder: Path = Path()
-    source: Path | None = None
-
-    @property
-    def kind(self) -> str:
-        """Such as "reconstruction"."""
-        return str(self.result["kind"])
-
-    @property
-    def simulated(self) -> bool:
-        """Whether its data are."""
-        return bool(self.result["simulated"])
-
-    @property
-    def about(self) -> str:
-        """Kind, site and modality, as a heading."""
-        site = self.result.get("site") or self.result.get("dataset")
-        name = NAMES.get(self.kind, self.kind.replace("_", " ").capitalize())
-        return name + (f", {site}" if isinstance(site, str) else "")
+    result: Result
+    file: Path | None = None
 
 
 @dataclass
@@ -59,79 +31,13 @@ class Found:
     embeddings: list[Path] = field(default_factory=list)
     models: list[Path] = field(default_factory=list)
     runs: list[Path] = field(default_factory=list)
-    evaluations: list[Evaluation] = field(default_factory=list)
+    results: list[Source] = field(default_factory=list)
     unread: list[Path] = field(default_factory=list)
 
     @property
     def count(self) -> int:
         """How many there are, but for files that are no JSON."""
         return sum(map(len, vars(self).values())) - len(self.unread)
-
-
-def read_evaluation(path: Path | str) -> Evaluation:
-    """An evaluation's file.
-
-    Raises:
-        DataError: missing, damaged, or not the result of an evaluation.
-    """
-    path = Path(path)
-    return Evaluation(in_shared_form(read_json(path), str(path)), path.parent, path)
-
-
-def is_evaluation(result: Any) -> bool:
-    """Whether JSON is what `eomm evaluate …` writes."""
-    if not isinstance(result, dict):
-        return False
-    ours = str(result.get("eomm:kind", "")).startswith("evaluation")
-    shared = {"kind", "simulated", "conclusions", "tables"} <= set(result)
-    return ours or shared
-
-
-def in_shared_form(result: Any, where: str) -> dict[str, Any]:
-    """With what reports show; older results of reconstruction and fusion get their sentences and tables here.
-
-    Raises DataError, naming `where`, for what is no evaluation's result.
-    """
-    if not is_evaluation(result):
-        raise DataError(
-            f"{where}: not the result of an evaluation; expected JSON with kind, simulated, conclusions, tables and "
-            "figures, as eomm evaluate … --out writes it"
-        )
-    forms = {"evaluation of reconstruction": reconstruction_words, "evaluation of fusion": fusion_words}
-    if "conclusions" not in result and (form := forms.get(str(result.get("eomm:kind")))):
-        result = form(result)
-    return checked({"figures": [], "commands": [], **result}, where)
-
-
-def checked(result: dict[str, Any], where: str) -> dict[str, Any]:
-    """The result itself. Raises DataError unless it has the shared form, whoever wrote it."""
-    tables = result.get("tables")
-    fits = {
-        "kind": bool(KIND.fullmatch(str(result.get("kind")))),
-        "simulated": isinstance(result.get("simulated"), bool),
-        **{name: _is_list(result.get(name), str) for name in ("conclusions", "commands")},
-        "tables": _is_list(tables, dict) and all(map(_is_table, tables or ())),
-        "figures": _is_list(result.get("figures"), dict),
-    }
-    wrong = [name for name, right in fits.items() if not right]
-    if wrong:
-        raise DataError(
-            f"{where}: {', '.join(wrong)} not as expected: kind a lower-case word, simulated true or false, "
-            "conclusions and commands lists of text, tables of title, columns and rows as wide as they, figures of "
-            "title, caption and png"
-        )
-    return result
-
-
-def _is_list(value: Any, of: type | tuple[type, ...]) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(v, of) for v in value)
-
-
-def _is_table(found: Any) -> bool:
-    columns, rows = found.get("columns"), found.get("rows")
-    if not (isinstance(found.get("title"), str) and _is_list(columns, object) and _is_list(rows, (list, tuple))):
-        return False
-    return len(columns) > 0 and all(len(row) == len(columns) for row in rows)
 
 
 def gather(folders: Sequence[Path | str]) -> Found:
@@ -196,9 +102,9 @@ def _sort(path: Path, found: Found) -> None:
     elif not (path / "manifest.json").is_file():
         for file in sorted(p for p in path.glob("*.json") if not p.name.startswith("._")):  # AppleDouble
             try:
-                ours = file.is_file() and is_evaluation(read_json(file))
+                ours = file.is_file() and is_result(read_json(file))
             except DataError:  # of another program, or half written: said on the page
                 found.unread.append(file)
                 continue
             if ours:
-                found.evaluations.append(read_evaluation(file))
+                found.results.append(Source(read_result(file), file))

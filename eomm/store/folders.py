@@ -2,7 +2,6 @@
 
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -254,19 +253,28 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_text(path: Path, content: str) -> None:
     """Write text in UTF-8 atomically, as `write_json`."""
-    temporary = new_file(path)
-    temporary.write_text(content, encoding="utf-8")
-    os.replace(temporary, path)
+    with new_file(path) as partial:
+        partial.write_text(content, encoding="utf-8")
 
 
-def new_file(path: Path) -> Path:
-    """An empty file beside `path` to write and then to rename to it; what a killed process left there goes first.
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """An empty file beside `path` that becomes it when the block ends without an error, and else goes.
 
-    A link that somebody has put there is not followed.
+    What a killed process left there goes first. A link that somebody has put there is not followed.
 
     Raises:
         UsageError: a folder lies there.
     """
+    partial = _beside(path)
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
     temporary = partial_of(path)
     try:
         temporary.unlink(missing_ok=True)
@@ -315,9 +323,3 @@ def cache_folder() -> Path | None:
         return Path.home() / ".cache" / "eomm"
     except RuntimeError:  # HOME is not set, and the user is in no list
         return None
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()

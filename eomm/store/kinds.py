@@ -64,7 +64,8 @@ def is_begun(path: Path) -> bool:
 def strangers(path: Path, kind: str) -> list[str]:
     """Names in a store of ours that nothing of ours has written there."""
     known = {*KINDS[kind][1], *_HARMLESS, *_listed(path)}
-    return [p.name for p in _entries(path) if not any(fnmatch(p.name, k) for k in known) and not _of_zarr(p, kind)]
+    entries = sorted(path.iterdir()) if path.is_dir() else []
+    return [p.name for p in entries if not any(fnmatch(p.name, k) for k in known) and not _of_zarr(p, kind)]
 
 
 def _of_zarr(entry: Path, kind: str) -> bool:
@@ -82,10 +83,6 @@ def _listed(path: Path) -> Iterator[str]:
         name = file.get("name") if isinstance(file, dict) else file
         if isinstance(name, str):
             yield name.split("/")[0]
-
-
-def _entries(path: Path) -> list[Path]:
-    return sorted(path.iterdir()) if path.is_dir() else []
 
 
 def _table(file: Path) -> dict[str, Any]:

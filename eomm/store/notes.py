@@ -1,49 +1,81 @@
-"""What is noted of the units of a folder: which are done, of what they were made, which failed and why.
+"""What is done of a work that is divided into units, by notes beside what is made: so that it can go on after a kill.
 
-FOLDER/NAME.json    of what a unit was made; written last, so that a unit with it is done
-FOLDER/NAME.failed  why the last attempt failed
+FOLDER/request.json   what is made; notes of another request are none
+FOLDER/UNIT.json      of a unit that is finished: the last thing to write of it
+FOLDER/UNIT.failed    why the last attempt failed
+
+Not what a unit is, nor who does it (workers.py). Processes that do units of one work need not know of each other.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from eomm.errors import DataError
 from eomm.store.folders import read_json, write_json
+
+FOLDER = ".units"
+"""Of a store's units, in the unfinished store."""
+REQUEST = "request.json"
 
 
 class Notes:
-    """The notes of one folder; a unit is known by its name.
+    """The notes in a folder, which need not be there: then nothing is done.
 
-    Args:
-        folder: where they lie; made with the first.
+    Attributes:
+        folder: where they lie.
     """
 
     def __init__(self, folder: Path):
-        self._folder = folder
+        self.folder = folder
 
-    def begin(self) -> None:
-        """Make the folder."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+    @property
+    def request(self) -> Any:
+        """What is made, JSON types; None where nothing is noted, or it cannot be read."""
+        try:
+            return read_json(self.folder / REQUEST)
+        except DataError:
+            return None
 
-    def made(self, name: str) -> dict[str, Any] | None:
-        """What was noted of a finished unit, or None."""
-        file = self._folder / f"{name}.json"
+    def begin(self, request: Any = None) -> None:
+        """Make the folder, and note what is made, where that is one thing."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if request is not None:
+            write_json(self.folder / REQUEST, request)
+
+    def done(self, unit: str | int, figures: Mapping[str, Any]) -> None:
+        """Note that a unit is finished, and what is to be known of it."""
+        write_json(self.folder / f"{unit}.json", dict(figures))
+        (self.folder / f"{unit}.failed").unlink(missing_ok=True)
+
+    def failed(self, unit: str | int, reason: str) -> None:
+        """Note why a unit failed; the next run tries it again."""
+        write_json(self.folder / f"{unit}.failed", {"reason": reason})
+
+    def forget(self, unit: str | int) -> None:
+        """A unit is about to be made anew."""
+        (self.folder / f"{unit}.json").unlink(missing_ok=True)
+
+    def made(self, unit: str | int) -> dict[str, Any] | None:
+        """What was noted of a finished unit; None where it is not finished."""
+        file = self.folder / f"{unit}.json"
         return dict(read_json(file)) if file.is_file() else None
 
-    def done(self, name: str, figures: Mapping[str, Any]) -> None:
-        """Note that a unit is finished; the last thing to write of it."""
-        write_json(self._folder / f"{name}.json", dict(figures))
-        (self._folder / f"{name}.failed").unlink(missing_ok=True)
+    def finished(self) -> set[str]:
+        """The units that are, in one look at the folder."""
+        return self._named(".json") - {Path(REQUEST).stem}
 
-    def forget(self, name: str) -> None:
-        """A unit is about to be made anew."""
-        (self._folder / f"{name}.json").unlink(missing_ok=True)
-
-    def failed(self, name: str, reason: str) -> None:
-        """Note why a unit failed; the next run tries it again."""
-        write_json(self._folder / f"{name}.failed", {"reason": reason})
-
-    def failure(self, name: str) -> str | None:
+    def failure(self, unit: str | int) -> str | None:
         """Why a unit failed, or None."""
-        file = self._folder / f"{name}.failed"
+        file = self.folder / f"{unit}.failed"
         return str(read_json(file)["reason"]) if file.is_file() else None
+
+    def failures(self) -> dict[str, str]:
+        """Reasons by unit."""
+        return {unit: str(read_json(self.folder / f"{unit}.failed")["reason"]) for unit in self._named(".failed")}
+
+    def _named(self, ending: str) -> set[str]:
+        try:
+            return {p.name.removesuffix(ending) for p in self.folder.iterdir() if p.name.endswith(ending)}
+        except FileNotFoundError:  # not begun, or another process has just finished what is made
+            return set()

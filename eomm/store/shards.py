@@ -136,9 +136,6 @@ def _expected(array: Path, text: str) -> Iterator[tuple[Path, str]]:
 
 def _existing(group: Path, files: Sequence[Path]) -> list[bool]:
     """Whether each file exists: each folder is listed once, which on network disks is what counts."""
-    folders = {folder: {p.name for p in folder.iterdir()} if folder.is_dir() else set() for folder in _parents(files)}
+    parents = {file.parent for file in files}
+    folders = {folder: {p.name for p in folder.iterdir()} if folder.is_dir() else set() for folder in parents}
     return [file.name in folders[file.parent] for file in files]
-
-
-def _parents(files: Sequence[Path]) -> set[Path]:
-    return {file.parent for file in files}

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,12 +24,32 @@ LOOK = 10  # seconds until newly come workers are given units
 Work = TypeVar("Work")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """Who does the units of a work: this process, where nothing else is said.
+
+    Attributes:
+        workers: processes of a local cluster, one unit at a time each; none is started for fewer than two.
+        scheduler: address of a running one, such as "tcp://head:8786", or the JSON file that it was told to write; its
+            workers are used instead.
+        memory_gib: that a local worker may take before it is stopped; its share of the machine when None.
+    """
+
+    workers: int = 0
+    scheduler: str | None = None
+    memory_gib: float | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is this process."""
+        return self.workers <= 1 and not self.scheduler
+
+
 def run_tasks(
     task: Callable[[int, int], Any],
     per_worker: int,
+    pool: Pool,
     *,
-    workers: int = 0,
-    scheduler: str | None = None,
     watch: Callable[[], None] | None = None,
 ) -> list[Any]:
     """Run `task(i, count)` for every i below `count`, a number of tasks for each worker; results in order.
@@ -38,15 +59,14 @@ def run_tasks(
     Args:
         task: a function that can be pickled, of files that all workers see.
         per_worker: tasks; more than one, so that a slow worker keeps nobody waiting for long.
-        workers: processes of a local cluster, one task at a time each.
-        scheduler: see `connect`; its workers are used instead.
+        pool: of one worker or more.
         watch: called once a second while tasks run.
 
     Raises:
         UsageError: Dask is not installed, the scheduler cannot be reached or has no workers, or a task's workers died
             again and again.
     """
-    with connect(workers, scheduler) as client:
+    with connect(pool) as client:
         from distributed import KilledWorker
         from distributed import wait as wait_for
 
@@ -68,10 +88,7 @@ def run_tasks(
 def run_units(
     function: Callable[[Work], Any],
     units: Iterable[Work],
-    *,
-    workers: int = 0,
-    scheduler: str | None = None,
-    memory_gib: float | None = None,
+    pool: Pool = Pool(),
 ) -> Iterator[tuple[Work, Any, BaseException | None]]:
     """Run `function(unit)` for every unit; yields (unit, result, error) as they end, in any order.
 
@@ -80,19 +97,17 @@ def run_units(
     Args:
         function: can be pickled where there are workers, and so can units and results.
         units: taken as they are needed.
-        workers: processes of a local cluster, one unit at a time each.
-        scheduler: see `connect`.
-        memory_gib: that a local worker may take before it is stopped; its share of the machine when None.
+        pool: who does them.
 
     Raises:
         UsageError: Dask is not installed, the scheduler cannot be reached or has no workers.
     """
-    if workers <= 1 and not scheduler:
+    if pool.alone:
         yield from _one_by_one(function, units)
         return
     pending: dict[Future[Any], Work] = {}
     waiting = iter(units)
-    with connect(workers, scheduler, memory_gib) as client, client.get_executor(pure=False) as executor:
+    with connect(pool) as client, client.get_executor(pure=False) as executor:
         count_workers(client)
         try:
             while True:
@@ -144,17 +159,13 @@ class _Caught:
 
 
 @contextmanager
-def connect(workers: int, scheduler: str | None, memory_gib: float | None = None) -> Iterator[Any]:
+def connect(pool: Pool) -> Iterator[Any]:
     """A Dask client of a running scheduler or of a local cluster that ends with the block.
-
-    Args:
-        workers: processes of a local cluster.
-        scheduler: address of a running one, such as "tcp://head:8786", or the JSON file that it was told to write.
-        memory_gib: that a local worker may take before it is stopped; its share of the machine when None.
 
     Raises:
         UsageError: no worker is asked for, Dask is not installed, or the scheduler cannot be reached.
     """
+    workers, scheduler, memory_gib = pool.workers, pool.scheduler, pool.memory_gib
     if not scheduler and (workers < 1 or (memory_gib is not None and memory_gib <= 0)):  # Dask would wait for ever
         given = f"{workers} workers" + (f" of {memory_gib:g} GiB" if memory_gib is not None else "")
         raise UsageError(f"{given}: expected one or more, each with memory")

@@ -6,7 +6,6 @@ are only ever parsed as values.
 
 import ast
 import difflib
-import hashlib
 import importlib
 import pkgutil
 import sys
@@ -19,6 +18,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from eomm.errors import UsageError
+from eomm.store.digest import digest_text
 from eomm.training import limits
 
 SHIPPED = "eomm.experiments"  # the folder experiments/ of a checkout
@@ -79,7 +79,7 @@ def _own_siblings(path: Path) -> Iterator[str]:
     common`; and whatever lies elsewhere, or was imported, under these names.
     """
     folder = path.parent
-    package = f"eomm_experiments_{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
+    package = f"eomm_experiments_{digest_text(str(folder))[:12]}"
     own = {package, folder.name, *(f.stem for f in folder.glob("*.py"))} - {"__init__"} - sys.stdlib_module_names
     kept = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in own}
     for name in kept:

@@ -4,8 +4,6 @@ Every process runs the same command. Process 0 alone writes logs and prints; all
 their part of a checkpoint, so the run directory lies on storage that they share.
 """
 
-import hashlib
-import json
 import os
 import sys
 import time
@@ -21,6 +19,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from eomm.errors import EommError, UsageError
+from eomm.store.digest import digest
 
 SHARED_WITHIN_S = 20.0  # network file systems show a new file after some seconds
 
@@ -70,8 +69,8 @@ def check_agreement(what: Mapping[str, Any], workdir: Path) -> None:
     """Raise UsageError unless every process holds the same JSON types and sees the same `workdir`."""
     if jax.process_count() == 1:
         return
-    digest = np.frombuffer(hashlib.sha256(json.dumps(what, sort_keys=True).encode()).digest(), np.uint32)
-    every = multihost_utils.process_allgather(digest).reshape(jax.process_count(), -1)
+    known = np.frombuffer(bytes.fromhex(digest(what)), np.uint32)
+    every = multihost_utils.process_allgather(known).reshape(jax.process_count(), -1)
     others = [i for i, other in enumerate(every) if (other != every[0]).any()]
     if others:
         raise UsageError(

@@ -194,10 +194,8 @@ def _validate_one(
             batch_size=batch_size,
             seed=0,
             modalities=stage.modalities,
-            shuffle=False,
-            repeat=False,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            once=True,
+            host=(jax.process_index(), jax.process_count()),
             threads=config.data.get("threads", 2),
             skip=skip,
         )

@@ -268,8 +268,7 @@ def _open_data(program: Program, config: ConfigDict, skip: "_Skipped | None", th
         split=config.data.split,
         seed=config.seed,
         modalities=program.stage.modalities,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        host=(jax.process_index(), jax.process_count()),
         skip=skip,
         threads=threads,
     )

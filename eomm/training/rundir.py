@@ -10,7 +10,6 @@ bad_step_STEP/     the batch at which a run gave up (`write_dump`)
 """
 
 import dataclasses
-import hashlib
 import importlib.metadata
 import json
 import math
@@ -33,6 +32,7 @@ from eomm.data.batches import Batch
 from eomm.data.mixture import Mixture, Share
 from eomm.errors import UsageError
 from eomm.models.interface import path_name
+from eomm.store.digest import digest_text, sha256
 from eomm.store.folders import check_free, check_outside, locked, read_json, write_json
 from eomm.training.config import flatten
 from eomm.training.objective import Objective
@@ -126,12 +126,8 @@ def check_same_run(saved: Mapping[str, Any], current: Mapping[str, Any], workdir
 
 def tree_hash(tree: Any) -> str:
     """16 hex digits that stand for a tree's paths, dtypes, shapes and values."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array = np.ascontiguousarray(leaf)
-        digest.update(f"{path_name(path)} {array.dtype} {array.shape};".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()[:16]
+    leaves = ((path_name(path), np.asarray(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(tree))
+    return digest_text("", ((f"{path} {array.dtype} {array.shape};", array) for path, array in leaves))
 
 
 def describe_start(workdir: Path, config: ConfigDict, mixture: Mixture, *, step: int) -> None:
@@ -164,7 +160,7 @@ def _describe_share(share: Share) -> dict[str, Any]:
     return {
         "path": str(share.records.path.resolve()),
         "hash": share.records.data_hash,
-        "manifest_sha256": hashlib.sha256(manifest.read_bytes()).hexdigest(),
+        "manifest_sha256": sha256(manifest),
         "weight": share.weight,
         "batch_size": share.batch_size,
     }

@@ -7,7 +7,6 @@ is called with (step, values), and closed if it has `close`.
 import dataclasses
 import importlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import tensorboardX
 from ml_collections import ConfigDict
 
 from eomm.errors import UsageError
-from eomm.store.folders import new_file
+from eomm.store.folders import write_text
 from eomm.store.metrics import read_lines
 from eomm.training.config import flatten
 
@@ -32,9 +31,7 @@ class JsonLines:
     def __init__(self, workdir: Path, step: int):
         file = workdir / "metrics.jsonl"
         kept = [entry for entry in (read_lines(file).entries if file.exists() else ()) if entry["step"] <= step]
-        partial = new_file(file)
-        partial.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
-        os.replace(partial, file)
+        write_text(file, "".join(json.dumps(entry) + "\n" for entry in kept))
         self._file = file.open("a", encoding="utf-8")
 
     def __call__(self, step: int, values: Mapping[str, float]) -> None:

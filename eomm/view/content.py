@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import pyproj
 from bokeh.palettes import Viridis256
 from jaxtyping import Float, Float32
 
@@ -146,10 +145,8 @@ def degrees(grid: Grid) -> dict[str, Any] | None:
     """Longitude and latitude at nodes [row, column] spread over the grid; None where its position is unknown."""
     if grid.crs == "LOCAL":
         return None
-    a, _, c, _, e, f = grid.transform
-    share = np.linspace(0, 1, NODES)
-    x, y = np.meshgrid(c + a * grid.width * share, f + e * grid.height * share)
-    lon, lat = pyproj.Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True).transform(x, y)
+    west, south, east, north = grid.bounds
+    lon, lat = grid.to_degrees(*np.meshgrid(np.linspace(west, east, NODES), np.linspace(north, south, NODES)))
     return {"lon": [numbers(r, 8) for r in lon], "lat": [numbers(r, 8) for r in lat]}
 
 

@@ -45,10 +45,8 @@ def figures(grid: Grid, days: Sequence[int], charts: Sequence[str]) -> dict[str,
         days: first and last date, days since 1970-01-01.
         charts: which of CHARTS the page has.
     """
-    a, _, c, _, e, f = grid.transform
-    x = sorted((c, c + a * grid.width))
-    y = sorted((f, f + e * grid.height))
-    ranges = {"x_range": Range1d(*x, name="x"), "y_range": Range1d(*y, name="y")}
+    west, south, east, north = grid.bounds
+    ranges = {"x_range": Range1d(west, east, name="x"), "y_range": Range1d(south, north, name="y")}
     marks = {pick: ColumnDataSource({"x": [], "y": []}, name=f"{pick}-marks") for pick in PICKS}
     outline = ColumnDataSource({"xs": [], "ys": []}, name="polygon-outline")
     roots: list[Model] = [map_figure(name, grid, marks, outline, **ranges) for name in MAPS]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ from eomm.errors import UsageError
 from eomm.evaluation.quality.closed import closed_forms
 from eomm.evaluation.quality.learned import model_vectors, random_encoder
 from eomm.evaluation.quality.scores import Outcome, averaged
-from eomm.evaluation.quality.tasks import Trial
+from eomm.evaluation.quality.tasks import Task, Trial
 from eomm.evaluation.quality.vectors import Vectors, beside, leading, remembered, scaled
-from eomm.evaluation.quality.verdicts import judge_hidden, judge_learned, judge_steadiness, judge_vector
-from eomm.evaluation.quality.words import plan_rows as rows_of
-from eomm.evaluation.quality.words import result
+from eomm.evaluation.quality.verdicts import Judged, judge_hidden, judge_learned, judge_steadiness, judge_vector
+from eomm.evaluation.quality.words import plan_result, result
+from eomm.evaluation.result import Result
 from eomm.models.directory import load_model
 
 from .looks import LOG, log_look
@@ -27,29 +28,16 @@ STATE = "state block"  # of the model, scored for its steadiness alone: elsewher
 STEADY = (*NEAR, STEP)
 
 
-def plan_rows() -> list[dict[str, Any]]:
-    """What is measured how, as JSON."""
-    return rows_of(TASKS)
+def plan() -> Result:
+    """What is measured how."""
+    return plan_result(TASKS)
 
 
-def run(
-    models: Sequence[Path] = (),
-    *,
-    data: Path,
-    role: str = "choose",
-    others: Mapping[str, Path] | None = None,
-    code: Sequence[str] = (),
-    surroundings: str = "lone",
-    only: Sequence[str] = (),
-    looks: Path = LOG,
-    why: str | None = None,
-    command: str = "",
-    say: Callable[[str], None] = print,
-) -> dict[str, Any]:
-    """Score models and closed forms.
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked of the bench.
 
-    Args:
-        models: directories of one model trained with several seeds, which are averaged; none: closed forms alone.
+    Attributes:
         data: folder of the shipped sets.
         role: "choose" or "report"; a look at report is logged first, and needs `why`.
         others: further models by name, such as the encoder before on the same records and steps.
@@ -59,42 +47,69 @@ def run(
         looks: where looks at report are logged.
         why: one looks at report.
         command: as it was typed, for the log.
+    """
+
+    data: Path
+    role: str = "choose"
+    others: Mapping[str, Path] = field(default_factory=dict)
+    code: Sequence[str] = ()
+    surroundings: str = "lone"
+    only: Sequence[str] = ()
+    looks: Path = LOG
+    why: str | None = None
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES[1:]:
+            raise UsageError(f"role {self.role!r}: expected {' or '.join(ROLES[1:])}")
+        if not self.tasks:
+            known = ", ".join(t.name for t in TASKS)
+            raise UsageError(f"tasks {', '.join(self.only)}: none begins so; known are {known}")
+        if self.role == "report" and not self.why:
+            raise UsageError("a look at report sets needs a reason: --why TEXT; it is logged")
+
+    @property
+    def tasks(self) -> list[Task]:
+        """Those asked for."""
+        return [t for t in TASKS if not self.only or any(t.name.startswith(o) for o in self.only)]
+
+
+def run(models: Sequence[Path], request: Request, *, say: Callable[[str], None] = print) -> Result:
+    """Score models and closed forms.
+
+    Args:
+        models: directories of one model trained with several seeds, which are averaged; none: closed forms alone.
+        request: what is asked.
         say: gets a line per trial.
 
     Returns:
-        JSON types: `role`, `models` (hashes), `plan`, `scores` by task and method, `skipped`, `verdicts` by method.
+        Its numbers are `role`, `models` (hashes), `plan`, `scores` by task and method, `skipped`.
 
     Raises:
-        UsageError: an unknown role, no task of that name, or report without a reason.
         DataError: a set or a model is missing, or the look cannot be logged.
     """
-    named = {MODEL: list(models)} if models else {}
-    named |= {name: [path] for name, path in (others or {}).items()}
-    if role not in ROLES[1:]:
-        raise UsageError(f"role {role!r}: expected {' or '.join(ROLES[1:])}")
-    asked = [t for t in TASKS if not only or any(t.name.startswith(o) for o in only)]
-    if not asked:
-        raise UsageError(f"tasks {', '.join(only)}: none begins so; known are {', '.join(t.name for t in TASKS)}")
-    loaded = {name: [load_model(p, code=code) for p in paths] for name, paths in named.items()}
+    named = {**({MODEL: list(models)} if models else {}), **{name: [path] for name, path in request.others.items()}}
+    loaded = {name: [load_model(p, code=request.code) for p in paths] for name, paths in named.items()}
     hashes = {f"{name} {i}": m.hash for name, ms in loaded.items() for i, m in enumerate(ms)}
-    about: dict[str, Any] = {"role": role, "models": hashes, "surroundings": surroundings}
-    if role == "report":
-        if not why:
-            raise UsageError("a look at report sets needs a reason: --why TEXT; it is logged")
-        about["look"] = log_look(looks, models=hashes, tasks=[t.name for t in asked], command=command, why=why)
-    sample = sample_of(data)
+    about: dict[str, Any] = {"role": request.role, "models": hashes, "surroundings": request.surroundings}
+    if request.role == "report":
+        names = [t.name for t in request.tasks]
+        about["look"] = log_look(
+            request.looks, models=hashes, tasks=names, command=request.command, why=str(request.why)
+        )
+    sample = sample_of(request.data)
     methods = [remembered(m) for m in beside_all(closed_forms(sample), sample)]
     for name, ms in loaded.items():
         for seed, m in enumerate(ms):
-            vectors = remembered(model_vectors(m, name=name, surroundings=surroundings, seed=seed))
+            vectors = remembered(model_vectors(m, name=name, surroundings=request.surroundings, seed=seed))
             methods.append(vectors)
             if name == MODEL and vectors.state:
                 methods.append(leading(STATE, vectors, vectors.state))
     with threadpool_limits(1):  # fits are small; threads would wait for each other
-        outcomes, skipped = score_all(trials(data, role), methods, asked, say)
-        judged = MODEL if models else "thirty numbers"
-        found = result(TASKS, outcomes, {judged: judge(outcomes, judged)}, about)
-    return {**found, "skipped": skipped}
+        outcomes, skipped = score_all(trials(request.data, request.role), methods, request.tasks, say)
+        verdicts = judge(outcomes, MODEL if models else "thirty numbers")
+        about["skipped"] = skipped
+        return result(TASKS, outcomes, verdicts, about, dataset=f"tasks of role {request.role}")
 
 
 def beside_all(forms: Mapping[str, Vectors], sample: Sequence[Any]) -> list[Vectors]:
@@ -130,14 +145,13 @@ def score_all(
     return {t: found for t, found in outcomes.items() if found}, skipped
 
 
-def judge(outcomes: Mapping[str, Mapping[str, Outcome]], method: str) -> dict[str, Any]:
+def judge(outcomes: Mapping[str, Mapping[str, Outcome]], method: str) -> list[Judged]:
     """All verdicts on one method."""
-    blocks = {MODEL: STATE, "thirty numbers": "state"}
-    state = blocks.get(method)
+    state = {MODEL: STATE, "thirty numbers": "state"}.get(method)
     scored = any(state in found for found in outcomes.values())
-    return {
-        "vector": judge_vector(outcomes, TASKS, method),
-        "learned part": judge_learned(outcomes, TASKS, method),
-        "hidden targets": judge_hidden(outcomes, TASKS, method),
-        "steadiness": judge_steadiness(outcomes, method, state if scored else None, [t.name for t in NEAR], STEP.name),
-    }
+    return [
+        judge_vector(outcomes, TASKS, method),
+        judge_learned(outcomes, TASKS, method),
+        judge_hidden(outcomes, TASKS, method),
+        judge_steadiness(outcomes, method, state if scored else None, [t.name for t in NEAR], STEP.name),
+    ]

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from eomm.data.modality import SENTINEL1, SENTINEL2
 from eomm.data.records import Codec, PatchShape, finish_records, open_records, shard_name
-from eomm.store.folders import sha256
+from eomm.store.digest import sha256
 
 SHAPES = {
     "s2": PatchShape(modality=SENTINEL2, acquisitions=3, height=4, width=4),

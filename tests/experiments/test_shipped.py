@@ -146,17 +146,17 @@ def test_a_look_is_logged_before_anything_is_scored(tmp_path):
     with pytest.raises(DataError, match="cannot be logged"):
         looks.log_look(tmp_path, models={}, tasks=[], command="", why="")
     with pytest.raises(DataError, match="missing"):  # the look is logged although the data are not there
-        bench.run(data=tmp_path, role="report", why="try", looks=log)
+        bench.run((), bench.Request(data=tmp_path, role="report", why="try", looks=log))
     assert len(looks.read_looks(log)) == 3 and json.loads(log.read_text().splitlines()[-1])["why"] == "try"
 
 
 def test_report_needs_a_reason_and_what_trains_is_not_scored(tmp_path):
     with pytest.raises(UsageError, match="--why"):
-        bench.run(data=tmp_path, role="report", looks=tmp_path / "log")
+        bench.Request(data=tmp_path, role="report", looks=tmp_path / "log")
     with pytest.raises(UsageError, match="role 'train'"):
-        bench.run(data=tmp_path, role="train")
+        bench.Request(data=tmp_path, role="train")
     with pytest.raises(UsageError, match="none begins so"):
-        bench.run(data=tmp_path, only=["nothing"])
+        bench.Request(data=tmp_path, only=["nothing"])
 
 
 class SeenError(Exception):

@@ -1,21 +1,16 @@
 """Repeatability of radar: the same orbit some days apart beside other orbits, in dB and in an encoder's embedding."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Float
 
 from eomm.data.cube import Cube
 from eomm.evaluation.coherence.time import FAR_DAYS, FAR_PAIRS, distances, pairs_apart
 from eomm.evaluation.features import Features
-from eomm.evaluation.features_model import randomised
-from eomm.evaluation.representations import BOX_PX, OURS, RANDOM, scaled, smooth_box, smooth_time
-from eomm.models.directory import Model
-from eomm.models.predict import Predictor, read_batch
+from eomm.evaluation.representations import scaled
 
-BLOCK_PX = 32
-SMOOTH_DAYS = 12.0
 KINDS = {  # days apart, and whether of the same orbit
     "same orbit, 6 days": (5, 7, True),
     "same orbit, 12 days": (11, 13, True),
@@ -24,25 +19,35 @@ KINDS = {  # days apart, and whether of the same orbit
 }
 
 
-def measure_radar(model: Model, cube: Cube, name: str, *, pixels: int, seed: int) -> dict[str, Any]:
-    """Median distances of pixels to themselves by KINDS of pairs of dates, for each representation.
+@dataclass(frozen=True, kw_only=True)
+class Repeats:
+    """Median distances of pixels to themselves by KINDS of pairs of dates.
+
+    Attributes:
+        distances: by representation (scaled as in `representations.scaled`) and kind, of every pair.
+        db: by kind, absolute change of the first band.
+        orbits: how many.
+        dates: how many.
+    """
+
+    distances: Mapping[str, Mapping[str, Float[np.ndarray, " _"]]]
+    db: Mapping[str, Float[np.ndarray, " _"]]
+    orbits: int
+    dates: int
+
+
+def measure_radar(cube: Cube, name: str, features: Mapping[str, Features], *, seed: int) -> Repeats:
+    """How far radar moves between dates; pairs far apart are drawn by `seed`.
 
     Args:
-        model: with an encoder of `name`.
-        cube: its site.
+        cube: the site.
         name: the radar modality.
-        pixels: of the site that are read, in blocks of 32 x 32.
-        seed: of the blocks, the pairs far apart and the random encoder.
-
-    Returns:
-        `distances` {representation: {kind: [median of every pair]}}, scaled as in `representations.scaled`; `db` the
-        same of the first band as absolute change; `orbits` and `dates`.
+        features: of every usable acquisition, "raw dB" among them.
+        seed: of the pairs.
     """
     group = cube[name]
     usable = np.flatnonzero(group.usable)
-    orbit = group.meta()["orbit"][usable]
-    day = group.day[usable]
-    whole = radar_features(model, cube, name, pixels=pixels, seed=seed)
+    orbit, day = group.meta()["orbit"][usable], group.day[usable]
     chosen = {}
     for kind, (low, high, same) in KINDS.items():
         first, second = pairs_apart(day, low, high)
@@ -53,46 +58,9 @@ def measure_radar(model: Model, cube: Cube, name: str, *, pixels: int, seed: int
         chosen[kind] = first[at], second[at]
     found = {
         label: {kind: distances(f, *pair).distance for kind, pair in chosen.items()}
-        for label, f in {k: scaled(v) for k, v in whole.items()}.items()
+        for label, f in {k: scaled(v) for k, v in features.items()}.items()
     }
-    band = whole["raw dB"]
+    band = features["raw dB"]
     one = Features(band.values[..., :1], band.valid, band.day)
     db = {kind: distances(one, *pair).distance for kind, pair in chosen.items()}
-    return {"distances": found, "db": db, "orbits": len(np.unique(orbit[orbit > 0])), "dates": len(day)}
-
-
-def radar_features(model: Model, cube: Cube, name: str, *, pixels: int, seed: int) -> Mapping[str, Features]:
-    """Embeddings of every acquisition by the trained and by a random encoder, and raw dB with its smoothed forms.
-
-    The blocks stand side by side along x; smoothing by a box does not cross them.
-    """
-    grid = cube[name].grid
-    corners = [(r, c) for r in range(0, grid.height, BLOCK_PX) for c in range(0, grid.width, BLOCK_PX)]
-    order = np.random.default_rng(seed).permutation(len(corners))
-    parts: dict[str, list[np.ndarray]] = {}
-    masks: list[Bool[np.ndarray, "t y x"]] = []
-    predictors = {OURS: Predictor(model, name), RANDOM: Predictor(randomised(model, seed), name)}
-    day = np.zeros(0, np.int32)
-    for i in order[: max(1, pixels // BLOCK_PX**2)]:
-        halo = model.encoders[name].halo
-        batch = read_batch(cube, name, row=corners[i][0], col=corners[i][1], size=BLOCK_PX, halo=halo)
-        inner = slice(halo, halo + BLOCK_PX)
-        valid, day = batch["valid"][0, :, inner, inner].astype(bool), batch["day"][0]
-        everything = np.arange(len(day))
-        nothing = np.zeros((len(day), len(day)), bool)
-        for label, predictor in predictors.items():
-            seen = predictor.see(name, batch)
-            z = np.asarray(predictor.embed(seen, everything, nothing))[0]
-            parts.setdefault(label, []).append(np.where(valid[..., None], z, 0).astype(np.float32))
-        raw = cube[name].modality.decode(batch["values"][0, :, inner, inner])
-        raw_features = Features(np.where(valid[..., None], raw, 0).astype(np.float32), valid, day)
-        forms = {
-            "raw dB": raw_features,
-            f"dB, box mean ({BOX_PX} px)": smooth_box(raw_features, BOX_PX),
-            f"dB, time mean ({SMOOTH_DAYS:g} days)": smooth_time(raw_features, SMOOTH_DAYS),
-        }
-        for label, form in forms.items():
-            parts.setdefault(label, []).append(form.values)
-        masks.append(valid)
-    valid = np.concatenate(masks, axis=2)
-    return {label: Features(np.concatenate(of, axis=2), valid, day) for label, of in parts.items()}
+    return Repeats(distances=found, db=db, orbits=len(np.unique(orbit[orbit > 0])), dates=len(day))

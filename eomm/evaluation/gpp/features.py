@@ -189,7 +189,7 @@ def weights(grid: Grid, tower: Tower, extract: str) -> tuple[slice, slice, Float
     elif how == "window" and number.isdigit() and int(number) % 2 == 1:
         reach = int(number) // 2
     elif how == "footprint" and number.isdigit() and int(number) > 0:
-        reach = int(np.ceil(10 * int(number) / abs(grid.transform[0])))
+        reach = int(np.ceil(10 * int(number) / grid.gsd_m))
     else:
         raise UsageError(
             f"--extract {extract}: expected pixel, window:N (N odd), footprint:METRES, or a GeoTIFF of weights"
@@ -199,7 +199,7 @@ def weights(grid: Grid, tower: Tower, extract: str) -> tuple[slice, slice, Float
     y, x = np.mgrid[rows, cols]
     if how != "footprint":
         return rows, cols, np.ones(y.shape)
-    size = abs(grid.transform[0])
+    size = grid.gsd_m
     distance = np.maximum(np.hypot(y - row, x - col) * size, size / 2)
     length = 2.0 * int(number)
     return rows, cols, length / distance**2 * np.exp(-length / distance) / (2 * np.pi * distance)

@@ -1,28 +1,27 @@
 """Figures of `evaluate gpp`: series per site, predicted against measured, score by site."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 
 from eomm.data.grid import to_date
-from eomm.evaluation.bootstrap import words
+from eomm.evaluation import say
 from eomm.evaluation.gpp.climatology import year_of
 from eomm.evaluation.gpp.tables import Predictions
-from eomm.page.style import BLACK, BLUE, GREEN, ORANGE, RED, STYLE, new_figure, time_axis
+from eomm.evaluation.result import Figure
+from eomm.page.style import BLACK, BLUE, GREEN, ORANGE, RED, new_figure, time_axis
 
 COLOURS = (BLUE, RED, GREEN, ORANGE)
 DASHES = ("-", "--", "-.", ":")
 SERIES = 6  # sites shown
 BEFORE_DAYS = 730  # of what is not tested, shown before what is
-FIGURES = ("series", "scatter", "sites")
 GAP_DAYS = 60  # lines do not cross longer gaps
 
 
-def series_figure(predictions: Predictions, names: Sequence[str], sites: Sequence[str], unit: str) -> Figure:
+def series_figure(predictions: Predictions, names: Sequence[str], sites: Sequence[str], unit: str) -> Drawing:
     """Measured and predicted fluxes through time, a row per site."""
     targets = predictions.targets
     figure = new_figure(9.6, 1.75 * len(sites) + 0.8)
@@ -46,7 +45,7 @@ def series_figure(predictions: Predictions, names: Sequence[str], sites: Sequenc
     return figure
 
 
-def scatter_figure(result: Mapping[str, Any], predictions: Predictions, names: Sequence[str]) -> Figure:
+def scatter_figure(result: Mapping[str, Any], predictions: Predictions, names: Sequence[str]) -> Drawing:
     """Predicted against measured, one panel per method, tested rows of the folds."""
     targets, unit = predictions.targets, result["unit"]
     figure = new_figure(3.4 * len(names), 3.6)
@@ -60,29 +59,28 @@ def scatter_figure(result: Mapping[str, Any], predictions: Predictions, names: S
         low, high = min(targets.y[rows].min(), p[rows].min()), max(targets.y[rows].max(), p[rows].max())
         ax.plot([low, high], [low, high], color=BLACK, linewidth=1)
         score = result["methods"].get(name)
-        ax.set_title(f"{name}\nR2 {words(score['all']['r2'])}" if score else name, fontsize=8.5)
+        ax.set_title(f"{name}\nR2 {say.figure(score['all']['r2'])}" if score else name, fontsize=8.5)
         ax.set_xlabel(f"measured ({unit})")
         ax.set_box_aspect(1)
     axes[0].set_ylabel(f"predicted ({unit})")
     return figure
 
 
-def site_figure(result: Mapping[str, Any], names: Sequence[str]) -> Figure:
+def site_figure(result: Mapping[str, Any], names: Sequence[str]) -> Drawing:
     """RMSE of every site with intervals over its months, sorted by the first method."""
     found = result["by_site"]
-    order = sorted(found[names[0]], key=lambda s: -found[names[0]][s]["rmse"]["value"])
+    order = sorted(found[names[0]], key=lambda s: -found[names[0]][s]["rmse"].value)
     figure = new_figure(9.6, 0.24 * len(order) + 1.4)
     ax = figure.subplots()
     for i, (name, colour, marker) in enumerate(zip(names, COLOURS, "os^D", strict=False)):
         place = np.arange(len(order)) + (i - (len(names) - 1) / 2) * 0.2
         label: str | None = name
         for y, site in zip(place, order, strict=True):
-            if (own := found[name].get(site)) is None or own["rmse"]["value"] is None:
+            if (own := found[name].get(site)) is None or own["rmse"].value is None:
                 continue
-            value, interval = own["rmse"]["value"], own["rmse"]["interval"]
-            if interval:
+            if interval := own["rmse"].interval:
                 ax.plot(interval, [y, y], color=colour, linewidth=1)
-            ax.plot(value, y, marker, color=colour, markersize=4.5, label=label)
+            ax.plot(own["rmse"].value, y, marker, color=colour, markersize=4.5, label=label)
             label = None
     ax.set_yticks(range(len(order)), [f"{s} ({found[names[0]][s]['rows']})" for s in order])
     ax.set_ylim(-0.7, len(order) - 0.3)
@@ -93,39 +91,29 @@ def site_figure(result: Mapping[str, Any], names: Sequence[str]) -> Figure:
     return figure
 
 
-def figure_files(path: Path) -> dict[str, Path]:
-    """Where figures lie beside the result's file, by name."""
-    return {name: path.with_name(f"{path.stem}-{name}.png") for name in FIGURES}
-
-
-def save_figures(
-    result: Mapping[str, Any], predictions: Predictions, names: Sequence[str], path: Path
-) -> list[dict[str, str]]:
-    """Draw PNGs beside `path` (the result's file) and say what they show: title, caption, name relative to it."""
-    days = {s: r["rows"] for s, r in result["by_site"][names[0]].items()}
+def figures_of(
+    found: Mapping[str, Any], predictions: Predictions, names: Sequence[str], *, simulated: bool
+) -> tuple[Figure, ...]:
+    """Series, scatter and error by site of up to three methods, to be drawn."""
+    days = {s: r["rows"] for s, r in found["by_site"][names[0]].items()}
     sites = sorted(sorted(days, key=lambda s: (-days[s], s))[:SERIES])
-    world = "SIMULATED. " if result["simulated"] else ""
-    about = f"{world}{result['folds']['about'].capitalize()}. "
-    with matplotlib.rc_context(STYLE):
-        drawn = {
-            "series": (
-                series_figure(predictions, names[:3], sites, result["unit"]), "Fluxes through time",
-                f"{about}The {len(sites)} sites with most days; every model predicts days it was not fitted on.",
-            ),
-            "scatter": (
-                scatter_figure(result, predictions, names[:3]), "Predicted against measured",
-                f"{about}A point is a tower-day; R2 with 95 % intervals over groups of sites.",
-            ),
-            "sites": (
-                site_figure(result, names[:3]), "Error by site",
-                f"{about}Root mean squared error of each site; lines are 95 % intervals over its months.",
-            ),
-        }  # fmt: skip
-        out = []
-        for name, (figure, title, caption) in drawn.items():
-            file = figure_files(path)[name]
-            if result["simulated"]:
-                figure.suptitle("SIMULATED DATA", fontsize=8, color=RED)
-            figure.savefig(file)
-            out.append({"title": title, "caption": caption, "png": file.name})
-    return out
+    about = f"{'SIMULATED. ' if simulated else ''}{found['folds']['about'].capitalize()}. "
+    shown, unit = names[:3], found["unit"]
+
+    def figure(name: str, title: str, words: str, draw: Callable[[], Drawing]) -> Figure:
+        def marked() -> Drawing:
+            drawing = draw()
+            if simulated:
+                drawing.suptitle("SIMULATED DATA", fontsize=8, color=RED)
+            return drawing
+
+        return Figure(name=name, title=title, caption=about + words, draw=marked)
+
+    most = f"The {len(sites)} sites with most days; every model predicts days it was not fitted on."
+    points = "A point is a tower-day; R2 with 95 % intervals over groups of sites."
+    errors = "Root mean squared error of each site; lines are 95 % intervals over its months."
+    return (
+        figure("series", "Fluxes through time", most, partial(series_figure, predictions, shown, sites, unit)),
+        figure("scatter", "Predicted against measured", points, partial(scatter_figure, found, predictions, shown)),
+        figure("sites", "Error by site", errors, partial(site_figure, found, shown)),
+    )

@@ -50,8 +50,7 @@ class Tower:
         x, y = self.x, self.y
         if self.crs != grid.crs:
             x, y = pyproj.Transformer.from_crs(self.crs, grid.crs, always_xy=True).transform(x, y)
-        a, _, c, _, e, f = grid.transform
-        row, col = math.floor((y - f) / e), math.floor((x - c) / a)
+        row, col = map(math.floor, grid.pixel(x, y))
         if not (0 <= row < grid.height and 0 <= col < grid.width):
             raise DataError(
                 f"tower {self.site} at {self.x:g}, {self.y:g} ({self.crs}) lies outside the grid {grid.text}; "

@@ -1,53 +1,34 @@
-"""`evaluate gpp` from files to a result on disk: read, evaluate, say, draw. The command line calls `run`."""
+"""`evaluate gpp`: a table of tower-days to a result. Numbers come from tables.py, words from words.py."""
 
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from eomm.data.tables import write_frame
 from eomm.errors import UsageError
-from eomm.evaluation.gpp.figures import figure_files, save_figures
+from eomm.evaluation.gpp.figures import figures_of
 from eomm.evaluation.gpp.models import Method, methods_for
-from eomm.evaluation.gpp.predictions import prediction_rows
 from eomm.evaluation.gpp.rows import Table
 from eomm.evaluation.gpp.tables import (
     BUFFER_DAYS,
     YEARS_CHOSEN,
     Final,
+    Predictions,
     choose_folds,
     evaluate_gpp,
     shown_methods,
 )
 from eomm.evaluation.gpp.words import conclude, tables
-from eomm.store.folders import check_free_file, write_json
+from eomm.evaluation.result import Result
 from eomm.store.progress import progress_bar
 
-MODELS = ("ridge", "boosting", "transformer", "published")
+MODELS = ("ridge", "boosting")
 
 
-def run(
-    table: Table,
-    *,
-    tested: Sequence[str] = (),
-    checks: Sequence[str] = (),
-    main: str | None = None,
-    models: Sequence[str] = ("ridge", "boosting"),
-    folds: str | None = None,
-    count: int | None = None,
-    final: Final | None = None,
-    buffer_days: float = BUFFER_DAYS,
-    seed: int = 0,
-    commands: Sequence[str] = (),
-    dataset: str | None = None,
-    out: Path | None = None,
-    predicted: Path | None = None,
-    overwrite: bool = False,
-) -> dict[str, Any]:
-    """Evaluate a table and write the result.
+@dataclass(frozen=True, kw_only=True)
+class GppPlan:
+    """What is asked of fluxes.
 
-    Args:
-        table: what is scored.
+    Attributes:
         tested: features that are under test: embeddings; all other methods are their baselines.
         checks: features that hold the truth: what they score is the most that anything can.
         main: the method compared with each other; None: the first model on the first of `tested`, or of all features.
@@ -58,67 +39,64 @@ def run(
         final: rows set aside.
         buffer_days: between training and test rows of a site.
         seed: of folds, intervals and models.
-        commands: that repeat the result.
+    """
+
+    tested: Sequence[str] = ()
+    checks: Sequence[str] = ()
+    main: str | None = None
+    models: Sequence[str] = ("ridge", "boosting")
+    folds: str | None = None
+    count: int | None = None
+    final: Final | None = None
+    buffer_days: float = BUFFER_DAYS
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.models) - set(MODELS)):
+            raise UsageError(f"model {', '.join(unknown)}: expected of {', '.join(MODELS)}")
+
+
+More = Callable[[Table, GppPlan], Sequence[Method]]
+
+
+def run(
+    table: Table, plan: GppPlan | None = None, *, dataset: str | None = None, more: More = lambda table, plan: []
+) -> tuple[Result, Predictions]:
+    """Evaluate a table.
+
+    Args:
+        table: what is scored.
+        plan: how.
         dataset: what the fluxes are called, in headings.
-        out: JSON file; figures lie beside it as PNG. None: neither.
-        predicted: CSV or Parquet for what every method said of every row (`predictions.py`). None: none.
-        overwrite: replace them.
+        more: further methods of a table, such as `experiments/flux_transformer.py` has.
 
     Returns:
-        What the JSON holds: "kind", "simulated", "conclusions", "tables", "figures", "commands", and every score.
+        The result, with every score among its numbers, and what every method said of every row.
 
     Raises:
-        UsageError: a file to write exists, or names that are not there.
+        UsageError: names that are not there, or folds that the table cannot be divided into.
     """
-    files = [*filter(None, (out, predicted)), *(figure_files(out).values() if out else ())]
-    for file in files:
-        check_free_file(file, overwrite=overwrite)
-    if unknown := sorted(set(models) - set(MODELS)):
-        raise UsageError(f"model {', '.join(unknown)}: expected of {', '.join(MODELS)}")
-    if folds is None:
-        folds = choose_folds(table, final)
-        if folds == "year":
+    plan = plan or GppPlan()
+    if plan.folds is None:
+        plan = replace(plan, folds=choose_folds(table, plan.final))
+        if plan.folds == "year":
             table = replace(table, lines=(*table.lines, YEARS_CHOSEN))
-    methods = _methods(table, tested, checks, models, folds, final, seed)
-    first = tested[0] if tested else next(iter(table.features))
-    main = main or next(m.name for m in methods if list(m.features) == [first])
+    known = plan.folds in ("year", "last-year") or bool(plan.final and plan.final.years)
+    asked: dict[str, Any] = {"models": plan.models, "tested": plan.tested, "checks": plan.checks}
+    methods = [*methods_for(table, site_known=known, **asked), *more(table, plan)]
+    first = plan.tested[0] if plan.tested else next(iter(table.features))
+    main = plan.main or next(m.name for m in methods if list(m.features) == [first])
+    options = {name: getattr(plan, name) for name in ("folds", "count", "final", "buffer_days", "seed")}
     with progress_bar("fits") as bar:
-        result, predictions = evaluate_gpp(
-            table, methods, main=main, folds=folds, count=count, final=final, buffer_days=buffer_days, seed=seed,
-            progress=bar.counted,
-        )  # fmt: skip
-    shown = shown_methods(result, main, result["baselines"])
-    found = {
-        "kind": "gpp",
-        "simulated": table.simulated,
-        "dataset": dataset,
-        "conclusions": conclude(result, has_embedding=bool(tested)),
-        "tables": tables(result, shown),
-        "figures": save_figures(result, predictions, shown, out) if out else [],
-        "commands": list(commands),
-        **result,
-    }
-    if out:
-        write_json(out, found)
-    if predicted:
-        write_frame(prediction_rows(table, predictions), predicted)
-    return found
-
-
-def _methods(
-    table: Table,
-    tested: Sequence[str],
-    checks: Sequence[str],
-    models: Sequence[str],
-    folds: str,
-    final: Final | None,
-    seed: int,
-) -> list[Method]:
-    known = folds in ("year", "last-year") or bool(final and final.years)
-    simple = [m for m in models if m in ("ridge", "boosting")]
-    methods = methods_for(table, site_known=known, models=simple, tested=tested, checks=checks)
-    if series := [m for m in models if m not in simple]:
-        from eomm.evaluation.gpp.transformer import transformers_for
-
-        methods += transformers_for(table, variants=series, tested=tested, checks=checks, seed=seed)
-    return methods
+        numbers, predictions = evaluate_gpp(table, methods, main=main, **options, progress=bar.counted)
+    shown, simulated = shown_methods(numbers, main, numbers["baselines"]), table.simulated
+    result = Result(
+        kind="gpp",
+        dataset=dataset or "",
+        simulated=simulated,
+        conclusions=conclude(numbers, simulated=simulated, has_embedding=bool(plan.tested)),
+        tables=tables(numbers, shown, simulated=simulated),
+        figures=figures_of(numbers, predictions, shown, simulated=simulated),
+        numbers=numbers,
+    )
+    return result, predictions

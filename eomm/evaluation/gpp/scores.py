@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from eomm.evaluation.bootstrap import Resampling, Statistic
 from eomm.evaluation.gpp.climatology import fit_climatology, left_out_years
-from eomm.evaluation.rounding import rounded
+from eomm.evaluation.result import Difference, rounded
 
 GROWING = 0.25  # of the range of the site's mean season
 TAIL = 0.1
@@ -120,7 +120,7 @@ def make_targets(
     return Targets(y, reference, masks, site, day)
 
 
-def score(targets: Targets, p: Float[np.ndarray, " n"], draws: Resampling) -> dict[str, Any]:
+def score(targets: Targets, p: Float[np.ndarray, " n"], draws: Resampling) -> Mapping[str, Mapping[str, Any]]:
     """Every statistic of VIEWS with its interval over the groups of `draws`."""
     out: dict[str, Any] = {}
     for view, names in VIEWS.items():
@@ -132,23 +132,25 @@ def score(targets: Targets, p: Float[np.ndarray, " n"], draws: Resampling) -> di
 
 def differences(
     targets: Targets, p: Float[np.ndarray, " n"], others: Mapping[str, Float[np.ndarray, " n"]], draws: Resampling
-) -> dict[str, Any]:
+) -> Mapping[str, Mapping[str, Difference]]:
     """A method's RMSE and R2 minus each other's, on the same rows; also of the anomalies' RMSE."""
-    out: dict[str, Any] = {}
+    out = {}
     for name, other in others.items():
         both = np.isfinite(p) & np.isfinite(other)
-        mine, its = np.where(both, p, np.nan), np.where(both, other, np.nan)
+        pairs = {
+            view: [targets.moments(np.where(both, x, np.nan), view) for x in (p, other)] for view in ("all", "anomaly")
+        }
         out[name] = {
-            "rmse": draws.difference(rmse, targets.moments(mine, "all"), targets.moments(its, "all")),
-            "r2": draws.difference(r2, targets.moments(mine, "all"), targets.moments(its, "all")),
-            "anomaly rmse": draws.difference(rmse, targets.moments(mine, "anomaly"), targets.moments(its, "anomaly")),
+            "rmse": draws.difference(rmse, *pairs["all"], better="lower"),
+            "r2": draws.difference(r2, *pairs["all"]),
+            "anomaly rmse": draws.difference(rmse, *pairs["anomaly"], better="lower"),
         }
     return out
 
 
 def by_label(
     targets: Targets, p: Float[np.ndarray, " n"], label: Shaped[np.ndarray, " n"], unit: Shaped[np.ndarray, " n"]
-) -> dict[str, Any]:
+) -> Mapping[str, Mapping[str, Any]]:
     """Scores of every label, such as a plant type or a site; intervals draw `unit` (groups, or a site's months)."""
     out = {}
     for one in np.unique(label[np.isfinite(p)]):
@@ -158,7 +160,7 @@ def by_label(
     return out
 
 
-def split_variance(targets: Targets, p: Float[np.ndarray, " n"]) -> dict[str, Any]:
+def split_variance(targets: Targets, p: Float[np.ndarray, " n"]) -> Mapping[str, Any]:
     """The targets' variance by component, and how much of each the predictions explain (1: all, below 0: harm).
 
     Site: a site's mean. Season: its smooth day-of-year curve round that. Anomaly: the rest, from day to day and from

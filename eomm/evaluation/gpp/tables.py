@@ -79,7 +79,7 @@ def evaluate_gpp(
     buffer_days: float = BUFFER_DAYS,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[dict[str, Any], Predictions]:
+) -> tuple[Mapping[str, Any], Predictions]:
     """Score every method, each beside the others on the same rows.
 
     Args:
@@ -94,8 +94,8 @@ def evaluate_gpp(
         progress: called with (done, total) fits.
 
     Returns:
-        The result, ready for JSON (scores of each method, differences to `main`, by site and plant type, variance),
-        and the predictions behind it.
+        The numbers of a result (scores of each method, differences to `main`, by site and plant type, variance), and
+        the predictions behind it.
 
     Raises:
         UsageError: too few groups, years or rows for such folds; `main` is no method.
@@ -119,8 +119,6 @@ def evaluate_gpp(
                 progress(done, total)
     targets = make_targets(table.site, table.day, np.where(table.scored, table.gpp, np.nan), table.scored)
     result: dict[str, Any] = {
-        "kind": "gpp",
-        "simulated": table.simulated,
         "unit": UNIT,
         "main": main,
         "folds": {"kind": folds, "about": FOLDS[folds], "count": len(parts), "buffer_days": buffer_days},
@@ -209,7 +207,7 @@ def _only(predicted: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, np
 def shown_methods(part: Mapping[str, Any], main: str, baselines: Sequence[str]) -> list[str]:
     """The methods that figures and tables by site show: the main one, the best other baseline, climatologies."""
     others = [n for n in baselines if n in part["methods"] and n != main]
-    best = sorted(others, key=lambda n: part["methods"][n]["all"]["rmse"]["value"])[:1]
+    best = sorted(others, key=lambda n: part["methods"][n]["all"]["rmse"].value)[:1]
     seasons = [n for n in (SITE_CLIMATOLOGY, KIND_CLIMATOLOGY) if n in others]
     return list(dict.fromkeys([main, *best, *seasons]))
 

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float32
 
 from eomm.data.cube import CubeGroup
 from eomm.evaluation.hidden.task import HiddenTask
-from eomm.evaluation.rounding import rounded
+from eomm.evaluation.result import rounded
 
 NEEDED = 0.7  # of the test dates valid
 

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 
 from eomm.errors import UsageError
 from eomm.evaluation.hidden.fusion_words import AXES
+from eomm.evaluation.result import Result
 from eomm.page.style import BLUE, GREEN, ORANGE, PURPLE, RED, STYLE, interval_line, new_figure
 
 ENDINGS = (".png", ".pdf", ".svg")
@@ -19,9 +20,9 @@ READOUT_LINES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def fusion_figure(result: Mapping[str, Any], region: str = "all") -> Figure:
+def fusion_figure(result: Mapping[str, Any], *, simulated: bool) -> Drawing:
     """Errors and gains by share missing, age and gap; 95 % intervals over dates."""
-    curves, unit, other = result["curves"][region], result["unit"], result["other"]
+    curves, unit, other = result["curves"]["all"], result["unit"], result["other"]
     lines = [(m, r) for m in result["models"] for r in READOUT_LINES]
     figure = new_figure(3.7 * len(curves) + 0.4, 6.4)
     axes = figure.subplots(2, len(curves), sharey="row", squeeze=False)
@@ -41,10 +42,9 @@ def fusion_figure(result: Mapping[str, Any], region: str = "all") -> Figure:
     axes[1, 0].set_ylabel(f"gain from {other} ({unit})")
     axes[0, 0].set_title("Error of hidden targets")
     axes[1, 0].set_title(f"Error without {other} minus error with it (above 0: it helps)")
-    where = "all pixels" if region == "all" else region
     figure.suptitle(
-        ("SIMULATED DATA. " if result["simulated"] else "")
-        + f"{result['site']}, {result['modality']}, {len(result['days'])} hidden dates, {where}; bars: 95 % over dates",
+        ("SIMULATED DATA. " if simulated else "")
+        + f"{result['site']}, {result['modality']}, {len(result['days'])} hidden dates; bars: 95 % over dates",
         x=0.01,
         ha="left",
         fontsize=10,
@@ -59,7 +59,7 @@ def check_ending(path: Path) -> None:
         raise UsageError(f"{path}: cannot be drawn; its name must end in {', '.join(ENDINGS)}")
 
 
-def save_figure(result: Mapping[str, Any], path: Path) -> None:
+def save_figure(result: Result, path: Path) -> None:
     """Draw the figure into a file; its ending tells the format."""
     with matplotlib.rc_context(STYLE):
-        fusion_figure(result).savefig(path)
+        fusion_figure(result.numbers, simulated=result.simulated).savefig(path)

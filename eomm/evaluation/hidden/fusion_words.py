@@ -3,6 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from eomm.evaluation import say
+from eomm.evaluation.hidden.reconstruction_words import FEW
+from eomm.evaluation.result import Table
+
 AXES = {
     "share": "share of {other} missing, {modality} hidden within {gap} days",
     "age": "nothing of {other} nearer than so many days, {modality} hidden within {gap} days",
@@ -11,72 +15,56 @@ AXES = {
 READOUT = {"decoded": "decoded", "probe": "under a linear probe"}
 
 
-def with_words(result: dict[str, Any]) -> dict[str, Any]:
-    """The result with what every evaluation has for a report."""
-    shared = {"kind": "fusion", "conclusions": conclude(result), "tables": tables(result)}
-    return result | shared | {"figures": [], "commands": []}
-
-
-def conclude(result: Mapping[str, Any]) -> list[str]:
-    """The gain of each model at the shown gap, and whether it is resolved."""
-    other, unit = result["other"], result["unit"]
-    lines = []
-    for name in result["models"]:
-        points = result["curves"]["all"]["gap"]
+def conclude(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """The gain of each model at the narrowest and the widest gap."""
+    other, unit, lines = found["other"], found["unit"], []
+    points = found["curves"]["all"]["gap"]
+    for name in found["models"]:
         for point in (points[0], points[-1]) if len(points) > 1 else points:
             parts = []
             for readout, words in READOUT.items():
-                found = point["models"][name][readout]
+                own = point["models"][name][readout]
                 parts.append(
-                    f"{words} the error is {_number(found['error'])} with {other} and {_number(found['without'])} "
-                    f"without; gain {_signed(found['gain'])}"
+                    f"{words} the error is {say.value(own['error'], 4)} with {other} and "
+                    f"{say.value(own['without'], 4)} without; gain {say.figure(own['gain'], 4, few=FEW)}"
                 )
             lines.append(
-                f"{name}, {result['modality']} hidden within ±{point['gap_days']} days on {len(result['days'])} dates "
+                f"{name}, {found['modality']} hidden within ±{point['gap_days']} days on {len(found['days'])} dates "
                 f"({unit}): {'; '.join(parts)}. Above 0 it helps; an interval that holds 0 tells nothing."
             )
-    seen = {True: "Training has not seen the test dates.", False: "Training HAS seen the test dates."}
-    return [*lines, seen.get(result["dates_unseen"], "Unknown whether training has seen the test dates.")]
+    return (*lines, say.seen(found["dates_unseen"]))
 
 
-def tables(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A table per region and curve."""
+def tables(found: Mapping[str, Any]) -> tuple[Table, ...]:
+    """Of each region and curve one of errors and gains, and with several models one of their differences."""
     made = []
-    for region, curves in result["curves"].items():
+    first, *others = found["models"]
+    for region, curves in found["curves"].items():
         for kind, points in curves.items():
+            axis = f"{'All pixels' if region == 'all' else region.capitalize()}; {AXES[kind].format(**found)}"
+            end = f" ({found['unit']}, 95 % intervals over dates)"
+            whats = {"error": "error", "without": f"without {found['other']}", "gain": "gain"}
             rows = []
             for point in points:
                 for name, model in point["models"].items():
-                    cells = [_cell(model[r][what], what) for r in READOUT for what in ("error", "without", "gain")]
-                    rows.append([f"{point['at']:g}, {name}", *cells])
-            heads = [f"{r}: {what}" for r in READOUT for what in ("error", f"without {result['other']}", "gain")]
-            made.append(
-                {
-                    "title": f"{'All pixels' if region == 'all' else region.capitalize()}; "
-                    f"{AXES[kind].format(**result)} ({result['unit']}, 95 % intervals over dates)",
-                    "columns": ["", *heads],
-                    "rows": rows,
-                }
-            )
-    return made
+                    cells = (say.figure(model[r][what], 4, few="") for r in READOUT for what in whats)
+                    rows.append((f"{point['at']:g}, {name}", _share(model["there"]), _days(model["days_away"]), *cells))
+            heads = (f"{r}: {what}" for r in READOUT for what in whats.values())
+            columns = ("", f"{found['other']} there", "days away", *heads)
+            made.append(Table(title=axis + end, columns=columns, rows=tuple(rows)))
+            for name in others:
+                gaps = (
+                    (f"{p['at']:g}", *(say.figure(p["models"][name][r]["to_first"], 4, few="") for r in READOUT))
+                    for p in points
+                )
+                title = f"{name} minus {first}, below 0 it is better: {axis}{end}"
+                made.append(Table(title=title, columns=("", *READOUT), rows=tuple(gaps)))
+    return tuple(made)
 
 
-def _cell(estimate: Mapping[str, Any], what: str) -> str:
-    if estimate["mean"] is None:
-        return "none"
-    form = "{:+.4f}" if what == "gain" else "{:.4f}"
-    interval = " to ".join(map(form.format, estimate["interval"])) if estimate["interval"] else ""
-    return "\n".join(filter(None, (form.format(estimate["mean"]), interval)))
+def _share(there: float | None) -> str:
+    return "-" if there is None else f"{there:.0%}"
 
 
-def _number(estimate: Mapping[str, Any]) -> str:
-    return "unknown" if estimate["mean"] is None else f"{estimate['mean']:.4f}"
-
-
-def _signed(estimate: Mapping[str, Any]) -> str:
-    if estimate["mean"] is None:
-        return "none"
-    if estimate["interval"] is None:
-        return f"{estimate['mean']:+.4f} (too few dates for an interval)"
-    low, high = estimate["interval"]
-    return f"{estimate['mean']:+.4f} ({low:+.4f} to {high:+.4f})"
+def _days(away: float | None) -> str:
+    return "-" if away is None else f"{away:.1f}"

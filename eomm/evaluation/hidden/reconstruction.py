@@ -4,6 +4,7 @@ Reconstructing what is visible is compression, and stands beside PCA under that 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,59 +16,34 @@ from tqdm import tqdm
 from eomm.data.cube import Cube, open_cube
 from eomm.data.grid import to_date
 from eomm.data.held_out import dates_unseen, days_to_hide, held_out
-from eomm.data.modality import check_contract
 from eomm.data.records import open_records
 from eomm.errors import DataError, UsageError
 from eomm.evaluation.baselines import SIMPLE
-from eomm.evaluation.hidden.beside import BLOCK_PX, PIXELS, check_beside, score_beside
+from eomm.evaluation.hidden.beside import BLOCK_PX, MAIN, PIXELS, check_beside, check_contracts, score_beside
 from eomm.evaluation.hidden.examples import Example, choose_pixels
+from eomm.evaluation.hidden.figures import figures_of
 from eomm.evaluation.hidden.methods import METHODS
-from eomm.evaluation.hidden.reconstruction_words import with_words
-from eomm.evaluation.hidden.ridges import INPUTS
-from eomm.evaluation.hidden.scoring import Fitted, ScoredSite
-from eomm.evaluation.hidden.tally import Tally, by_season
+from eomm.evaluation.hidden.reconstruction_words import conclude, judge, least, plainly, protocol, tables
+from eomm.evaluation.hidden.ridges import INPUTS, PROBED
+from eomm.evaluation.hidden.scorer import VISIBLE, Case, Scorer, Wanted
+from eomm.evaluation.hidden.tally import Scores
 from eomm.evaluation.hidden.task import make_task
-from eomm.evaluation.hidden.verdict import judge
+from eomm.evaluation.result import Result
 from eomm.models.directory import Model, load_model, reference_of
 from eomm.models.predict import Predictor
 
 GAPS = (0, 10, 30, 45, 60)
 
 
-def evaluate(
-    model: Model,
-    cube: Cube,
-    *,
-    dates: Sequence[int | str | date] | None = None,
-    gaps: Sequence[int] = GAPS,
-    columns: tuple[int, int] | None = None,
-    reference: str | None = None,
-    manifest: Mapping[str, Any] | None = None,
-    length: int | None = None,
-    probes: bool = True,
-    classes: Mapping[str, Bool[np.ndarray, "y x"]] | None = None,
-    beside: Mapping[str, Model] | None = None,
-    beside_pixels: int = PIXELS,
-    block_px: int = 32,
-    max_pixels: int = 16_384,
-    fit_dates: int = 24,
-    seed: int = 0,
-    progress: bool = False,
-) -> dict[str, Any]:
-    """Score a model and its baselines on the same hidden targets of a cube.
+@dataclass(frozen=True, kw_only=True)
+class HiddenPlan:
+    """What is hidden, and what is scored.
 
-    All test dates are hidden from every method, always, and with them everything within +-gap days of the current
-    target. Other modalities are not hidden. A target pixel counts where it is valid and has at least one visible
-    observation. Memory is bounded by a block, not by the cube.
-
-    Args:
-        model: with an encoder and a decoder of `reference`.
-        cube: an opened cube under the model's contracts.
-        dates: test dates that training has not seen; those that `manifest` holds out when None.
+    Attributes:
+        dates: test dates that training has not seen; those that the manifest holds out when None.
         gaps: days hidden on both sides of the target.
         columns: (start, stop) of the block that training has not seen; the manifest's test block when None.
         reference: modality that is hidden; "s2", or the model's only one.
-        manifest: of the records trained on, to tell whether the dates were unseen.
         length: of the embedding, of which only so many leading numbers are used; all when None.
         probes: also fit and score linear probes of the trained and of a random encoder (`ridges`).
         classes: further scores of the pixels in each of these masks of the site, by name.
@@ -77,12 +53,43 @@ def evaluate(
         max_pixels: larger sites are sampled by blocks, drawn by `seed`.
         fit_dates: training dates that linear baselines are fitted on.
         seed: of samples, intervals and the random encoder.
+    """
+
+    dates: Sequence[int | str | date] | None = None
+    gaps: Sequence[int] = GAPS
+    columns: tuple[int, int] | None = None
+    reference: str | None = None
+    length: int | None = None
+    probes: bool = True
+    classes: Mapping[str, Bool[np.ndarray, "y x"]] = field(default_factory=dict)
+    beside: Mapping[str, Model] = field(default_factory=dict)
+    beside_pixels: int = PIXELS
+    block_px: int = 32
+    max_pixels: int = 16_384
+    fit_dates: int = 24
+    seed: int = 0
+
+
+def evaluate(
+    model: Model, cube: Cube, *, manifest: Mapping[str, Any] | None = None, progress: bool = False, **options: Any
+) -> Result:
+    """Score a model and its baselines on the same hidden targets of a cube.
+
+    All test dates are hidden from every method, always, and with them everything within +-gap days of the current
+    target. Other modalities are not hidden. A target pixel counts where it is valid and has at least one visible
+    observation. Memory is bounded by a block, not by the cube.
+
+    Args:
+        model: with an encoder and a decoder of the reference.
+        cube: an opened cube under the model's contracts.
+        manifest: of the records trained on, to tell whether the dates were unseen.
         progress: show a bar on standard error.
+        options: of `HiddenPlan`.
 
     Returns:
-        JSON types: protocol, `hidden` {region: {gap: scores}}, `visible` {region: scores}, `verdict`, `examples`;
-        `seasons` {region: {gap: {season: scores}}}, `classes` {name: {gap: scores}} and `beside`, None where not asked.
-        Errors are absolute, in the modality's `error_unit`; `mean` is over dates of the mean over pixels and bands.
+        Its numbers are `hidden` {region: {gap: Scores}}, `visible` {region: Scores} and `examples`; `seasons` {region:
+        {gap: {season: Scores}}}, `classes` {name: {gap: Scores}} and `beside`, None where not asked. Errors are
+        absolute, in the modality's `error_unit`; a value is the mean over dates of the mean over pixels and bands.
 
     Raises:
         UsageError: dates or columns that the cube does not have, a length that the model has not, classes of another
@@ -90,48 +97,43 @@ def evaluate(
         ContractError: cube and model follow different contracts, or modalities lie on grids that do not meet.
         DataError: no target pixel can be scored.
     """
-    reference = reference_of(model, reference)
-    for name, modality in model.modalities.items():
-        if name == reference or model.fusion:
-            check_contract(cube[name].modality, modality, found_in=str(cube.path), expected_by="the model")
-            cube.site_wide(name, reference)
-    group, beside, classes = cube[reference], beside or {}, classes or {}
-    for name, one in beside.items():
-        check_beside(name, one, cube, reference)
-    for name, mask in classes.items():
-        if mask.shape != (group.grid.height, group.grid.width):
-            raise UsageError(
-                f"class {name}: its mask has {mask.shape} pixels, {cube.path} has {group.grid.height} x "
-                f"{group.grid.width}; bring the labels onto the cube's grid"
-            )
+    plan = HiddenPlan(**options)
+    reference = reference_of(model, plan.reference)
+    check_contracts("the model", model, cube, reference)
+    check_beside(plan.beside, cube, reference)
+    check_classes(plan.classes, cube, reference)
     kept_days, kept_columns = held_out(manifest or {}, cube.site, reference)
-    task = make_task(group, kept_days if dates is None else dates, gaps, columns or kept_columns)
-    size = min(block_px, max(task.height, task.width))
-    corners = task.blocks(size, max_pixels, seed=seed)
-    site = ScoredSite(Predictor(model, reference, length=length), cube, task, size, seed)
-
-    bar = tqdm(total=2 * len(corners), desc="evaluate", unit="block", disable=not progress)
-    fitted = site.fit(corners, fit_dates=fit_dates, probes=probes, tick=lambda: bar.update(1))
-    bar.update(len(corners) - bar.n)
-    points = choose_pixels(group, task, corners, size)
-    tally = Tally(len(task.targets), len(group.modality.bands), seed=seed)
-    named = {f"class {k}": mask for k, mask in classes.items()}
-    for corner in corners:
-        site.score(corner, fitted, tally, points, named)
-        bar.update(1)
-    bar.close()
-    result = _result(site, tally, fitted, points, len(corners) * size**2, manifest, list(named))
-    if not beside:
-        return with_words(result | {"beside": None})
-    with tqdm(total=max(1, beside_pixels // BLOCK_PX**2), desc="beside", unit="block", disable=not progress) as bar:
-        options: dict[str, Any] = {"reference": reference, "pixels": beside_pixels, "seed": seed}
-        found = score_beside(model, beside, cube, task, **options, tick=lambda: bar.update(1))
-    return with_words(result | {"beside": found})
+    dates = kept_days if plan.dates is None else plan.dates
+    task = make_task(cube[reference], dates, plan.gaps, plan.columns or kept_columns)
+    size = min(plan.block_px, max(task.height, task.width))
+    corners = task.blocks(size, plan.max_pixels, seed=plan.seed)
+    cases = tuple(Case(gap_days=g) for g in task.gaps)
+    wanted = Wanted(cases=cases, inputs=PROBED if plan.probes else (), seed=plan.seed)
+    scorer = Scorer(Predictor(model, reference, length=plan.length), cube, task, wanted, size=size)
+    with tqdm(total=2 * len(corners), desc="evaluate", unit="block", disable=not progress) as bar:
+        scorer.fit(corners, dates=plan.fit_dates, tick=lambda: bar.update(1))
+        bar.update(len(corners) - bar.n)
+        points = choose_pixels(cube[reference], task, corners, size)
+        for corner in corners:
+            scorer.score(corner, points=points, classes={f"class {k}": m for k, m in plan.classes.items()})
+            bar.update(1)
+    beside = None
+    if plan.beside:
+        models = {MAIN: model, **plan.beside}
+        work = len(models) * max(1, plan.beside_pixels // BLOCK_PX**2)
+        with tqdm(total=work, desc="beside", unit="block", disable=not progress) as bar:
+            asked: dict[str, Any] = {"reference": reference, "pixels": plan.beside_pixels}
+            beside = score_beside(models, cube, task, wanted, **asked, tick=lambda: bar.update(1))
+    read = min(len(corners) * size**2, task.height * task.width)
+    unseen = dates_unseen(manifest, cube.site, task.days, reference)
+    numbers = _numbers(scorer, list(plan.classes), unseen)
+    told = {"pixels_read": read, "pixels_of_site": task.height * task.width, "beside": beside}
+    return _result(scorer, {**numbers, **told, "examples": [p.to_dict() for p in points]}, points)
 
 
 def evaluate_records(
-    model: Model | Path | str, cube: Cube | Path | str, records: Path | str, **options: Any
-) -> dict[str, Any]:
+    model: Model | Path | str, cube: Cube | Path | str, records: Path | str, *, progress: bool = False, **options: Any
+) -> Result:
     """`evaluate` on what a record set kept from training at the cube's site.
 
     Where the records hold no days out, a site that trained nothing is tested on every third of its clear dates.
@@ -144,113 +146,86 @@ def evaluate_records(
     manifest = open_records(records).manifest
     if options.get("dates") is None:
         options["dates"] = days_to_hide(cube, reference_of(model, options.get("reference")), manifest, records)
-    return evaluate(model, cube, manifest=manifest, **options)
+    return evaluate(model, cube, manifest=manifest, progress=progress, **options)
 
 
-def format_evaluation(result: Mapping[str, Any]) -> str:
-    """The result as text for people."""
-    head = f"{result['site']}, {result['modality']}: mean absolute error ({result['unit']}) of hidden targets"
-    lines = [("SIMULATED. " if result["simulated"] else "") + head]
-    for region, by_gap in result["hidden"].items():
-        scored = [g for g in by_gap if by_gap[g]["methods"]]
-        lines.append(f"{region}; days hidden on both sides: " + " ".join(f"{g:>8}" for g in scored))
-        lines += _rows({m: [by_gap[g]["methods"][m] for g in scored] for m in result["methods"]}, "mean")
-        lines.append("  medians of pixel-dates")
-        shown = [m for m in result["methods"] if m in (result["main"], *SIMPLE)]
-        lines += _rows({m: [by_gap[g]["methods"][m] for g in scored] for m in shown}, "median")
-    lines += _parts(result)
-    if found := result["beside"]:
-        for region, by_gap in found["hidden"].items():
-            scored = [g for g in by_gap if by_gap[g]["methods"]]
-            lines.append(f"beside other models, {region}, the same targets in {found['pixels_read']} pixels")
-            lines += _rows({m: [by_gap[g]["methods"][m] for g in scored] for m in found["methods"]}, "mean")
-    visible = result["visible"]["all"]["methods"]
-    if visible:
-        lines.append(
-            f"compression (visible centre): encoder {visible['encoder']['mean']:.4f}, "
-            f"PCA with {result['components']['pca']} components {visible['pca']['mean']:.4f}"
-        )
-    says = {True: "the score counts", False: "the score does not count", None: "unknown whether the score counts"}
-    verdict = result["verdict"]
-    lines.append(f"{says[verdict['counts']]}: {'; '.join(verdict['reasons'])}")
-    return "\n".join(lines)
+def check_classes(classes: Mapping[str, Bool[np.ndarray, "y x"]], cube: Cube, reference: str) -> None:
+    """Raise UsageError where a mask is not of the site's size."""
+    grid = cube[reference].grid
+    for name, mask in classes.items():
+        if mask.shape != (grid.height, grid.width):
+            raise UsageError(
+                f"class {name}: its mask has {mask.shape} pixels, {cube.path} has {grid.height} x {grid.width}; bring "
+                "the labels onto the cube's grid"
+            )
 
 
-def _rows(estimates: Mapping[str, Sequence[Mapping[str, Any]]], which: str) -> list[str]:
-    return [f"  {m:<14}" + " " * 18 + " ".join(f"{e[which]:8.4f}" for e in of) for m, of in estimates.items()]
-
-
-def _parts(result: Mapping[str, Any]) -> list[str]:
-    """Seasons and classes at the middle gap: the model beside the best of what learns nothing."""
-    main, best = result["main"], result["verdict"]["best_interpolation"]
-    gap = str(sorted(result["gaps"])[len(result["gaps"]) // 2])
-    parts = {**result["seasons"]["all"][gap], **{f"class {c}": by[gap] for c, by in result["classes"].items()}}
-    lines = [f"by season and class, {gap} days hidden on both sides: {main}, {best}"]
-    for name, part in parts.items():
-        if part["methods"]:
-            both = (f"{part['methods'][m]['mean']:.4f}" for m in (main, best))
-            lines.append(f"  {name:<14} {part['dates']:>3} dates" + " " * 8 + " ".join(f"{x:>8}" for x in both))
-    return lines if len(lines) > 1 else []
-
-
-def _result(
-    site: ScoredSite,
-    tally: Tally,
-    fitted: Fitted,
-    points: Sequence[Example],
-    pixels: int,
-    manifest: Mapping[str, Any] | None,
-    classes: Sequence[str],
-) -> dict[str, Any]:
-    task, predictor = site.task, site.predictor
-    methods = [*predictor.methods, *SIMPLE, *(INPUTS if fitted.ridges else ())]
+def _numbers(scorer: Scorer, classes: Sequence[str], unseen: bool | None) -> dict[str, Any]:
+    """What was scored, and the scores of every region, gap, season and class."""
+    task, predictor, tally, modality = scorer.task, scorer.predictor, scorer.tally, scorer.modality
     main = "fused" if predictor.model.fusion else "encoder"
-    regions = ["all"] + (["unseen block"] if task.columns else [])
-    days = [int(d) for d in task.day[task.targets]]
-    hidden = {r: {str(g): tally.summary(r, str(g), methods, against=main) for g in task.gaps} for r in regions}
-    if not any(s["pixels"] for s in hidden["all"].values()):
-        raise DataError(f"{site.cube.path}: no pixel of the test dates is valid and seen at another date")
-    unseen = dates_unseen(manifest, site.cube.site, days, predictor.reference)
-    verdict = judge(tally, task.gaps, main, probed=bool(fitted.ridges), unseen=unseen)
+    methods = [*predictor.methods, *SIMPLE, *(INPUTS if scorer.wanted.inputs else ())]
+    cases = {str(c.gap_days): c for c in scorer.wanted.cases}
+
+    def scores(region: str) -> dict[str, Scores]:
+        own = {m: (tally, m) for m in methods}
+        return {g: tally.summary(region, c, own, against=main) for g, c in cases.items()}
+
+    def seasons(region: str) -> dict[str, dict[str, Scores]]:
+        return {g: tally.by_season(region, c, methods, task.days, against=main) for g, c in cases.items()}
+
+    hidden = {r: scores(r) for r in task.names}
+    if not any(s.pixels for s in hidden["all"].values()):
+        raise DataError(f"{scorer.cube.path}: no pixel of the test dates is valid and seen at another date")
+    both = {m: (tally, m) for m in ("encoder", "pca")}
     return {
-        "eomm:kind": "evaluation of reconstruction",
-        "site": site.cube.site,
-        "simulated": bool(site.cube.provenance.get("simulated", False)),
+        "site": scorer.cube.site,
         "modality": predictor.reference,
-        "contract": site.modality.contract_hash,
-        "unit": site.modality.error_unit[0],
-        "bands": list(site.modality.band_names),
+        "contract": modality.contract_hash,
+        "unit": modality.error_unit[0],
+        "bands": list(modality.band_names),
         "model": predictor.model.hash,
         "main": main,
         "methods": {m: METHODS[m] for m in methods},
-        "days": days,
-        "dates": [str(to_date(d)) for d in days],
+        "days": task.days,
+        "dates": [str(to_date(d)) for d in task.days],
         "dates_unseen": unseen,
         "gaps": list(task.gaps),
         "columns": list(task.columns) if task.columns else None,
-        "pixels_read": min(pixels, task.height * task.width),
-        "pixels_of_site": task.height * task.width,
-        "components": {"pca": len(fitted.pca.components), "embedding": predictor.length},
+        "components": {"pca": len(scorer.pca.components) if scorer.pca else 0, "embedding": predictor.length},
         "hidden": hidden,
-        "seasons": {
-            r: {str(g): by_season(tally, r, str(g), methods, days, against=main) for g in task.gaps} for r in regions
-        },
-        "classes": {
-            c.removeprefix("class "): {str(g): tally.summary(c, str(g), methods, against=main) for g in task.gaps}
-            for c in classes
-        },
-        "visible": {r: tally.summary(r, "visible", ["encoder", "pca"], against="encoder") for r in regions},
-        "summary": _summary(hidden, task.gaps, main, verdict),
-        "verdict": verdict,
-        "examples": [p.to_dict() for p in points],
+        "seasons": {r: seasons(r) for r in task.names},
+        "classes": {k: scores(f"class {k}") for k in classes},
+        "visible": {r: tally.summary(r, VISIBLE, both, against="encoder") for r in task.names},
     }
 
 
-def _summary(hidden: Any, gaps: Sequence[int], main: str, verdict: Mapping[str, Any]) -> dict[str, Any]:
-    """The few figures that a table of runs wants, each beside its best simple baseline."""
-    best = verdict["best_interpolation"]
-    rows = {str(g): hidden["all"][str(g)]["methods"] for g in gaps if hidden["all"][str(g)]["methods"]}
-    hidden_mae = {
-        g: {main: m[main]["mean"], "linear": m["linear"]["mean"], best: m[best]["mean"]} for g, m in rows.items()
+def _result(scorer: Scorer, numbers: dict[str, Any], points: Sequence[Example]) -> Result:
+    main, tally = numbers["main"], scorer.tally
+
+    def over_gaps(method: str) -> np.ndarray:
+        return np.mean([tally.per_date("all", c, method) for c in scorer.wanted.cases], axis=0)
+
+    best = least({m: tally.estimate(over_gaps(m)).value for m in SIMPLE})
+    verdict = judge(tally, over_gaps, probed=bool(scorer.wanted.inputs), unseen=numbers["dates_unseen"])
+    rows = {g: s.methods for g, s in numbers["hidden"]["all"].items() if s.methods}
+    numbers |= {
+        "best_interpolation": best,
+        "difference_to_best_interpolation": tally.difference(over_gaps(main), over_gaps(best)),
+        "summary": {
+            "hidden_mae": {g: {n: m[n].value for n in (main, "linear", best)} for g, m in rows.items()},
+            "counts": verdict.holds,
+        },
     }
-    return {"hidden_mae": hidden_mae, "counts": verdict["counts"]}
+    return Result(
+        kind="reconstruction",
+        dataset=scorer.cube.site,
+        simulated=bool(scorer.cube.provenance.get("simulated", False)),
+        headline=plainly(numbers, verdict),
+        conclusions=conclude(numbers),
+        verdicts=(verdict,),
+        tables=tables(numbers),
+        figures=figures_of(numbers, scorer.cube[numbers["modality"]], points),
+        protocol=protocol(numbers),
+        numbers=numbers,
+    )

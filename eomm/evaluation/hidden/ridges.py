@@ -4,7 +4,7 @@ A random encoder's decoder was never trained, so that trained and random encoder
 regression from the embedding of a hidden target to its bands, fitted on training dates.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,25 +18,26 @@ INPUTS: dict[str, str] = {
     "ridge_pca": "the same from the first principal components of the raw series, as many as the embedding has",
     "ridge_raw": "the same from the raw series round the target: interpolations and three observations on each side",
 }
+PROBED = ("trained", "random", "raw")  # what these are given; components are the raw series'
 Rows = Mapping[str, Float32[np.ndarray, "n _"]]  # by input, such as "trained" or "raw": one row per target pixel
 
 
 @dataclass(frozen=True)
 class Ridges:
-    """Fitted ridges of one gap."""
+    """Fitted ridges of one case; `pca` of raw rows over their `scale`, None without these."""
 
-    pca: Pca
+    pca: Pca | None
     scale: Float32[np.ndarray, " f"]
     models: Mapping[str, Ridge]
 
     def predict(self, rows: Rows) -> dict[str, Float32[np.ndarray, "n c"]]:
-        """Predictions of each of INPUTS."""
-        x = {**rows, "pca": self.pca.transform(rows["raw"] / self.scale)}
+        """Predictions of each."""
+        x = {**rows, **({"pca": self.pca.transform(rows["raw"] / self.scale)} if self.pca else {})}
         return {name: model.predict(x[name.removeprefix("ridge_")]) for name, model in self.models.items()}
 
 
 class Sample:
-    """Rows of training targets, collected block by block, for one gap."""
+    """Rows of training targets, collected block by block, for one case."""
 
     def __init__(self) -> None:
         self.rows: list[Rows] = []
@@ -54,23 +55,17 @@ class Sample:
         """Rows so far."""
         return sum(map(len, self.truth))
 
-    def fit_one(self, name: str) -> Ridge:
-        """Fit one ridge, from the rows of this name."""
-        return fit_ridge(self._joined(name), np.concatenate(self.truth), np.concatenate(self.group))
-
-    def _joined(self, name: str) -> Float32[np.ndarray, "n f"]:
-        return np.concatenate([r[name] for r in self.rows])
-
-    def fit(self, components: int) -> Ridges:
-        """Fit every ridge of INPUTS on the same rows."""
-        x = {name: self._joined(name) for name in ("trained", "random", "raw")}
+    def fit(self, inputs: Sequence[str], components: int) -> Ridges:
+        """Fit a ridge from each of `inputs` on the same rows; where "raw" is one, from its components too."""
+        x = {name: np.concatenate([r[name] for r in self.rows]) for name in inputs}
         y, group = np.concatenate(self.truth), np.concatenate(self.group)
-        spread = x["raw"].std(0)
-        scale = np.where(spread > 1e-9, spread, 1).astype(np.float32)
-        pca = fit_pca(x["raw"] / scale, components)
-        x["pca"] = pca.transform(x["raw"] / scale)
-        fit: Callable[[str], Ridge] = lambda name: fit_ridge(x[name.removeprefix("ridge_")], y, group)  # noqa: E731
-        return Ridges(pca, scale, {name: fit(name) for name in INPUTS})
+        pca, scale = None, np.ones(1, np.float32)
+        if "raw" in x:
+            spread = x["raw"].std(0)
+            scale = np.where(spread > 1e-9, spread, 1).astype(np.float32)
+            pca = fit_pca(x["raw"] / scale, components)
+            x["pca"] = pca.transform(x["raw"] / scale)
+        return Ridges(pca, scale, {f"ridge_{name}": fit_ridge(rows, y, group) for name, rows in x.items()})
 
 
 def draw_rows(candidates: np.ndarray, count: int, *, seed: tuple[int, ...]) -> Int[np.ndarray, " n"]:

@@ -40,6 +40,16 @@ class HiddenTask:
         """Acquisitions hidden from every method, always."""
         return np.isin(self.day, self.day[self.targets])
 
+    @property
+    def days(self) -> list[int]:
+        """Of the targets."""
+        return [int(d) for d in self.day[self.targets]]
+
+    @property
+    def names(self) -> list[str]:
+        """Of the regions that are scored."""
+        return ["all"] + (["unseen block"] if self.columns else [])
+
     def hidden(self, index: Int[np.ndarray, " n"], gap: int) -> Bool[np.ndarray, "n t"]:
         """What the targets `index` may not see: every test acquisition, and whatever lies within the gap."""
         near = np.abs(self.day[None].astype(np.int64) - self.day[index][:, None]) <= gap

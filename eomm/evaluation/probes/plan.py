@@ -6,7 +6,7 @@ from typing import Protocol
 
 from eomm.data.cube import Cube
 from eomm.errors import UsageError
-from eomm.evaluation.features import Dates
+from eomm.evaluation.features import Dates, Provider
 from eomm.evaluation.labels import Labels
 
 SHARES = (0.01, 0.1, 1.0)
@@ -44,14 +44,16 @@ class Method:
     """What a probe is given.
 
     Attributes:
-        source: the provider's name.
+        source: name of the features; methods of one name share them.
         about: in words.
+        read: gives the features.
         components: of a PCA fitted on training rows, for each date or season of a row; None for the features as they
             are.
     """
 
     source: str
     about: str
+    read: Provider
     components: int | None = None
 
 

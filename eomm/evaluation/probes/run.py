@@ -1,4 +1,4 @@
-"""`eomm evaluate probes`: from files to a result with its figures, and which baselines stand beside a model."""
+"""`eomm evaluate probes`: labels and stored embeddings to a result, and the baselines beside them. No model."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -6,209 +6,163 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from eomm.data.attributes import attributes_of
 from eomm.data.cube import Cube, open_cube
-from eomm.data.grid import EPOCH
 from eomm.data.records import open_records
-from eomm.data.tables import write_frame
 from eomm.embedding.store import open_embedding
-from eomm.errors import ContractError, UsageError
+from eomm.errors import UsageError
 from eomm.evaluation import features_raw
 from eomm.evaluation.adapters import provider
-from eomm.evaluation.bootstrap import RESAMPLES
-from eomm.evaluation.features import Dates, Features, Provider
-from eomm.evaluation.features_model import embedded, randomised, stored
+from eomm.evaluation.features import Dates, Features
+from eomm.evaluation.features_model import stored
 from eomm.evaluation.labels import read_labels
-from eomm.evaluation.probes.figures import save_figures
+from eomm.evaluation.probes.figures import figures_of
+from eomm.evaluation.probes.fit import PROBES
 from eomm.evaluation.probes.plan import LabelledSite, Method, ProbePlan
-from eomm.evaluation.probes.predictions import prediction_rows
-from eomm.evaluation.probes.tables import probe
-from eomm.evaluation.probes.words import leaderboard, to_result
-from eomm.models.directory import Model
-from eomm.store.folders import check_free_file, write_json, write_text
+from eomm.evaluation.probes.tables import Outcome, probe
+from eomm.evaluation.probes.words import conclude, judge, tables
+from eomm.evaluation.result import Result
 
-FRAMES = (8, 8)  # of the raw window where no model says
+Frames = Mapping[str, tuple[int, int]]  # by modality, acquisitions before and after a target in a window
+FRAMES: Frames = {"s2": (8, 8)}  # of the raw window where no model says
 MAIN = "model"
+ABOUT = {
+    MAIN: "embedding of the trained model {model}",
+    "random": "the same networks with random parameters (seed {seed})",
+}
 
 
 def evaluate_probes(
-    cubes: Sequence[Path],
-    labels: Sequence[Path],
+    sites: Sequence[LabelledSite],
+    methods: Mapping[str, Method],
     plan: ProbePlan,
     *,
-    dataset: str | None = None,
-    column: str | None = None,
-    regression: bool = False,
-    ignore: Sequence[str] = (),
-    classes: Mapping[str, str] | None = None,
-    min_pixels: int = 1,
-    date: Any = None,
-    model: Model | None = None,
-    embeddings: Sequence[Path] = (),
-    features: Sequence[str] = (),
-    records: Path | None = None,
-    length: int | None = None,
-    only: Sequence[str] = (),
+    dataset: str,
     main: str = MAIN,
-    work: Path | None = None,
+    seen: Mapping[str, bool | None] | None = None,
     seed: int = 0,
-    out: Path | None = None,
-    figures: Path | None = None,
-    board: Path | None = None,
-    predicted: Path | None = None,
-    overwrite: bool = False,
-    commands: Sequence[str] = (),
     progress: bool = False,
-) -> dict[str, Any]:
-    """Probe a model, its baselines and peers on labels of one cube or several.
+) -> tuple[Result, Outcome]:
+    """Probe stored embeddings, baselines and peers on labels of one site or several.
 
     Args:
-        cubes: of the sites.
-        labels: a file for each cube, as `labels.read_labels` reads it with `column`, `regression`, `ignore`,
-            `classes` and `min_pixels`.
-        plan: what is asked; `days` is filled from `date`.
-        dataset: what the labels are called; the first file's name when None.
-        column: see `read_labels`.
-        regression: see `read_labels`.
-        ignore: see `read_labels`.
-        classes: see `read_labels`.
-        min_pixels: see `read_labels`.
-        date: of mode "date", for every site; the clearest of each when None.
-        model: whose embeddings are `model`, beside the same networks with random parameters as `random`.
-        embeddings: stores of that model for the cubes, used in the place of embedding them.
-        features: peers, as `adapters.provider` reads them.
-        records: the training's record set, which says what pre-training has seen.
-        length: leading numbers of the model's vectors.
-        only: names of methods to run, of all there are; all when empty.
+        sites: with labels; all of them simulated, or none.
+        methods: what is compared, by name.
+        plan: modes, folds, shares, seeds.
+        dataset: what the labels are called.
         main: the method that is compared with each of the others, if it is among them.
-        work: keep embeddings made on the way there.
-        seed: of folds, intervals and random parameters.
-        out: write the result there as JSON.
-        figures: a folder for figures; beside `out` they are named in the result.
-        board: write a CSV for leaderboards there.
-        predicted: write what every probe said of every pixel there (`predictions.py`), as CSV or Parquet.
-        overwrite: replace files that exist.
-        commands: what the result says repeats it.
+        seen: by site, whether pre-training saw its images; None where nobody knows.
+        seed: of folds and intervals.
         progress: show bars.
 
     Raises:
         EommError: as its parts do, naming the file.
     """
-    for path in filter(None, (out, board, predicted)):
-        check_free_file(path, overwrite=overwrite)
-    if len(cubes) != len(labels):
-        raise UsageError(f"{len(cubes)} cubes and {len(labels)} files of labels; expected a file for each cube")
-    if embeddings and len(embeddings) != len(cubes):
-        raise UsageError(f"{len(embeddings)} embeddings for {len(cubes)} cubes; expected one for each")
-    sites = []
-    for path, file in zip(cubes, labels, strict=True):
-        cube = open_cube(path)
-        found = read_labels(
-            file,
-            cube.grid,
-            column=column,
-            regression=regression,
-            ignore=ignore,
-            classes=classes,
-            min_pixels=min_pixels,
-        )
-        sites.append(LabelledSite(cube, found))
-    if len({s.cube.site for s in sites}) < len(sites):
-        raise UsageError("two cubes are of one site; expected each site once")
-    if date is not None:
-        plan = dataclasses.replace(plan, days={s.cube.site: (date - EPOCH).days for s in sites})
-    sources, methods = choose(sites, model, embeddings, features, length=length, work=work, seed=seed)
-    if only:
-        if lost := set(only) - set(methods):
-            raise UsageError(f"no features {', '.join(sorted(lost))}; there are {', '.join(methods)}")
-        methods = {n: m for n, m in methods.items() if n in only}
     if main != MAIN and main not in methods:
         raise UsageError(f"no features {main!r} to compare with the others; there are {', '.join(methods)}")
     first = main if main in methods else None
-    outcome = probe(sites, sources, methods, plan, main=first, seed=seed, progress=progress)
-    result = to_result(
-        outcome,
-        plan,
-        methods,
-        dataset=dataset or f"{labels[0].stem}{f' {column}' if column else ''}",
-        main=first,
-        seen=seen_by(records, sites),
-        left_out=[f"{s.cube.site}: {text}" for s in sites for text in s.labels.left_out],
+    outcome = probe(sites, methods, plan, main=first, seed=seed, progress=progress)
+    numbers: dict[str, Any] = {
+        "dataset": dataset,
+        "classes": list(outcome.classes),
+        "groups": plan.groups,
+        "buffer_px": plan.buffer_px,
+        "main": first,
+        "methods": {n: m.about for n, m in methods.items()},
+        "probes": {p: PROBES[p] for p in plan.probes},
+        "seen_in_pretraining": dict(seen or {s.cube.site: None for s in sites}),
+        "left_out": [f"{s.cube.site}: {text}" for s in sites for text in s.labels.left_out],
+        "facts": outcome.facts,
+        "scores": outcome.scores,
+        "differences": outcome.differences,
+    }
+    result = Result(
+        kind="probes",
+        dataset=dataset,
+        simulated=outcome.facts["simulated"],
+        conclusions=conclude(numbers),
+        verdicts=judge(outcome, plan, first) if first else (),
+        tables=tables(numbers),
+        figures=figures_of(numbers, outcome, sites),
+        protocol=numbers["methods"],
+        numbers=numbers,
     )
-    result["commands"] = list(commands)
-    if figures:
-        base = out.parent if out else None
-        result["figures"] = save_figures(result, outcome, sites, figures, relative_to=base, overwrite=overwrite)
-    if out:
-        write_json(out, result)
-    if board:
-        write_text(board, leaderboard(result, RESAMPLES))
-    if predicted:
-        write_frame(prediction_rows(outcome, sites, methods), predicted)
-    return result
+    return result, outcome
 
 
-def choose(
-    sites: Sequence[LabelledSite],
-    model: Model | None,
-    embeddings: Sequence[Path],
-    features: Sequence[str],
-    *,
-    length: int | None,
-    work: Path | None,
-    seed: int,
-) -> tuple[dict[str, Provider], dict[str, Method]]:
-    """Sources and methods: the model and a random one, raw bands and windows and their PCA, indices, peers.
+def read_sites(cubes: Sequence[Path], labels: Sequence[Path], **options: Any) -> list[LabelledSite]:
+    """Cubes with their labels, as `labels.read_labels` reads them with these options. Raises UsageError: no pairs."""
+    if len(cubes) != len(labels):
+        raise UsageError(f"{len(cubes)} cubes and {len(labels)} files of labels; expected a file for each cube")
+    opened = [open_cube(path) for path in cubes]
+    if len({c.site for c in opened}) < len(opened):
+        raise UsageError("two cubes are of one site; expected each site once")
+    return [LabelledSite(c, read_labels(f, c.grid, **options)) for c, f in zip(opened, labels, strict=True)]
 
-    The raw features are of the modalities that the model reads, or else of Sentinel-2.
+
+def embeddings(
+    sites: Sequence[LabelledSite], stores: Mapping[str, Sequence[Path]], length: int | None
+) -> dict[str, Method]:
+    """Stored embeddings by name, a store for each site; `length` leading numbers of each vector."""
+    found = {}
+    for name, paths in stores.items():
+        by_cube = {s.cube.path: path for s, path in zip(sites, paths, strict=True)}
+        first = open_embedding(paths[0])
+        made_by = attributes_of(first)["provenance"]
+        about = ABOUT.get(name, "embedding of model {model}").format(
+            model=made_by["model"], seed=made_by["model_info"].get("untrained")
+        )
+        words = f"{about}, {length or first.sizes['feature']} numbers"
+        found[name] = Method(name, words, partial(_stored, by_cube, length, name))
+    return found
+
+
+def _stored(by_cube: Mapping[Path, Path], length: int | None, name: str, cube: Cube, dates: Dates) -> Features:
+    found = stored(by_cube[cube.path], cube, dates, name=name)
+    return dataclasses.replace(found, values=found.values[..., :length])
+
+
+def baselines(sites: Sequence[LabelledSite], frames: Frames, length: int) -> dict[str, Method]:
+    """Raw bands, the raw window that an encoder sees, PCA of both, and of Sentinel-2 spectral indices.
+
+    Args:
+        sites: whose cubes they are of.
+        frames: of the windows, by modality; those that every cube has are used.
+        length: of an embedding, as many numbers as PCA gives.
     """
-    names = [n for n in (model.encoders if model else ("s2",)) if all(n in s.cube.groups for s in sites)]
+    names = [n for n in frames if all(n in s.cube.groups for s in sites)]
     names = sorted(names, key=lambda n: (n != "s2", sites[0].cube[n].modality.static))
     if not names:
         raise UsageError(f"no modality that every cube has; {sites[0].cube.path} has {', '.join(sites[0].cube)}")
-    frames = {n: (model.encoders[n].frames if model else FRAMES) for n in names}
-    lead, dim = names[0], length or (model.dim if model else 16)
-    sources: dict[str, Provider] = {}
-    methods: dict[str, Method] = {}
-    if model:
-        model.check_length(length)
-        stores = {s.cube.path: path for s, path in zip(sites, embeddings, strict=False)}
-        random = randomised(model, seed + 1)
-        sources[MAIN] = partial(_model_features, model, stores, length, work)
-        sources["random"] = lambda cube, dates: embedded(random, cube, dates, length=length, work=work, name="random")
-        methods[MAIN] = Method(MAIN, f"embedding of the trained model {model.hash}, {dim} numbers")
-        methods["random"] = Method(
-            "random", f"the same networks with random parameters (seed {seed + 1}), {dim} numbers"
-        )
-    sources["bands"] = partial(features_raw.bands, names=names)
-    sources["window"] = partial(features_raw.window, names=names, frames=frames)
-    count = sum(len(sites[0].cube[n].modality.bands) for n in names)
-    both = " and ".join(names)
-    methods["bands"] = Method("bands", f"{both} bands of the date")
-    methods["window"] = Method("window", f"raw {both} series of the window that the encoder sees")
-    methods["pca_bands"] = Method("bands", "PCA of the bands", min(dim, count - 1))
-    methods["pca_window"] = Method("window", "PCA of the raw window, as many numbers as the embedding", dim)
-    if lead == "s2":
-        sources["indices"] = features_raw.indices
-        methods["indices"] = Method("indices", ", ".join(features_raw.INDICES))
-    for spec in features:
+    bands = partial(features_raw.bands, names=names)
+    window = partial(features_raw.window, names=names, frames={n: frames[n] for n in names})
+    both, count = " and ".join(names), sum(len(sites[0].cube[n].modality.bands) for n in names)
+    methods = {
+        "bands": Method("bands", f"{both} bands of the date", bands),
+        "window": Method("window", f"raw {both} series of the window that the encoder sees", window),
+        "pca_bands": Method("bands", "PCA of the bands", bands, min(length, count - 1)),
+        "pca_window": Method("window", "PCA of the raw window, as many numbers as the embedding", window, length),
+    }
+    if names[0] == "s2":
+        methods["indices"] = Method("indices", ", ".join(features_raw.INDICES), features_raw.indices)
+    return methods
+
+
+def peers(specs: Sequence[str], methods: dict[str, Method], *, work: Path | None) -> dict[str, Method]:
+    """Others' features, as `adapters.provider` reads them, beside what there is. Raises UsageError: a name is taken."""
+    for spec in specs:
         name, source = provider(spec, work=work)
         if name in methods:
             raise UsageError(f"features {spec!r}: the name {name!r} is taken; choose another")
-        sources[name], methods[name] = source, Method(name, spec.partition("=")[2])
-    return sources, methods
+        methods = {**methods, name: Method(name, spec.partition("=")[2], source)}
+    return methods
 
 
-def _model_features(
-    model: Model, stores: Mapping[Path, Path], length: int | None, work: Path | None, cube: Cube, dates: Dates
-) -> Features:
-    path = stores.get(cube.path)
-    if path is None:
-        return embedded(model, cube, dates, length=length, work=work)
-    made_by = open_embedding(path).attrs.get("eomm:model")
-    if made_by != model.hash:
-        raise ContractError(f"{path}: was made by model {made_by}, expected {model.hash}; name the model that made it")
-    found = stored(path, cube, dates, name=MAIN)
-    return dataclasses.replace(found, values=found.values[..., :length])
+def chosen(methods: Mapping[str, Method], names: Sequence[str]) -> dict[str, Method]:
+    """Some methods; all where no name is given. Raises UsageError for an unknown one."""
+    if lost := set(names) - set(methods):
+        raise UsageError(f"no features {', '.join(sorted(lost))}; there are {', '.join(methods)}")
+    return {n: m for n, m in methods.items() if not names or n in names}
 
 
 def seen_by(records: Path | None, sites: Sequence[LabelledSite]) -> dict[str, bool | None]:

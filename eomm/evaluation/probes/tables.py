@@ -6,7 +6,7 @@ folds rows.py, how a probe is fitted fit.py. The numbers go into words, tables a
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,23 +23,7 @@ from eomm.evaluation.folds import Fold, check_no_leak
 from eomm.evaluation.probes.fit import ProbeTask, fit_head, fit_probe, reduce
 from eomm.evaluation.probes.plan import LabelledSite, Method, ProbePlan
 from eomm.evaluation.probes.rows import Rows, common, draw, joint_classes, labelled, make_folds
-from eomm.evaluation.probes.score import CLASSIFICATION, confusion, metrics, squares
-from eomm.evaluation.rounding import rounded
-
-
-@dataclass
-class Scored:
-    """Predictions of one method and probe for one mode and share: a row per seed.
-
-    Attributes:
-        guess: class numbers or values.
-        choices: k or penalty of every fit.
-        trained: rows of every fit.
-    """
-
-    guess: np.ndarray
-    choices: list[float] = field(default_factory=list)
-    trained: list[int] = field(default_factory=list)
+from eomm.evaluation.probes.scored import Gap, Score, Scored, Scorer
 
 
 @dataclass(frozen=True)
@@ -47,8 +31,8 @@ class Outcome:
     """What probing gave.
 
     Attributes:
-        scores: one per mode, probe, share, method and metric; JSON types.
-        differences: the main method's score minus each other's, paired; JSON types.
+        scores: one per mode, probe, share, method and metric.
+        differences: the main method's score minus each other's, paired.
         rows: by mode, the pixels scored.
         guesses: by (mode, probe, share, method), of the first seed.
         folds: by mode, the number of the fold that tested each row.
@@ -56,18 +40,17 @@ class Outcome:
         facts: of the sites and folds, JSON types.
     """
 
-    scores: list[dict[str, Any]]
-    differences: list[dict[str, Any]]
+    scores: Sequence[Score]
+    differences: Sequence[Gap]
     rows: Mapping[str, Rows]
     guesses: Mapping[tuple[str, str, float, str], np.ndarray]
     folds: Mapping[str, Int[np.ndarray, " n"]]
     classes: tuple[str, ...]
-    facts: dict[str, Any]
+    facts: Mapping[str, Any]
 
 
 def probe(
     sites: Sequence[LabelledSite],
-    sources: Mapping[str, Provider],
     methods: Mapping[str, Method],
     plan: ProbePlan,
     *,
@@ -79,8 +62,7 @@ def probe(
 
     Args:
         sites: one or more; all of them simulated, or none.
-        sources: features by name.
-        methods: what is compared, of these sources.
+        methods: what is compared, by name.
         plan: modes, folds, shares, seeds.
         main: the method whose differences to the others are reported.
         seed: of folds and intervals.
@@ -97,12 +79,12 @@ def probe(
     classes = joint_classes(sites)
     task = ProbeTask(len(classes))
     everything = labelled(sites, classes, plan)
-    days = {s.cube.site: plan.days.get(s.cube.site, 0) or clearest(s, plan.dates) for s in sites}
-    used = {n: s for n, s in sources.items() if any(m.source == n for m in methods.values())}
-    maps_of = read_all(sites, used, plan, days, progress=progress)
-    scores: list[dict[str, Any]] = []
-    differences: list[dict[str, Any]] = []
-    rows_by_mode, guesses, tested = {}, {}, {}
+    days = days_of(sites, plan)
+    maps_of = read_all(sites, {m.source: m.read for m in methods.values()}, plan, days, progress=progress)
+    scores: list[Score] = []
+    differences: list[Gap] = []
+    rows_by_mode, tested = {}, {}
+    guesses: dict[tuple[str, str, float, str], np.ndarray] = {}
     facts: dict[str, Any] = {"sites": [s.cube.site for s in sites], "simulated": simulated.pop(), "modes": {}}
     for mode in plan.modes:
         maps = maps_of[mode]
@@ -116,16 +98,14 @@ def probe(
         rows_by_mode[mode], tested[mode] = rows, np.zeros(len(rows.at), np.int64)
         for i, fold in enumerate(folds):
             tested[mode][fold.test] = i
-        sampling = Resampling(np.arange(len(rows.names)), seed=seed)
-        for (kind, share), by_method in scored.items():
+        draws = Resampling(np.arange(len(rows.names)), seed=seed)
+        scorer = Scorer(rows=rows, task=task, seeds=plan.seeds, draws=draws)
+        lengths = {n: length_of(m, maps[m.source][0]) for n, m in methods.items()}
+        for (kind, share), fits in scored.items():
             where = {"mode": mode, "probe": kind, "share": share}
-            for name, found in by_method.items():
-                guesses[mode, kind, share, name] = found.guess[0]
-            moments = {n: moments_of(rows, found, task) for n, found in by_method.items()}
-            dims = {n: length_of(m, maps[m.source][0]) for n, m in methods.items()}
-            rests = rests_on(rows, task)
-            scores += tell(where, by_method, moments, sampling, task, plan, dims, rests)
-            differences += compare(where, moments, sampling, task, plan, main, rests)
+            guesses |= {(mode, kind, share, name): fit.guess[0] for name, fit in fits.items()}
+            scores += scorer.scores(where, fits, lengths)
+            differences += scorer.gaps(where, fits, main) if main else []
     return Outcome(scores, differences, rows_by_mode, guesses, tested, classes, facts)
 
 
@@ -150,6 +130,11 @@ def read_all(
             for mode in plan.modes:
                 found[mode][name].append(rows_of(features, mode, day))
     return found
+
+
+def days_of(sites: Sequence[LabelledSite], plan: ProbePlan) -> dict[str, int]:
+    """The day of mode "date" by site: the plan's, or the clearest."""
+    return {s.cube.site: plan.days.get(s.cube.site, 0) or clearest(s, plan.dates) for s in sites}
 
 
 def clearest(site: LabelledSite, dates: Dates) -> int:
@@ -239,74 +224,6 @@ def length_of(method: Method, one: Map) -> int:
     return min(whole, method.components * max(1, len(one.about))) if method.components else whole
 
 
-# --- Scores -------------------------------------------------------------------------------------------------------
-
-
-def moments_of(rows: Rows, scored: Scored, task: ProbeTask) -> list[np.ndarray]:
-    """Sums over groups [group, k], one array per seed."""
-    count = len(rows.names)
-    if task.classes:
-        return [confusion(rows.y, g, rows.group, count, task.classes) for g in scored.guess]
-    return [squares(rows.y.astype(np.float64), g, rows.group, count) for g in scored.guess]
-
-
-def rests_on(rows: Rows, task: ProbeTask) -> dict[str, int]:
-    """Groups of the rarest class, by metric that is a mean over classes: so few decide its interval."""
-    fewest = min((len(np.unique(rows.group[rows.y == c])) for c in range(task.classes)), default=0)
-    return {name: fewest for name in CLASSIFICATION if name != "accuracy"} if fewest else {}
-
-
-def tell(
-    where: Mapping[str, Any],
-    found: Mapping[str, Scored],
-    moments: Mapping[str, Sequence[np.ndarray]],
-    sampling: Resampling,
-    task: ProbeTask,
-    plan: ProbePlan,
-    dims: Mapping[str, int],
-    rests: Mapping[str, int],
-) -> list[dict[str, Any]]:
-    """A score per method and metric: the mean over seeds with its interval over groups, and each seed's."""
-    out = []
-    whole, single = metrics(task.classes, len(plan.seeds)), metrics(task.classes, 1)
-    for name, sums in moments.items():
-        fits = len(found[name].choices) // len(plan.seeds)
-        for metric in whole:
-            seeds = []
-            for i, seed in enumerate(plan.seeds):
-                part = slice(i * fits, (i + 1) * fits)
-                choices, trained = found[name].choices[part], found[name].trained[part]
-                own = {"choice": rounded(np.median(choices)), "train": round(float(np.mean(trained)))}
-                found_here = sampling.estimate(single[metric], sums[i], independent=rests.get(metric))
-                seeds.append({"seed": seed, **found_here, **own})
-            every = np.concatenate(sums, axis=1)
-            estimate = sampling.estimate(whole[metric], every, independent=rests.get(metric))
-            out.append({**where, "method": name, "metric": metric, **estimate, "length": dims[name], "per_seed": seeds})
-    return out
-
-
-def compare(
-    where: Mapping[str, Any],
-    moments: Mapping[str, Sequence[np.ndarray]],
-    sampling: Resampling,
-    task: ProbeTask,
-    plan: ProbePlan,
-    main: str | None,
-    rests: Mapping[str, int],
-) -> list[dict[str, Any]]:
-    """Paired differences of the main method to the others."""
-    if main is None:
-        return []
-    first, out = np.concatenate(moments[main], axis=1), []
-    for metric, statistic in metrics(task.classes, len(plan.seeds)).items():
-        for name, sums in moments.items():
-            if name != main:
-                every = np.concatenate(sums, axis=1)
-                found = sampling.difference(statistic, first, every, independent=rests.get(metric))
-                out.append({**where, "method": main, "against": name, "metric": metric, **found})
-    return out
-
-
 def describe(
     rows: Rows,
     folds: Sequence[Fold],
@@ -315,7 +232,7 @@ def describe(
     lost: Mapping[str, int],
     maps: Mapping[str, Sequence[Map]],
     days: Mapping[str, int],
-) -> dict[str, Any]:
+) -> Mapping[str, Any]:
     """Of one mode: pixels and groups, by class too, what each source lacks, and folds that lack a class."""
     by_class = {
         c: {"pixels": int((rows.y == i).sum()), "groups": len(np.unique(rows.group[rows.y == i]))}

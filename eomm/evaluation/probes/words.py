@@ -2,19 +2,21 @@
 
 import csv
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eomm.data.grid import to_date
-from eomm.evaluation.bootstrap import FEWEST_GROUPS, words
+from eomm.evaluation import say
+from eomm.evaluation.bootstrap import FEWEST_GROUPS, RESAMPLES
 from eomm.evaluation.features import MODES
-from eomm.evaluation.probes.fit import PROBES
-from eomm.evaluation.probes.plan import Method, ProbePlan
+from eomm.evaluation.probes.plan import ProbePlan
 from eomm.evaluation.probes.rows import MAX_TRAIN
+from eomm.evaluation.probes.scored import Gap
 from eomm.evaluation.probes.tables import Outcome
-from eomm.evaluation.text_tables import as_cell, text_table
+from eomm.evaluation.result import Result, Table, Verdict
+from eomm.evaluation.text import as_cell
 
-MAIN_METRICS = {True: "r2", False: "balanced_accuracy"}
 OPPONENTS = {"random": "the random encoder", "pca_window": "PCA of the raw window"}
 PLAIN = {"bands": "raw bands", "window": "the raw window", "indices": "spectral indices"}
 TITLES = {
@@ -36,173 +38,116 @@ COLUMNS = (
 `method` is the probe."""
 
 
-def to_result(
-    outcome: Outcome,
-    plan: ProbePlan,
-    methods: Mapping[str, Method],
-    *,
-    dataset: str,
-    main: str | None,
-    seen: Mapping[str, bool | None],
-    left_out: Sequence[str] = (),
-) -> dict[str, Any]:
-    """The shape that every evaluation shares, plus `scores` and `differences` as numbers.
-
-    Args:
-        outcome: of `probe`.
-        plan: what was asked.
-        methods: by name.
-        dataset: what the labels are called.
-        main: the method that must beat the others, or None.
-        seen: by site, whether pre-training saw its images; None where nobody knows.
-        left_out: labels that were not used, in words.
-    """
-    opponents = [n for n in OPPONENTS if n in methods]
-    verdict = judge(outcome, plan, main, opponents) if main else None
-    result = {
-        "kind": "probes",
-        "dataset": dataset,
-        "simulated": outcome.facts["simulated"],
-        "classes": list(outcome.classes),
-        "groups": plan.groups,
-        "buffer_px": plan.buffer_px,
-        "main": main,
-        "methods": {n: m.about for n, m in methods.items()},
-        "probes": {p: PROBES[p] for p in plan.probes},
-        "seen_in_pretraining": dict(seen),
-        "left_out": list(left_out),
-        "facts": outcome.facts,
-        "verdict": verdict,
-        "scores": outcome.scores,
-        "differences": outcome.differences,
-    }
-    return result | {"conclusions": conclude(result), "tables": tables(result), "figures": [], "commands": []}
-
-
-def judge(outcome: Outcome, plan: ProbePlan, main: str, opponents: Sequence[str]) -> dict[str, Any]:
+def judge(outcome: Outcome, plan: ProbePlan, main: str) -> tuple[Verdict, ...]:
     """By mode, whether the main method's linear probe on all labels beats a random encoder and PCA, both resolved.
 
-    `counts` is None where nobody can tell: no interval, no linear probe, or an opponent was left out. What needs no
-    model stands beside, in `plain`.
+    It cannot be told without intervals, without a linear probe, or where an opponent was left out.
     """
-    metric = MAIN_METRICS[not outcome.classes]
-    found: dict[str, Any] = {}
+    found = []
     for mode in plan.modes:
-        where = {"mode": mode, "probe": "linear", "share": max(plan.shares), "metric": metric}
-        beaten = {d["against"]: d for d in outcome.differences if all(d[k] == v for k, v in where.items())}
-        against = {n: beaten[n] for n in opponents if n in beaten}
-        plain = {n: beaten[n] for n in PLAIN if n in beaten}
-        known = len(against) == len(OPPONENTS) and all(d["interval"] for d in against.values())
-        counts = all(d["interval"][0] > 0 for d in against.values()) if known else None
-        found[mode] = {"counts": counts, "metric": metric, "against": against, "plain": plain}
-    return found
-
-
-def conclude(result: Mapping[str, Any]) -> list[str]:
-    """What is tested on what, each mode's scores beside the baselines, and whether they count."""
-    facts = result["facts"]
-    metric = MAIN_METRICS[not result["classes"]]
-    first = next(iter(facts["modes"].values()))
-    kinds = ", ".join(
-        f"{c} ({n['groups']} {result['groups']}, {n['pixels']} pixels)" for c, n in first["classes"].items()
-    )
-    lines = [
-        f"{result['dataset']}, {'simulated data' if facts['simulated'] else 'real data'}: {kinds or 'values'}; "
-        f"{first['pixels']} pixels in {first['groups']} {result['groups']} of {', '.join(facts['sites'])}, held out "
-        f"whole in {first['folds']} folds, no training pixel within {result['buffer_px']:g} px of a test pixel."
-    ]
-    for mode, own in facts["modes"].items():
-        if result["main"] and "linear" not in result["probes"]:
-            lines.append(
-                f"Whether the score of {result['main']} counts is judged by the linear probe, which was not run."
+        gaps = gaps_of(outcome.differences, mode, max(plan.shares), main_metric(outcome.classes))
+        against = {name: gaps[n] for n, name in OPPONENTS.items() if n in gaps}
+        missing = [name for name in OPPONENTS.values() if name not in against]
+        known = not missing and all(d.interval for d in against.values())
+        because = [say.against(name, d) for name, d in against.items()]
+        if missing:
+            because.append(f"not run: {say.listed(missing)}" if "linear" in plan.probes else "no linear probe was run")
+        found.append(
+            Verdict(
+                claim=f"the score of {main} counts as skill of training, features {MODES[mode]}",
+                holds=all(d.side > 0 for d in against.values()) if known else None,
+                because=tuple(because),
+                differences=against,
             )
-        elif verdict := (result["verdict"] or {}).get(mode):
-            lines += [_verdict_of(result, mode, verdict), *_with_few_labels(result, mode, metric)]
-        lines += [_scores_of(result, mode, kind, metric) for kind in result["probes"]]
+        )
+    return tuple(found)
+
+
+def gaps_of(differences: Sequence[Gap], mode: str, share: float, metric: str) -> dict[str, Gap]:
+    """Differences of the main method's linear probe at a share of the labels, by the method compared with."""
+    at = (mode, "linear", share, metric)
+    return {d.against: d for d in differences if (d.mode, d.probe, d.share, d.metric) == at}
+
+
+def main_metric(classes: Sequence[str]) -> str:
+    """The metric that verdicts look at."""
+    return "balanced_accuracy" if classes else "r2"
+
+
+def conclude(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is tested on what, each mode's scores beside the baselines, and what they cannot say."""
+    facts, groups = found["facts"], found["groups"]
+    first = next(iter(facts["modes"].values()))
+    lines = [_tested(found, first)]
+    for mode, own in facts["modes"].items():
+        lines += _beside(found, mode)
+        lines += [_scores_of(found, mode, kind) for kind in found["probes"]]
         if own["untrained"]:
             lines.append(f"Classes that a fold could not learn, scored as wrong: {', '.join(own['untrained'])}.")
-    lines += [seen_words(result["seen_in_pretraining"]), _labels_drawn(result)]
+    lines += [seen_words(found["seen_in_pretraining"]), _labels_drawn(found)]
     fewest = min(first["classes"].items(), key=lambda c: c[1]["groups"], default=None)
     if fewest and fewest[1]["groups"] < FEWEST_GROUPS:
         lines.append(
-            f"{_sentence(fewest[0])} has {fewest[1]['groups']} of the {result['groups']}: scores that are means over "
-            "classes rest on so few, and their intervals, where there are any, are as wide as that makes them."
+            f"{say.sentence(fewest[0])} has {fewest[1]['groups']} of the {groups}: scores that are means over classes "
+            "rest on so few, and their intervals, where there are any, are as wide as that makes them."
         )
     if first["groups"] < FEW:
         lines.append(
-            f"{first['groups']} {result['groups']} of {len(facts['sites'])} site"
-            f"{'s' * (len(facts['sites']) > 1)} are an illustration: they cannot say how a method does elsewhere, and "
-            "methods whose intervals overlap so widely should not be ranked."
+            f"{first['groups']} {groups} of {say.counted(len(facts['sites']), 'site')} are an illustration: they "
+            "cannot say how a method does elsewhere, and methods whose intervals overlap so widely should not be "
+            "ranked."
         )
+    return tuple(lines)
+
+
+def _tested(found: Mapping[str, Any], first: Mapping[str, Any]) -> str:
+    facts, groups = found["facts"], found["groups"]
+    kinds = ", ".join(f"{c} ({n['groups']} {groups}, {n['pixels']} pixels)" for c, n in first["classes"].items())
+    return (
+        f"{found['dataset']}, {'simulated data' if facts['simulated'] else 'real data'}: {kinds or 'values'}; "
+        f"{first['pixels']} pixels in {first['groups']} {groups} of {', '.join(facts['sites'])}, held out whole in "
+        f"{first['folds']} folds, no training pixel within {found['buffer_px']:g} px of a test pixel."
+    )
+
+
+def _beside(found: Mapping[str, Any], mode: str) -> list[str]:
+    """The main method beside what needs no model, with all labels; and beside everything with the fewest."""
+    shares, metric = sorted({s.share for s in found["scores"]}), main_metric(found["classes"])
+    lines = []
+    for share, names in ((shares[-1], PLAIN), (shares[0], {**OPPONENTS, **PLAIN})):
+        gaps = gaps_of(found["differences"], mode, share, metric)
+        parts = [say.against(names[n], d) for n, d in gaps.items() if n in names]
+        if parts and (share == shares[-1]) == (names is PLAIN):
+            lines.append(f"Features {MODES[mode]}, linear probe, {_share(share)}: {found['main']} {'; '.join(parts)}.")
     return lines
 
 
-def _labels_drawn(result: Mapping[str, Any]) -> str:
+def _labels_drawn(found: Mapping[str, Any]) -> str:
     """How many pixels a share of the labels is."""
     trained: dict[float, list[float]] = {}
-    for score in result["scores"]:
-        trained.setdefault(score["share"], []).extend(one["train"] for one in score["per_seed"])
+    for score in found["scores"]:
+        trained.setdefault(score.share, []).extend(one.train for one in score.per_seed)
     counts = ", ".join(f"{sum(n) / len(n):.0f} ({_share(s)})" for s, n in sorted(trained.items()))
     most = f", never more than {MAX_TRAIN}" if max(map(max, trained.values())) >= MAX_TRAIN else ""
     return (
         f"Training pixels of a fold: {counts}{most}. They are drawn pixel by pixel from every class, so that a small "
-        f"share may still be of all {result['groups']}, whose pixels are alike."
+        f"share may still be of all {found['groups']}, whose pixels are alike."
     )
 
 
-def _scores_of(result: Mapping[str, Any], mode: str, kind: str, metric: str) -> str:
-    share = max(s["share"] for s in result["scores"])
-    found = {
-        s["method"]: s
-        for s in result["scores"]
-        if (s["mode"], s["probe"], s["share"], s["metric"]) == (mode, kind, share, metric)
-    }
-    chance = f"; chance is {1 / len(result['classes']):.2f}" if result["classes"] else ""
-    figures = "; ".join(f"{n} {words(s)}" for n, s in found.items())
-    return f"{_sentence(_features(result, mode))}, {kind} probe, {_share(share)}, {TITLES[metric]}: {figures}{chance}."
+def _scores_of(found: Mapping[str, Any], mode: str, kind: str) -> str:
+    share, metric = max(s.share for s in found["scores"]), main_metric(found["classes"])
+    own = [s for s in found["scores"] if (s.mode, s.probe, s.share, s.metric) == (mode, kind, share, metric)]
+    chance = f"; chance is {1 / len(found['classes']):.2f}" if found["classes"] else ""
+    figures = "; ".join(f"{s.method} {say.figure(s)}" for s in own)
+    where = f"{say.sentence(_features(found, mode))}, {kind} probe, {_share(share)}"
+    return f"{where}, {TITLES[metric]}: {figures}{chance}."
 
 
-def _features(result: Mapping[str, Any], mode: str) -> str:
-    days = {str(to_date(d)) for d in result["facts"]["modes"][mode]["days"].values() if d}
+def _features(found: Mapping[str, Any], mode: str) -> str:
+    days = {str(to_date(d)) for d in found["facts"]["modes"][mode]["days"].values() if d}
     when = f" ({', '.join(sorted(days))})" if days else ""
     return f"features {MODES[mode]}{when}"
-
-
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:]
-
-
-def _verdict_of(result: Mapping[str, Any], mode: str, verdict: Mapping[str, Any]) -> str:
-    said = {True: "counts", False: "does not count as skill of training", None: "cannot be judged"}[verdict["counts"]]
-    missing = [OPPONENTS[n] for n in OPPONENTS if n not in verdict["against"]]
-    lacks = f"; not run: {' and '.join(missing)}" if missing else ""
-    against = "; ".join(_against(OPPONENTS[n], d) for n, d in verdict["against"].items())
-    plain = "; ".join(_against(PLAIN[n], d) for n, d in verdict["plain"].items())
-    beside = f" Beside what needs no model: {plain}." if plain else ""
-    text = f"the score of {result['main']} {said}: {against or 'nothing to compare'}{lacks}."
-    return f"Features {MODES[mode]}: {text}{beside}"
-
-
-def _with_few_labels(result: Mapping[str, Any], mode: str, metric: str) -> list[str]:
-    """The same with the smallest share of labels, where there are several: the sentence, or none."""
-    share = min(s["share"] for s in result["scores"])
-    where = {"mode": mode, "probe": "linear", "share": share, "metric": metric}
-    found = {d["against"]: d for d in result["differences"] if all(d[k] == v for k, v in where.items())}
-    names = {**OPPONENTS, **PLAIN}
-    parts = [_against(names[n], d) for n, d in found.items() if n in names]
-    if share == max(s["share"] for s in result["scores"]) or not parts:
-        return []
-    return [f"Features {MODES[mode]}, linear probe, {_share(share)}: {result['main']} {'; '.join(parts)}."]
-
-
-def _against(name: str, found: Mapping[str, Any]) -> str:
-    if found["value"] is None:
-        return f"nothing is known against {name}"
-    if not found["interval"]:
-        return f"{words(found, signed=True, few='')} against {name}, too few groups for an interval"
-    low, high = found["interval"]
-    verb = "not told apart from" if low <= 0 <= high else "beats" if low > 0 else "loses to"
-    return f"{verb} {name}, {words(found, signed=True)}"
 
 
 def seen_words(seen: Mapping[str, bool | None]) -> str:
@@ -220,79 +165,63 @@ def _share(share: float) -> str:
     return "all labels" if share == 1 else f"{share:.0%} of the labels"
 
 
-def tables(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+def tables(found: Mapping[str, Any]) -> tuple[Table, ...]:
     """By mode and probe, a row per method and a column per metric and share; then paired differences."""
-    scores, shares = result["scores"], sorted({s["share"] for s in result["scores"]})
-    main_metric = MAIN_METRICS[not result["classes"]]
-    others = [m for m in dict.fromkeys(s["metric"] for s in scores) if m != main_metric]
-    heads = [(main_metric, s) for s in shares] + [(m, shares[-1]) for m in others]
-    lookup = {(s["mode"], s["probe"], s["method"], s["metric"], s["share"]): s for s in scores}
-    gaps = {(d["mode"], d["probe"], d["against"], d["metric"], d["share"]): d for d in result["differences"]}
-    made = []
-    for mode in result["facts"]["modes"]:
-        for kind in result["probes"]:
-            rows = [
-                [n, *(words(lookup[mode, kind, n, *h]) for h in heads), str(lookup[mode, kind, n, *heads[0]]["length"])]
-                for n in result["methods"]
-            ]
-            columns = ["features", *(f"{TITLES[m]}, {_share(s)}" for m, s in heads), "numbers"]
-            made.append(
-                {"title": f"{_sentence(_features(result, mode))}, {kind} probe", "columns": columns, "rows": rows}
-            )
-            if result["main"]:
-                rows = [
-                    [n, *(words(gaps.get((mode, kind, n, *h)), signed=True, few="") for h in heads)]
-                    for n in result["methods"]
-                    if n != result["main"]
-                ]
-                title = f"{result['main']} minus each, paired: {_features(result, mode)}, {kind} probe"
-                made.append({"title": title, "columns": columns[:-1], "rows": rows})
-    return made
+    lead, shares = main_metric(found["classes"]), sorted({s.share for s in found["scores"]})
+    others = dict.fromkeys(s.metric for s in found["scores"] if s.metric != lead)
+    heads = [(lead, s) for s in shares] + [(m, shares[-1]) for m in others]
+    columns = ("features", *(f"{TITLES[m]}, {_share(s)}" for m, s in heads))
+    made: list[Table] = []
+    for mode, kind in itertools.product(found["facts"]["modes"], found["probes"]):
+        where, at = f"{_features(found, mode)}, {kind} probe", (mode, kind)
+        scores = {(s.method, s.metric, s.share): s for s in found["scores"] if (s.mode, s.probe) == at}
+        rows = []
+        for name in found["methods"]:
+            own = [scores[name, *h] for h in heads]
+            rows.append((name, *map(say.figure, own), str(own[0].length)))
+        title, main = say.sentence(where), found["main"] or ""
+        made.append(Table(title=title, columns=(*columns, "numbers"), rows=tuple(rows), main=main))
+        if main:
+            gaps = {(d.against, d.metric, d.share): d for d in found["differences"] if (d.mode, d.probe) == at}
+            names = [n for n in found["methods"] if n != main]
+            cells = ((n, *(say.figure(gaps.get((n, *h)), few="") for h in heads)) for n in names)
+            made.append(Table(title=f"{main} minus each, paired: {where}", columns=columns, rows=tuple(cells)))
+    return tuple(made)
 
 
-def format_probes(result: Mapping[str, Any]) -> str:
-    """For people: sentences, then tables."""
-    lines = ["SIMULATED data"] if result["simulated"] else []
-    lines += [*result["conclusions"], ""]
-    lines += [f"{n}: {about}" for n, about in result["methods"].items()]
-    for table in result["tables"]:
-        lines += text_table(table)
-    return "\n".join(lines)
-
-
-def leaderboard(result: Mapping[str, Any], resamples: int) -> str:
+def leaderboard(result: Result) -> str:
     """CSV with a row per score and seed, in the columns COLUMNS."""
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     writer.writeheader()
     seen = result["seen_in_pretraining"].values()
     for score in result["scores"]:
-        facts = result["facts"]["modes"][score["mode"]]
-        for one in score["per_seed"]:
-            low, high = one["interval"] or ("", "")
+        facts = result["facts"]["modes"][score.mode]
+        for one in score.per_seed:
+            low, high = one.interval or ("", "")
             row = {
-                "dataset": result["dataset"],
-                "method": score["probe"],
-                "metric_name": score["metric"],
-                "metric_value": one["value"],
+                "dataset": result.dataset,
+                "method": score.probe,
+                "metric_name": score.metric,
+                "metric_value": one.value,
                 "ci_lower": low,
                 "ci_upper": high,
-                "feature_dim": score["length"],
-                "best_c": one["choice"] if score["probe"] == "linear" else "",
-                "n_train": one["train"],
+                "feature_dim": score.length,
+                "best_c": one.choice if score.probe == "linear" else "",
+                "n_train": one.train,
                 "n_val": 0,
                 "n_test": facts["pixels"],
-                "seed": one["seed"],
-                "model": result["methods"][score["method"]],
-                "name": score["method"],
-                "partition": f"{score['share']:.2f}x_train",
-                "bootstrap": resamples,
-                "fraction": score["share"],
-                "mode": score["mode"],
+                "seed": one.seed,
+                "model": result["methods"][score.method],
+                "name": score.method,
+                "partition": f"{score.share:.2f}x_train",
+                "bootstrap": RESAMPLES,
+                "fraction": score.share,
+                "mode": score.mode,
                 "groups": result["groups"],
                 "n_groups": facts["groups"],
                 "folds": facts["folds"],
-                "simulated": result["simulated"],
+                "simulated": result.simulated,
                 "seen_in_pretraining": "unknown" if None in seen else any(seen),
             }
             writer.writerow({column: as_cell(value) for column, value in row.items()})

@@ -6,7 +6,7 @@
 import argparse
 import importlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ def add_commands(benches: Any, command: Make) -> None:
   eomm bench quality --model m0 --model m1 --role report --why "the model that ships" --data ../shared/data"""
     summary = "vectors at every task of the plan, with intervals and verdicts"
     c = command(benches, "quality", bench_quality, summary, example)
-    c.set_defaults(formatter=format_quality)
+    c.set_defaults(formatter=format_result)
     model_help = "a model directory; repeat for seeds of one model, which are averaged (default: closed forms alone)"
     c.add_argument("--model", type=Path, action="append", default=[], metavar="DIR", help=model_help)
     beside_help = "another model to stand beside; repeat"
@@ -42,7 +42,7 @@ def add_commands(benches: Any, command: Make) -> None:
     example = "eomm bench local site.zarr --model runs/base/model"
     summary = "hidden targets, repeatability and steps on one cube, without labels"
     c = command(benches, "local", bench_local, summary, example)
-    c.set_defaults(formatter=format_quality)
+    c.set_defaults(formatter=format_result)
     c.add_argument("cube", type=Path, help="of `eomm prepare cube`, with Sentinel-2")
     c.add_argument("--model", type=Path, metavar="DIR", help="a model directory (default: closed forms alone)")
     c.add_argument("--seed", type=int, default=0, help="of the pixels drawn (default: %(default)s)")
@@ -57,15 +57,13 @@ def _add_shared(c: argparse.ArgumentParser) -> None:
     c.add_argument("--overwrite", action="store_true")
 
 
-def bench_quality(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+def bench_quality(a: argparse.Namespace, _: list[str]) -> Any:
     """Score models and closed forms at the tasks of a role."""
     shipped = importlib.import_module(SHIPPED)
     if a.plan:
-        return {"plan": shipped.plan_rows(), "scores": {}, "verdicts": {}}
+        return shipped.plan()
     _check_out(a)
-    options: dict[str, Any] = {} if a.looks is None else {"looks": a.looks}
-    found: dict[str, Any] = shipped.run(
-        a.model,
+    request = shipped.Request(
         data=a.data,
         role=a.role,
         others=named(a.beside),
@@ -74,13 +72,12 @@ def bench_quality(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
         only=a.only,
         why=a.why,
         command=a.typed,
-        say=lambda line: print(line, file=sys.stderr, flush=True),
-        **options,
+        **({} if a.looks is None else {"looks": a.looks}),
     )
-    return _written(a, found)
+    return _written(a, shipped.run(a.model, request, say=lambda line: print(line, file=sys.stderr, flush=True)))
 
 
-def bench_local(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+def bench_local(a: argparse.Namespace, _: list[str]) -> Any:
     """Score a model and closed forms on one cube."""
     from eomm.evaluation.quality.local import bench_local as run
 
@@ -88,11 +85,11 @@ def bench_local(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     return _written(a, run(a.cube, a.model, code=a.code, surroundings=a.surroundings, seed=a.seed))
 
 
-def format_quality(found: Mapping[str, Any]) -> str:
+def format_result(found: Any) -> str:
     """For people."""
-    from eomm.evaluation.quality.words import format_plan, format_quality
+    from eomm.evaluation.text import format_result as format_
 
-    return format_quality(found) if found["scores"] else format_plan(found["plan"])
+    return format_(found)
 
 
 def named(specs: Sequence[str]) -> dict[str, Path]:
@@ -113,12 +110,13 @@ def _check_out(a: argparse.Namespace) -> None:
         check_free(a.out, overwrite=a.overwrite, kind="quality")  # before the work, not after it
 
 
-def _written(a: argparse.Namespace, found: dict[str, Any]) -> dict[str, Any]:
-    found["commands"] = [a.typed]
-    if a.out:
-        from eomm.store.folders import new_directory, write_json, write_text
+def _written(a: argparse.Namespace, found: Any) -> Any:
+    from eomm.evaluation.result_file import write_result
+    from eomm.evaluation.text import markdown
+    from eomm.store.folders import new_directory, write_text
 
-        with new_directory(a.out, kind="quality", overwrite=a.overwrite) as partial:
-            write_json(partial / "quality.json", found)
-            write_text(partial / "quality.md", format_quality(found) + "\n")
-    return found
+    if not a.out:
+        return write_result(found, None, commands=[a.typed])
+    with new_directory(a.out, kind="quality", overwrite=a.overwrite) as partial:
+        write_text(partial / "quality.md", markdown(found))
+        return write_result(found, partial / "quality.json", commands=[a.typed])

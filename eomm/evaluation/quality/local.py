@@ -23,6 +23,7 @@ from eomm.evaluation.quality.unlabelled import Step, step_between
 from eomm.evaluation.quality.vectors import Vectors, remembered
 from eomm.evaluation.quality.verdicts import judge_hidden
 from eomm.evaluation.quality.words import result
+from eomm.evaluation.result import Result
 from eomm.models.directory import load_model
 
 BLOCK_PX = 8  # pixels of one block are one group
@@ -60,7 +61,7 @@ def bench_local(
     code: Sequence[str] = (),
     surroundings: str = "lone",
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Result:
     """Score closed forms, and a model if one is named, on one cube.
 
     Args:
@@ -71,7 +72,7 @@ def bench_local(
         seed: of the pixels drawn.
 
     Returns:
-        JSON types, as `eomm bench quality` gives them.
+        As `eomm bench quality` gives it.
 
     Raises:
         DataError: the cube is none, or has too few clear dates.
@@ -91,7 +92,9 @@ def bench_local(
     with threadpool_limits(1):  # fits are small; threads would wait for each other
         outcomes = score_local(methods, learn, test)
     judged = "thirty numbers" if model is None else "model"
-    return result(TASKS, outcomes, {judged: {"hidden targets": judge_hidden(outcomes, TASKS, judged)}}, about)
+    simulated = bool(cube.provenance.get("simulated", False))
+    verdicts = [judge_hidden(outcomes, TASKS, judged)]
+    return result(TASKS, outcomes, verdicts, about, dataset=cube.site, simulated=simulated)
 
 
 def score_local(

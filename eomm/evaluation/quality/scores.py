@@ -12,14 +12,27 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from eomm.errors import UsageError
-from eomm.evaluation.bootstrap import expanded_levels
+from eomm.evaluation.bootstrap import RESAMPLES, Weights, draws, interval_of
+from eomm.evaluation.result import Better, Difference, Estimate, rounded
 
-RESAMPLES = 4000
 FEWEST = 8  # groups for any claim
 FLIPPED_BELOW = 20  # groups; fewer are judged by exact sign flips
 
-Weights = Float[np.ndarray, "r g"]
 Score = Callable[[Weights], Float[np.ndarray, " r"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskScore(Estimate):
+    """A method's score at a task, and how many predictions it rests on."""
+
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tested(Difference):
+    """By how much a method is better than another, and the two-sided p of no difference; None under 8 groups."""
+
+    p: float | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -141,34 +154,27 @@ def check_paired(first: Outcome, second: Outcome) -> None:
         raise UsageError("two outcomes of a task rest on different groups; score every method on the same rows")
 
 
-def draws(count: int, *, seed: int = 0, resamples: int = RESAMPLES) -> Weights:
-    """How often each group is drawn, the same for every method."""
-    return np.random.default_rng([seed, count]).multinomial(count, np.full(count, 1 / count), resamples).astype(float)
+def estimate(outcome: Outcome, *, resamples: int = RESAMPLES) -> TaskScore:
+    """The score of all groups alike, and its 95 % interval from 8 groups on."""
+    count = len(outcome.groups)
+    interval = _interval(outcome.score(draws(count, resamples=resamples)), count)
+    return TaskScore(value=rounded(outcome.value), interval=interval, groups=count, rows=outcome.rows)
 
 
-def estimate(outcome: Outcome, *, resamples: int = RESAMPLES) -> dict[str, Any]:
-    """JSON: `value`, its 95 % `interval` (None under 8 groups), `groups`, `rows`."""
-    drawn = outcome.score(draws(len(outcome.groups), resamples=resamples))
-    about = {"groups": len(outcome.groups), "rows": outcome.rows}
-    return {"value": _number(outcome.value), "interval": _interval(drawn, len(outcome.groups)), **about}
-
-
-def compare(first: Outcome, second: Outcome, *, better: str, resamples: int = RESAMPLES) -> dict[str, Any]:
+def compare(first: Outcome, second: Outcome, *, better: Better, resamples: int = RESAMPLES) -> Tested:
     """By how much the first is better than the second on the same groups.
 
     Args:
         first: of the method.
         second: of the method it is compared with.
-        better: "higher" or "lower"; differences are turned so that more is better.
+        better: of scores; differences are turned so that more is better.
         resamples: of groups.
 
     Returns:
-        JSON: `value`, its `interval`, and `p` (two-sided); both None under 8 groups. `p` is of exact sign flips under
-        20 groups, else of the resampled differences.
+        Interval and p from 8 groups on; p is of exact sign flips under 20 groups, else of the resampled differences.
     """
     check_paired(first, second)
-    sign = {"higher": 1.0, "lower": -1.0}[better]
-    count = len(first.groups)
+    sign, count = {"higher": 1.0, "lower": -1.0}[better], len(first.groups)
 
     def gain(weights: Weights) -> Float[np.ndarray, " r"]:
         return sign * (first.score(weights) - second.score(weights))
@@ -179,8 +185,8 @@ def compare(first: Outcome, second: Outcome, *, better: str, resamples: int = RE
         p = min(1.0, (2 * min((kept <= 0).sum(), (kept >= 0).sum()) + 1) / (len(kept) + 1))
     elif count >= FEWEST:
         p = sign_flip(pseudo_values(gain, count))
-    value = float(gain(np.ones((1, count)))[0])
-    return {"value": _number(value), "interval": _interval(drawn, count), "p": p, "groups": count}
+    value = rounded(float(gain(np.ones((1, count)))[0]))
+    return Tested(value=value, interval=_interval(drawn, count), groups=count, p=p)
 
 
 def pseudo_values(score: Score, count: int, *, step: float = 1e-4) -> Float[np.ndarray, " g"]:
@@ -224,12 +230,6 @@ def _divide(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
     return np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 0)
 
 
-def _interval(drawn: Float[np.ndarray, " r"], groups: int) -> list[float] | None:
-    kept = drawn[np.isfinite(drawn)]
-    if groups < FEWEST or len(kept) < len(drawn) / 2:
-        return None
-    return [float(q) for q in np.quantile(kept, expanded_levels(groups))]
-
-
-def _number(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+def _interval(drawn: Float[np.ndarray, " r"], groups: int) -> tuple[float, float] | None:
+    """None under 8 groups, or where most draws leave nothing to score."""
+    return interval_of(drawn, groups) if groups >= FEWEST and np.isfinite(drawn).mean() >= 0.5 else None

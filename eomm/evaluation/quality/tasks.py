@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from eomm.evaluation.quality.scores import Outcome
 from eomm.evaluation.quality.vectors import Vectors
+from eomm.evaluation.result import Better
 
 MARGIN = 0.02  # of a score; worse by more is worse
 
@@ -30,7 +31,7 @@ class Task:
     probe: str
     labels: str
     group: str
-    better: str = "higher"
+    better: Better = "higher"
     primary: bool = True
     margin: float | None = MARGIN
     forbids: str | None = None

@@ -4,6 +4,9 @@ Reused: the 256 numbers of an acquisition at a pixel, where its 15 x 15 patch is
 window that holds them. Where a patch lacks everything, as it does where an acquisition is hidden, fully clouded or
 beyond the series' end, it is the window's mean throughout, encoded once per window however many patches are so.
 
+Of sixteen months over Flanders (64 x 64 px, two thirds of Sentinel-2's pixels clouded) that leaves 56 % of Sentinel-1's
+patches and 24 % of Sentinel-2's unencoded, half of both together; of clearer or larger sites more.
+
 Not reused: a patch that lacks a part is filled with the mean of its window, so it is encoded again for every window
 (up to 11). And nothing is shared between neighbouring pixels, though their patches overlap: the convolutions pad
 with zeros at the border of each pixel's 15 x 15, and CBAM pools over all of it, so a value inside differs from

@@ -4,7 +4,6 @@ Keys and layouts are those of the released fused checkpoint: PyTorch's, channel-
 understood, or missing, is an error.
 """
 
-import hashlib
 import pickle
 import posixpath
 import re
@@ -19,6 +18,7 @@ from safetensors.numpy import load_file
 from eomm.data.modality import SENTINEL1, SENTINEL2, Modality
 from eomm.errors import DataError, UsageError
 from eomm.models.directory import Model, build_fusion, build_parts, expected_params, save_model, unflatten
+from eomm.store.digest import sha256
 from eomm.store.folders import check_apart, check_free, entered
 
 CODE = "eomm.models.published"
@@ -116,9 +116,8 @@ def import_published(
             )
     params = import_params(read_checkpoint(checkpoint), str(checkpoint))
     model = make_model({n: accepted[n] for n in chosen}, params)
-    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     info = {
-        "imported": {"file": checkpoint.name, "sha256": digest},
+        "imported": {"file": checkpoint.name, "sha256": sha256(checkpoint)},
         "architecture": "published (arXiv 2511.11706)",
         "assumes": {n: ASSUMES[n] for n in chosen},
         "other_contracts": [n for n in chosen if accepted[n] != RELEASED[n]],

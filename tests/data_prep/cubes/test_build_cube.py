@@ -16,7 +16,6 @@ from data_prep.mappings.mapping import Mask, load_mapping
 from eomm.data.cube import open_cube
 from eomm.data.grid import Grid
 from eomm.data.modality import SENTINEL1, SENTINEL2
-from eomm.errors import ContractError
 from tests.data_prep.tiny_scenes import (
     NAMES,
     NORTH,
@@ -155,26 +154,6 @@ def test_a_pixel_has_its_values_and_its_class_from_one_product(tmp_path):
     np.testing.assert_array_equal(values[0, :, :, 0][expected], first[expected])
 
 
-@pytest.mark.parametrize(("speckle", "near"), [("rolling3", (-1, 0, 1)), ("causal3", (-2, -1, 0))])
-def test_a_speckle_filter_averages_power_and_makes_another_contract(tmp_path, speckle, near):
-    rng = np.random.default_rng(0)
-    power = (rng.gamma(5, 0.02, (5, 2, SIZE, SIZE))).astype(np.float32)
-    power[2, 0, 0, 0] = 0  # no power: invalid there, and left out of its neighbours' means
-    for k in range(5):
-        write_s1(tmp_path / "in", START + timedelta(days=6 * k), values=power[k])
-    radar = [Source(path=tmp_path / "in", mapping="simulated_s1")]
-    cube = open_cube(build_cube(tmp_path / "c.zarr", site="x", sources=radar, speckle=speckle))
-    values, valid = cube["s1"].read()
-    usable = np.where(power > 0, power, np.nan)
-    for i in range(5):
-        mean = np.nanmean(usable[[i + k for k in near if 0 <= i + k < 5]], axis=0)
-        expected = np.moveaxis(10 * np.log10(mean), 0, -1)
-        np.testing.assert_allclose(values[i][valid[i]] / 100, expected[valid[i]], atol=0.0051)
-    assert (~valid).sum() == 1 and not valid[2, 0, 0]
-    with pytest.raises(ContractError, match=rf"speckle_filter: found '{speckle}', expected 'none'"):
-        open_cube(cube.path, expect={"s1": SENTINEL1})
-
-
 def test_no_power_in_decibel_is_missing_and_darkens_no_neighbour(tmp_path):
     db = np.random.default_rng(0).choice([-12.0, -12.001], (2, SIZE, SIZE)).astype(np.float32)
     db[:, 10, 10] = -np.inf
@@ -187,10 +166,10 @@ def test_no_power_in_decibel_is_missing_and_darkens_no_neighbour(tmp_path):
 
 
 def test_a_simulated_site_becomes_a_cube(tmp_path):
-    from data_prep.simulate import simulate_site
+    from data_prep.simulate import SiteOptions, simulate_site
 
     folder = simulate_site(
-        tmp_path / "sim", site="sim", seed=1, start=date(2021, 5, 1), end=date(2021, 7, 15), size_px=48
+        tmp_path / "sim", SiteOptions(site="sim", seed=1, start=date(2021, 5, 1), end=date(2021, 7, 15), size_px=48)
     )
     cube = open_cube(build_cube(tmp_path / "c.zarr", site="sim", sources=sources(folder)), expect={"s2": SENTINEL2})
     assert cube.provenance["simulated"] is True

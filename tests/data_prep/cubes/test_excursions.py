@@ -15,6 +15,7 @@ from data_prep.cubes.excursions import (
     check_screen,
     excursions,
 )
+from data_prep.cubes.options import CubeOptions
 from eomm.data.cube import open_cube
 from eomm.data.modality import SENTINEL2
 from eomm.errors import UsageError
@@ -98,7 +99,9 @@ def test_a_site_in_rows_is_the_site_at_once(tmp_path, monkeypatch):
 def test_a_cube_tells_flags_beside_its_mask_or_takes_them_out_of_it(tmp_path):
     site = optical(write_site(tmp_path / "in") / "s2")
     cubes = {
-        mode: open_cube(build_cube(tmp_path / f"{mode}.zarr", site="x", sources=site, screen=mode))["s2"]
+        mode: open_cube(
+            build_cube(tmp_path / f"{mode}.zarr", site="x", sources=site, options=CubeOptions(screen=mode))
+        )["s2"]
         for mode in ("none", "flag", "mask")
     }
     assert cubes["none"].read_screen() is None and "screen" not in cubes["none"].attributes
@@ -120,4 +123,4 @@ def test_what_cannot_be_screened_is_refused(tmp_path):
     with pytest.raises(UsageError, match=f"has B08, B8A of {', '.join(BANDS)}"):
         check_screen("s2", ("B02", "B08", "B8A"))
     with pytest.raises(UsageError, match="screen 'all' is unknown; choose one of none, flag, mask"):
-        build_cube(tmp_path / "c.zarr", site="x", sources=[], screen="all")
+        CubeOptions(screen="all")

@@ -7,6 +7,7 @@ import pytest
 
 from data_prep.cubes import offset
 from data_prep.cubes.build import Source, build_cube
+from data_prep.cubes.options import CubeOptions
 from data_prep.mappings.mapping import load_mapping
 from data_prep.readers import Scene
 from eomm.data.cube import open_cube
@@ -140,5 +141,7 @@ def test_what_files_say_and_hold_must_agree(tmp_path, tags, dn, message):
         return
     with pytest.raises(ContractError, match=message):
         build_cube(tmp_path / "c.zarr", site="x", sources=sources)
-    out = build_cube(tmp_path / "c.zarr", site="x", sources=sources, accept=("offset", "band_order"))
+    out = build_cube(
+        tmp_path / "c.zarr", site="x", sources=sources, options=CubeOptions(accept=("offset", "band_order"))
+    )
     assert open_cube(out).provenance["accepted"] == ["band_order", "offset"]

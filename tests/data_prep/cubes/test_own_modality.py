@@ -7,6 +7,7 @@ import pytest
 import zarr
 
 from data_prep.cubes.build import Source, build_cube
+from data_prep.cubes.options import CubeOptions
 from eomm.data.cube import open_cube
 from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError
@@ -69,4 +70,4 @@ def test_a_unit_that_the_contract_does_not_have_is_refused(site, tmp_path):
     ):
         build_cube(tmp_path / "c.zarr", site="here", sources=own)
     with pytest.raises(DataError, match=r"'weather': none of 65 acquisitions .* out of the modality's range"):
-        build_cube(tmp_path / "c.zarr", site="here", sources=own, accept=["unit"])
+        build_cube(tmp_path / "c.zarr", site="here", sources=own, options=CubeOptions(accept=["unit"]))

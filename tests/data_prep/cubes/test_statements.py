@@ -10,6 +10,7 @@ import rasterio
 
 from data_prep.cubes import statements
 from data_prep.cubes.build import Source, build_cube
+from data_prep.cubes.options import CubeOptions
 from data_prep.mappings.mapping import load_mapping
 from data_prep.readers import Scene
 from data_prep.readers.stated import Numbers
@@ -110,7 +111,7 @@ def test_nor_does_the_screen_for_excursions(tmp_path):
     write_dates(tmp_path / "in", odd=(2, 4, 6), dn=1000)
     sources = [Source(path=tmp_path / "in", mapping=dataclasses.replace(S2, mask=None, files="S2*0m.tif"))]
     with pytest.raises(ContractError, match=r"in this and 2 more of 8 .*mixes products with and without"):
-        build_cube(tmp_path / "c.zarr", site="x", sources=sources, screen="mask")
+        build_cube(tmp_path / "c.zarr", site="x", sources=sources, options=CubeOptions(screen="mask"))
 
 
 @pytest.mark.parametrize("odd", [(2, 4, 6), (0, 1), (3, 7)])

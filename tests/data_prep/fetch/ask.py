@@ -4,6 +4,7 @@ from datetime import date
 
 import pytest
 
+from data_prep.fetch.net import Net
 from data_prep.fetch.run import fetch_scenes
 
 DATES = (date(2020, 5, 1), date(2020, 5, 22))
@@ -15,11 +16,9 @@ OLD_CALLS = [
 ]
 
 
-def fetch(server, out, grid, *, source="/catalog.json", **options):
-    return fetch_scenes(
-        out, site="a", source=server.url + source, grid=grid, dates=DATES,
-        **{"timeout_s": 1, "tries": 3, "parallel": 4} | options,
-    )  # fmt: skip
+def fetch(server, out, grid, *, source="/catalog.json", tries=3, **options):
+    net = Net(timeout_s=1, tries=tries, parallel=4)
+    return fetch_scenes(out, site="a", source=server.url + source, grid=grid, dates=DATES, net=net, **options)
 
 
 def first_s2(world):

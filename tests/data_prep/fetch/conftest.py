@@ -4,8 +4,8 @@ import pytest
 import rasterio
 import rasterio.shutil
 
-from data_prep.fetch import items
-from data_prep.simulate import simulate_site
+from data_prep.fetch import items, net
+from data_prep.simulate import SiteOptions, simulate_site
 from eomm.data.grid import Grid
 from tests.data_prep.fetch.ask import DATES
 from tests.data_prep.stac_server import publish, serve
@@ -15,7 +15,7 @@ from tests.data_prep.stac_server import publish, serve
 def world(tmp_path_factory):
     """(the simulated site's folder, its catalogue's folder, its grid)."""
     folder = tmp_path_factory.mktemp("world")
-    site = simulate_site(folder / "site", site="a", seed=3, start=DATES[0], end=DATES[1], size_px=40)
+    site = simulate_site(folder / "site", SiteOptions(site="a", seed=3, start=DATES[0], end=DATES[1], size_px=40))
     publish(site, folder / "catalogue")
     with rasterio.open(next((site / "s2").glob("*_10m.tif"))) as file:
         t = file.transform
@@ -30,7 +30,8 @@ def environment(monkeypatch):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "127.0.0.1,localhost")
-    monkeypatch.setattr(items, "FIRST_WAIT_S", 0.02)
+    for module in (items, net):
+        monkeypatch.setattr(module, "FIRST_WAIT_S", 0.02)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from data_prep.fetch import catalogues
+from data_prep.fetch.net import Net
 from data_prep.fetch.run import fetch_scenes
 from eomm.errors import ContractError, DataError
 from tests.data_prep.fetch.ask import DATES, OLD_CALLS, first_s2
@@ -53,7 +54,7 @@ def test_buckets_that_need_keys_are_read_with_the_settings_of_their_catalogue(wo
     for name in twin.credentials:
         monkeypatch.setenv(name, "x")
     result = fetch_scenes(
-        tmp_path / "out", site="a", source="cdse-s2", grid=world[2], dates=DATES, timeout_s=2, tries=1
+        tmp_path / "out", site="a", source="cdse-s2", grid=world[2], dates=DATES, net=Net(timeout_s=2, tries=1)
     )
     assert result["missing"] == [] and result["complete"] == 1
     assert "AWS_S3_ENDPOINT" not in os.environ
@@ -63,7 +64,7 @@ def test_items_are_signed_where_their_catalogue_asks_for_it(world, server, tmp_p
     known = catalogues.KNOWN["planetary-computer-s2"]
     twin = dataclasses.replace(known, address=f"{server.url}/catalog.json", collection="s2")
     monkeypatch.setitem(catalogues.KNOWN, "planetary-computer-s2", twin)
-    ask = {"site": "a", "source": "planetary-computer-s2", "grid": world[2], "dates": DATES, "tries": 1}
+    ask = {"site": "a", "source": "planetary-computer-s2", "grid": world[2], "dates": DATES, "net": Net(tries=1)}
     assert fetch_scenes(tmp_path / "one", **ask)["missing"] == []  # addresses that are not theirs stay as they are
     assert (tmp_path / "one" / "fetch-planetary-computer-s2.json").is_file()
     refused = lambda item: (_ for _ in ()).throw(ConnectionError("no token"))  # noqa: E731

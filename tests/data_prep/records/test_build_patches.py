@@ -12,6 +12,7 @@ from array_record.python.array_record_module import ArrayRecordReader
 
 from data_prep.records import shards
 from data_prep.records.build import build_patches
+from data_prep.records.crops import CropConfig
 from data_prep.records.split import SplitConfig, clear_days
 from eomm.data.cube import Acquisition, GroupSource, open_cube, write_cube
 from eomm.data.grid import Grid, to_date
@@ -27,7 +28,7 @@ WEATHER = Modality(
     calibration="none",
 )
 S2_DAYS, S1_DAYS = range(17000, 17120, 3), range(16980, 17150, 2)
-SMALL = {"crop_px": 8, "acquisitions": 12, "window": (3, 2), "stride_px": 8, "shard_records": 7}
+SMALL = CropConfig(crop_px=8, acquisitions=12, window=(3, 2), stride_px=8, shard_records=7)
 
 
 def grid(height=24, width=40, west=500000.0, gsd=10.0):
@@ -84,7 +85,9 @@ def patches(path, split):
 
 
 def test_every_record_is_the_cubes_own_window_padded_and_flagged(cubes, tmp_path):
-    out = build_patches(tmp_path / "r", cubes=cubes[:1], split=SplitConfig(), **{**SMALL, "stride_px": 5})
+    out = build_patches(
+        tmp_path / "r", cubes=cubes[:1], split=SplitConfig(), crops=dataclasses.replace(SMALL, stride_px=5)
+    )
     cube, records = open_cube(cubes[0]), open_records(out)
     read = {name: cube[name].read() for name in cube}
     seen, padded = set(), 0
@@ -123,28 +126,33 @@ def test_every_record_is_the_cubes_own_window_padded_and_flagged(cubes, tmp_path
 @pytest.mark.whole
 def test_the_same_shards_in_any_order_and_in_another_process(cubes, tmp_path):
     split = SplitConfig(fractions={"test": 0.3})
-    build_patches(tmp_path / "r", cubes=cubes, split=split, seed=3, **SMALL)
+    build_patches(tmp_path / "r", cubes=cubes, split=dataclasses.replace(split, seed=3), crops=SMALL)
     code = (
         "import json, sys; from data_prep.records.build import build_patches\n"
+        "from data_prep.records.crops import CropConfig\n"
         "from data_prep.records.split import SplitConfig\n"
         "out, cubes, small = json.loads(sys.argv[1]); build_patches(out, cubes=cubes, "
-        "split=SplitConfig(fractions={'test': 0.3}), seed=3, **small)"
+        "split=SplitConfig(fractions={'test': 0.3}, seed=3), crops=CropConfig(**small))"
     )
-    arguments = json.dumps([str(tmp_path / "p"), [str(c) for c in cubes[::-1]], SMALL])
+    arguments = json.dumps([str(tmp_path / "p"), [str(c) for c in cubes[::-1]], dataclasses.asdict(SMALL)])
     subprocess.run([sys.executable, "-c", code, arguments], check=True)
     manifests = [(tmp_path / name / "manifest.json").read_text() for name in "rp"]
     assert manifests[0] == manifests[1]
-    other = open_records(build_patches(tmp_path / "s", cubes=cubes, split=split, seed=4, **SMALL))
+    other = open_records(
+        build_patches(tmp_path / "s", cubes=cubes, split=dataclasses.replace(split, seed=4), crops=SMALL)
+    )
     assert other.data_hash != open_records(tmp_path / "r").data_hash
     assert all(f["records"] <= 7 for f in other.manifest["files"])
 
 
 def test_all_cubes_of_a_site_and_near_sites_share_a_split(cubes, tmp_path):
-    coarse = {**SMALL, "stride_px": 16}
+    coarse = dataclasses.replace(SMALL, stride_px=16)
     drawn = set()
     for seed in range(4):
         split = SplitConfig(fractions={"test": 0.3})
-        build_patches(tmp_path / "r", cubes=cubes, split=split, seed=seed, overwrite=True, **coarse)
+        build_patches(
+            tmp_path / "r", cubes=cubes, split=dataclasses.replace(split, seed=seed), overwrite=True, crops=coarse
+        )
         sites = open_records(tmp_path / "r").manifest["split"]["sites"]
         assert sorted(sites["train"] + sites["test"]) == ["a", "b", "c"] and len(sites["test"]) == 1
         assert {p["site"] for p in patches(tmp_path / "r", "test")} == set(sites["test"])
@@ -152,12 +160,12 @@ def test_all_cubes_of_a_site_and_near_sites_share_a_split(cubes, tmp_path):
     assert len(drawn) > 1
     with pytest.raises(UsageError, match="too few"):
         split = SplitConfig(fractions={"test": 0.3}, site_buffer_m=25000)
-        build_patches(tmp_path / "s", cubes=cubes, split=split, **SMALL)
+        build_patches(tmp_path / "s", cubes=cubes, split=split, crops=SMALL)
     with pytest.raises(UsageError, match=r"a \(train\), b \(test\), c \(train\) lie nearer than 25000 m"):
         split = SplitConfig(sites={"train": ["a", "c"], "test": ["b"]}, site_buffer_m=25000)
-        build_patches(tmp_path / "s", cubes=cubes, split=split, **SMALL)
+        build_patches(tmp_path / "s", cubes=cubes, split=split, crops=SMALL)
     with pytest.raises(UsageError, match="without a split: c; named but without a cube: z"):
-        build_patches(tmp_path / "s", cubes=cubes, split=SplitConfig(sites={"train": ["a", "b", "z"]}), **SMALL)
+        build_patches(tmp_path / "s", cubes=cubes, split=SplitConfig(sites={"train": ["a", "b", "z"]}), crops=SMALL)
     assert not (tmp_path / "s").exists()
 
 
@@ -165,7 +173,7 @@ def test_splits_of_one_site_are_a_buffer_apart_in_space_and_a_window_in_time(cub
     s2 = open_cube(cubes[0])["s2"]
     first, last = to_date(s2.day[24]), to_date(s2.day[31])
     split = SplitConfig(columns={"test": (0.6, 1.0)}, dates={"validation": (first, last)})
-    out = build_patches(tmp_path / "r", cubes=cubes[:1], split=split, **SMALL)
+    out = build_patches(tmp_path / "r", cubes=cubes[:1], split=split, crops=SMALL)
     usable = s2.day[s2.usable]
     rank = {int(d): i for i, d in enumerate(usable)}
     pixels, days, s1_days = {}, {}, {}
@@ -193,18 +201,18 @@ def test_held_out_days_are_in_no_record_but_those_of_test(cubes, tmp_path):
     clear = s2.day[s2.read()[1].mean(axis=(1, 2)) >= 0.9].tolist()
     assert 0 < len(clear) < s2.usable.sum() and list(held) == clear[1::3]
     split = SplitConfig(sites={"train": ["a"], "validation": ["b"], "test": ["c"]}, hold_out_days=held)
-    out = build_patches(tmp_path / "r", cubes=cubes, split=split, **SMALL)
+    out = build_patches(tmp_path / "r", cubes=cubes, split=split, crops=SMALL)
     for name in ("train", "validation"):
         assert not {int(d) for p in patches(out, name) for d in p["s2"]["day"]} & set(held)
     assert {int(d) for p in patches(out, "test") for d in p["s2"]["day"]} & set(held)
     assert open_records(out).manifest["split"]["hold_out_dates"] == [str(to_date(d)) for d in held]
     with pytest.raises(UsageError, match="1970-01-02"):
-        build_patches(tmp_path / "s", cubes=cubes[:1], split=SplitConfig(hold_out_days=(1,)), **SMALL)
+        build_patches(tmp_path / "s", cubes=cubes[:1], split=SplitConfig(hold_out_days=(1,)), crops=SMALL)
 
 
 def test_statistics_are_those_of_the_train_records_alone(cubes, tmp_path):
     split = SplitConfig(sites={"train": ["a", "b"], "test": ["c"]})
-    out = build_patches(tmp_path / "r", cubes=cubes, split=split, **SMALL)
+    out = build_patches(tmp_path / "r", cubes=cubes, split=split, crops=SMALL)
     found = open_records(out).manifest["statistics"]
     for name, modality in (("s2", SENTINEL2), ("s1", SENTINEL1)):
         values = np.concatenate([p[name]["values"][p[name]["valid"] > 0] for p in patches(out, "train")])
@@ -219,7 +227,7 @@ def test_statistics_are_those_of_the_train_records_alone(cubes, tmp_path):
 
 def test_tensorflow_datasets_opens_the_set_and_the_manifest_says_what_it_is(cubes, tmp_path):
     split, told = SplitConfig(fractions={"test": 0.3}), []
-    out = build_patches(tmp_path / "r", cubes=cubes, split=split, progress=lambda *at: told.append(at), **SMALL)
+    out = build_patches(tmp_path / "r", cubes=cubes, split=split, progress=lambda *at: told.append(at), crops=SMALL)
     assert told[-1] == ("cutting patches", len(told), len(told))
     records = open_records(out, expect={"s2": SENTINEL2, "s1": SENTINEL1})
     records.verify()
@@ -241,7 +249,9 @@ def test_a_modality_on_its_own_grid_covers_the_crop(tmp_path):
         group(WEATHER, range(16990, 17140), one, seed=6, clear=1.0),
     ]
     cube = open_cube(write(tmp_path / "c.zarr", "a", more=more))
-    out = build_patches(tmp_path / "r", cubes=[cube.path], split=SplitConfig(), **{**SMALL, "stride_px": 3})
+    out = build_patches(
+        tmp_path / "r", cubes=[cube.path], split=SplitConfig(), crops=dataclasses.replace(SMALL, stride_px=3)
+    )
     shapes = open_records(out).shapes
     assert (shapes["s1_20m"].height, shapes["s1_20m"].width) == (5, 5)  # 8 px from an odd pixel touch five of 20 m
     assert (shapes["weather"].height, shapes["weather"].width) == (1, 1)
@@ -252,14 +262,24 @@ def test_a_modality_on_its_own_grid_covers_the_crop(tmp_path):
         np.testing.assert_array_equal(patch["s1_20m"]["values"][0], values[0])
         np.testing.assert_array_equal(patch["s1_20m"]["valid"][0], valid[0])
         assert patch["weather"]["day"][3] == patch["s2"]["day"][0]
-    longer = build_patches(tmp_path / "l", cubes=[cube.path], split=SplitConfig(), windows={"weather": (9, 0)}, **SMALL)
+    longer = build_patches(
+        tmp_path / "l",
+        cubes=[cube.path],
+        split=SplitConfig(),
+        crops=dataclasses.replace(SMALL, windows={"weather": (9, 0)}),
+    )
     for patch in patches(longer, "train"):
         last = patch["weather"]["present"].sum() - 1
         assert patch["weather"]["day"][9] == patch["s2"]["day"][0]
         assert patch["weather"]["day"][last] == patch["s2"]["day"].max()
     for windows, message in [({"wether": (9, 0)}, "windows name wether"), ({"s2": (1, 1)}, "modalities beside 's2'")]:
         with pytest.raises(UsageError, match=message):
-            build_patches(tmp_path / "no", cubes=[cube.path], split=SplitConfig(), windows=windows, **SMALL)
+            build_patches(
+                tmp_path / "no",
+                cubes=[cube.path],
+                split=SplitConfig(),
+                crops=dataclasses.replace(SMALL, windows=windows),
+            )
 
 
 def test_crops_without_clear_acquisitions_are_skipped_and_counted(tmp_path):
@@ -271,27 +291,27 @@ def test_crops_without_clear_acquisitions_are_skipped_and_counted(tmp_path):
 
     half = dataclasses.replace(group(SENTINEL2, S2_DAYS, grid()), read=read)
     write_cube(tmp_path / "c.zarr", site="a", groups=[half], provenance={})
-    small = {**SMALL, "acquisitions": 40}
-    out = build_patches(tmp_path / "r", cubes=[tmp_path / "c.zarr"], split=SplitConfig(), **small)
+    small = dataclasses.replace(SMALL, acquisitions=40)
+    out = build_patches(tmp_path / "r", cubes=[tmp_path / "c.zarr"], split=SplitConfig(), crops=small)
     assert open_records(out).manifest["counts"] == {"train": {"records": 6, "skipped": 9}}
     assert {p["col"] for p in patches(out, "train")} == {0, 8}
     with pytest.raises(DataError, match=r"test is empty: all of .* crops have fewer than 4 s2"):
         split = SplitConfig(columns={"test": (0.6, 1.0)}, space_buffer_px=0)
-        build_patches(tmp_path / "s", cubes=[tmp_path / "c.zarr"], split=split, **small)
+        build_patches(tmp_path / "s", cubes=[tmp_path / "c.zarr"], split=split, crops=small)
     assert not (tmp_path / "s").exists() and not (tmp_path / "s.partial").exists()
 
 
 def test_a_block_too_narrow_for_its_buffer_is_named(cubes, tmp_path):
     with pytest.raises(UsageError, match=r"train is empty: no crop of 8 px.*columns \[\(0, 7\)\]"):
-        build_patches(tmp_path / "r", cubes=cubes[:1], split=SplitConfig(columns={"test": (0.4, 1.0)}), **SMALL)
+        build_patches(tmp_path / "r", cubes=cubes[:1], split=SplitConfig(columns={"test": (0.4, 1.0)}), crops=SMALL)
     with pytest.raises(UsageError, match=r"columns \[\(0, 15\)\].*crops of at most 15 px fit \(--crop-px 15\)"):
         split = SplitConfig(columns={"test": (0.6, 1.0)}, uncut=("test",))
-        build_patches(tmp_path / "r", cubes=cubes[:1], split=split, **{**SMALL, "crop_px": 18})
+        build_patches(tmp_path / "r", cubes=cubes[:1], split=split, crops=dataclasses.replace(SMALL, crop_px=18))
     with pytest.raises(DataError, match="no usable s2 acquisition from 1990-01-01"):
         split = SplitConfig(dates={"test": (date(1990, 1, 1), date(1990, 2, 1))})
-        build_patches(tmp_path / "r", cubes=cubes[:1], split=split, **SMALL)
+        build_patches(tmp_path / "r", cubes=cubes[:1], split=split, crops=SMALL)
     with pytest.raises(UsageError, match="several cubes of one site"):
-        build_patches(tmp_path / "r", cubes=cubes[1:3], split=SplitConfig(columns={"test": (0.6, 1.0)}), **SMALL)
+        build_patches(tmp_path / "r", cubes=cubes[1:3], split=SplitConfig(columns={"test": (0.6, 1.0)}), crops=SMALL)
 
 
 @pytest.mark.parametrize(
@@ -312,7 +332,7 @@ def test_a_split_that_makes_no_sense_is_refused(config):
 
 def test_cubes_that_do_not_belong_together_are_refused(cubes, tmp_path):
     def build(*paths, **kw):
-        build_patches(tmp_path / "r", cubes=[cubes[0], *paths], split=SplitConfig(), **{**SMALL, **kw})
+        build_patches(tmp_path / "r", cubes=[cubes[0], *paths], split=SplitConfig(), **{"crops": SMALL, **kw})
 
     sigma = dataclasses.replace(SENTINEL1_SIGMA0, name="s1")
     with pytest.raises(ContractError, match="calibration"):
@@ -332,10 +352,12 @@ def test_cubes_that_do_not_belong_together_are_refused(cubes, tmp_path):
     with pytest.raises(UsageError, match="given twice"):
         build(cubes[0], overwrite=True)
     with pytest.raises(DataError, match="smaller than a crop of 32 px"):
-        build(crop_px=32, overwrite=True)
+        build(crops=dataclasses.replace(SMALL, crop_px=32), overwrite=True)
     with pytest.raises(DataError, match="do not overlap in time"):
         late = write(tmp_path / "late.zarr", "g", s1_days=range(19000, 19060, 2))
-        build_patches(tmp_path / "t", cubes=[late], split=SplitConfig(), **{**SMALL, "window": (0, 0)})
+        build_patches(
+            tmp_path / "t", cubes=[late], split=SplitConfig(), crops=dataclasses.replace(SMALL, window=(0, 0))
+        )
     assert list(open_records(tmp_path / "r").shapes) == ["s2"]
 
 
@@ -346,13 +368,13 @@ def test_a_full_disk_is_named_and_nothing_is_left(cubes, tmp_path, monkeypatch):
 
     monkeypatch.setattr(shards, "ArrayRecordWriter", Full)
     with pytest.raises(UsageError, match="disk is full") as error:
-        build_patches(tmp_path / "r", cubes=cubes[:1], split=SplitConfig(), **SMALL)
+        build_patches(tmp_path / "r", cubes=cubes[:1], split=SplitConfig(), crops=SMALL)
     assert error.value.__cause__.errno == errno.ENOSPC and list(tmp_path.iterdir()) == []
 
 
 def test_an_uncut_block_may_be_narrow_and_stays_free(cubes, tmp_path):
     split = SplitConfig(columns={"test": (0.9, 1.0)}, uncut=("test",))
-    path = build_patches(tmp_path / "r", cubes=cubes[:1], split=split, **SMALL)
+    path = build_patches(tmp_path / "r", cubes=cubes[:1], split=split, crops=SMALL)
     records = open_records(path)
     assert records.count("test") == 0 and records.manifest["split"]["blocks"]["a"]["test"]["columns"] == [[36, 40]]
-    assert max(p["col"] for p in patches(path, "train")) + SMALL["crop_px"] <= 36 - split.space_buffer_px
+    assert max(p["col"] for p in patches(path, "train")) + SMALL.crop_px <= 36 - split.space_buffer_px

@@ -1,5 +1,6 @@
 """Record sets without copies: what is stored once, and what batches draw from it."""
 
+import dataclasses
 import itertools
 from contextlib import closing
 
@@ -7,17 +8,19 @@ import numpy as np
 import pytest
 
 from data_prep.records.build import build_patches
+from data_prep.records.crops import CropConfig
 from data_prep.records.split import SplitConfig
 from eomm.data.batches import RecordSource, batch_records, batches, count_batches
 from eomm.data.cube import open_cube, write_cube
 from eomm.data.draw import draw_start
 from eomm.data.mixture import mix, mixed_batches
 from eomm.data.modality import SENTINEL1, SENTINEL2
+from eomm.data.order import Order
 from eomm.data.records import open_records
 from eomm.errors import UsageError
 from tests.data_prep.records.test_build_patches import S1_DAYS, WEATHER, grid, group, write
 
-LARGE = {"crop_px": 30, "acquisitions": 60, "window": (3, 2), "margin_px": 2, "draw_px": 10, "draw_acquisitions": 8}
+LARGE = CropConfig(crop_px=30, acquisitions=60, window=(3, 2), margin_px=2, draw_px=10, draw_acquisitions=8)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +29,9 @@ def made(tmp_path_factory):
     weather = group(WEATHER, range(16900, 17200), grid(1, 1, gsd=9000.0), clear=1.0)
     cube = write(folder / "a.zarr", "a", on=grid(56, 108), more=(weather,))
     split = SplitConfig(columns={"test": (0.7, 1.0)}, space_buffer_px=4)
-    out = build_patches(folder / "r", cubes=[cube], split=split, windows={"weather": (5, 0)}, **LARGE)
+    out = build_patches(
+        folder / "r", cubes=[cube], split=split, crops=dataclasses.replace(LARGE, windows={"weather": (5, 0)})
+    )
     return open_cube(cube), open_records(out)
 
 
@@ -56,7 +61,7 @@ def test_records_overlap_by_their_margins_alone_and_span_no_split(made):
 
 def test_a_cube_is_stored_less_than_half_larger(tmp_path):
     cube = write(tmp_path / "a.zarr", "a", on=grid(56, 108))
-    records = open_records(build_patches(tmp_path / "r", cubes=[cube], split=SplitConfig(), **LARGE))
+    records = open_records(build_patches(tmp_path / "r", cubes=[cube], split=SplitConfig(), crops=LARGE))
     assert records.count("train") * 30 * 30 < 1.2 * 56 * 108  # (30 / 26) ** 2 less the cube's own rim
     assert (78 / (78 - 2 * 7)) ** 2 < 1.5  # of the halo of 7 px and large records
 
@@ -101,7 +106,7 @@ def test_drawn_batches_are_exact_on_any_hosts_and_from_any_start(made):
     _, records = made
     whole = take(records, 9)
     assert not np.array_equal(whole[0]["s2"]["day"], take(records, 1, seed=3)[0]["s2"]["day"])
-    halves = [take(records, 9, process_index=i, process_count=2) for i in range(2)]
+    halves = [take(records, 9, host=(i, 2)) for i in range(2)]
     for k, batch in enumerate(whole):
         for name, field in itertools.product(("s2", "s1"), ("values", "day")):
             joined = np.concatenate([h[k][name][field] for h in halves])
@@ -112,12 +117,12 @@ def test_drawn_batches_are_exact_on_any_hosts_and_from_any_start(made):
     np.testing.assert_array_equal(only[1]["s1"]["values"], whole[1]["s1"]["values"])
     balanced = take(records, 3, balance="site")
     assert balanced[0]["s2"]["values"].shape == (4, 8, 10, 10, 10)
-    options = {"split": "test", "shuffle": False, "repeat": False}
+    options = {"split": "test", "once": True}
     once = take(records, 10**6, **options)
     each = records.manifest["draw"]["per_record"]
     assert len(once) == count_batches(records, split="test", batch_size=4) == -(-records.count("test") * each // 4)
     np.testing.assert_array_equal(once[0]["s2"]["values"], take(records, 1, **options)[0]["s2"]["values"])
-    assert len(batch_records(records, split="train", batch_size=4, seed=2, number=3)) == 4
+    assert len(batch_records(records, Order(split="train", batch_size=4, seed=2), 3)) == 4
     mixture = mix([records], batch_size=4)
     with closing(mixed_batches(mixture, split="train", seed=2)) as data:
         np.testing.assert_array_equal(next(data)[1]["s2"]["values"], whole[0]["s2"]["values"])
@@ -134,8 +139,8 @@ def test_places_are_drawn_about_evenly():
 def test_what_cannot_be_drawn_is_refused(tmp_path):
     cube = write(tmp_path / "a.zarr", "a", on=grid(40, 40))
     with pytest.raises(UsageError, match="larger than their margins"):
-        build_patches(tmp_path / "r", cubes=[cube], split=SplitConfig(), **{**LARGE, "draw_px": 4})
+        build_patches(tmp_path / "r", cubes=[cube], split=SplitConfig(), crops=dataclasses.replace(LARGE, draw_px=4))
     own = [group(SENTINEL2, range(17000, 17060, 3), grid(40, 40)), group(SENTINEL1, S1_DAYS, grid(20, 20, gsd=20.0))]
     odd = write_cube(tmp_path / "b.zarr", site="b", groups=own, provenance={"simulated": False})
     with pytest.raises(UsageError, match="s1 has a grid of its own"):
-        build_patches(tmp_path / "r", cubes=[odd], split=SplitConfig(), **LARGE)
+        build_patches(tmp_path / "r", cubes=[odd], split=SplitConfig(), crops=LARGE)

@@ -1,5 +1,6 @@
 """Shards as units: their limits, their resumption, and what is drawn of them."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -8,7 +9,6 @@ import pytest
 from data_prep.records import build as module
 from data_prep.records.build import build_patches
 from data_prep.records.split import Extent, SplitConfig, least_distance, near_sites
-from eomm.data.held_out import dates_unseen
 from eomm.data.records import open_records
 from eomm.errors import DataError, UsageError
 from tests.data_prep.records.test_build_patches import SMALL, grid, patches, write
@@ -27,7 +27,10 @@ def cubes(tmp_path_factory):
 def test_shards_hold_at_most_so_many_records_of_crops_in_order(cubes, tmp_path):
     for limit in (5, 100):
         out = build_patches(
-            tmp_path / str(limit), cubes=cubes, split=SplitConfig(), **{**SMALL, "shard_records": limit}
+            tmp_path / str(limit),
+            cubes=cubes,
+            split=SplitConfig(),
+            crops=dataclasses.replace(SMALL, shard_records=limit),
         )
         files = open_records(out).manifest["files"]
         assert max(f["records"] for f in files) <= limit and all(
@@ -43,7 +46,7 @@ def test_shards_hold_at_most_so_many_records_of_crops_in_order(cubes, tmp_path):
 
 @pytest.mark.whole
 def test_what_is_written_is_kept_when_a_shard_fails_or_the_process_ends(cubes, tmp_path, monkeypatch):
-    whole = build_patches(tmp_path / "whole", cubes=cubes, split=SplitConfig(), **SMALL)
+    whole = build_patches(tmp_path / "whole", cubes=cubes, split=SplitConfig(), crops=SMALL)
     real, calls = module.write_shard, []
 
     def failing(directory, recipe, shard, **options):
@@ -54,7 +57,7 @@ def test_what_is_written_is_kept_when_a_shard_fails_or_the_process_ends(cubes, t
 
     monkeypatch.setattr(module, "write_shard", failing)
     with pytest.raises(DataError, match="broken"):
-        build_patches(tmp_path / "r", cubes=cubes, split=SplitConfig(), **SMALL)
+        build_patches(tmp_path / "r", cubes=cubes, split=SplitConfig(), crops=SMALL)
     units = tmp_path / "r.partial" / ".units"
     kept = {p: p.stat().st_mtime_ns for p in units.glob("*.array_record")}
     assert len(kept) >= 3
@@ -66,42 +69,20 @@ def test_what_is_written_is_kept_when_a_shard_fails_or_the_process_ends(cubes, t
         return real(directory, recipe, shard, **options)
 
     monkeypatch.setattr(module, "write_shard", counting)
-    out = build_patches(tmp_path / "r", cubes=cubes, split=SplitConfig(), **SMALL)
+    out = build_patches(tmp_path / "r", cubes=cubes, split=SplitConfig(), crops=SMALL)
     assert 1 in written and 3 in written and not {0, 2} & set(written)
     assert (out / "manifest.json").read_text() == (whole / "manifest.json").read_text()
     assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in whole.iterdir())
     written.clear()
-    build_patches(tmp_path / "r", cubes=cubes, split=SplitConfig(), **SMALL)  # complete, and of the same request
+    build_patches(tmp_path / "r", cubes=cubes, split=SplitConfig(), crops=SMALL)  # complete, and of the same request
     assert not written
     with pytest.raises(UsageError, match="already exists"):
-        build_patches(tmp_path / "r", cubes=cubes[:2], split=SplitConfig(), **SMALL)
-
-
-def test_a_leaky_split_shares_sites_and_says_so_everywhere(cubes, tmp_path):
-    split = SplitConfig(leaky=True, fractions={"test": 0.3, "validation": 0.2})
-    out = build_patches(tmp_path / "r", cubes=cubes, split=split, **SMALL)
-    corners = {s: {(p["site"], p["row"], p["col"]) for p in patches(out, s)} for s in ("train", "validation", "test")}
-    assert all(not corners[a] & corners[b] for a, b in itertools.combinations(corners, 2))
-    assert all({site for site, _, _ in found} == set("abc") for found in corners.values())
-    assert len(corners["test"]) == 2 + 2 + 4 and len(corners["validation"]) == 1 + 1 + 3  # of 6, 6 and 15 crops
-    manifest = open_records(out).manifest
-    assert manifest["split"]["leaky"] and "memorised" in manifest["split"]["warning"]
-    assert dates_unseen(manifest, "a", (17000,)) is False
-    other = build_patches(tmp_path / "s", cubes=cubes, split=split, seed=1, **SMALL)
-    assert {(p["site"], p["row"], p["col"]) for p in patches(other, "test")} != corners["test"]
-    with pytest.raises(UsageError, match="say which share"):
-        SplitConfig(leaky=True)
-    with pytest.raises(UsageError, match="exclude each other"):
-        SplitConfig(leaky=True, fractions={"test": 0.3}, columns={"test": (0.5, 1.0)})
-    honest = build_patches(tmp_path / "h", cubes=cubes, split=SplitConfig(fractions={"test": 0.3}), **SMALL)
-    found = open_records(honest).manifest["split"]
-    assert found["leaky"] is False and "warning" not in found
-    assert 19_000 < found["least_distance_m"] < 20_000  # 20 km, less what the sites cover
+        build_patches(tmp_path / "r", cubes=cubes[:2], split=SplitConfig(), crops=SMALL)
 
 
 def test_the_manifest_weighs_sites_and_strata(cubes, tmp_path):
     out = build_patches(
-        tmp_path / "r", cubes=cubes, split=SplitConfig(), strata={"a": "x", "b": "x", "c": "y"}, **SMALL
+        tmp_path / "r", cubes=cubes, split=SplitConfig(), strata={"a": "x", "b": "x", "c": "y"}, crops=SMALL
     )
     balance = open_records(out).manifest["balance"]
     for by, groups in (("site", {"a": 36, "b": 36, "c": 90}), ("stratum", {"x": 72, "y": 90})):
@@ -109,7 +90,7 @@ def test_the_manifest_weighs_sites_and_strata(cubes, tmp_path):
         assert {g: f["records"] for g, f in found.items()} == groups
         drawn = [f["records"] * f["weight"] for f in found.values()]
         np.testing.assert_allclose(drawn, sum(groups.values()) / len(groups), rtol=1e-4)
-    alone = build_patches(tmp_path / "s", cubes=cubes[:1], split=SplitConfig(), **SMALL)
+    alone = build_patches(tmp_path / "s", cubes=cubes[:1], split=SplitConfig(), crops=SMALL)
     assert list(open_records(alone).manifest["balance"]) == ["site"]
 
 

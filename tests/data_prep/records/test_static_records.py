@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from data_prep.records.build import build_patches
+from data_prep.records.crops import CropConfig
 from data_prep.records.split import SplitConfig
 from eomm.data.batches import batches
 from eomm.data.cube import Acquisition, open_cube
@@ -27,7 +28,8 @@ def cube(tmp_path_factory):
 
 def test_every_record_of_every_block_of_dates_has_the_layer(cube, tmp_path):
     last = [to_date(d) for d in (S2_DAYS[-14], S2_DAYS[-1])]
-    out = build_patches(tmp_path / "r", cubes=[cube], split=SplitConfig(dates={"test": (last[0], last[1])}), **SMALL)
+    split = SplitConfig(dates={"test": (last[0], last[1])})
+    out = build_patches(tmp_path / "r", cubes=[cube], split=split, crops=SMALL)
     records = open_records(out)
     values, valid = open_cube(cube)["relief"].read()
     assert records.shapes["relief"].acquisitions == 1 and records.shapes["relief"].modality == RELIEF
@@ -45,7 +47,8 @@ def test_every_record_of_every_block_of_dates_has_the_layer(cube, tmp_path):
 
 def test_every_drawn_crop_has_the_layers_part(cube, tmp_path):
     large = {"crop_px": 20, "acquisitions": 30, "margin_px": 2, "draw_px": 10, "draw_acquisitions": 6}
-    records = open_records(build_patches(tmp_path / "r", cubes=[cube], split=SplitConfig(), window=(0, 0), **large))
+    crops = CropConfig(window=(0, 0), **large)
+    records = open_records(build_patches(tmp_path / "r", cubes=[cube], split=SplitConfig(), crops=crops))
     values = open_cube(cube)["relief"].read()[0][0]
     places = np.lib.stride_tricks.sliding_window_view(values, (10, 10), axis=(0, 1)).reshape(-1, 100)
     with closing(batches(records, split="train", batch_size=2, seed=1)) as data:
@@ -59,4 +62,5 @@ def test_every_drawn_crop_has_the_layers_part(cube, tmp_path):
 def test_it_leads_no_records_and_has_no_window(cube, tmp_path):
     for options in ({"reference": "relief"}, {"windows": {"relief": (3, 3)}}):
         with pytest.raises(UsageError, match="relief is static: it has no dates for records to follow"):
-            build_patches(tmp_path / "r", cubes=[cube], split=SplitConfig(), **{**SMALL, **options})
+            crops = dataclasses.replace(SMALL, **options)
+            build_patches(tmp_path / "r", cubes=[cube], split=SplitConfig(), crops=crops)

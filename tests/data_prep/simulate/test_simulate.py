@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import rasterio
 
-from data_prep.simulate import RANGES, Revisit, Streams, draw_parameters, simulate_site
+from data_prep.simulate import RANGES, Revisit, SiteOptions, Streams, draw_parameters, simulate_site
 from data_prep.simulate import site as site_module
 from data_prep.simulate.atmosphere import sun_angles
 from data_prep.simulate.optics import SOIL_DRY, canopy, leaf
@@ -25,21 +25,20 @@ SPARSE = Revisit(s2_days=10, s1_days=12)
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return simulate_site(tmp_path_factory.mktemp("w") / "drought", drought_year=2020, **YEAR)
+    return simulate_site(tmp_path_factory.mktemp("w") / "drought", SiteOptions(drought_year=2020, **YEAR))
 
 
 @pytest.fixture(scope="module")
 def blind(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both null worlds at once; the switches act on different files."""
     out = tmp_path_factory.mktemp("w") / "null"
-    return simulate_site(
-        out, drought_year=2020, radar_sees_vegetation=False, stress=False, revisit=Revisit(s2_days=10), **YEAR
-    )
+    switches = {"drought_year": 2020, "radar_sees_vegetation": False, "stress": False}
+    return simulate_site(out, SiteOptions(revisit=Revisit(s2_days=10), **switches, **YEAR))
 
 
 @pytest.fixture(scope="module")
 def normal(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return simulate_site(tmp_path_factory.mktemp("w") / "normal", revisit=SPARSE, **YEAR)
+    return simulate_site(tmp_path_factory.mktemp("w") / "normal", SiteOptions(revisit=SPARSE, **YEAR))
 
 
 def states(folder: Path) -> dict[str, np.ndarray]:
@@ -63,17 +62,17 @@ def digest(folder: Path) -> dict[str, str]:
 
 
 def test_same_seed_same_bytes(tmp_path: Path) -> None:
-    one = digest(simulate_site(tmp_path / "a", **SHORT))
-    two = digest(simulate_site(tmp_path / "b", **SHORT))
-    other = digest(simulate_site(tmp_path / "c", **{**SHORT, "seed": 6}))
+    one = digest(simulate_site(tmp_path / "a", SiteOptions(**SHORT)))
+    two = digest(simulate_site(tmp_path / "b", SiteOptions(**SHORT)))
+    other = digest(simulate_site(tmp_path / "c", SiteOptions(**{**SHORT, "seed": 6})))
     assert len(one) > 20 and one == two
     assert one["truth/fields.tif"] != other["truth/fields.tif"]
 
 
 def test_dates_do_not_shift_the_random_numbers(tmp_path: Path) -> None:
     """A landscape stays itself when another period is simulated."""
-    one = simulate_site(tmp_path / "a", **SHORT)
-    two = simulate_site(tmp_path / "b", **{**SHORT, "start": date(2020, 6, 20), "end": date(2020, 7, 5)})
+    one = simulate_site(tmp_path / "a", SiteOptions(**SHORT))
+    two = simulate_site(tmp_path / "b", SiteOptions(**{**SHORT, "start": date(2020, 6, 20), "end": date(2020, 7, 5)}))
     assert np.array_equal(units(one), units(two)) and np.array_equal(classes(one), classes(two))
     shared = {p.name for p in (one / "s1").iterdir()} & {p.name for p in (two / "s1").iterdir()}
     assert shared and all((one / "s1" / n).read_bytes() == (two / "s1" / n).read_bytes() for n in shared)
@@ -274,7 +273,7 @@ def test_held_out_sites_draw_other_parameters() -> None:
 
 
 def test_revisit_options(tmp_path: Path) -> None:
-    out = simulate_site(tmp_path / "a", revisit=Revisit(s2_orbits=2, s1_days=12), **SHORT)
+    out = simulate_site(tmp_path / "a", SiteOptions(revisit=Revisit(s2_orbits=2, s1_days=12), **SHORT))
     assert {p.name.split("_")[2] for p in (out / "s2").iterdir()} == {"R051", "R008"}
     assert len(list((out / "s2").glob("*SCL.tif"))) == 12 and len(list((out / "s1").iterdir())) in (5, 6)
 
@@ -283,7 +282,6 @@ def test_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
     for change, message in (
-        ({"out_dir": tmp_path / "full"}, "not empty"),
         ({"seed": -1}, "seed"),
         ({"size_px": 33}, "even"),
         ({"site": "../x"}, "site name"),
@@ -292,8 +290,9 @@ def test_refuses_what_it_cannot_do(tmp_path: Path) -> None:
         ({"revisit": Revisit(s2_days=3)}, "s2_days"),
     ):
         with pytest.raises(UsageError, match=message):
-            simulate_site(**{"out_dir": tmp_path / "new", **SHORT, **change})
-    assert not (tmp_path / "new").exists()
+            SiteOptions(**{**SHORT, **change})
+    with pytest.raises(UsageError, match="not empty"):
+        simulate_site(tmp_path / "full", SiteOptions(**SHORT))
 
 
 def test_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,13 +301,13 @@ def test_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        simulate_site(tmp_path / "a", progress=stop, **SHORT)
+        simulate_site(tmp_path / "a", SiteOptions(**SHORT), progress=stop)
     assert list(tmp_path.iterdir()) == []
     # a kill cannot clean up: what it leaves is not under the site's name and does not hinder the next run
     (tmp_path / "a.partial" / "s2").mkdir(parents=True)
     (tmp_path / "a.partial" / "eomm.json").write_text("{}")
     monkeypatch.setattr(site_module, "VERSION", 99)
-    assert json.loads((simulate_site(tmp_path / "a", **SHORT) / "site.json").read_text())["version"] == 99
+    assert json.loads((simulate_site(tmp_path / "a", SiteOptions(**SHORT)) / "site.json").read_text())["version"] == 99
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 

@@ -13,8 +13,9 @@ import pyproj
 import pytest
 import rasterio
 
-from data_prep.records.build import build_patches
-from data_prep.simulate import simulate_site
+from data_prep.cubes.options import CubeOptions
+from data_prep.records.crops import CropConfig
+from data_prep.simulate import SiteOptions, simulate_site
 from data_prep.sites.build import build_site_records, build_sites
 from data_prep.sites.table import Site
 from data_prep.sites.units import SiteFolder, format_status, status
@@ -140,7 +141,7 @@ def test_records_of_the_sites_follow_the_list_and_leave_out_what_failed(scenes, 
     command += ["--crop-px", "8", "--acquisitions", "3", "--by", "land_cover"]
     command += [x for m, p in sources(scenes) for x in ("--source", f"{m}={p}")]
     with pytest.MonkeyPatch.context() as patch:  # two clear acquisitions are enough here
-        function = inspect.unwrap(build_patches)  # tests/shapes.py wraps it
+        function = inspect.unwrap(CropConfig.__init__)  # tests/shapes.py wraps it
         patch.setattr(function, "__kwdefaults__", {**function.__kwdefaults__, "min_clear": 1})
         assert main(command) == 1
         assert "3 done, 1 failed, 0 waiting; records made" in capsys.readouterr().out
@@ -157,13 +158,12 @@ def test_records_of_the_sites_follow_the_list_and_leave_out_what_failed(scenes, 
 
 def test_a_site_whose_size_is_known_is_cut_out_of_what_its_sources_cover(scenes, tmp_path):
     sites = [site("a", size_m=200), site("b")]
-    build_sites(tmp_path / "o", sites=sites, sources=sources(scenes), speckle="causal3", resampling="nearest")
+    build_sites(tmp_path / "o", sites=sites, sources=sources(scenes), options=CubeOptions(resampling="nearest"))
     small, whole = (open_cube(SiteFolder(tmp_path / "o").cube(n)) for n in "ab")
     assert (small["s2"].grid.height, small["s1"].grid.width, whole["s2"].grid.height) == (20, 20, SIZE)
-    assert small["s1"].modality.speckle_filter == "causal3"
     assert small["s2"].attributes["resampling"]["method"] == "nearest"
-    with pytest.raises(UsageError, match="filter 'lee' is unknown"):
-        build_sites(tmp_path / "n", sites=sites, sources=sources(scenes), speckle="lee")
+    with pytest.raises(UsageError, match="resampling 'lanczos' is unknown"):
+        build_sites(tmp_path / "n", sites=sites, sources=sources(scenes), options=CubeOptions(resampling="lanczos"))
     assert not (tmp_path / "n").exists()
 
 
@@ -172,7 +172,7 @@ def test_a_site_whose_size_is_known_is_cut_out_of_what_its_sources_cover(scenes,
 @pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 def test_scenes_are_fetched_first_and_what_is_missing_fails_the_site_until_it_is_there(tmp_path):
     dates = (date(2020, 5, 1), date(2020, 5, 16))
-    world = simulate_site(tmp_path / "world", site="a", seed=3, start=dates[0], end=dates[1], size_px=40)
+    world = simulate_site(tmp_path / "world", SiteOptions(site="a", seed=3, start=dates[0], end=dates[1], size_px=40))
     publish(world, tmp_path / "catalogue", offset_every=1)
     with rasterio.open(next((world / "s2").glob("*_10m.tif"))) as file:
         middle = pyproj.Transformer.from_crs(file.crs, 4326, always_xy=True).transform(*file.xy(20, 20, offset="ul"))

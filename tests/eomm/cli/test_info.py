@@ -16,7 +16,7 @@ from eomm.data.grid import Grid
 from eomm.data.modality import SENTINEL1, SENTINEL2
 from eomm.data.records import Codec, PatchShape, finish_records, shard_name
 from eomm.errors import DataError, UsageError
-from eomm.store.folders import sha256
+from eomm.store.digest import sha256
 
 GRID = Grid(crs="EPSG:32631", transform=(10.0, 0.0, 501600.0, 0.0, -10.0, 5630080.0), height=20, width=30)
 

@@ -65,7 +65,7 @@ def test_a_batch_is_the_same_on_1_2_and_4_hosts_and_from_any_start(sets):
     mixture = make_mixture(sets)
     whole = take(mixture, 13)
     for hosts in (2, 4):
-        parts = [take(mixture, 13, process_index=i, process_count=hosts) for i in range(hosts)]
+        parts = [take(mixture, 13, host=(i, hosts)) for i in range(hosts)]
         for k, (which, batch) in enumerate(whole):
             assert all(p[k][0] == which for p in parts)
             joined = np.concatenate([p[k][1]["s2"]["values"] for p in parts])

@@ -8,7 +8,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from eomm.data.modality import SENTINEL1, SENTINEL1_SIGMA0, SENTINEL2
 from eomm.data.records import Codec, PatchShape, finish_records, open_records, shard_name
 from eomm.errors import ContractError, DataError
-from eomm.store.folders import sha256
+from eomm.store.digest import sha256
 
 SHAPES = {
     "s2": PatchShape(modality=SENTINEL2, acquisitions=5, height=16, width=16),

@@ -7,6 +7,7 @@ import pytest
 
 from data_prep.records.manifest import describe_balance
 from eomm.data.batches import RecordSource, batch_records, batches, count_batches
+from eomm.data.order import Order
 from eomm.data.records import open_records
 from eomm.errors import DataError, UsageError
 from tests.eomm.tiny import SHAPES, make_records
@@ -32,7 +33,7 @@ def numbers(batch):
 def test_a_global_batch_is_the_same_for_1_2_and_4_hosts(records):
     whole = take(records, 7)
     for hosts in (2, 4):
-        parts = [take(records, 7, process_index=i, process_count=hosts) for i in range(hosts)]
+        parts = [take(records, 7, host=(i, hosts)) for i in range(hosts)]
         for k, batch in enumerate(whole):
             for name, field in itertools.product(SHAPES, ("values", "valid", "orbit")):
                 joined = np.concatenate([p[k][name][field] for p in parts])
@@ -47,7 +48,7 @@ def test_the_position_is_exact_on_any_number_of_hosts_and_threads(records):
         state = data.get_state()
     assert state == {"next_index": 5}
     assert [numbers(b) for b in take(records, 4, state=state, threads=0)] == expected[5:]
-    halves = [take(records, 4, state=state, process_index=i, process_count=2) for i in range(2)]
+    halves = [take(records, 4, state=state, host=(i, 2)) for i in range(2)]
     assert [numbers(a) + numbers(b) for a, b in zip(*halves, strict=True)] == expected[5:]
 
 
@@ -60,13 +61,11 @@ def test_every_epoch_holds_every_record_once_in_another_order(records):
 
 
 def test_without_repeat_the_last_batch_is_filled_up_with_empty_records(records):
-    found = take(records, 99, split="validation", batch_size=4, shuffle=False, repeat=False)
+    found = take(records, 99, split="validation", batch_size=4, once=True)
     assert len(found) == count_batches(records, split="validation", batch_size=4) == 2
     assert [n for b in found for n in numbers(b)] == [24, 25, 26, 27, 28, 0, 0, 0]
     assert not any(found[1]["s2"][field][1:].any() for field in ("valid", "present", "values"))
-    second = take(
-        records, 99, split="validation", batch_size=4, shuffle=False, repeat=False, process_index=1, process_count=2
-    )
+    second = take(records, 99, split="validation", batch_size=4, once=True, host=(1, 2))
     assert numbers(second[1]) == [0, 0]
 
 
@@ -76,7 +75,7 @@ def test_only_the_modalities_asked_for_are_read(records):
     with pytest.raises(UsageError, match="no modality 's3'"):
         take(records, 1, modalities=("s3",))
     with pytest.raises(UsageError, match="divided among 3 hosts"):
-        take(records, 1, process_count=3)
+        take(records, 1, host=(0, 3))
     with pytest.raises(DataError, match="no split 'night'"):
         take(records, 1, split="night")
 
@@ -102,11 +101,11 @@ def test_balanced_by_stratum_the_rare_are_seen_as_often_on_any_number_of_hosts(s
     rare, common = stream[np.isin(stream, list(heath))], stream[~np.isin(stream, list(heath))]
     assert all(set(part) == heath for part in rare.reshape(-1, 3)) and len({*map(tuple, rare.reshape(-1, 3))}) > 1
     assert len(set(common[:21])) == 21 and set(common[:21]) == set(range(24)) - heath  # each once before any again
-    parts = [take(strata, 12, balance="stratum", process_index=i, process_count=4) for i in range(4)]
+    parts = [take(strata, 12, balance="stratum", host=(i, 4)) for i in range(4)]
     assert [[n for p in parts for n in numbers(p[k])] for k in range(12)] == drawn.tolist()
     resumed = take(strata, 7, balance="stratum", state={"next_index": 5}, threads=0)
     assert [numbers(b) for b in resumed] == drawn[5:].tolist()
-    rows = batch_records(strata, split="train", batch_size=8, seed=1, number=3, balance="stratum")
+    rows = batch_records(strata, Order(split="train", batch_size=8, seed=1, balance="stratum"), 3)
     assert [r["row"] for r in rows] == drawn[3].tolist()
     assert [numbers(b) for b in take(strata, 3, balance="stratum", seed=2)] != drawn[:3].tolist()
     by_site = np.array([numbers(b) for b in take(strata, 3, balance="site")])
@@ -119,7 +118,7 @@ def test_records_that_cannot_be_balanced_are_refused(records, strata):
     with pytest.raises(UsageError, match="cannot be balanced by 'soil', only by site, stratum"):
         take(strata, 1, balance="soil")
     with pytest.raises(UsageError, match="drawn for ever"):
-        take(strata, 1, balance="stratum", shuffle=False)
+        take(strata, 1, balance="stratum", once=True)
 
 
 @pytest.mark.parametrize("damage", ["record", "index", "other records"])

@@ -9,9 +9,9 @@ import pytest
 import tensorflow_datasets as tfds
 
 from data_prep.records.points import build_point_records
-from eomm.data.batches import RecordSource, batches
+from eomm.data.batches import RecordSource, batches, reader
 from eomm.data.modality import SENTINEL2
-from eomm.data.order import interleave, proportions
+from eomm.data.order import Order, interleave, order_batches, proportions
 from eomm.data.points import PointMapping, PointSeries, load_point_mapping, points_of, read_points
 from eomm.data.records import open_records
 from eomm.errors import ContractError, DataError, UsageError
@@ -191,14 +191,17 @@ def test_small_records_are_drawn_by_permutations_as_exactly(tmp_path):
     epochs = whole.reshape(6, 23)
     assert all(sorted(e) == sorted(epochs[0]) for e in epochs) and (epochs[0] != epochs[1]).any()
     np.testing.assert_array_equal(take(4, 9, threads=0), whole[9:13])
-    halves = [take(5, process_index=i, process_count=2) for i in range(2)]
+    halves = [take(5, host=(i, 2)) for i in range(2)]
     np.testing.assert_array_equal(np.concatenate(halves, axis=1), whole[:5])
-    weighted = take(40, balance="site", group_weights={"farm 0": 0.0, "farm 1": 3.0}).ravel()
+    order = Order(split="train", batch_size=6, seed=1, balance="site", group_weights={"farm 0": 0.0, "farm 1": 3.0})
+    read = reader(records, split="train", batch_size=6)
+    drawn = order_batches(records, order)
+    weighted = np.array([read(drawn[k])["s2"]["values"][:, 0, 0, 0, 0] for k in range(40)]).ravel()
     site = {int(RecordSource(records, split="train")[i]["s2"]["values"][0, 0, 0, 0]): i for i in range(23)}
     names = [RecordSource(records, split="train")[site[int(v)]]["site"] for v in weighted]
     assert "farm 0" not in names and names.count("farm 1") == 120
     with pytest.raises(UsageError, match=r"need config\.data\.balance"):
-        take(1, group_weights={"farm 0": 2.0})
+        Order(split="train", batch_size=6, seed=1, group_weights={"farm 0": 2.0})
 
 
 @pytest.mark.parametrize("weights", [[1.0, 1.0], [3.0, 1.0, 2.5], [0.7, 12.0, 0.1, 5.0]])
@@ -222,7 +225,7 @@ def test_labels_travel_from_a_table_to_batches_and_records_without_are_as_before
     split = [dataclasses.replace(s, split="train" if s.group == "a" else "test") for s in series]
     records = open_records(build_point_records(tmp_path / "r", split, **options))
     assert records.manifest["labels"] == {"maize": 1, "rice": 1} and records.shapes["s2"].labelled
-    with closing(batches(records, split="train", batch_size=4, seed=0, shuffle=False, repeat=False)) as rows:
+    with closing(batches(records, split="train", batch_size=4, seed=0, once=True)) as rows:
         found = next(rows)["s2"]
     assert found["label"].tolist() == [1, 0, -1, 0] and not found["present"][3].any()  # the last row is empty
     plain = [dataclasses.replace(s, label="") for s in split]

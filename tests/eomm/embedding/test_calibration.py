@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from data_prep.records.build import build_patches
+from data_prep.records.crops import CropConfig
 from data_prep.records.split import SplitConfig
 from eomm.data.attributes import attributes_of
 from eomm.data.records import open_records
@@ -56,8 +57,8 @@ def test_errors_come_from_what_training_did_not_see_or_not_at_all(cube, records,
     model, other = site.make_model(), zoo.other_site("site two")
     assert calibrate(model, records, count=4).info["calibration"]["error"]["of"] == "split validation"
     assert calibrate(model, records, cube=other, count=4).info["calibration"]["error"]["of"] == "cube of site two"
-    options = {"crop_px": 18, "acquisitions": 12, "stride_px": 6, "stride_acquisitions": 8}
-    alone = open_records(build_patches(tmp_path / "r", cubes=[cube.path], split=SplitConfig(), **options))
+    crops = CropConfig(crop_px=18, acquisitions=12, stride_px=6, stride_acquisitions=8)
+    alone = open_records(build_patches(tmp_path / "r", cubes=[cube.path], split=SplitConfig(), crops=crops))
     without = calibrate(model, alone, count=4)
     assert "error" not in without.info["calibration"]
     assert "expected_error" not in open_embedding(embed(without, cube, tmp_path / "e.zarr"))

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -8,15 +9,15 @@ from eomm.data.cube import open_cube
 from eomm.embedding.run import embed
 from eomm.errors import DataError, UsageError
 from eomm.evaluation import representations
-from eomm.evaluation.coherence import words as coherence_words
-from eomm.evaluation.coherence.figures import write_figures
 from eomm.evaluation.coherence.run import evaluate_coherence, space
 from eomm.evaluation.coherence.space import measure_space, moran
 from eomm.evaluation.coherence.time import find_events, pairs_apart, responses
-from eomm.evaluation.coherence.words import format_coherence
+from eomm.evaluation.coherence.vectors import make_stores
 from eomm.evaluation.features import Features
 from eomm.evaluation.fields import fields_of_series
 from eomm.evaluation.representations import common, scaled, smooth_box, smooth_time
+from eomm.evaluation.result_file import write_result
+from eomm.evaluation.text import format_result
 from tests.eomm.site import DAYS, SIZE, make_cube, make_model
 
 HALF = np.arange(SIZE) >= SIZE // 2
@@ -76,8 +77,8 @@ def test_an_embedding_that_is_another_stands_equal_to_it():
     sharp = scaled(four_fields(np.random.default_rng(0), noise=0.3))
     found = space({"embedding": sharp, "twin": sharp}, FIELDS, 0)["measures"]
     for of in found.values():
-        against = of["twin"]["against"]
-        assert against["value"] == 0 and against["resolved"] is False
+        against = of["twin"].against
+        assert against.value == 0 and against.resolved is False
 
 
 def test_smoothing_equals_a_loop():
@@ -176,51 +177,41 @@ def made(tmp_path_factory):
     cube = fields_cube(work / "cube.zarr", simulated=True, clouds=0.1)
     model = make_model(("s2", "s1"), fused=True)
     embed(model, cube, work / "embedding.zarr", dtype="float32")
-    return evaluate_coherence(model, cube, work / "embedding.zarr", fields=FIELDS), work, model
+    stores = make_stores(model, cube, work / "embedding.zarr", work)
+    return evaluate_coherence(cube, stores, fields=FIELDS), work, stores
 
 
 def test_everything_stands_beside_its_baselines(made):
-    result = made[0].result
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    result = made[0]
+    json.dumps(result.to_json(), allow_nan=False)
     labels = {"embedding", "random encoder", *(representations.RAW, representations.BOX, representations.TIME)}
     for of in result["space"]["measures"].values():
-        assert labels < set(of) and of["embedding"]["against"] is None
+        assert labels < set(of) and of["embedding"].against is None
     raw = result["space"]["measures"]["told apart"][representations.RAW]
-    assert raw["value"] > 0.9 and raw["interval"][0] <= raw["value"] <= raw["interval"][1]
+    assert raw.value > 0.9 and raw.interval[0] <= raw.value <= raw.interval[1]
     assert set(result["radar"]["ratio to far"]) and result["radar"]["orbits"] == 1
     assert result["seam"]["largest"] < 1e-3 and len(result["seam"]["dates"]) == 3
-    text = format_coherence(result)
+    text = format_result(result)
     assert text.startswith("SIMULATED") and "random encoder" in text and "no sudden drop" in text.lower()
 
 
 def test_figures_are_drawn_beside_the_result(made, tmp_path):
-    figures = write_figures(made[0], tmp_path / "c_figures")
+    figures = write_result(made[0], tmp_path / "c.json").to_json()["figures"]
     assert [f["png"] for f in figures] == [f"c_figures/{n}.png" for n in ("maps", "measures", "seams")]
     assert all((tmp_path / f["png"]).stat().st_size > 5_000 and f["caption"] for f in figures)
     assert matplotlib.rcParams["axes.grid"] is False  # no style is left behind
 
 
-def test_the_first_sentence_says_in_what_it_is_better_and_worse():
-    def against(raw, random):
-        found = {"embedding": {}, "raw bands": raw, "random encoder": random}
-        return {k: {"against": v and {"value": v, "resolved": abs(v) > 1}} for k, v in found.items() if v != {}}
-
-    aspects = {
-        "a": (against(-2, 2), +1),
-        "b": (against(-2, 2), -1),
-        "c": (against(0.5, None), +1),
-        "d": (against(3, 3), 1),
-    }
-    said = coherence_words._verdict(aspects, "raw bands")
-    assert said == "better than raw bands in b and d, worse than raw bands in a, not told apart from raw bands in c"
-    said = coherence_words._verdict(aspects, "random encoder")
-    assert said.startswith("better than the random encoder in a and d, worse than the random encoder in b,")
+def test_the_first_sentences_say_how_it_stands_to_raw_bands_and_to_chance(made):
+    first, second = made[0].conclusions[:2]
+    assert first.startswith("In telling fields apart the embedding ") and "raw bands" in first
+    assert "the random encoder" in first and second.startswith("In repeating after 2 to 3 days the embedding ")
 
 
 def test_bad_requests_are_named(made):
-    _, work, model = made
+    _, work, stores = made
     cube = open_cube(work / "cube.zarr")
     with pytest.raises(UsageError, match="fields have"):
-        evaluate_coherence(model, cube, work / "embedding.zarr", fields=np.ones((3, 3), np.int32))
+        evaluate_coherence(cube, stores, fields=np.ones((3, 3), np.int32))
     with pytest.raises(DataError, match="nothing"):
-        evaluate_coherence(model, cube, work / "nothing.zarr", fields=FIELDS)
+        evaluate_coherence(cube, replace(stores, embedding=work / "nothing.zarr"), fields=FIELDS)

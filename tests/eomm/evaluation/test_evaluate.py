@@ -8,10 +8,13 @@ import pytest
 
 from eomm.data.held_out import dates_unseen, held_out, third_of_clear_days
 from eomm.errors import ContractError, UsageError
+from eomm.evaluation import say
 from eomm.evaluation.baselines import SIMPLE
-from eomm.evaluation.hidden import reconstruction
-from eomm.evaluation.hidden.reconstruction import evaluate, evaluate_records, format_evaluation
+from eomm.evaluation.hidden import reconstruction, scorer
+from eomm.evaluation.hidden.reconstruction import evaluate, evaluate_records
+from eomm.evaluation.hidden.scorer import Case
 from eomm.evaluation.hidden.tally import Tally
+from eomm.evaluation.text import format_result
 from eomm.models.predict import Predictor
 from tests import zoo
 from tests.eomm.site import DAYS, SIZE, TEST_DAYS, make_cube, make_model, truth
@@ -32,9 +35,9 @@ def result(cube):
 def test_linear_is_exact_where_the_world_is_linear():
     result = evaluate(make_model(), zoo.local(), dates=TEST_DAYS, gaps=GAPS, probes=False)
     for gap in GAPS:
-        scores = result["hidden"]["all"][str(gap)]["methods"]
-        assert scores["linear"]["mean"] < 2e-5  # rounding of int16
-        assert scores["nearest"]["mean"] > 1e-3
+        scores = result["hidden"]["all"][str(gap)].methods
+        assert scores["linear"].value < 2e-5  # rounding of int16
+        assert scores["nearest"].value > 1e-3
         assert "ridge_trained" not in scores
 
 
@@ -53,8 +56,8 @@ def test_an_oracle_errs_by_nothing(cube, monkeypatch):
     result = evaluate(make_model(), cube, dates=TEST_DAYS, gaps=GAPS, probes=False)
     for gap in GAPS:
         score = result["hidden"]["all"][str(gap)]
-        assert score["methods"]["encoder"]["mean"] == 0
-        assert score["difference"]["nearest"]["interval"][1] < 0
+        assert score.methods["encoder"].value == 0
+        assert score.difference["nearest"].interval[1] < 0
 
 
 def test_hidden_values_reach_no_method(tmp_path, cube):
@@ -74,13 +77,13 @@ def all_predictions(model, cube):
 
     class Catching(Tally):
         def add(self, condition, truth, predicted, masks):
-            if condition == "20":
+            if condition == Case(gap_days=20):
                 # unscored pixels hold what the decoder gives under cloud: compare these too
                 caught.update(predicted)
             super().add(condition, truth, predicted, masks)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reconstruction, "Tally", Catching)
+        patch.setattr(scorer, "Tally", Catching)
         evaluate(model, cube, dates=TEST_DAYS, gaps=GAPS, seed=3)
     return caught
 
@@ -90,33 +93,35 @@ def test_blocks_do_not_change_scores(cube):
     whole, blocks = (evaluate(make_model(), cube, block_px=b, **options) for b in (24, 10))
     for gap in map(str, GAPS):
         for method in ("encoder", "linear", "gaussian_12"):
-            a, b = (r["hidden"]["all"][gap]["methods"][method] for r in (whole, blocks))
-            assert a["mean"] == pytest.approx(b["mean"], abs=2e-6)
-        assert whole["hidden"]["all"][gap]["pixels"] == blocks["hidden"]["all"][gap]["pixels"]
+            a, b = (r["hidden"]["all"][gap].methods[method] for r in (whole, blocks))
+            assert a.value == pytest.approx(b.value, abs=2e-6)
+        assert whole["hidden"]["all"][gap].pixels == blocks["hidden"]["all"][gap].pixels
 
 
 def test_result_is_json_and_says_what_it_is(result):
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    written = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    linear = written["hidden"]["all"]["20"]["methods"]["linear"]
+    assert linear["value"] == result["hidden"]["all"]["20"].methods["linear"].value and linear["groups"] == 4
     assert result["days"] == TEST_DAYS and result["main"] == "encoder"
     assert set(result["hidden"]) == {"all", "unseen block"}
-    both = [result["hidden"][r]["0"]["pixels"] for r in ("unseen block", "all")]
+    both = [result["hidden"][r]["0"].pixels for r in ("unseen block", "all")]
     assert 0 < both[0] < both[1] <= len(TEST_DAYS) * SIZE * SIZE
     score = result["hidden"]["all"]["20"]
     for method in result["methods"]:
-        s = score["methods"][method]
-        assert s["interval"][0] <= s["mean"] <= s["interval"][1]
-        assert np.mean(s["per_date"]) == pytest.approx(s["mean"], abs=2e-6)
-        assert np.mean(s["per_band"]) == pytest.approx(s["mean"], abs=2e-6)
-    assert "PCA with 8 components" in format_evaluation(result)
+        s = score.methods[method]
+        assert s.interval[0] <= s.value <= s.interval[1]
+        assert np.mean(s.per_date) == pytest.approx(s.value, abs=2e-6)
+        assert np.mean(s.per_band) == pytest.approx(s.value, abs=2e-6)
+    assert "PCA of the bands with 8 components" in format_result(result)
 
 
 def test_seasons_regroup_the_same_errors(result):
     for region, gap in (("all", "0"), ("unseen block", "20")):
         whole, parts = result["hidden"][region][gap], result["seasons"][region][gap]
-        assert sum(p["dates"] for p in parts.values()) == whole["dates"]
+        assert sum(p.dates for p in parts.values()) == whole.dates
         for method in result["methods"]:
-            mean = sum(p["dates"] * p["methods"][method]["mean"] for p in parts.values()) / whole["dates"]
-            assert mean == pytest.approx(whole["methods"][method]["mean"], abs=2e-6)
+            mean = sum(p.dates * p.methods[method].value for p in parts.values()) / whole.dates
+            assert mean == pytest.approx(whole.methods[method].value, abs=2e-6)
 
 
 def test_classes_score_their_own_pixels(cube):
@@ -125,12 +130,12 @@ def test_classes_score_their_own_pixels(cube):
     options = {"dates": TEST_DAYS, "gaps": (20,), "probes": False}
     found = evaluate(make_model(), cube, classes=classes, block_px=10, **options)
     parts, whole = [found["classes"][c]["20"] for c in ("north", "south")], found["hidden"]["all"]["20"]
-    assert found["classes"]["none"]["20"]["pixels"] == 0
-    per_date = np.array([p["pixels_per_date"] for p in parts])
-    np.testing.assert_array_equal(per_date.sum(0), whole["pixels_per_date"])
-    errors = np.array([p["methods"]["encoder"]["per_date"] for p in parts])
+    assert found["classes"]["none"]["20"].pixels == 0
+    per_date = np.array([p.pixels_per_date for p in parts])
+    np.testing.assert_array_equal(per_date.sum(0), whole.pixels_per_date)
+    errors = np.array([p.methods["encoder"].per_date for p in parts])
     together = (errors * per_date).sum(0) / per_date.sum(0)
-    np.testing.assert_allclose(together, whole["methods"]["encoder"]["per_date"], atol=2e-6)
+    np.testing.assert_allclose(together, whole.methods["encoder"].per_date, atol=2e-6)
     with pytest.raises(UsageError, match="class odd"):
         evaluate(make_model(), cube, classes={"odd": np.ones((3, 3), bool)}, **options)
 
@@ -141,24 +146,26 @@ def test_another_model_stands_beside_on_the_same_targets(cube):
     found = evaluate(main, cube, beside=beside, beside_pixels=SIZE * SIZE, **options)
     score, whole = (r["hidden"]["all"]["20"] for r in (found["beside"], found))
     assert found["beside"]["pixels_read"] == SIZE * SIZE and found["beside"]["models"]["same"]["dates_unseen"] is None
-    assert score["difference"]["same"] == {"mean": 0, "interval": [0, 0]}
-    assert score["methods"]["other"]["mean"] != score["methods"]["same"]["mean"]
+    same = score.difference["same"]
+    assert (same.value, same.interval, same.side) == (0, (0, 0), 0)
+    assert score.methods["other"].value != score.methods["same"].value
     for name, of in (("this model", "encoder"), ("harmonic", "harmonic")):  # all pixels, in other blocks
-        assert score["methods"][name]["mean"] == pytest.approx(whole["methods"][of]["mean"], abs=2e-6)
-    assert "beside other models" in format_evaluation(found)
+        assert score.methods[name].value == pytest.approx(whole.methods[of].value, abs=2e-6)
+    assert "Beside other models" in format_result(found)
     with pytest.raises(UsageError, match="radar: reconstructs s1, not s2"):
         evaluate(main, cube, beside={"radar": make_model(("s1",))}, **options)
 
 
 def test_an_untrained_model_does_not_count(result):
-    assert result["verdict"]["counts"] is False
-    assert result["visible"]["all"]["methods"]["pca"]["mean"] < result["visible"]["all"]["methods"]["encoder"]["mean"]
+    (verdict,) = result.verdicts
+    assert verdict.holds is False and say.verdict(verdict).startswith("It is not shown that the scores count as skill")
+    assert result["visible"]["all"].methods["pca"].value < result["visible"]["all"].methods["encoder"].value
 
 
 def test_seen_dates_never_count(cube):
     manifest = {"split": {"sites": {"train": [cube.site]}, "hold_out_days": []}}
     result = evaluate(make_model(), cube, dates=TEST_DAYS, gaps=(0,), probes=False, manifest=manifest)
-    assert result["dates_unseen"] is False and result["verdict"]["counts"] is False
+    assert result["dates_unseen"] is False and result.verdicts[0].holds is False
 
 
 def test_manifest_gives_dates_and_columns():
@@ -226,7 +233,7 @@ def test_intervals_cover():
     rng, covered = np.random.default_rng(0), 0
     tally = Tally(8, 1, seed=0)
     for _ in range(400):
-        low, high = tally.estimate(rng.normal(0.03, 0.01, 8))["interval"]
+        low, high = tally.estimate(rng.normal(0.03, 0.01, 8)).interval
         covered += low <= 0.03 <= high
     assert 0.92 <= covered / 400 <= 0.98
 
@@ -240,7 +247,7 @@ def test_shuffled_targets_have_no_skill(tmp_path):
     stored = np.stack([change[d][0, 0] for d in TEST_DAYS])
     spread = np.abs(stored - 2000).mean() * 1e-4
     for method in ("ridge_trained", "ridge_raw", *SIMPLE):
-        assert result["hidden"]["all"]["0"]["methods"][method]["mean"] > 0.85 * spread
+        assert result["hidden"]["all"]["0"].methods[method].value > 0.85 * spread
 
 
 def test_truth_is_what_the_cube_holds(result, cube):

@@ -8,9 +8,10 @@ import pytest
 
 from eomm.cli import main
 from eomm.errors import UsageError
-from eomm.evaluation.hidden.fusion import evaluate_fusion, format_fusion, make_curves, name_models
-from eomm.evaluation.hidden.fusion_scoring import Case
+from eomm.evaluation.hidden.fusion import FusionPlan, evaluate_fusion, name_models
 from eomm.evaluation.hidden.reconstruction import evaluate
+from eomm.evaluation.hidden.scorer import Case
+from eomm.evaluation.text import format_result
 from eomm.models.directory import save_model
 from eomm.models.predict import Predictor, read_batch
 from tests import zoo
@@ -72,10 +73,10 @@ def test_a_case_takes_nested_shares_and_everything_nearer_than_an_age():
 def test_errors_are_those_of_reconstruction(cube, models, result):
     expected = evaluate(models["b"], cube, dates=TEST_DAYS, gaps=(0, 20), probes=False)["hidden"]["all"]
     for point in result["curves"]["all"]["gap"]:
-        methods, found = expected[str(point["at"])]["methods"], point["models"]["b"]["decoded"]
-        assert found["error"]["mean"] == pytest.approx(methods["fused"]["mean"], abs=2e-6)
-        assert found["without"]["mean"] == pytest.approx(methods["fused_alone"]["mean"], abs=2e-6)
-        assert found["error"]["interval"] == pytest.approx(methods["fused"]["interval"], abs=2e-6)
+        methods, found = expected[str(point["at"])].methods, point["models"]["b"]["decoded"]
+        assert found["error"].value == pytest.approx(methods["fused"].value, abs=2e-6)
+        assert found["without"].value == pytest.approx(methods["fused_alone"].value, abs=2e-6)
+        assert found["error"].interval == pytest.approx(methods["fused"].interval, abs=2e-6)
 
 
 def test_curves_meet_where_they_ask_the_same(result):
@@ -83,25 +84,22 @@ def test_curves_meet_where_they_ask_the_same(result):
     assert share[0]["models"] == age[0]["models"] == gap[1]["models"]
     nothing = share[-1]["models"]["a"]
     assert nothing["there"] == 0 and nothing["days_away"] is None
-    assert nothing["probe"]["gain"]["mean"] == 0 and nothing["decoded"]["gain"]["interval"] == [0, 0]
+    assert nothing["probe"]["gain"].value == 0 and nothing["decoded"]["gain"].interval == (0, 0)
     # radar comes 3 days after each optical date; beyond 12 days it is absent
     assert [(p["models"]["a"]["there"], p["models"]["a"]["days_away"]) for p in age] == [(1, 3), (1, 5), (0, None)]
     assert age[-1]["models"]["a"]["decoded"] == nothing["decoded"]
-    assert 0 < share[1]["models"]["a"]["decoded"]["gain"]["mean"] ** 2
+    assert 0 < share[1]["models"]["a"]["decoded"]["gain"].value ** 2
 
 
 def test_differences_between_models_are_paired(result):
     for point in result["curves"]["all"]["gap"]:
         a, b = (point["models"][n]["probe"] for n in "ab")
-        assert b["to_first"]["mean"] == pytest.approx(b["error"]["mean"] - a["error"]["mean"], abs=2e-6)
-        assert a["to_first"]["mean"] == 0 and a["to_first"]["interval"] == [0, 0]
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
-    text = format_fusion(result)
-    assert (
-        text.startswith(f"SIMULATED. {result['site']}, s2")
-        and "b minus a" in text
-        and "unknown whether training" in text
-    )
+        assert b["to_first"].value == pytest.approx(b["error"].value - a["error"].value, abs=2e-6)
+        assert a["to_first"].value == 0 and a["to_first"].interval == (0, 0)
+    json.dumps(result.to_json(), allow_nan=False)
+    text = format_result(result)
+    assert text.startswith(f"SIMULATED. Fusion, {result['site']}") and "b minus a" in text
+    assert "Nothing here proves that training has not seen the test dates" in text
 
 
 @pytest.mark.parametrize("sees", [True, False])
@@ -117,9 +115,9 @@ def test_the_gain_is_found_where_radar_shows_what_is_hidden_and_only_there(tmp_p
     few = {**FEW, "shares": (0, 1), "ages": (0,), "gaps": (20,)}
     probe = evaluate_fusion({"m": model}, world, **few)["curves"]["all"]["gap"][0]["models"]["m"]["probe"]
     if sees:
-        assert probe["gain"]["interval"][0] > 0.2 * probe["error"]["mean"]
+        assert probe["gain"].interval[0] > 0.2 * probe["error"].value
     else:
-        assert probe["gain"]["interval"][0] <= 0 and abs(probe["gain"]["mean"]) < 0.02 * probe["error"]["mean"]
+        assert probe["gain"].interval[0] <= 0 and abs(probe["gain"].value) < 0.02 * probe["error"].value
 
 
 def test_the_command_compares_models_and_draws(cube, models, tmp_path, capsys):
@@ -153,7 +151,7 @@ def test_bad_requests_are_named(cube, models):
     with pytest.raises(UsageError, match=r"fuses s1 and s2; expected .* weather"):
         evaluate_fusion(models, cube, dates=TEST_DAYS, other="weather")
     with pytest.raises(UsageError, match="expected 0 to 1"):
-        make_curves(30, (0, 50), (0,), (0,))
+        FusionPlan(shares=(0, 50))
     assert name_models([Path("x/a/model"), Path("b")]) == {"a": Path("x/a/model"), "b": Path("b")}
     assert list(name_models([Path("x/a/model"), Path("y/a/model")])) == ["x/a/model", "y/a/model"]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eomm.errors import UsageError
-from eomm.evaluation.gpp.run import run
+from eomm.evaluation.gpp.run import GppPlan, run
 from eomm.evaluation.gpp.tables import YEARS_CHOSEN, Final, choose_folds, make_folds
 from tests.eomm.gpp_world import make_world
 
@@ -28,12 +28,12 @@ def test_one_tower_is_folded_by_year_and_several_by_site():
 
 def test_the_choice_is_said_and_one_that_was_asked_for_is_kept():
     table = one_tower()
-    result = run(table, models=["ridge"])
+    result, _ = run(table, GppPlan(models=["ridge"]))
     assert result["folds"]["kind"] == "year" and result["folds"]["count"] == len(np.unique(table.year))
-    assert YEARS_CHOSEN in result["sources"] and any(YEARS_CHOSEN in line for line in result["conclusions"])
-    assert YEARS_CHOSEN not in run(table, models=["ridge"], folds="year")["sources"]
+    assert YEARS_CHOSEN in result["sources"] and any(YEARS_CHOSEN in line for line in result.conclusions)
+    assert YEARS_CHOSEN not in run(table, GppPlan(models=["ridge"], folds="year"))[0]["sources"]
     with pytest.raises(UsageError, match=r"one group .*--folds year"):
-        run(table, models=["ridge"], folds="site")
+        run(table, GppPlan(models=["ridge"], folds="site"))
 
 
 def test_one_tower_of_one_year_is_refused_for_what_it_lacks():

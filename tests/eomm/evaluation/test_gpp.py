@@ -22,6 +22,7 @@ from eomm.evaluation.gpp.models import (
 from eomm.evaluation.gpp.rows import join, read_table
 from eomm.evaluation.gpp.scores import make_targets, moments, r2, rmse, split_variance
 from eomm.evaluation.gpp.tables import Final, evaluate_gpp, make_folds
+from eomm.evaluation.result import as_json
 from tests.eomm.gpp_world import make_world
 
 
@@ -85,11 +86,11 @@ def test_a_season_of_a_few_days_is_none():
 def test_an_oracle_scores_one_and_noise_nothing():
     world = make_world()
     result, _ = run(world, method("oracle", "oracle"), method("nothing", "nothing"), method("state", "state"))
-    found = {n: m["all"]["r2"]["value"] for n, m in result["methods"].items()}
+    found = {n: m["all"]["r2"].value for n, m in result["methods"].items()}
     assert found["oracle"] > 0.9999 and found["state"] > 0.95 and abs(found["nothing"]) < 0.05
-    assert result["methods"]["oracle"]["anomaly"]["r2"]["value"] > 0.999
-    assert result["difference"]["nothing"]["rmse"]["resolved"] and result["difference"]["nothing"]["rmse"]["value"] < 0
-    json.dumps(result, allow_nan=False)
+    assert result["methods"]["oracle"]["anomaly"]["r2"].value > 0.999
+    assert result["difference"]["nothing"]["rmse"].resolved and result["difference"]["nothing"]["rmse"].value < 0
+    json.dumps(as_json(result), allow_nan=False)
 
 
 @pytest.mark.parametrize("model", [ridge, boosting])
@@ -98,7 +99,7 @@ def test_shuffled_targets_have_no_skill(model):
     shuffled = dataclasses.replace(world, gpp=np.random.default_rng(1).permutation(world.gpp))
     result, _ = run(shuffled, method("state", "state", model=model), count=3)
     found = result["methods"]["state"]["all"]["r2"]
-    assert found["value"] < 0.05 and found["interval"][0] < 0
+    assert found.value < 0.05 and found.interval[0] < 0
 
 
 def test_predictions_of_a_site_do_not_depend_on_its_targets():
@@ -156,7 +157,7 @@ def test_a_final_test_is_in_no_fold_and_no_fit():
     assert set(result["final"]) == {"unseen sites", "unseen years", "unseen sites and years"}
     assert result["rows"] + sum(c["rows"] for c in result["final"].values()) == len(world)
     assert np.isfinite(predicted.every("state")).all() and np.isnan(predicted.methods["state"][aside]).all()
-    assert result["final"]["unseen sites and years"]["methods"]["state"]["all"]["rmse"]["interval"] is None  # two sites
+    assert result["final"]["unseen sites and years"]["methods"]["state"]["all"]["rmse"].interval is None  # two sites
     with pytest.raises(UsageError, match="test site XX has no rows"):
         run(world, watched, final=Final(sites=["XX"]))
     with pytest.raises(UsageError, match="test year"):
@@ -172,9 +173,9 @@ def test_climatologies_where_they_may_be_used():
     result, _ = evaluate_gpp(
         world, methods_for(world, site_known=True, models=["ridge"]), main="climatology + weather, ridge", folds="year"
     )
-    scores = {n: m["all"]["rmse"]["value"] for n, m in result["methods"].items()}
+    scores = {n: m["all"]["rmse"].value for n, m in result["methods"].items()}
     assert scores["climatology + weather, ridge"] < scores[SITE_CLIMATOLOGY] < scores["mean"]
-    assert result["methods"][SITE_CLIMATOLOGY]["anomaly"]["r2"]["value"] < 0.1  # it knows nothing of anomalies
+    assert result["methods"][SITE_CLIMATOLOGY]["anomaly"]["r2"].value < 0.1  # it knows nothing of anomalies
 
 
 def test_climatologies_of_few_days_are_smoothed_more():
@@ -243,18 +244,18 @@ def test_towers_give_the_known_scores(shared):
     result, predicted = evaluate_gpp(table, methods, main="bands, ridge")
     scores = {n: m["all"] for n, m in result["methods"].items()}
     bands = scores["bands, ridge"]
-    assert bands["r2"]["value"] == pytest.approx(0.675, abs=0.02)
+    assert bands["r2"].value == pytest.approx(0.675, abs=0.02)
     by_site = Resampling(table.site).estimate(r2, predicted.targets.moments(predicted.methods["bands, ridge"], "all"))
-    assert by_site["interval"] == pytest.approx([0.58, 0.74], abs=0.04)
-    low, high = bands["r2"]["interval"]  # over groups of neighbours, which are fewer
-    assert low < by_site["interval"][0] and 0.70 < high < 0.76
-    assert bands["rmse"]["value"] == pytest.approx(2.18, abs=0.05)
+    assert by_site.interval == pytest.approx([0.58, 0.74], abs=0.04)
+    low, high = bands["r2"].interval  # over groups of neighbours, which are fewer
+    assert low < by_site.interval[0] and 0.70 < high < 0.76
+    assert bands["rmse"].value == pytest.approx(2.18, abs=0.05)
     for name, expected in {"indices, ridge": (0.70, 2.09), "NIRv, ridge": (0.69, 2.13)}.items():
-        assert scores[name]["r2"]["value"] == pytest.approx(expected[0], abs=0.02), name
-        assert scores[name]["rmse"]["value"] == pytest.approx(expected[1], abs=0.05), name
-        assert result["difference"][name]["rmse"]["resolved"] is False  # 21 groups cannot tell them apart
-    assert result["difference"]["NDVI, ridge"]["rmse"]["resolved"]  # but they can tell NDVI from the bands
-    assert bands["r2"]["value"] > scores[KIND_CLIMATOLOGY]["r2"]["value"]
+        assert scores[name]["r2"].value == pytest.approx(expected[0], abs=0.02), name
+        assert scores[name]["rmse"].value == pytest.approx(expected[1], abs=0.05), name
+        assert result["difference"][name]["rmse"].resolved is False  # 21 groups cannot tell them apart
+    assert result["difference"]["NDVI, ridge"]["rmse"].resolved  # but they can tell NDVI from the bands
+    assert bands["r2"].value > scores[KIND_CLIMATOLOGY]["r2"].value
 
 
 def test_the_last_year_of_european_towers(shared):
@@ -269,11 +270,11 @@ def test_the_last_year_of_european_towers(shared):
     result, _ = evaluate_gpp(table, methods, main="climatology + weather, ridge", folds="last-year", buffer_days=0)
     season = result["methods"][SITE_CLIMATOLOGY]["all"]
     weather = result["methods"]["climatology + weather, ridge"]["all"]
-    assert season["r2"]["value"] == pytest.approx(0.67, abs=0.03)
-    sites = [s["rmse"]["value"] for s in result["by_site"][SITE_CLIMATOLOGY].values()]
+    assert season["r2"].value == pytest.approx(0.67, abs=0.03)
+    sites = [s["rmse"].value for s in result["by_site"][SITE_CLIMATOLOGY].values()]
     assert len(sites) == 33 and np.median(sites) == pytest.approx(1.9, abs=0.2)
-    assert weather["r2"]["value"] > season["r2"]["value"] + 0.03
-    assert result["difference"][SITE_CLIMATOLOGY]["rmse"]["resolved"]
+    assert weather["r2"].value > season["r2"].value + 0.03
+    assert result["difference"][SITE_CLIMATOLOGY]["rmse"].resolved
 
 
 def test_what_is_wrong_with_a_table_is_named(tmp_path):

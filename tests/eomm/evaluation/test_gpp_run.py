@@ -15,7 +15,8 @@ from eomm.evaluation.features import Features
 from eomm.evaluation.gpp.features import Inputs, average, sites_table, weights
 from eomm.evaluation.gpp.flux_files import read_flux
 from eomm.evaluation.gpp.flux_sites import Tower
-from eomm.evaluation.gpp.run import run
+from eomm.evaluation.gpp.run import GppPlan, run
+from eomm.evaluation.result_file import write_result
 from eomm.models.directory import save_model
 from tests.eomm.gpp_world import make_world
 from tests.eomm.site import DAYS, make_cube, make_model
@@ -158,16 +159,17 @@ def test_days_of_poor_quality_are_not_scored(tmp_path):
 
 
 def test_conclusions_name_baselines_and_say_what_cannot_be_told(tmp_path):
-    options = {"tested": ["state"], "checks": ["oracle"], "models": ["ridge"], "out": tmp_path / "r.json"}
-    result = run(make_world(simulated=True), **options)
-    text = " ".join(result["conclusions"])
-    assert text.startswith("SIMULATED") and "state, ridge is better than" in text and "nothing, ridge" in text
-    assert "state, ridge is worse than oracle, ridge +0.3" in text
-    assert all("SIMULATED" in t["title"] for t in result["tables"][:1]) and len(result["figures"]) == 3
+    plan = GppPlan(tested=["state"], checks=["oracle"], models=["ridge"])
+    result = write_result(run(make_world(simulated=True), plan)[0], tmp_path / "r.json")
+    text = " ".join(result.conclusions)
+    assert text.startswith("SIMULATED") and "state, ridge beats" in text and "nothing, ridge" in text
+    assert "state, ridge loses to oracle, ridge +0.3" in text
+    assert "SIMULATED" in result.tables[0].title and len(result.figures) == 3
+    assert all((tmp_path / f.png).stat().st_size > 10_000 for f in result.figures)
     with pytest.raises(UsageError, match="model forest"):
-        run(make_world(), models=["forest"])
+        GppPlan(models=["forest"])
     with pytest.raises(UsageError, match="main method 'x'"):
-        run(make_world(), models=["ridge"], main="x")
+        run(make_world(), GppPlan(models=["ridge"], main="x"))
 
 
 def test_what_the_command_line_cannot_do_is_said(tmp_path, capsys):

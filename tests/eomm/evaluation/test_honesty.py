@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from eomm.evaluation.baselines import SIMPLE, Observations
-from eomm.evaluation.hidden import beside, reconstruction
+from eomm.evaluation.hidden import scorer
 from eomm.evaluation.hidden.reconstruction import evaluate
 from eomm.evaluation.hidden.ridges import INPUTS
+from eomm.evaluation.hidden.scorer import Case
 from eomm.evaluation.hidden.tally import Tally
 from eomm.models.predict import Predictor
 from tests.eomm.site import DAYS, SIZE, TEST_DAYS, make_cube, make_model
@@ -31,13 +32,12 @@ def predictions(cube, dates=TEST_DAYS, **options):
 
     class Catching(Tally):
         def add(self, condition, truth, predicted, masks):
-            if condition == str(GAP):
+            if condition == Case(gap_days=GAP):
                 caught.update({m: np.array(v) for m, v in predicted.items()})
             super().add(condition, truth, predicted, masks)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reconstruction, "Tally", Catching)
-        patch.setattr(beside, "Tally", Catching)
+        patch.setattr(scorer, "Tally", Catching)
         evaluate(make_model(), cube, dates=dates, gaps=(GAP,), **options)
     return caught
 
@@ -86,7 +86,7 @@ def test_a_planted_leak_is_caught(cubes, monkeypatch, plant, victims):
 def test_a_leaking_baseline_would_look_perfect(cubes, monkeypatch):
     """Why it matters: with the leak the nearest date is the target itself, and errs by nothing."""
     options = {"dates": TEST_DAYS, "gaps": (GAP,), "probes": False}
-    honest = evaluate(make_model(), cubes["test dates"], **options)["hidden"]["all"][str(GAP)]["methods"]["nearest"]
+    honest = evaluate(make_model(), cubes["test dates"], **options)["hidden"]["all"][str(GAP)].methods["nearest"]
     leak_into_series(monkeypatch)
-    leaking = evaluate(make_model(), cubes["test dates"], **options)["hidden"]["all"][str(GAP)]["methods"]["nearest"]
-    assert leaking["mean"] == 0 < 0.05 < honest["mean"]
+    leaking = evaluate(make_model(), cubes["test dates"], **options)["hidden"]["all"][str(GAP)].methods["nearest"]
+    assert leaking.value == 0 < 0.05 < honest.value

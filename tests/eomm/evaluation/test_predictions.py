@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from eomm.cli import main
-from eomm.errors import UsageError
-from eomm.evaluation.gpp.run import run
+from eomm.data.tables import write_frame
+from eomm.evaluation.gpp.predictions import prediction_rows
+from eomm.evaluation.gpp.run import GppPlan, run
 from eomm.evaluation.gpp.tables import Final
 from tests.eomm.evaluation.fields import GRID, field_map, write_labels
 from tests.eomm.gpp_world import make_world
@@ -18,24 +19,23 @@ from tests.eomm.site import make_cube
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_tower_days_with_what_every_method_said(tmp_path, ending):
     path, world = tmp_path / f"rows.{ending}", make_world(simulated=True)
-    result = run(world, models=["ridge"], final=Final(sites=["S0"]), predicted=path)
+    result, predictions = run(world, GppPlan(models=["ridge"], final=Final(sites=["S0"])))
+    write_frame(prediction_rows(world, predictions), path)
     rows = pd.read_csv(path) if ending == "csv" else pd.read_parquet(path)
     assert len(rows) == len(world) and set(rows.tested[rows.site == "S0"]) == {"final"}
     folds = rows[rows.tested == "folds"]
     assert len(folds) == result["rows"] and set(result["methods"]) <= set(rows)
     error, score = folds["state, ridge"] - folds["measured"], result["methods"]["state, ridge"]["all"]["rmse"]
-    assert np.sqrt(np.mean(error**2)) == pytest.approx(score["value"], rel=1e-4)
-    with pytest.raises(UsageError, match="already exists"):
-        run(world, models=["ridge"], predicted=path)
+    assert np.sqrt(np.mean(error**2)) == pytest.approx(score.value, rel=1e-4)
 
 
 def test_a_single_tower_by_years_with_climatology_and_anomalies(tmp_path):
     world = make_world(sites=1, years=(2018, 2019, 2020), drought=2019, simulated=True)
-    result = run(world, models=["ridge"], folds="year", predicted=tmp_path / "rows.csv")
+    result, predictions = run(world, GppPlan(models=["ridge"], folds="year"))
     assert result["groups"] == 1 and "climatology of the site" in result["methods"]
-    ours = result["methods"]["state, ridge"]["anomaly"]["r2"]["value"]
-    assert ours > 0.5 > result["methods"]["climatology of the site"]["anomaly"]["r2"]["value"]
-    assert len(pd.read_csv(tmp_path / "rows.csv")) == len(world)
+    ours = result["methods"]["state, ridge"]["anomaly"]["r2"].value
+    assert ours > 0.5 > result["methods"]["climatology of the site"]["anomaly"]["r2"].value
+    assert len(prediction_rows(world, predictions)) == len(world)
 
 
 def test_pixels_with_what_every_probe_said(tmp_path, capsys):

@@ -32,15 +32,15 @@ def run(cube, arrays, values=None, *, main=None, **changes):
     plan = ProbePlan(
         **{"shares": (1.0,), "seeds": (0,), "buffer_px": 2, "probes": ("knn", "linear"), "folds": 3} | changes
     )
-    methods = {n: Method(n, n) for n in arrays}
-    return probe([LabelledSite(cube, labels)], {n: source(a) for n, a in arrays.items()}, methods, plan, main=main)
+    methods = {n: Method(n, n, source(a)) for n, a in arrays.items()}
+    return probe([LabelledSite(cube, labels)], methods, plan, main=main)
 
 
 def score(outcome, method, metric="balanced_accuracy", **where):
     (found,) = [
         s
         for s in outcome.scores
-        if s["method"] == method and s["metric"] == metric and all(s[k] == v for k, v in where.items())
+        if s.method == method and s.metric == metric and all(getattr(s, k) == v for k, v in where.items())
     ]
     return found
 
@@ -55,14 +55,12 @@ def test_an_oracle_scores_one_and_noise_scores_chance(cube):
     found = run(cube, arrays, values, main="oracle", seeds=(0, 1), shares=(0.1, 1.0))
     for kind in ("knn", "linear"):
         for share in (0.1, 1.0):
-            assert score(found, "oracle", probe=kind, share=share)["value"] == 1
+            assert score(found, "oracle", probe=kind, share=share).value == 1
         noise = score(found, "noise", probe=kind, share=1.0)
         # below is as honest: classes that are rarer in training than in the test are called too rarely
-        assert noise["value"] < 0.6 and noise["interval"][0] < 0.5
-    (gain,) = [
-        d for d in found.differences if (d["probe"], d["share"], d["metric"]) == ("linear", 1.0, "balanced_accuracy")
-    ]
-    assert gain["against"] == "noise" and gain["resolved"] and 0.4 < gain["value"] < 0.6
+        assert noise.value < 0.6 and noise.interval[0] < 0.5
+    (gain,) = [d for d in found.differences if (d.probe, d.share, d.metric) == ("linear", 1.0, "balanced_accuracy")]
+    assert gain.against == "noise" and gain.side == 1 and 0.4 < gain.value < 0.6
 
 
 def test_shuffled_labels_score_chance(cube):
@@ -73,7 +71,7 @@ def test_shuffled_labels_score_chance(cube):
     shuffled = Labels(kinds[group].astype(np.int32), values >= 0, ("a", "b"), group, tuple(map(str, range(len(kinds)))))
     found = run(cube, {"true": values == 1}, shuffled, seeds=(0, 1))
     for kind in ("knn", "linear"):
-        low, high = score(found, "true", probe=kind)["interval"]
+        low, high = score(found, "true", probe=kind).interval
         assert low < 0.5 < high
 
 
@@ -83,10 +81,10 @@ def test_a_feature_that_names_the_field_helps_only_where_fields_leak(cube):
     group, _ = fields(values)
     signature = np.random.default_rng(7).normal(size=(group.max() + 1, 6))[group]
     apart = run(cube, {"signature": signature}, values, buffer_px=0)
-    assert score(apart, "signature", probe="knn")["interval"][0] < 0.5
+    assert score(apart, "signature", probe="knn").interval[0] < 0.5
     leaks = np.arange(1, SIZE**2 + 1, dtype=np.int32).reshape(SIZE, SIZE)
     leaky = Labels(values, values >= 0, ("a", "b"), leaks, ("",) * (SIZE**2 + 1))
-    assert score(run(cube, {"signature": signature}, leaky, buffer_px=0), "signature", probe="knn")["value"] == 1
+    assert score(run(cube, {"signature": signature}, leaky, buffer_px=0), "signature", probe="knn").value == 1
 
 
 def test_a_planted_leak_is_caught(cube, monkeypatch):
@@ -136,7 +134,7 @@ def test_simulated_and_real_never_meet(cube, tmp_path):
     labels = labels_of(field_map())
     sites = [LabelledSite(cube, labels), LabelledSite(other, labels)]
     with pytest.raises(ContractError, match="never share a table"):
-        probe(sites, {"a": source(field_map())}, {"a": Method("a", "a")}, ProbePlan())
+        probe(sites, {"a": Method("a", "a", source(field_map()))}, ProbePlan())
 
 
 # --- Plans --------------------------------------------------------------------------------------------------------
@@ -147,11 +145,11 @@ def test_sites_can_be_held_out_whole(cube, tmp_path):
     sites = [LabelledSite(c, labels_of(field_map(i))) for i, c in enumerate(cubes)]
     plan = ProbePlan(shares=(1.0,), seeds=(0,), groups="sites", probes=("linear", "segmentation"))
     images = {"a": field_map(0) == 1, "b": field_map(1) == 1}
-    found = probe(sites, {"x": lambda c, d: source(images[c.site])(c, d)}, {"x": Method("x", "x")}, plan)
+    found = probe(sites, {"x": Method("x", "x", lambda c, d: source(images[c.site])(c, d))}, plan)
     assert found.facts["modes"]["date"]["folds"] == 2
-    assert score(found, "x", probe="linear")["value"] == 1
-    assert score(found, "x", "miou", probe="segmentation")["value"] > 0.9
-    assert score(found, "x", probe="linear")["interval"] is None  # two sites give none
+    assert score(found, "x", probe="linear").value == 1
+    assert score(found, "x", "miou", probe="segmentation").value > 0.9
+    assert score(found, "x", probe="linear").interval is None  # two sites give none
 
 
 def test_a_species_that_is_one_plot_cannot_be_probed(cube, tmp_path):
@@ -162,8 +160,8 @@ def test_a_species_that_is_one_plot_cannot_be_probed(cube, tmp_path):
     images = {"a": np.zeros((SIZE, SIZE)), "b": np.ones((SIZE, SIZE))}
     sites = [LabelledSite(c, labels) for c, labels in zip(cubes, plots, strict=True)]
     plan = ProbePlan(shares=(1.0,), seeds=(0,), groups="sites", probes=("linear",))
-    found = probe(sites, {"x": lambda c, d: source(images[c.site])(c, d)}, {"x": Method("x", "x")}, plan)
-    assert score(found, "x")["value"] == 0
+    found = probe(sites, {"x": Method("x", "x", lambda c, d: source(images[c.site])(c, d))}, plan)
+    assert score(found, "x").value == 0
     assert found.facts["modes"]["date"]["untrained"] == ["fir (fold 1 of 2)", "birch (fold 2 of 2)"]
 
 
@@ -183,9 +181,9 @@ def test_regression_has_a_score_of_its_own(cube):
     labels = Labels(values, np.ones((SIZE, SIZE), bool), (), np.ones((SIZE, SIZE), np.int32), ("", "all"))
     arrays = {"slope": np.stack([y, x], -1), "noise": np.random.default_rng(9).normal(size=(SIZE, SIZE, 2))}
     found = run(cube, arrays, labels, groups="blocks", block_px=8, probes=("linear", "knn"))
-    assert score(found, "slope", "r2", probe="linear")["value"] > 0.999
-    assert score(found, "noise", "r2", probe="linear")["value"] < 0.1
-    assert score(found, "slope", "rmse", probe="linear")["value"] < 0.1
+    assert score(found, "slope", "r2", probe="linear").value > 0.999
+    assert score(found, "noise", "r2", probe="linear").value < 0.1
+    assert score(found, "slope", "rmse", probe="linear").value < 0.1
 
 
 def test_methods_are_scored_on_the_same_pixels(cube):
@@ -194,9 +192,9 @@ def test_methods_are_scored_on_the_same_pixels(cube):
     lacking[0, :6] = False
     image = (values == 1)[None, ..., None].astype(np.float32)
     sources = {"all": source(values == 1), "part": lambda c, d: Features(image, lacking, None)}
-    methods = {n: Method(n, n) for n in sources}
+    methods = {n: Method(n, n, read) for n, read in sources.items()}
     plan = ProbePlan(shares=(1.0,), seeds=(0,), buffer_px=0, probes=("linear",))
-    found = probe([LabelledSite(cube, labels_of(values))], sources, methods, plan, main="all")
+    found = probe([LabelledSite(cube, labels_of(values))], methods, plan, main="all")
     facts = found.facts["modes"]["date"]
     assert facts["pixels_lacking"] == {"all": 0, "part": int((values[:6] >= 0).sum())}
     assert found.rows["date"].at[:, 1].min() >= 6

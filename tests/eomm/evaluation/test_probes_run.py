@@ -10,10 +10,12 @@ import pytest
 from eomm.cli import main
 from eomm.data.grid import to_date
 from eomm.embedding.run import embed
+from eomm.evaluation import say
 from eomm.evaluation.features_model import randomised
 from eomm.evaluation.probes import words as probes_words
 from eomm.evaluation.probes.plan import ProbePlan
 from eomm.evaluation.probes.run import seen_by
+from eomm.evaluation.probes.scored import Gap
 from eomm.evaluation.probes.tables import Outcome
 from eomm.evaluation.probes.words import COLUMNS, judge
 from eomm.models.directory import save_model
@@ -77,9 +79,9 @@ def test_the_command_scores_a_model_beside_its_baselines_and_peers(site, capsys)
 def test_modes_and_words_without_a_model(site, capsys):
     modes = ["--mode", "season", "--mode", "series"]
     text = run(site, *modes, "--only", "bands", "indices", "--probe", "linear", capsys=capsys).out
-    assert text.startswith("SIMULATED data")
+    assert text.startswith("SIMULATED. Probes, labels")
     assert "bands 1.00 (1.00 to 1.00)" in text and "the median of each" in text and "of all dates" in text
-    assert "counts" not in text  # nothing was trained, so there is no verdict
+    assert "It is" not in text  # nothing was trained, so there is no verdict
 
 
 @pytest.mark.parametrize(
@@ -103,31 +105,30 @@ def test_an_embedding_of_another_model_is_refused(site, capsys):
     assert "name the model that made it" in run(site, *more, capsys=capsys, status=2).err
 
 
-def difference(against, interval):
+def gap(against, interval, share=1.0):
+    where = {"mode": "date", "probe": "linear", "share": share, "metric": "balanced_accuracy", "method": "model"}
     value = None if interval is None else sum(interval) / 2
-    return {
-        **{"mode": "date", "probe": "linear", "share": 1.0, "metric": "balanced_accuracy", "method": "model"},
-        **{"against": against, "value": value, "interval": interval},
-    }
+    return Gap(**where, against=against, value=value, interval=interval)
 
 
 @pytest.mark.parametrize(
     "random, pca, counts",
     [
-        ([0.1, 0.3], [0.01, 0.2], True),
-        ([0.1, 0.3], [-0.01, 0.2], False),
-        ([-0.3, -0.1], [0.01, 0.2], False),
-        (None, [0.01, 0.2], None),
+        ((0.1, 0.3), (0.01, 0.2), True),
+        ((0.1, 0.3), (-0.01, 0.2), False),
+        ((-0.3, -0.1), (0.01, 0.2), False),
+        (None, (0.01, 0.2), None),
     ],
 )
 def test_a_score_counts_only_when_random_and_pca_are_beaten(random, pca, counts):
-    gaps = [difference("random", random), difference("pca_window", pca), difference("bands", [-0.2, 0.1])]
+    gaps = [gap("random", random), gap("pca_window", pca), gap("bands", (-0.2, 0.1))]
     outcome = Outcome([], gaps, {}, {}, {}, ("a", "b"), {})
-    verdict = judge(outcome, ProbePlan(), "model", ["random", "pca_window"])["date"]
-    assert verdict["counts"] is counts
-    text = probes_words._verdict_of({"main": "model"}, "date", verdict)
-    assert "not told apart from raw bands" in text
-    assert judge(outcome, ProbePlan(), "model", ["random"])["date"]["counts"] is None  # PCA was not run
+    (verdict,) = judge(outcome, ProbePlan(), "model")
+    assert verdict.holds is counts and list(verdict.differences) == ["the random encoder", "PCA of the raw window"]
+    text = say.verdict(verdict)
+    assert ("beats the random encoder, +0.20" in text) == (random == (0.1, 0.3)) and "score of model counts" in text
+    (verdict,) = judge(Outcome([], gaps[:1], {}, {}, {}, ("a", "b"), {}), ProbePlan(), "model")
+    assert verdict.holds is None and "not run: PCA of the raw window" in verdict.because
 
 
 def test_records_say_what_pre_training_saw(site, monkeypatch):
@@ -142,8 +143,10 @@ def test_records_say_what_pre_training_saw(site, monkeypatch):
 
 def test_few_labels_are_compared_too():
     """Where an embedding is worst is said, not only where all labels are used."""
-    few = {**difference("bands", [-0.2, -0.1]), "share": 0.01}
-    result = {"main": "model", "scores": [{"share": 0.01}, {"share": 1.0}], "differences": [few]}
-    (line,) = probes_words._with_few_labels(result, "date", "balanced_accuracy")
-    assert "1% of the labels: model loses to raw bands, -0.15 (-0.20 to -0.10)" in line
-    assert not probes_words._with_few_labels(result | {"scores": [{"share": 0.01}]}, "date", "balanced_accuracy")
+    score = SimpleNamespace(share=1.0)
+    found = {"main": "model", "classes": ["a", "b"], "scores": [SimpleNamespace(share=0.01), score]}
+    found["differences"] = [gap("bands", (-0.2, -0.1), share=0.01), gap("bands", (-0.1, 0.1))]
+    all_labels, few = probes_words._beside(found, "date")
+    assert "all labels: model cannot be told apart from raw bands" in all_labels
+    assert "1% of the labels: model loses to raw bands, -0.15 (-0.20 to -0.10)" in few
+    assert len(probes_words._beside(found | {"scores": [score]}, "date")) == 1

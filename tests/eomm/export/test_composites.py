@@ -12,13 +12,14 @@ from eomm.data.attributes import attributes_of
 from eomm.data.grid import to_date
 from eomm.embedding.run import open_embedding
 from eomm.export.frames import period_of
+from eomm.export.options import ExportOptions
 from eomm.export.run import export
 from tests.eomm.export.by_hand import masked, means_by_hand
 from tests.eomm.site import DAYS
 
 
 def test_int16_means_are_finer_than_the_store(stores, tmp_path):
-    done = export(stores["int8"], tmp_path / "out", to="cog", composite="season")
+    done = export(stores["int8"], tmp_path / "out", ExportOptions(to="cog", composite="season"))
     assert done["dtype"] == "int16"
     for name, (_, mean, _) in zip(done["files"][::2], means_by_hand(masked(stores["int8"]), "season"), strict=True):
         with rasterio.open(tmp_path / "out" / name) as file:
@@ -30,7 +31,7 @@ def test_int16_means_are_finer_than_the_store(stores, tmp_path):
 
 
 def test_a_composite_of_int8_is_int8_with_the_same_scales(stores, tmp_path):
-    export(stores["int8"], tmp_path / "c.zarr", to="zarr", composite="season")
+    export(stores["int8"], tmp_path / "c.zarr", ExportOptions(to="zarr", composite="season"))
     ds, scale = open_embedding(tmp_path / "c.zarr").load(), np.linspace(0.02, 0.05, 8)
     stored = open_embedding(tmp_path / "c.zarr", decode=False)
     assert stored["embedding"].dtype == np.int8
@@ -38,7 +39,7 @@ def test_a_composite_of_int8_is_int8_with_the_same_scales(stores, tmp_path):
     for i, (_, mean, count) in enumerate(means_by_hand(masked(stores["int8"]), "season")):
         error = np.abs(ds["embedding"].values[i] - np.where(count[..., None] > 0, mean, np.nan))
         assert (error <= 0.501 * scale)[count > 0].all() and np.isnan(error[count == 0]).all()
-    again = export(tmp_path / "c.zarr", tmp_path / "y.zarr", to="zarr", composite="year")
+    again = export(tmp_path / "c.zarr", tmp_path / "y.zarr", ExportOptions(to="zarr", composite="year"))
     assert again["frames"] == ["2018"] and again["dtype"] == "int8", "a composite is an embedding cube"
 
 
@@ -54,7 +55,7 @@ def test_periods_end_where_the_next_begins():
 @pytest.mark.parametrize("composite", ["month", "season", "year"])
 def test_a_composite_is_the_mean_over_the_dates_that_have_a_vector(composite, stores, tmp_path, small):
     out = tmp_path / "c.zarr"
-    done = export(stores["clear"], out, to="zarr", composite=composite)
+    done = export(stores["clear"], out, ExportOptions(to="zarr", composite=composite))
     ds, want = open_embedding(out).load(), list(means_by_hand(masked(stores["clear"]), composite))
     assert done["frames"] == [name for name, *_ in want] and ds.sizes["time"] == len(want)
     np.testing.assert_array_equal(ds["dates"], [count for *_, count in want])
@@ -73,7 +74,9 @@ def test_a_composite_is_the_mean_over_the_dates_that_have_a_vector(composite, st
 
 
 def test_a_composite_counts_few_dates_and_none(stores, tmp_path):
-    done = export(stores["clear"], tmp_path / "m", to="cog", composite="month", dates=(to_date(DAYS[0]),) * 2)
+    done = export(
+        stores["clear"], tmp_path / "m", ExportOptions(to="cog", composite="month", dates=(to_date(DAYS[0]),) * 2)
+    )
     assert done["files"] == ["site_one_2018-03.tif", "site_one_2018-03_dates.tif"]
     with rasterio.open(tmp_path / "m" / done["files"][0]) as a, rasterio.open(tmp_path / "m" / done["files"][1]) as b:
         mean, count = np.moveaxis(a.read(), 0, -1), b.read(1)

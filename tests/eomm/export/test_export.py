@@ -14,6 +14,7 @@ from eomm.data.grid import to_date
 from eomm.embedding.run import open_embedding
 from eomm.errors import DataError, UsageError
 from eomm.export.cog import quantise
+from eomm.export.options import ExportOptions
 from eomm.export.run import export
 from tests import zoo
 from tests.eomm.export.by_hand import masked
@@ -25,7 +26,9 @@ GRID = zoo.GRID
 def test_cogs_hold_the_store_exactly_where_it_lies(stores, tmp_path, small):
     calls = []
     some = {"dates": (to_date(DAYS[0]), to_date(DAYS[6]))}
-    done = export(stores["clear"], tmp_path / "out", to="cog", **some, progress=lambda *c: calls.append(c))
+    done = export(
+        stores["clear"], tmp_path / "out", ExportOptions(to="cog", **some), progress=lambda *c: calls.append(c)
+    )
     want, ds = masked(stores["clear"]), open_embedding(stores["clear"])
     assert done["frames"] == [str(to_date(d)) for d in DAYS[:7]] and len(done["files"]) == 7
     assert calls == [(i, calls[-1][1]) for i in range(1, calls[-1][1] + 1)] and len(calls) == 7 + 3 * 4
@@ -52,10 +55,10 @@ def test_int8_is_exported_as_it_is_stored(dtype, nodata, stores, tmp_path):
     some = {"dates": (to_date(DAYS[0]), to_date(DAYS[1])), "length": 5}
     if dtype == "int8":
         with pytest.warns(UserWarning, match=r"misread by GDAL before 3\.7"):
-            done = export(stores["int8"], tmp_path / "out", to="cog", dtype="int8", **some)
+            done = export(stores["int8"], tmp_path / "out", ExportOptions(to="cog", dtype="int8", **some))
     else:
-        done = export(stores["int8"], tmp_path / "out", to="cog", **some)
-    wide = export(stores["int8"], tmp_path / "wide", to="cog", dtype="float32", **some)
+        done = export(stores["int8"], tmp_path / "out", ExportOptions(to="cog", **some))
+    wide = export(stores["int8"], tmp_path / "wide", ExportOptions(to="cog", dtype="float32", **some))
     stored = open_embedding(stores["int8"], decode=False).load()
     assert done["dtype"] == dtype and stored["embedding"].dtype == np.int8
     assert ("warning" in done) == (dtype == "int8")
@@ -104,8 +107,8 @@ def test_overviews_are_means_of_what_there_is(stores, tmp_path, monkeypatch):
 def test_dates_length_and_clouded_pixels_are_chosen(stores, tmp_path):
     first, last = to_date(DAYS[3]), to_date(DAYS[6])
     options = {"to": "cog", "dates": (first, last), "length": 3, "compress": "zstd"}
-    done = export(stores["cloudy"], tmp_path / "clear", **options)
-    everywhere = export(stores["cloudy"], tmp_path / "all", **options, cloudy=True)
+    done = export(stores["cloudy"], tmp_path / "clear", ExportOptions(**options))
+    everywhere = export(stores["cloudy"], tmp_path / "all", ExportOptions(**options, cloudy=True))
     assert done["frames"] == [str(to_date(d)) for d in DAYS[3:7]] and done["length"] == 3
     for i, name in enumerate(done["files"]):
         with rasterio.open(tmp_path / "clear" / name) as a, rasterio.open(tmp_path / "all" / name) as b:
@@ -117,7 +120,7 @@ def test_dates_length_and_clouded_pixels_are_chosen(stores, tmp_path):
 
 
 def test_a_site_of_unknown_position_gives_files_without_a_crs(stores, tmp_path):
-    done = export(stores["local"], tmp_path / "out", to="cog", dates=(to_date(DAYS[0]),) * 2)
+    done = export(stores["local"], tmp_path / "out", ExportOptions(to="cog", dates=(to_date(DAYS[0]),) * 2))
     assert done["crs"] is None and done["simulated"] is False
     with rasterio.open(tmp_path / "out" / done["files"][0]) as file:
         assert file.crs is None and file.transform.a == 10
@@ -145,7 +148,7 @@ def test_a_store_that_is_replaced_meanwhile_is_not_exported(to, stores, tmp_path
 
     composite = {"composite": "month"} if to == "zarr" else {}
     with pytest.raises(DataError, match=r"e\.zarr: was replaced or removed while it was being read"):
-        export(copy, tmp_path / "out", to=to, progress=replace, **composite)
+        export(copy, tmp_path / "out", ExportOptions(to=to, **composite), progress=replace)
     assert [p.name for p in tmp_path.iterdir()] == ["e.zarr"]
 
 
@@ -163,15 +166,15 @@ def test_bad_requests_are_refused_and_leave_nothing(stores, tmp_path):
         "compress 'jpeg'": {"to": "cog", "compress": "jpeg"},
     }.items():
         with pytest.raises(UsageError, match=match):
-            export(store, out, **options)
+            export(store, out, ExportOptions(**options))
     with pytest.raises(DataError, match="does not exist"):
-        export(tmp_path / "none.zarr", out, to="cog")
+        export(tmp_path / "none.zarr", out, ExportOptions(to="cog"))
     assert list(tmp_path.iterdir()) == []
     out.mkdir()
     (out / "mine.txt").write_text("x")
     for overwrite in (False, True):
         with pytest.raises(UsageError, match="already exists"):
-            export(store, out, to="cog", overwrite=overwrite)
+            export(store, out, ExportOptions(to="cog"), overwrite=overwrite)
 
 
 @pytest.mark.parametrize("to", ["cog", "parquet"])
@@ -182,7 +185,7 @@ def test_a_full_disk_is_named_and_nothing_is_left(to, stores, tmp_path):
         pytest.skip("a small disk cannot be mounted here (needs root)")
     try:
         with pytest.raises(UsageError, match="disk"):
-            export(stores["clear"], disk / "out", to=to)
+            export(stores["clear"], disk / "out", ExportOptions(to=to))
         assert not list(disk.iterdir())
     finally:
         subprocess.run(["umount", disk], check=True)

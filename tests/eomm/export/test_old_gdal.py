@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 
+from eomm.export.options import ExportOptions
 from eomm.export.run import export
 from tests import zoo
 
@@ -45,7 +46,7 @@ def test_a_geotiff_holds_the_same_numbers_for_an_old_gdal_and_todays(old_python,
         "local": {"store": "local"},
     }.items():
         store = zoo.store(options.pop("store"))
-        done = export(store, tmp_path / name, to="cog", **options)
+        done = export(store, tmp_path / name, ExportOptions(to="cog", **options))
         paths[name] = tmp_path / name / done["files"][0]
     done = subprocess.run([old_python, "-c", READ, *paths.values()], capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
@@ -63,7 +64,7 @@ def test_a_geotiff_holds_the_same_numbers_for_an_old_gdal_and_todays(old_python,
 @pytest.mark.whole
 def test_int8_is_misread_by_an_old_gdal_as_the_warning_says(old_python, tmp_path):
     with pytest.warns(UserWarning, match=r"misread by GDAL before 3\.7"):
-        done = export(zoo.store("int8"), tmp_path / "out", to="cog", dtype="int8")
+        done = export(zoo.store("int8"), tmp_path / "out", ExportOptions(to="cog", dtype="int8"))
     path = tmp_path / "out" / done["files"][0]
     ran = subprocess.run([old_python, "-c", READ, path], capture_output=True, text=True, check=True)
     values = np.array(json.loads(ran.stdout)[str(path)][3], float)

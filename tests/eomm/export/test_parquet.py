@@ -14,6 +14,7 @@ from shapely.geometry import Polygon
 from eomm.data.grid import to_date
 from eomm.embedding.run import open_embedding
 from eomm.errors import DataError, UsageError
+from eomm.export.options import ExportOptions
 from eomm.export.run import export
 from tests import zoo
 from tests.eomm.export.by_hand import masked, means_by_hand
@@ -42,7 +43,7 @@ def test_points_have_the_row_of_their_pixel_at_every_date(stores, tmp_path, smal
     places = {"a": (3.5, 4.5), "edge": (15.99, 16.01), "far": (500, 3), "last": (23.9, 23.9)}
     table = "\n".join(["id,lat,lon,note", *(f"{k},{lonlat(*v)[1]},{lonlat(*v)[0]},x" for k, v in places.items())])
     (tmp_path / "p.csv").write_text(table)
-    done = export(stores["clear"], tmp_path / "p.parquet", to="parquet", points=tmp_path / "p.csv")
+    done = export(stores["clear"], tmp_path / "p.parquet", ExportOptions(to="parquet", points=tmp_path / "p.csv"))
     assert done["outside"] == ["far"] and done["rows"] == 3 * len(DAYS)
     found, ds = geopandas.read_parquet(tmp_path / "p.parquet"), open_embedding(stores["clear"]).load()
     assert found.crs == "OGC:CRS84" and len(found) == done["rows"]
@@ -69,7 +70,7 @@ def test_polygons_have_the_mean_over_the_valid_pixels_whose_centre_they_hold(sto
     shapes = {"field": [(10.2, 3), (20, 9.3), (12, 19.8)], "over": [(-5, 20), (3, 20), (3, 40), (-5, 40)]}
     shapes["between"] = [(2.1, 2.1), (2.4, 2.1), (2.4, 2.4)]  # no centre
     file = geojson(tmp_path / "f.geojson", {name: ring(corners) for name, corners in shapes.items()})
-    done = export(stores["clear"], tmp_path / "f.parquet", to="parquet", polygons=file)
+    done = export(stores["clear"], tmp_path / "f.parquet", ExportOptions(to="parquet", polygons=file))
     assert done["outside"] == ["between"]
     found, ds = geopandas.read_parquet(tmp_path / "f.parquet"), open_embedding(stores["clear"]).load()
     centres = geopandas.points_from_xy(*(v.ravel() + 0.5 for v in np.meshgrid(range(SIZE), range(SIZE))))
@@ -88,7 +89,9 @@ def test_polygons_have_the_mean_over_the_valid_pixels_whose_centre_they_hold(sto
 
 @pytest.mark.parametrize("store", ["clear", "local"])
 def test_pixels_of_every_nth_row_and_column_have_rows_where_there_is_a_vector(store, stores, tmp_path, small):
-    done = export(stores[store], tmp_path / "p.parquet", to="parquet", stride=5, composite="season", length=2)
+    done = export(
+        stores[store], tmp_path / "p.parquet", ExportOptions(to="parquet", stride=5, composite="season", length=2)
+    )
     want = list(means_by_hand(masked(stores[store]), "season"))
     found = geopandas.read_parquet(tmp_path / "p.parquet")
     assert done["rows"] == len(found) == sum((count[::5, ::5] > 0).sum() for *_, count in want)
@@ -144,7 +147,7 @@ def test_a_wrong_feature_is_named(match, stores, tmp_path):
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     kind = "points" if "csv" in file.name else "polygons"
     with pytest.raises(DataError, match=match):
-        export(stores["clear"], tmp_path / "o.parquet", to="parquet", **{kind: file})
+        export(stores["clear"], tmp_path / "o.parquet", ExportOptions(to="parquet", **{kind: file}))
     assert list(tmp_path.iterdir()) == [file]
 
 
@@ -152,26 +155,26 @@ def test_features_that_cannot_be_served_are_refused(stores, tmp_path, monkeypatc
     far = geojson(tmp_path / "far.geojson", {"x": {"type": "Point", "coordinates": [-177.0, 1.0, 20.0]}})
     out = tmp_path / "o.parquet"
     with pytest.raises(UsageError, match="none of 1 features has a pixel"):
-        export(stores["clear"], out, to="parquet", points=far)
+        export(stores["clear"], out, ExportOptions(to="parquet", points=far))
     with pytest.raises(UsageError, match="its CRS is LOCAL"):
-        export(stores["local"], out, to="parquet", points=far)
+        export(stores["local"], out, ExportOptions(to="parquet", points=far))
     with pytest.raises(DataError, match="geometry is 'Point'; expected Polygon or MultiPolygon"):
-        export(stores["clear"], out, to="parquet", polygons=far)
+        export(stores["clear"], out, ExportOptions(to="parquet", polygons=far))
     with pytest.raises(DataError, match=r"missing\.geojson: cannot be read"):
-        export(stores["clear"], out, to="parquet", points=tmp_path / "missing.geojson")
+        export(stores["clear"], out, ExportOptions(to="parquet", points=tmp_path / "missing.geojson"))
     for limit, match in {"MAX_BYTES": "MiB; at most", "MAX_FEATURES": "more than 0 features"}.items():
         with monkeypatch.context() as patch, pytest.raises(DataError, match=match):
             patch.setattr(f"eomm.export.features.{limit}", 0)
-            export(stores["clear"], out, to="parquet", points=far)
+            export(stores["clear"], out, ExportOptions(to="parquet", points=far))
     with pytest.raises(UsageError, match="choose one"):
-        export(stores["clear"], out, to="parquet", points=far, stride=2)
+        export(stores["clear"], out, ExportOptions(to="parquet", points=far, stride=2))
     with pytest.raises(UsageError, match="are for parquet"):
-        export(stores["clear"], out, to="cog", points=far)
+        export(stores["clear"], out, ExportOptions(to="cog", points=far))
     assert list(tmp_path.iterdir()) == [far]
     out.write_text("mine")
     for overwrite, match in ((False, "already exists; choose"), (True, "is no Parquet file")):
         with pytest.raises(UsageError, match=match):
-            export(stores["clear"], out, to="parquet", stride=9, overwrite=overwrite)
+            export(stores["clear"], out, ExportOptions(to="parquet", stride=9), overwrite=overwrite)
 
 
 def test_columns_have_one_order_and_properties_their_names_and_types(stores, tmp_path):
@@ -194,8 +197,8 @@ def test_columns_have_one_order_and_properties_their_names_and_types(stores, tmp
     for i in range(2):
         copy = tmp_path / f"{i}.zarr"
         shutil.copytree(stores["clear"], copy)
-        export(copy, tmp_path / f"{i}.parquet", to="parquet", polygons=tmp_path / "f.geojson", length=2)
-        export(copy, tmp_path / f"{i}.pixels", to="parquet", stride=9, length=2)
+        export(copy, tmp_path / f"{i}.parquet", ExportOptions(to="parquet", polygons=tmp_path / "f.geojson", length=2))
+        export(copy, tmp_path / f"{i}.pixels", ExportOptions(to="parquet", stride=9, length=2))
         orders.append([pyarrow.parquet.read_schema(tmp_path / f"{i}.{kind}").names for kind in ("parquet", "pixels")])
     layers = ["observations_s1", "observations_s2", "s1_offset_days"]
     own = ["crop", "property_date", "area_ha", "organic", "plan", "mixed", "new"]

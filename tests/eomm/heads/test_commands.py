@@ -17,6 +17,7 @@ from eomm.evaluation.gpp.features import read_embedding
 from eomm.evaluation.gpp.flux_sites import Tower
 from eomm.heads.head import load_head
 from eomm.heads.maps import NO_VECTOR, OUTSIDE
+from eomm.heads.options import FluxOptions, LabelOptions
 from tests import zoo
 from tests.eomm.site import DAYS, SIZE
 
@@ -65,9 +66,9 @@ def command(*arguments, capsys, status=0):
 
 @pytest.fixture(scope="module")
 def amount_head(folder):
-    options = {"labels": folder / "amount.tif", "regression": True, "unit": "t ha-1", "groups": "blocks"}
-    options |= {"block_px": 4, "buffer_px": 0, "dates": [DATE]}
-    return eomm.fit(zoo.store("cloudy"), out=folder / "amount-head", form="ridge", **options)
+    options = LabelOptions(regression=True, unit="t ha-1", groups="blocks", block_px=4, buffer_px=0, dates=[DATE])
+    labels = folder / "amount.tif"
+    return eomm.fit(zoo.store("cloudy"), labels=labels, out=folder / "amount-head", form="ridge", options=options)
 
 
 def test_a_number_is_mapped_where_the_vectors_are_valid_and_known(folder, amount_head, capsys):
@@ -210,8 +211,10 @@ def test_a_head_is_refused_on_other_vectors(folder, amount_head, capsys):
     with pytest.raises(UsageError, match="labels or fluxes"):
         eomm.fit(zoo.store("clear"), form="ridge", out=folder / "no")
     with pytest.raises(UsageError, match="has no vectors of 1999-01-01"):
-        dates = [to_date(10592)]
-        eomm.fit(zoo.store("clear"), labels=folder / "kinds.tif", form="logistic", out=folder / "no", dates=dates)
+        options = {"labels": folder / "kinds.tif", "form": "logistic", "out": folder / "no"}
+        eomm.fit(zoo.store("clear"), options=LabelOptions(dates=[to_date(10592)]), **options)
+    with pytest.raises(UsageError, match="labels are read by LabelOptions"):
+        eomm.fit(zoo.store("clear"), options=FluxOptions(), **options)
     with pytest.raises(DataError, match="does not exist"):
         eomm.predict(folder / "nothing", zoo.store("clear"), folder / "no.zarr")
     assert not (folder / "no").exists() and not (folder / "no.zarr").exists()

@@ -6,6 +6,7 @@ import xarray as xr
 
 import eomm
 from data_prep.cubes.build import Source, build_cube
+from eomm.heads.options import LabelOptions
 
 
 @pytest.mark.whole
@@ -14,9 +15,9 @@ def test_crops_of_flanders(flanders, tmp_path):
     day = np.datetime64("2018-07-05").astype(object)
     store = eomm.embed("base", cube, tmp_path / "e.zarr", dates=(day, day))
     (labels,) = flanders.glob("OUTPUT_POLY-110*.nc")
-    options = {"labels": labels, "column": "CT", "ignore": ["0"], "min_pixels": 20, "buffer_px": 2}
     classes = {"1200": "maize", "9120": "grass"}
-    head = eomm.fit(store, form="logistic", classes=classes, out=tmp_path / "head", **options)
+    options = LabelOptions(column="CT", ignore=["0"], classes=classes, min_pixels=20, buffer_px=2)
+    head = eomm.fit(store, labels=labels, form="logistic", out=tmp_path / "head", options=options)
     assert not head.contract["simulated"] and head.contract["model"] == eomm.load_model("base").hash
     assert head.scores["balanced_accuracy"]["value"] > 0.5  # 11 fields: that it is told at all, not how well
     assert 0.6 < head.interval.coverage <= 1

@@ -18,6 +18,7 @@ from eomm.heads.fluxes import NAME, flux_samples
 from eomm.heads.head import load_head, save_head
 from eomm.heads.interval import conformal
 from eomm.heads.linear import logistic, ridge
+from eomm.heads.options import FluxOptions
 from eomm.heads.samples import Samples
 from eomm.heads.seen import fit_seen
 from eomm.heads.trees import boosting, trees_of
@@ -210,7 +211,7 @@ def test_boosting_learns_what_is_not_linear_and_a_form_must_suit():
 def test_a_single_tower_is_held_out_by_years_beside_its_climatology():
     world = make_world(sites=1, years=(2017, 2018, 2019, 2020), drought=2019, simulated=True)
     table = dataclasses.replace(world, features={NAME: world.features["state"]})
-    samples = flux_samples(table, [zoo.store("clear")], extract="window:3", folds=None, length=1, seed=0)
+    samples = flux_samples(table, [zoo.store("clear")], FluxOptions(length=1))
     assert samples.about["folds"] == "year" and samples.about["held_out"] == "4 years"
     for fold in samples.folds:
         assert not set(table.year[fold.train]) & set(table.year[fold.test])
@@ -225,4 +226,4 @@ def test_a_single_tower_is_held_out_by_years_beside_its_climatology():
     assert "never tested" in dataclasses.replace(head, form="boosting").note
     one = table.take(table.year == 2018)
     with pytest.raises(UsageError, match="one year"):
-        flux_samples(one, [zoo.store("clear")], extract="window:3", folds=None, length=1, seed=0)
+        flux_samples(one, [zoo.store("clear")], FluxOptions(length=1))

@@ -12,7 +12,7 @@ from tests.eomm.embedding.test_state_layers import DEVIATION, state_model
 
 def test_means_of_what_is_told_of_a_state_stand_on_the_page(tmp_path):
     path = embed(state_model(deviation=DEVIATION), zoo.cube(), tmp_path / "e.zarr", dtype="float32")
-    views = Views(zoo.cube(), path, "s2")
+    views = Views(zoo.cube(), path)
     means, shares = views.layers()
     titles = ["support: mean", "days to nearest: mean", "distance to training: mean"]
     assert list(means) == titles
@@ -25,5 +25,5 @@ def test_means_of_what_is_told_of_a_state_stand_on_the_page(tmp_path):
     section = embedding_sections(views, tmp_path, True)[-1]
     assert section.title == "What limits the vectors" and LAYER_WORDS["support"] in section.body
     assert LAYER_WORDS["expected error"] not in section.body
-    means, shares = Views(zoo.cube(), zoo.store("clear"), "s2").layers()
+    means, shares = Views(zoo.cube(), zoo.store("clear")).layers()
     assert means == {} and "share of dates: edge" in shares  # of an encoder with a halo

@@ -9,7 +9,8 @@ import pytest
 
 from eomm.data.cube import open_cube
 from eomm.errors import DataError, UsageError
-from eomm.evaluation.hidden.reconstruction_words import conclude, plainly
+from eomm.evaluation import say
+from eomm.evaluation.result_file import read_result, result_of
 from eomm.models.directory import save_model
 from eomm.page import html as page
 from eomm.report import build as report
@@ -56,15 +57,23 @@ def made(tmp_path_factory):
         head["attributes"]["site"] = HOSTILE
         (copy / "zarr.json").write_text(json.dumps(head))
     cube, model = open_cube(work / "cube.zarr"), zoo.model()
-    evaluation = zoo.evaluation() | {"site": HOSTILE}
+    evaluation = write_copy(work / "evaluation", site=HOSTILE, dataset=HOSTILE, commands=["eomm demo <&>"])
     lines = [{"step": s, "loss": 1 / s, "s2_hidden_mae": 0.1 / s, "s1_hidden_mae": 2.0} for s in (10, 20, 30)]
     lines.append({"step": 30, "validation/loss": 0.5})
     (work / "fusion").mkdir()
     (work / "fusion" / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines) + '{"step": 40, "lo')
     runs = [zoo.trained(), work / "fusion"]
     parts = {"cube": cube, "embedding": work / "embedding.zarr", "model": model, "evaluations": [evaluation]}
-    path = report.build(work / "page" / "index.html", **parts, runs=runs, commands=["eomm demo <&>"])
-    return path, parts
+    return report.build(work / "page" / "index.html", **parts, runs=runs), parts
+
+
+def write_copy(folder, **changes):
+    """The zoo's result of hidden targets with its figures, changed."""
+    source = zoo.result("reconstruction")
+    shutil.copytree(source.parent, folder)
+    found = json.loads(source.read_text()) | changes
+    (folder / source.name).write_text(json.dumps(found))
+    return folder / source.name
 
 
 def test_page_is_self_contained_and_complete(made):
@@ -83,7 +92,7 @@ def test_page_is_self_contained_and_complete(made):
 
 def test_the_verdict_is_the_first_sentence_and_plain(made):
     text = made[0].read_text()
-    verdict = plainly(made[1]["evaluations"][0])
+    verdict = read_result(made[1]["evaluations"][0]).headline
     assert f'<p class="plain">{verdict}</p>' in text and text.index(verdict) < text.index("<nav")
     assert verdict.startswith("The fused model predicts hidden dates") and "does not count as skill" in verdict
 
@@ -108,10 +117,11 @@ def test_simulated_is_said_first_and_only_where_true(made, tmp_path):
 
 
 def test_conclusions_name_baselines_and_do_not_claim_what_does_not_count(made):
-    evaluation = made[1]["evaluations"][0]
-    lines = " ".join(conclude(evaluation))
-    assert "do not count as skill" in lines and "linear in time" in lines and "Compression, not skill" in lines
-    assert f"{evaluation['hidden']['all']['20']['methods']['fused']['mean']:.4f}" in lines
+    result = read_result(made[1]["evaluations"][0])
+    lines = " ".join([*map(say.verdict, result.verdicts), *result.conclusions])
+    assert "It is not shown that the scores count" in lines and "linear in time" in lines
+    assert "Compression, not skill" in lines
+    assert f"{result['hidden']['all']['20']['methods']['fused']['value']:.4f}" in lines
 
 
 def test_of_many_findings_the_first_few_stand_open():
@@ -121,13 +131,15 @@ def test_of_many_findings_the_first_few_stand_open():
     assert shown.count("<li>") == page.OPEN and folded.count("<li>") == 2
 
 
-def test_a_page_without_runs_examples_or_commands(made, tmp_path):
+def test_a_page_without_runs_or_figures(made, tmp_path):
     _, parts = made
-    bare = {**parts, "evaluations": [{**parts["evaluations"][0], "examples": []}]}
-    path = report.build(tmp_path / "bare.html", **bare)
-    text = path.read_text()
-    assert "Training" not in parse(path).titles and "Spectra of hidden targets" not in parse(path).titles
-    assert "eomm evaluate reconstruction" in text and "eomm embed" in text
+    bare = write_copy(tmp_path / "bare", figures=[], commands=["eomm evaluate reconstruction --cube c"])
+    path = report.build(tmp_path / "bare.html", **{**parts, "evaluations": [bare]})
+    titles = parse(path).titles
+    assert (
+        "Training" not in titles and "Spectra of hidden targets" not in titles and "Reconstruction, site one" in titles
+    )
+    assert "eomm evaluate reconstruction --cube c" in path.read_text()
 
 
 def test_nothing_is_replaced_unless_asked(made, tmp_path):
@@ -266,12 +278,23 @@ def test_files_of_others_are_not_trusted(tmp_path, changes, error):
     assert [p for p in sorted(tmp_path.rglob("*")) if p.is_file()] == [p for p in before if p.is_file()]
 
 
-def test_an_older_result_without_sentences_gets_them(made, tmp_path):
-    old = {k: v for k, v in made[1]["evaluations"][0].items() if k not in ("kind", "conclusions", "tables", "figures")}
-    for gone in ("seasons", "classes", "beside"):
-        del old[gone]
-    text = report.build(tmp_path / "p.html", evaluations=[old]).read_text()
-    assert "do not count as skill" in text and "Hidden-target skill" in text
+def test_a_result_of_main_before_results_were_typed_is_read(tmp_path):
+    """Numbers of another form, a verdict as one of them, figures beside the file."""
+    old = write_evaluation(tmp_path, "reconstruction", site="a", verdict={"counts": None}, hidden={"all": {}})
+    result = read_result(old)
+    assert result.dataset == "a" and result.verdicts == () and result["verdict"] == {"counts": None}
+    assert result.figures[0].png == "own.png"
+    assert "reconstruction beats nothing" in report.build(tmp_path / "p.html", evaluations=[old]).read_text()
+
+
+def test_a_result_without_sentences_says_how_to_make_it_anew(tmp_path):
+    with pytest.raises(DataError, match=r"old: .*evaluate again, by eomm evaluate reconstruction"):
+        result_of({"eomm:kind": "evaluation of reconstruction", "hidden": {}}, "old")
+
+
+def test_what_is_written_is_read_again():
+    found = read_result(zoo.result("reconstruction"))
+    assert result_of(found.to_json(), "again") == found
 
 
 def test_missing_logs_are_refused_and_damaged_lines_are_said(tmp_path, capsys):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
+from eomm.export.options import ExportOptions
 from eomm.export.run import export
 from tests import zoo
 from tests.eomm.tiny import make_records
@@ -18,8 +19,8 @@ def make_stores(folder: Path) -> dict[str, Path]:
     members = {"cube": zoo.local().path, "model": zoo.model_directory("s2"), "embedding": zoo.store("local")}
     for kind, path in members.items():
         shutil.copytree(path, made[kind])
-    export(made["embedding"], made["composite"], to="zarr", composite="month")
-    export(made["embedding"], made["export"], to="cog", composite="year", length=1)
+    export(made["embedding"], made["composite"], ExportOptions(to="zarr", composite="month"))
+    export(made["embedding"], made["export"], ExportOptions(to="cog", composite="year", length=1))
     make_records(made["records"])
     return made
 

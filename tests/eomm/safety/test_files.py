@@ -5,10 +5,8 @@ import os
 import pytest
 
 from eomm.errors import UsageError
-from eomm.evaluation.gpp.figures import figure_files
-from eomm.evaluation.gpp.run import run
+from eomm.evaluation.result_file import check_result_free
 from eomm.store.folders import check_free_file
-from tests.eomm.gpp_world import make_world
 from tests.eomm.safety.stores import contents
 
 
@@ -30,11 +28,12 @@ def test_devices_links_and_folders_are_never_replaced(tmp_path):
     check_free_file(tmp_path / "mine", overwrite=True)
 
 
-@pytest.mark.parametrize("name", ["series", "scatter", "sites"])
-def test_a_picture_of_the_users_beside_a_result_stays(name, tmp_path):
-    mine = figure_files(tmp_path / "r.json")[name]
-    mine.write_text("holiday")
+def test_pictures_of_the_users_beside_a_result_stay(tmp_path):
+    """A folder where figures would lie is refused before the work, --overwrite or not, unless they are ours."""
+    (tmp_path / "r_figures").mkdir()
+    (tmp_path / "r_figures" / "holiday.png").write_text("holiday")
     before = contents(tmp_path)
-    with pytest.raises(UsageError, match=rf"r-{name}.png: already exists"):
-        run(make_world(sites=3), models=["ridge"], out=tmp_path / "r.json")
+    for overwrite in (False, True):
+        with pytest.raises(UsageError, match="r_figures: "):
+            check_result_free(tmp_path / "r.json", overwrite=overwrite)
     assert contents(tmp_path) == before

@@ -20,7 +20,7 @@ from data_prep.readers import open_scenes, source_files
 from eomm.data.raster import open_raster
 from eomm.errors import DataError, UsageError
 from eomm.evaluation.labels import read_labels
-from eomm.evaluation.text_tables import as_cell
+from eomm.evaluation.text import as_cell
 from eomm.models.directory import save_model
 from eomm.store.folders import new_directory, write_json
 from tests import zoo

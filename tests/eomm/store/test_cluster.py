@@ -4,7 +4,7 @@ import pytest
 
 from eomm.errors import UsageError
 from eomm.store import workers as cluster
-from eomm.store.workers import run_units
+from eomm.store.workers import Pool, run_units
 
 
 def halve(n):
@@ -50,7 +50,7 @@ def test_a_running_scheduler_is_found_by_its_address_or_its_file(tmp_path):
         file = tmp_path / "scheduler.json"
         file.write_text(json.dumps({"address": running.scheduler_address, "type": "Scheduler"}))
         for scheduler in (running.scheduler_address, str(file)):
-            assert outcomes(run_units(halve, range(5), scheduler=scheduler)) == EXPECTED
+            assert outcomes(run_units(halve, range(5), Pool(scheduler=scheduler))) == EXPECTED
 
 
 def test_workers_that_come_later_are_given_units_too():
@@ -59,7 +59,9 @@ def test_workers_that_come_later_are_given_units_too():
     options = {"threads_per_worker": 1, "processes": False, "dashboard_address": None}
     with LocalCluster(n_workers=1, **options) as running, Client(running) as client:
         taken = []
-        found = run_units(halve, (taken.append(n) or n for n in range(0, 40, 2)), scheduler=running.scheduler_address)
+        found = run_units(
+            halve, (taken.append(n) or n for n in range(0, 40, 2)), Pool(scheduler=running.scheduler_address)
+        )
         done = [next(found)]
         assert len(taken) <= cluster.AHEAD + 1
         running.scale(3)
@@ -74,24 +76,27 @@ def test_a_scheduler_that_is_not_there_or_has_no_workers_is_named(monkeypatch, t
 
     monkeypatch.setattr(cluster, "CONNECT", 1)
     with pytest.raises(UsageError, match=r"tcp://127\.0\.0\.1:9: cannot be reached"):
-        list(run_units(halve, [1], scheduler="tcp://127.0.0.1:9"))
+        list(run_units(halve, [1], Pool(scheduler="tcp://127.0.0.1:9")))
     with pytest.raises(UsageError, match=r"none\.json: no such file"):
-        list(run_units(halve, [1], scheduler=str(tmp_path / "none.json")))
+        list(run_units(halve, [1], Pool(scheduler=str(tmp_path / "none.json"))))
     monkeypatch.setattr(cluster, "PATIENCE", 0.2)
     with (
         LocalCluster(n_workers=0, processes=False, dashboard_address=None) as empty,
         pytest.raises(UsageError, match="has no workers"),
     ):
-        list(run_units(halve, [1], scheduler=empty.scheduler_address))
+        list(run_units(halve, [1], Pool(scheduler=empty.scheduler_address)))
 
 
 def test_workers_that_can_never_come_are_refused_instead_of_waited_for():
     for workers, memory in ((-1, None), (0, None), (2, 0.0)):
-        with pytest.raises(UsageError, match="expected one or more"), cluster.connect(workers, None, memory):
+        with (
+            pytest.raises(UsageError, match="expected one or more"),
+            cluster.connect(Pool(workers=workers, memory_gib=memory)),
+        ):
             pass
 
 
 def test_a_local_cluster_takes_no_port_that_others_use():
-    with cluster.connect(1, None, 1) as one, cluster.connect(1, None, 1) as other:
+    with cluster.connect(Pool(workers=1, memory_gib=1)) as one, cluster.connect(Pool(workers=1, memory_gib=1)) as other:
         ports = [c.scheduler_info()["services"].get("dashboard") for c in (one, other)]
     assert 8787 not in ports and len(set(ports)) == 2

@@ -195,7 +195,7 @@ def test_hidden_targets_are_scored_with_a_modality_of_one_pixel(world, fused):
     model, cube = load_model(fused, code=["soil_encoder"]), open_cube(world / "c.zarr")
     day = int(cube["s2"].day[cube["s2"].usable][2])
     result = evaluate(model, cube, dates=[day], gaps=(0,), probes=False, fit_dates=3)
-    scores = {m: s["mean"] for m, s in result["hidden"]["all"]["0"]["methods"].items()}
+    scores = {m: s.value for m, s in result["hidden"]["all"]["0"].methods.items()}
     assert np.isfinite(list(scores.values())).all() and scores["fused"] != scores["fused_alone"]
 
 

@@ -10,6 +10,7 @@ import pytest
 from eomm.cli import main
 from eomm.embedding.read import open_embedding
 from eomm.errors import ContractError, UsageError
+from eomm.export.options import ExportOptions
 from eomm.export.run import export
 from eomm.view import budget
 from eomm.view.layers import Layers
@@ -99,7 +100,7 @@ def test_the_command_writes_a_page_and_serves_none_into_a_file(tmp_path, capsys)
 
 
 def test_a_composite_is_shown_by_its_periods(tmp_path):
-    export(zoo.store("int8"), tmp_path / "months.zarr", to="zarr", composite="month")
+    export(zoo.store("int8"), tmp_path / "months.zarr", ExportOptions(to="zarr", composite="month"))
     made = write_view(tmp_path / "months.zarr", tmp_path / "page.html")
     months = open_embedding(tmp_path / "months.zarr")["time"].values.astype("datetime64[D]").astype(str).tolist()
     assert made["dates"] == months and 1 < len(months) < 20

@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 
@@ -7,6 +5,7 @@ from eomm.cli.parser import command
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.evaluation.quality import commands, local, reader
 from eomm.evaluation.quality.learned import model_vectors
+from eomm.evaluation.result_file import read_result
 from eomm.models.directory import save_model
 from tests.eomm.evaluation.quality.worlds import many
 from tests.eomm.site import make_cube, make_model
@@ -45,7 +44,9 @@ def test_a_cube_is_benched_without_labels_and_written(tmp_path, monkeypatch):
     found = a.handler(a, [])
     assert {"model", "thirty numbers", "linear"} <= set(found["scores"]["hidden, 30 days"])
     assert found["models"]["model"] and cube is not None
-    assert json.loads((tmp_path / "out" / "quality.json").read_text())["commands"] == [a.typed]
+    written = read_result(tmp_path / "out" / "quality.json")
+    assert written.commands == (a.typed,) and written.kind == "quality" and written.verdicts[0].because
+    assert written["scores"]["hidden, 30 days"]["linear"]["value"] == found["scores"]["hidden, 30 days"]["linear"].value
     assert "hidden, 60 days" in (tmp_path / "out" / "quality.md").read_text()
     with pytest.raises(UsageError):
         a.handler(a, [])

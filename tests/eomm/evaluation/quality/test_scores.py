@@ -68,8 +68,8 @@ def outcome_of(values):
 
 def test_no_claim_under_eight_groups():
     found = scores.compare(outcome_of(np.ones(7)), outcome_of(np.zeros(7)), better="higher")
-    assert found["p"] is None and found["interval"] is None and found["value"] == 1
-    assert scores.compare(outcome_of(np.ones(8)), outcome_of(np.zeros(8)), better="higher")["p"] == 2 / 256
+    assert found.p is None and found.interval is None and found.value == 1
+    assert scores.compare(outcome_of(np.ones(8)), outcome_of(np.zeros(8)), better="higher").p == 2 / 256
 
 
 @pytest.mark.parametrize("count", [12, 40])
@@ -77,11 +77,11 @@ def test_equal_methods_differ_in_nothing_and_a_clear_gain_is_seen(count):
     rng = np.random.default_rng(1)
     base = rng.normal(size=count)
     same = scores.compare(outcome_of(base), outcome_of(base), better="higher")
-    assert same["p"] == 1 and same["value"] == 0
+    assert same.p == 1 and same.value == 0
     gain = scores.compare(outcome_of(base + 0.5 + 0.1 * rng.normal(size=count)), outcome_of(base), better="higher")
-    assert gain["p"] < 0.01 and gain["interval"][0] > 0
+    assert gain.p < 0.01 and gain.interval[0] > 0
     loss = scores.compare(outcome_of(base + 0.5), outcome_of(base), better="lower")
-    assert loss["value"] == pytest.approx(-0.5)
+    assert loss.value == pytest.approx(-0.5)
 
 
 def test_false_claims_are_as_rare_as_said():
@@ -90,7 +90,7 @@ def test_false_claims_are_as_rare_as_said():
         p = [
             scores.compare(
                 outcome_of(rng.normal(size=count)), outcome_of(rng.normal(size=count)), better="higher", resamples=300
-            )["p"]
+            ).p
             for _ in range(200)
         ]
         assert np.mean(np.array(p) < 0.05) < 0.11

@@ -218,25 +218,26 @@ def task(name):
 def test_a_vector_passes_on_three_gains_and_no_loss():
     tasks = [task(f"t{i}") for i in range(4)]
     scored = {t.name: outcomes(0.05) for t in tasks}
-    assert judge_vector(scored, tasks, "model")["passes"]
+    assert judge_vector(scored, tasks, "model").holds
     scored["t0"] = outcomes(-0.05)
     verdict = judge_vector(scored, tasks, "model")
-    assert not verdict["passes"] and verdict["not_shown_not_worse"] == ["t0"] and len(verdict["better_on"]) == 3
+    assert not verdict.holds and [r.task for r in verdict.rows if r.not_worse is False] == ["t0"]
+    assert sum(r.better for r in verdict.rows) == 3 and "not shown to be not worse on t0" in verdict.because
     scored["t0"] = outcomes(0.0)
-    assert judge_vector(scored, tasks, "model")["passes"]
+    assert judge_vector(scored, tasks, "model").holds
 
 
 def test_not_told_apart_is_no_pass_and_few_groups_claim_nothing():
     tasks = [task(f"t{i}") for i in range(4)]
-    assert not judge_vector({t.name: outcomes(0.0) for t in tasks}, tasks, "model")["passes"]
+    assert not judge_vector({t.name: outcomes(0.0) for t in tasks}, tasks, "model").holds
     verdict = judge_vector({t.name: outcomes(0.5, groups=7) for t in tasks}, tasks, "model")
-    assert not verdict["passes"] and verdict["no_claim"] == [t.name for t in tasks]
+    assert not verdict.holds and all(r.not_worse is None and r.better is None for r in verdict.rows)
 
 
 def test_a_missing_method_claims_nothing():
     scored = {"t0": outcomes(0.5)}
     row = against(scored, [task("t0")], "model", ["raw bands", "nowhere"])[0]
-    assert row["missing"] == ["nowhere"] and row["better"] is None
+    assert row.missing == ("nowhere",) and row.better is None
 
 
 def test_what_is_forbidden_is_not_scored():

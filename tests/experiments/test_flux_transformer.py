@@ -5,11 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-
-from eomm.evaluation.folds import Fold, group_folds
-from eomm.evaluation.gpp.models import ridge
-from eomm.evaluation.gpp.scores import moments, r2
-from eomm.evaluation.gpp.transformer import (
+from eomm.experiments.flux_transformer import (
     MAX_OBSERVATIONS,
     WINDOW_DAYS,
     Irregular,
@@ -19,6 +15,11 @@ from eomm.evaluation.gpp.transformer import (
     transformer,
     transformers_for,
 )
+
+from eomm.evaluation.folds import Fold, group_folds
+from eomm.evaluation.gpp.models import ridge
+from eomm.evaluation.gpp.run import GppPlan
+from eomm.evaluation.gpp.scores import moments, r2
 from tests.eomm.gpp_world import make_world
 
 SMALL = Irregular(width=16, layers=1)
@@ -99,7 +100,7 @@ def test_it_learns_what_needs_the_past_and_predicts_no_leak():
 @pytest.mark.whole
 def test_both_variants_are_methods():
     world = make_world(sites=3, years=(2018,), step=30)
-    methods = transformers_for(world, variants=["transformer", "published"], tested=["state"])
+    methods = transformers_for(world, GppPlan(tested=["state"]))
     names = [m.name for m in methods]
     assert {"state, transformer", "weather + state, published"} <= set(names)
     assert [m.baseline for m in methods if m.name == "state, published"] == [False]

@@ -4,12 +4,13 @@ import json
 
 import pytest
 
-from benchmarks import compare
 from benchmarks.common import make_cube
 from data_prep.records.build import build_patches
+from data_prep.records.crops import CropConfig
 from data_prep.records.split import SplitConfig, clear_days
 from eomm.data.cube import open_cube
 from eomm.errors import UsageError
+from experiments import compare
 
 TINY = "encoder.size=tiny, decoder.width=16, objective.targets=2, objective.queries=2, optimiser.warmup_steps=1"
 
@@ -18,7 +19,7 @@ TINY = "encoder.size=tiny, decoder.width=16, objective.targets=2, objective.quer
 def test_a_variant_is_trained_and_scored_by_length_and_nothing_is_done_twice(tmp_path, capsys):
     cube = make_cube(tmp_path, size_px=32, site="a")
     split = SplitConfig(sites={"train": ["a"]}, hold_out_days=clear_days(open_cube(cube)["s2"], every=3))
-    records = build_patches(tmp_path / "records", cubes=[cube], split=split, stride_px=8)
+    records = build_patches(tmp_path / "records", cubes=[cube], split=split, crops=CropConfig(stride_px=8))
     command = [f"--records={records}", f"--cube={cube}", f"--out={tmp_path / 'out'}", "--steps=2", "--json"]
     command += ["--seeds", "0", "--lengths", "4", "64", "--gaps", "20", "--max-pixels=1024"]
     command += [f"--variant=always hidden: objective.hidden=1, {TINY}"]

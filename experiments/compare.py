@@ -1,6 +1,6 @@
 """Which variant of an experiment predicts hidden targets best? Trains each with several seeds and scores it alike.
 
-    python -m eomm.benchmarks.compare --table hidden --records records --cube flanders.zarr --steps 300 --out ablation
+    python -m eomm.experiments.compare --table hidden --records records --cube flanders.zarr --steps 300 --out ablation
 
 Every trained model and every score stays in --out, so that a run that was stopped goes on where it was; the seeds go
 round, so that it is comparable at any time. Variants of your own: --variant "wide: encoder.width=128, steps=600".
@@ -26,8 +26,6 @@ from eomm.training.allocator import keep_freed_memory
 from eomm.training.config import load_config
 from eomm.training.experiment import run_experiment
 
-from .common import Result, machine
-
 TABLES: dict[str, dict[str, tuple[str, ...]]] = {
     "hidden": {f"hidden {share}": (f"objective.hidden={share}",) for share in (0.0, 0.25, 0.5, 0.75)},
     "past": {"8 before, 8 after": (), "16 before": ("encoder.frames=16,0",)},
@@ -48,7 +46,7 @@ def compare(
     lengths: Sequence[int] = LENGTHS,
     gaps: Sequence[int] = GAPS,
     max_pixels: int = 16_384,
-) -> Result:
+) -> dict[str, Any]:
     """Train and score every variant with every seed; what `out` already holds is not done again.
 
     Args:
@@ -78,8 +76,8 @@ def compare(
                 file = work / f"score_{length}_{'-'.join(map(str, gaps))}_{max_pixels}.json"
                 if not file.exists():
                     site = open_cube(cube)
-                    options = {"length": length, "gaps": gaps, "max_pixels": max_pixels}
-                    write_json(file, evaluate_records(model, site, records, **options))
+                    options: dict[str, Any] = {"length": length, "gaps": gaps, "max_pixels": max_pixels}
+                    write_json(file, evaluate_records(model, site, records, **options).to_json())
                 _collect(rows, name, length, read_json(file))
     return {
         "rows": [dict(zip(("variant", "length", "region", "method"), k, strict=True)) | v for k, v in rows.items()],
@@ -87,7 +85,6 @@ def compare(
         "steps": steps,
         "seeds": list(seeds),
         "gaps": list(gaps),
-        **machine(),
     }
 
 
@@ -109,7 +106,7 @@ def _collect(rows: dict[Any, dict[str, list[float]]], name: str, length: int, sc
                 at = (name, length, region, method) if trained else ("", 0, region, method)
                 cell = rows.setdefault(at, {}).setdefault(gap, [])
                 if trained or not cell:  # an interpolation is the same for all
-                    cell.append(summary["mean"])
+                    cell.append(summary["value"])
 
 
 def format_comparison(result: Mapping[str, Any]) -> str:

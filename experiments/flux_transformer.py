@@ -1,12 +1,17 @@
-"""A temporal transformer from the observations of the last 90 days to the flux of the last one, in Flax.
+"""Fluxes by a temporal transformer from the observations of the last 90 days to the flux of the last one, in Flax.
 
-Two variants, so that they can be compared: `transformer` takes observations as they came, with their real distances in
-days; `published` is the head of arXiv 2511.11706 as released: features filled to every day by straight lines, 90 tokens
-without positions, the last one read.
+    python -m eomm.experiments.flux_transformer --table towers.csv --site SITE_ID … --out gpp.json
+
+takes the options of `eomm evaluate gpp` and scores two variants beside its methods, minutes a fold: `transformer` takes
+observations as they came, with their real distances in days; `published` is the head of arXiv 2511.11706 as released:
+features filled to every day by straight lines, 90 tokens without positions, the last one read. To expect: where a
+window holds two observations, no more than ridge (RESULTS.md).
 """
 
 import dataclasses
 import math
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -18,9 +23,13 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
+from eomm.cli.gpp import evaluate_with
+from eomm.cli.parser import build_parser
 from eomm.evaluation.folds import Fold, inner
 from eomm.evaluation.gpp.models import Method, Model, feature_sets, features_of
 from eomm.evaluation.gpp.rows import Table
+from eomm.evaluation.gpp.run import GppPlan
+from eomm.evaluation.text import format_result
 
 WINDOW_DAYS = 90
 MAX_OBSERVATIONS = 32  # the last ones of a window
@@ -139,19 +148,17 @@ class Published(nn.Module):
         return nn.Dense(1)(nn.gelu(nn.Dense(48)(nn.LayerNorm()(x[:, -1]))))[:, 0]
 
 
-def transformers_for(
-    table: Table, *, variants: Sequence[str], tested: Sequence[str], checks: Sequence[str] = (), seed: int = 0
-) -> list[Method]:
+def transformers_for(table: Table, plan: GppPlan) -> list[Method]:
     """A method for each features, alone and with weather, and each of VARIANTS; see `methods_for`."""
     return [
         Method(
             name=f"{' + '.join(names)}, {variant}",
             features=names,
-            model=transformer(names, variant=variant, seed=seed),
-            baseline=not set(names) & {*tested, *checks},
+            model=transformer(names, variant=variant, seed=plan.seed),
+            baseline=not set(names) & {*plan.tested, *plan.checks},
         )
-        for variant in variants
-        for names in feature_sets(table, checks)
+        for variant in VARIANTS
+        for names in feature_sets(table, plan.checks)
     ]
 
 
@@ -249,3 +256,15 @@ def _apply(network: nn.Module, params: Any, windows: Windows, rows: np.ndarray) 
 
 def _batch(windows: Windows, rows: np.ndarray) -> dict[str, np.ndarray]:
     return {f.name: getattr(windows, f.name)[rows] for f in dataclasses.fields(windows)}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Evaluate and print."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    a = build_parser().parse_args(["evaluate", "gpp", *words])
+    a.typed = shlex.join(["python", "-m", "eomm.experiments.flux_transformer", *words])
+    print(format_result(evaluate_with(a, transformers_for)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""The stores that `evaluate probes` reads, made by a model where none are given. No other file here knows one."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from eomm.data.grid import to_date
+from eomm.embedding.store import open_embedding
+from eomm.errors import ContractError, UsageError
+from eomm.evaluation.features import Dates
+from eomm.evaluation.features_model import embed_into, randomised
+from eomm.evaluation.probes.plan import LabelledSite, ProbePlan
+from eomm.evaluation.probes.run import MAIN
+from eomm.evaluation.probes.tables import days_of
+from eomm.models.directory import Model
+
+
+def make_stores(
+    model: Model,
+    sites: Sequence[LabelledSite],
+    plan: ProbePlan,
+    folder: Path,
+    *,
+    given: Sequence[Path] = (),
+    length: int | None = None,
+    only: Sequence[str] = (),
+    seed: int = 0,
+) -> dict[str, Sequence[Path]]:
+    """Embeddings of every site by the model and by the same networks with random parameters, as "model" and "random".
+
+    Args:
+        model: trained.
+        sites: to embed.
+        plan: which dates are asked for; of mode "date" alone that date.
+        folder: for the stores; what lies there already is used again.
+        given: stores of that model in the place of embedding them, one for each site.
+        length: leading numbers of each vector.
+        only: names of methods that will be run; all when empty.
+        seed: of the random parameters, plus one.
+
+    Raises:
+        ContractError: a store given was made by another model.
+        UsageError: a store for each site is expected, or the length is none.
+    """
+    model.check_length(length)
+    if given and len(given) != len(sites):
+        raise UsageError(f"{len(given)} embeddings for {len(sites)} cubes; expected one for each")
+    for path in given:
+        if (by := open_embedding(path).attrs.get("eomm:model")) != model.hash:
+            raise ContractError(f"{path}: was made by model {by}, expected {model.hash}; name the model that made it")
+    makers = {MAIN: model, "random": randomised(model, seed + 1)}
+    spans = spans_of(sites, plan)
+    return {
+        name: given
+        if name == MAIN and given
+        else [embed_into(folder, maker, s.cube, span, length=length) for s, span in zip(sites, spans, strict=True)]
+        for name, maker in makers.items()
+        if not only or name in only
+    }
+
+
+def spans_of(sites: Sequence[LabelledSite], plan: ProbePlan) -> list[Dates]:
+    """First and last date that each site's features may be of."""
+    if set(plan.modes) != {"date"}:
+        return [plan.dates] * len(sites)
+    days = days_of(sites, plan)
+    return [(to_date(days[s.cube.site]),) * 2 for s in sites]
