@@ -24,17 +24,18 @@ from typing import Any
 import numpy as np
 import pyproj
 
-from data_prep.simulate import simulate_site
+from data_prep.simulate import SiteOptions, simulate_site
 from data_prep.sites.units import SiteFolder
 from data_prep.sites.units import status as status_of_cubes
 from eomm.data.cube import GroupSource, open_cube, write_cube
 from eomm.embedding.sites import NOTES, embed_sites
-from eomm.embedding.units import FOLDER, Run, list_units
+from eomm.embedding.units import Run, list_units
 from eomm.embedding.units import status as status_of_units
 from eomm.models.directory import load_model
 from eomm.models.shipped import find_model
-from eomm.store.folders import partial_of, sha256, write_json
-from eomm.store.notes import Notes
+from eomm.store.digest import sha256
+from eomm.store.folders import partial_of, write_json
+from eomm.store.notes import FOLDER, Notes
 
 from .common import Result, machine
 
@@ -58,7 +59,8 @@ def run(
     result: Result = {"sites": {}, "sides": {}, "units": {}, **machine(), "simulated": True}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        scenes = simulate_site(folder / "scenes", site="a", seed=0, start=PERIOD[0], end=PERIOD[1], size_px=SMALL)
+        options = SiteOptions(site="a", seed=0, start=PERIOD[0], end=PERIOD[1], size_px=SMALL)
+        scenes = simulate_site(folder / "scenes", options)
         for count in (1, *sites):
             for step, row in many_sites(folder / str(count), scenes, count).items():
                 result["sites"].setdefault(step, []).append(row)

@@ -215,5 +215,3 @@ def _fill(path: str, site: Site) -> str:
     if PLACE not in path:
         raise UsageError(f"source {path}: lacks {PLACE}, which stands for a site's name, as in data/{PLACE}/s2")
     return path.replace(PLACE, site.name)
-
-

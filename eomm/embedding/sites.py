@@ -16,7 +16,8 @@ from eomm.embedding.run import embed
 from eomm.embedding.units import share
 from eomm.errors import DataError, UsageError
 from eomm.models.directory import Model, load_model
-from eomm.store.folders import check_apart, entered, is_disk_full, sha256
+from eomm.store.digest import sha256
+from eomm.store.folders import check_apart, entered, is_disk_full
 from eomm.store.kinds import kind_of
 from eomm.store.notes import Notes
 from eomm.store.workers import Pool, reason_of, run_units
