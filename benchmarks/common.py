@@ -128,5 +128,14 @@ def print_result(run: Callable[..., Result], description: str, argv: Sequence[st
     if arguments.json:
         print(json.dumps(result))
     else:
-        for name, value in result.items():
-            print(f"{name:32} {value:,.6g}" if isinstance(value, float) else f"{name:32} {value}")
+        print_table(result)
+
+
+def print_table(result: Result, indent: str = "") -> None:
+    """A line per value; what holds values of its own is indented."""
+    for name, value in result.items():
+        if isinstance(value, dict):
+            print(f"{indent}{name}")
+            print_table(value, indent + "  ")
+        else:
+            print(f"{indent}{name:32} {value:,.6g}" if isinstance(value, float) else f"{indent}{name:32} {value}")

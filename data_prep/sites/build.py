@@ -6,7 +6,6 @@ Finished sites are kept; what failed is noted and tried again by the next run (u
 import dataclasses
 import shutil
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import partial
@@ -25,10 +24,10 @@ from data_prep.sites.table import Site
 from data_prep.sites.units import Request, SiteFolder, status
 from eomm.data.cube import Cube, open_cube
 from eomm.data.grid import Grid
-from eomm.errors import DataError, EommError, UsageError
+from eomm.errors import DataError, UsageError
 from eomm.store.digest import digest
 from eomm.store.folders import is_disk_full
-from eomm.store.workers import Pool, run_units
+from eomm.store.workers import Pool, reason_of, run_units
 
 PLACE = "{site}"
 SIZE_M = 1280
@@ -98,7 +97,7 @@ def build_sites(
     finished = len(requests) - len(missing)
     for request, _, error in run_units(partial(build_site, str(folder.path)), missing, pool):
         if error is not None:
-            folder.notes.failed(request["site"], _reason(error))
+            folder.notes.failed(request["site"], reason_of(error))
             if is_disk_full(error.__cause__ or error):
                 raise error
         finished += 1
@@ -216,10 +215,3 @@ def _fill(path: str, site: Site) -> str:
     if PLACE not in path:
         raise UsageError(f"source {path}: lacks {PLACE}, which stands for a site's name, as in data/{PLACE}/s2")
     return path.replace(PLACE, site.name)
-
-
-def _reason(error: BaseException) -> str:
-    """Of an error that eomm raised its message; of any other where it was raised, too."""
-    if isinstance(error, EommError):
-        return f"{type(error).__name__}: {error}"
-    return "".join(traceback.format_exception(error)).strip()

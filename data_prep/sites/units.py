@@ -28,6 +28,7 @@ class SiteFolder:
         cubes: where its cubes lie.
         notes: of what each cube was made, and why others failed.
         records: where its record set lies.
+        notes: which of its sites are done or failed.
     """
 
     def __init__(self, path: Path | str):

@@ -22,6 +22,7 @@ from eomm.store.folders import cache_folder, check_apart, is_disk_full
 from eomm.training.allocator import keep_freed_memory
 
 WRITTEN = ("out", "figure", "figures", "leaderboard", "predictions", "work", "workdir")
+CACHE_BYTES = 512 << 20  # some hundred programs
 SEARCHED = ("folders", "run", "folder")  # in which results may lie beside what is read
 
 
@@ -117,14 +118,28 @@ def refused_file(error: OSError) -> str | None:
 
 
 def use_compilation_cache() -> None:
-    """Let JAX keep compiled programs between runs, in the user's cache directory (or JAX_COMPILATION_CACHE_DIR).
+    """Let JAX keep compiled programs between runs, at most CACHE_BYTES of them, in the user's cache directory.
 
-    Of the processes of one run JAX lets only the first write there.
+    JAX's own variables count where they are set: JAX_COMPILATION_CACHE_DIR is another place, whose size is its owner's
+    affair, and JAX_ENABLE_COMPILATION_CACHE=false keeps nothing. With a bound JAX locks the folder while it reads or
+    writes, so that runs beside each other may share it; where nothing can be written there is no cache. Of the
+    processes of one run JAX lets only the first write.
     """
-    if cache := cache_folder():
-        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "xla"))
+    cache = cache_folder()
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and cache and can_write(cache / "xla"):
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache / "xla")
+        os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(CACHE_BYTES))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+
+def can_write(folder: Path) -> bool:
+    """Whether files can be written into a folder, which is made where it is not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
 
 
 def json_of(result: Any) -> str:

@@ -6,6 +6,7 @@ Imports stand inside, so that `eomm --help` is quick and preparation needs no JA
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from eomm.errors import UsageError
@@ -63,27 +64,67 @@ def plan_train(a: argparse.Namespace, rest: list[str]) -> dict[str, Any]:
 
 
 def embed(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
-    """A model and a cube to an embedding cube, or how far that is."""
-    from eomm.cli.info import describe
-    from eomm.data.cube import open_cube
-    from eomm.embedding.cluster import embed_on_workers
-    from eomm.embedding.plan import explain_use
+    """A model and a cube, or many, to embedding cubes, or how far that is."""
+    from eomm.embedding.sites import read_cubes
+    from eomm.embedding.sites import status as status_of_sites
     from eomm.embedding.units import status
     from eomm.models.directory import load_model
     from eomm.models.shipped import find_model, shipped
 
+    cubes = read_cubes(a.cubes) if a.cubes else {}
     if a.status:
-        return status(a.out)
-    if not a.cube:
-        raise UsageError("--cube is needed to embed; with --status alone --out says how far it is")
+        return status_of_sites(a.out, list(cubes)) if cubes else status(a.out)
+    if not (a.cube or cubes):
+        raise UsageError("--cube or --cubes is needed to embed; with --status alone --out says how far it is")
+    if a.untrained is not None and (a.workers or a.scheduler):
+        raise UsageError("--untrained embeds in this process; leave --workers and --scheduler out")
     a.model = find_model(a.model or "base")
     model = load_model(a.model, code=a.code)
     named = f"{a.model.name} that comes with eomm" if a.model in shipped().values() else str(a.model)
     print(f"eomm: model {named} ({model.hash})", file=sys.stderr)
+    if a.untrained is not None:
+        from eomm.evaluation.features_model import randomised
+
+        model = randomised(model, a.untrained)
+    return embed_many(a, model, cubes) if cubes else embed_one(a, model)
+
+
+def embed_many(a: argparse.Namespace, model: Any, cubes: dict[str, Path]) -> dict[str, Any]:
+    """Many cubes to a folder of embedding cubes."""
+    from eomm.embedding.sites import embed_sites
+
+    cluster = {"workers": a.workers, "scheduler": a.scheduler, "code": tuple(a.code)}
+    source = a.model if a.workers > 1 or a.scheduler else model
+    with progress_bar("sites") as report:
+        options = embed_options(a) | cluster
+        return embed_sites(source, cubes, a.out, shard=a.shard, progress=report.counted, **options)
+
+
+def embed_one(a: argparse.Namespace, model: Any) -> dict[str, Any]:
+    """A cube to an embedding cube."""
+    from eomm.cli.info import describe
+    from eomm.data.cube import open_cube
+    from eomm.embedding.cluster import embed_on_workers
+    from eomm.embedding.plan import explain_use
+    from eomm.embedding.run import embed
+    from eomm.embedding.units import status
+
     cube = open_cube(a.cube)
     for name, use in explain_use(model, cube, a.modality).items():
         print(f"eomm: {name}: {use}", file=sys.stderr)
-    options = {
+    with progress_bar("embed") as report:
+        options = embed_options(a) | {"progress": report.counted}
+        if a.workers or a.scheduler:
+            cluster = {"workers": a.workers, "scheduler": a.scheduler, "code": tuple(a.code)}
+            path = embed_on_workers(a.model, a.cube, a.out, **cluster, **options)
+        else:
+            path = embed(model, cube, a.out, shard=a.shard, **options)
+    return describe(path) if path.exists() and status(path)["complete"] else status(path)
+
+
+def embed_options(a: argparse.Namespace) -> dict[str, Any]:
+    """What `eomm.embed` is asked, the same for one cube and for many."""
+    return {
         "block": a.block,
         "memory_bytes": int(a.memory * 2**30) if a.memory else None,
         "modalities": a.modality,
@@ -96,21 +137,13 @@ def embed(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
         "append": a.append,
         "overwrite": a.overwrite,
     }
-    with progress_bar("embed") as report:
-        if a.workers or a.scheduler:
-            if a.untrained is not None:
-                raise UsageError("--untrained embeds in this process; leave --workers and --scheduler out")
-            cluster = {"workers": a.workers, "scheduler": a.scheduler, "code": tuple(a.code)}
-            path = embed_on_workers(a.model, a.cube, a.out, progress=report.counted, **cluster, **options)
-        else:
-            from eomm.embedding.run import embed as embed_cube
 
-            if a.untrained is not None:
-                from eomm.evaluation.features_model import randomised
 
-                model = randomised(model, a.untrained)
-            path = embed_cube(model, cube, a.out, shard=a.shard, progress=report.counted, **options)
-    return describe(path) if path.exists() and status(path)["complete"] else status(path)
+def embed_succeeded(result: dict[str, Any]) -> bool:
+    """Whether no cube of many failed."""
+    from eomm.embedding.sites import succeeded
+
+    return succeeded(result)
 
 
 def embed_points(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
@@ -242,7 +275,11 @@ def format_info(result: dict[str, Any]) -> str:
 
 
 def format_embed(result: dict[str, Any]) -> str:
-    """For people: a finished store, or how far one is."""
+    """For people: a finished store, or how far one is, or many are."""
+    if "sites" in result:
+        from eomm.embedding.sites import format_status
+
+        return format_status(result)
     return format_info(result) if "kind" in result else "\n".join(f"{k}: {v}" for k, v in result.items())
 
 

@@ -92,12 +92,20 @@ def build_parser() -> argparse.ArgumentParser:
     example = """eomm embed --model runs/fusion/model --cube a.zarr --out e.zarr
   eomm embed --status --out e.zarr                                            # how far it is
   eomm embed --model runs/fusion/model --cube a.zarr --out e.zarr --shard 3/8 # one of eight jobs
-  eomm embed --model runs/fusion/model --cube newer.zarr --out e.zarr --append"""
-    c = command(commands, "embed", handlers.embed, "embed a cube; run again to go on where it stopped", example)
-    c.set_defaults(formatter=handlers.format_embed)
+  eomm embed --model runs/fusion/model --cube newer.zarr --out e.zarr --append
+  eomm embed --cubes many/cubes --out embeddings                              # many sites at once"""
+    c = command(commands, "embed", handlers.embed, "embed cubes; run again to go on where it stopped", example)
+    c.set_defaults(formatter=handlers.format_embed, succeeded=handlers.embed_succeeded)
     add_model(c, required=False, default="base, which comes with eomm")
-    c.add_argument("--cube", type=Path, help="of `eomm prepare cube`")
-    c.add_argument("--out", type=Path, required=True, metavar="EMBEDDING.zarr")
+    which = c.add_mutually_exclusive_group()
+    which.add_argument("--cube", type=Path, help="of `eomm prepare cube`")
+    cubes_help = (
+        "many: cubes, folders of cubes, or lists of them (a CSV with a column cube and perhaps name, or a text file "
+        "with a path on each line, from its own folder); one that fails stops no other (exit status 1)"
+    )
+    which.add_argument("--cubes", type=Path, nargs="+", metavar="CUBES", help=cubes_help)
+    out_help = "the embedding cube; with --cubes the folder to which they go, as OUT/NAME.zarr"
+    c.add_argument("--out", type=Path, required=True, metavar="EMBEDDING.zarr", help=out_help)
     c.add_argument("--length", type=whole, metavar="K", help="keep the first K numbers of each vector (default: all)")
     dtype_help = "of the vectors; int8 by the scales in the model (default: %(default)s)"
     c.add_argument("--dtype", choices=["int8", "float32", "float16"], default="int8", help=dtype_help)
@@ -111,7 +119,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--block", type=whole, default=64, metavar="N", help="pixels on a side at once (default: %(default)s)"
     )
     c.add_argument("--memory", type=amount, metavar="GIB", help="smaller blocks where more would be needed at once")
-    shard_help = "do part I of N, counted from 0; whichever ends last completes the store"
+    shard_help = "do part I of N, counted from 0 (of --cubes: of the cubes); whichever ends last completes the store"
     c.add_argument("--shard", type=shard_of, default=(0, 1), metavar="I/N", help=shard_help)
     c.add_argument("--workers", type=whole, default=0, metavar="N", help="by N processes of this machine, on CPUs")
     c.add_argument("--scheduler", metavar="ADDRESS", help="by a running Dask scheduler's, such as tcp://head:8786")

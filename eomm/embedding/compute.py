@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from eomm.embedding.append import Base, fresh_dates
-from eomm.embedding.dense import FAR, BlockEmbedder, average, fuse_dates, quantise
+from eomm.embedding.dense import FAR, FEW, BlockEmbedder, average, fuse_dates, quantise
 from eomm.embedding.expected_error import expected_error
 from eomm.embedding.layers import FLAGS, NO_OFFSET, TOLD, in_steps
 from eomm.embedding.plan import Plan
@@ -17,7 +17,6 @@ from eomm.embedding.store import missing_of
 from eomm.embedding.units import Unit
 from eomm.errors import DataError
 
-FEW_SHAPES = 8  # dates that are averaged are padded to multiples of it, so that few shapes are compiled
 SPARSE = 3  # fewer valid acquisitions beside the target are flagged
 
 
@@ -74,17 +73,23 @@ def embed_dates(
     plan: Plan, series: dict[str, BlockEmbedder], dates: Int[np.ndarray, " n"], unit: Unit
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Everything that is written of some dates of a block, by array name, and what is noted."""
-    near = plan.near(dates)
-    if plan.average_days:
-        near = np.pad(near, (0, -len(near) % FEW_SHAPES), mode="edge")
+    count, dates = len(dates), padded(dates)
+    near = padded(plan.near(dates))
     around = {name: gather(plan, name, series[name], near) for name in plan.used}
     places = np.searchsorted(near, dates)
     used = {name: u.at(places) for name, u in around.items()}
     valid = clear(plan, used)
-    wanted = valid if plan.clear_only else np.ones_like(valid)
+    wanted = valid.copy() if plan.clear_only else np.ones_like(valid)
+    wanted[count:] = False
     vectors = averaged(plan, around, near, places) if plan.average_days else fused(plan, used, wanted)
     embedding, figures = stored(plan, vectors, wanted, unit)
-    return {"embedding": embedding, **beside(plan, used, valid, wanted, unit)}, figures
+    layers = {"embedding": embedding, **beside(plan, used, valid, wanted, unit)}
+    return {name: values[:count] for name, values in layers.items()}, figures
+
+
+def padded(dates: Int[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
+    """Dates, the last of them repeated up to a multiple of FEW."""
+    return np.pad(dates, (0, -len(dates) % FEW), mode="edge")
 
 
 def clear(plan: Plan, used: dict[str, "Used"]) -> Bool[np.ndarray, "date y x"]:

@@ -24,6 +24,7 @@ Read = Callable[[], tuple[np.ndarray, np.ndarray]]  # waits for values and valid
 FAR = 365  # days; where no acquisition is
 CHUNK = 4  # acquisitions whose features are computed together; where a stretch of keys may begin
 TARGETS = 16  # at most so many targets embedded together
+FEW = 8  # numbers of targets and of dates are padded to multiples of it, so that few shapes are compiled
 # On a CPU work is cut into pieces that stay in the cache. Base size, 2 cores, pixel-dates per second: features of 8
 # acquisitions at once 200,000, one by one 360,000; 16 targets among 32 keys on 128 x 128 px at once 63,000, 2 rows
 # at a time 236,000, 32 rows 113,000; fusion at once 59,000, 256 pixels at a time 220,000, 2,048 pixels 121,000
@@ -52,7 +53,7 @@ class Schedule:
     Attributes:
         origin: where the first chunk of acquisitions begins.
         keys: how many acquisitions a group's stretch holds, a multiple of CHUNK.
-        width: targets of the largest group, rounded up to a multiple of four.
+        width: targets of the largest group, rounded up to a multiple of FEW.
         groups: in order.
     """
 
@@ -78,7 +79,7 @@ def schedule(targets: Sequence[int] | np.ndarray, frames: tuple[int, int]) -> Sc
         groups.append(Group(first, tuple(taken)))
         waiting = waiting[len(taken) :]
     width = max(len(g.targets) for g in groups)
-    return Schedule(origin, keys, -(-width // 4) * 4, tuple(groups))
+    return Schedule(origin, keys, -(-width // FEW) * FEW, tuple(groups))
 
 
 @dataclass(frozen=True)
@@ -288,8 +289,14 @@ def fuse_dates(
         ((fused, *_),) = whole.values()
     else:
         step = math.gcd(wanted.size, CPU_TOKENS) if on_cpu() else wanted.size
-        pieces = jax.tree.map(lambda x: x.reshape(-1, step, *x.shape[3:]), whole)
-        fused = jax.lax.map(lambda piece: forward.fuse(fusion, params, piece), pieces).reshape(*wanted.shape, -1)
+        pieces = jax.tree.map(lambda x: x.reshape(-1, step, *x.shape[3:]), (whole, wanted))
+
+        def fuse(piece: Any) -> Array:
+            parts, asked = piece
+            nothing = jnp.zeros((step, fusion.dim), jnp.float32)
+            return jax.lax.cond(asked.any(), lambda: forward.fuse(fusion, params, parts), lambda: nothing)  # clouds
+
+        fused = jax.lax.map(fuse, pieces).reshape(*wanted.shape, -1)
     return jnp.where(wanted[..., None], fused[..., :length], 0)
 
 

@@ -1,12 +1,10 @@
-"""What error a hidden target has, from how many valid acquisitions are near it: fit, read, check. NumPy only."""
+"""What error a hidden target has, from how many valid acquisitions are near it: fit, read, check."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Integer
-from scipy.optimize import isotonic_regression
-from scipy.stats import spearmanr
 
 KNOTS = 16
 Counts = Integer[np.ndarray, "*n"]
@@ -29,6 +27,8 @@ def fit_error(before: Counts, after: Counts, seen: Counts, error: Float[np.ndarr
         seen: valid acquisitions in its window, itself not counted.
         error: that was found.
     """
+    from scipy.optimize import isotonic_regression  # as below: a second to import, and embedding needs neither
+
     x = timing(before, after, seen)
     weights = np.linalg.lstsq(x, np.log(np.maximum(error, 1e-6)), rcond=None)[0]
     order = np.argsort(x @ weights, kind="stable")
@@ -47,6 +47,8 @@ def expected_error(fit: Mapping[str, Any], before: Counts, after: Counts, seen: 
 
 def check_error(expected: Float[np.ndarray, " n"], found: Float[np.ndarray, " n"]) -> dict[str, Any]:
     """Whether expected errors hold: means of expected and found errors by fifths of the expected, rank correlation."""
+    from scipy.stats import spearmanr
+
     fifths = np.array_split(np.argsort(expected, kind="stable"), 5)
     constant = np.ptp(expected) == 0 or np.ptp(found) == 0
     return {

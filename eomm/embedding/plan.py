@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, Int
 
@@ -29,6 +28,7 @@ from eomm.store.digest import digest
 # Base size, 2 cores: blocks of 64 px are no slower than 128 (26,300 against 22,200 pixel-dates per second on a busy
 # machine) and peak at 1.3 instead of 3.0 GiB.
 BLOCK = 64  # px on a side
+FEW_DAYS = 256  # days are padded to multiples of it, so that pairing them compiles once for sites of any length
 REFERENCE = "s2"  # the modality whose usable dates are embedded; a model without it uses its first
 
 
@@ -206,27 +206,13 @@ def make_plan(
     dtype: str = "float32",
     clear_only: bool = True,
     average_days: int = 0,
+    square: bool = False,
 ) -> Plan:
     """Check the request and decide which acquisition serves each date. Arguments and errors as in `embed`."""
-    unknown = [n for n in modalities or () if n not in model.encoders]
-    used = list(modalities or model.encoders)
-    if unknown or not used or len(set(used)) < len(used):
-        raise UsageError(f"modalities {modalities}: the model has {', '.join(model.encoders)}; name each once")
-    if model.fusion is None and len(used) > 1:
-        raise UsageError(f"the model has encoders for {', '.join(used)} and no fusion head; choose one modality")
-    if block < 1:
-        raise UsageError(f"block is {block}; expected at least 1 pixel")
-    if average_days < 0:
-        raise UsageError(f"average_days is {average_days}; expected days from 1, or 0 for each date's own vectors")
-    used = in_order({n: model.modalities[n] for n in used})
-    reference = REFERENCE if model.fusion and REFERENCE in model.encoders else used[0]
-    if model.modalities[reference].static:
-        raise UsageError(
-            f"{reference} is static, and has no date to embed; fuse its encoder with one of a modality with dates "
-            "(experiments/fusion.py), or name such a modality too"
-        )
-    model.check_length(length)
-    check_dtype(model, dtype)
+    used = check_options(
+        model, block=block, modalities=modalities, length=length, dtype=dtype, average_days=average_days
+    )
+    reference = reference_among(model, used)
     lead = cube[reference]
     for name in dict.fromkeys((reference, *used)):
         check_contract(
@@ -259,7 +245,7 @@ def make_plan(
             length=length or model.dim,
             dtype=dtype,
             clear_only=clear_only,
-            block=(even(lead.grid.height, block), even(lead.grid.width, block)),
+            block=sides(lead.grid.height, lead.grid.width, block, square=square),
             at={n: chosen if n == reference else nearest(day[chosen], days[n], reach[n]) for n in used},
             site_wide=site_wide,
             told=told_of(model, reference) if reference in used else (),
@@ -275,6 +261,43 @@ def make_plan(
             )
         found = plan(max(found.block) - TILE)
     return found
+
+
+def check_options(
+    model: Model,
+    *,
+    block: int = BLOCK,
+    modalities: Sequence[str] | None = None,
+    length: int | None = None,
+    dtype: str = "float32",
+    average_days: int = 0,
+) -> list[str]:
+    """Raise UsageError where a request cannot be met on any cube; the modalities used, in order."""
+    unknown = [n for n in modalities or () if n not in model.encoders]
+    used = list(modalities or model.encoders)
+    if unknown or not used or len(set(used)) < len(used):
+        raise UsageError(f"modalities {modalities}: the model has {', '.join(model.encoders)}; name each once")
+    if model.fusion is None and len(used) > 1:
+        raise UsageError(f"the model has encoders for {', '.join(used)} and no fusion head; choose one modality")
+    if block < 1:
+        raise UsageError(f"block is {block}; expected at least 1 pixel")
+    if average_days < 0:
+        raise UsageError(f"average_days is {average_days}; expected days from 1, or 0 for each date's own vectors")
+    used = in_order({n: model.modalities[n] for n in used})
+    reference = reference_among(model, used)
+    if model.modalities[reference].static:
+        raise UsageError(
+            f"{reference} is static, and has no date to embed; fuse its encoder with one of a modality with dates "
+            "(experiments/fusion.py), or name such a modality too"
+        )
+    model.check_length(length)
+    check_dtype(model, dtype)
+    return used
+
+
+def reference_among(model: Model, used: Sequence[str]) -> str:
+    """The modality whose dates are embedded."""
+    return REFERENCE if model.fusion and REFERENCE in model.encoders else used[0]
 
 
 def told_of(model: Model, reference: str) -> tuple[str, ...]:
@@ -307,9 +330,18 @@ def nearest(
     """Position of the nearest day (ties: the earlier), or -1 where all are farther than `max_offset_days` (`pair`)."""
     if not len(day):
         return np.full(len(target_day), -1)
-    wanted, there = (jnp.asarray(x, jnp.int32)[None] for x in (target_day, day))
-    found = forward.pair(wanted, there, jnp.ones(there.shape, bool), max_offset_days)
-    return np.where(found.near[0], found.at[0], -1)
+    wanted, there = (np.pad(x, (0, -len(x) % FEW_DAYS)).astype(np.int32)[None] for x in (target_day, day))
+    found = pair(wanted, there, np.arange(there.size)[None] < len(day), max_offset_days)
+    return np.where(found.near[0], found.at[0], -1)[: len(target_day)]
+
+
+pair = jax.jit(forward.pair, static_argnames="max_offset_days")
+
+
+def sides(height: int, width: int, block: int, *, square: bool) -> tuple[int, int]:
+    """Sides of the blocks that cover a grid; square, the shorter side's counts for both."""
+    found = even(height, block), even(width, block)
+    return (min(found), min(found)) if square else found
 
 
 def even(size: int, block: int) -> int:

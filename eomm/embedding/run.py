@@ -5,6 +5,7 @@ the block, not on the cube or the length of the series. What is done already is 
 """
 
 import dataclasses
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ import numpy as np
 from eomm.data.cube import Cube, open_cube
 from eomm.embedding.append import Base, open_base, told_by
 from eomm.embedding.compute import embed_unit, open_series
+from eomm.embedding.dense import on_cpu
 from eomm.embedding.describe import close, describe
 from eomm.embedding.plan import BLOCK, Plan, even, make_plan, nearest
 from eomm.embedding.stac import write_item
@@ -34,6 +36,8 @@ from eomm.errors import DataError, UsageError
 from eomm.models.directory import Model, load_model
 from eomm.store.folders import check_apart, disk_full_at, entered, is_disk_full, partial_of, recover
 from eomm.store.shards import NONE, checksum, shard_file
+
+THREADS = 4  # each holds a block's features and vectors, half a gigabyte at the default size
 
 __all__ = ["BLOCK", "embed", "even", "nearest", "open_embedding"]
 
@@ -55,21 +59,24 @@ def embed(
     check: bool = False,
     append: bool = False,
     overwrite: bool = False,
+    square: bool = False,
+    threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Embed every pixel of a cube at every usable date of the reference modality; `open_embedding` reads the result.
 
     Of every other modality the nearest usable acquisition is used (ties: the earlier), unless it is farther than
     the fusion head's `max_offset_days` or invalid at the pixel. A modality of a single pixel serves all pixels, a
-    static layer all dates. Killed and called again it goes on; called when all is done it does nothing. Several devices
-    share the blocks.
+    static layer all dates. Killed and called again it goes on; called when all is done it does nothing. Several
+    devices, or the cores of a CPU, share the blocks.
 
     Args:
         model: a model or its directory.
         cube: a cube or its directory.
         out: the embedding cube, a Zarr store; `out`.partial until it is complete.
         block: pixels on a side embedded at a time, made even over the cube and rounded up to a multiple of 16.
-        memory_bytes: smaller blocks where these would need more, over all devices, the process itself not counted.
+        memory_bytes: smaller blocks where these would need more, over all that are embedded at once, the process
+            itself not counted.
         modalities: which of the model's to use; the others count as absent. All when None.
         dates: first and last date, both included; windows reach beyond them. All when None.
         length: keep so many leading numbers of each vector.
@@ -84,6 +91,8 @@ def embed(
             windows changed, keep the vectors of the others, and drop dates that the cube no longer calls usable. A
             store that an earlier eomm wrote in another form becomes one of today's, its numbers as they are.
         overwrite: replace an existing store.
+        square: equal sides for blocks, so that cubes of unlike sizes share compiled programs.
+        threads: blocks that a CPU embeds at once, with the memory of as many; its cores, at most THREADS, when None.
         progress: called with (units done, units in all).
 
     Raises:
@@ -103,13 +112,14 @@ def embed(
         model,
         cube,
         block=block,
-        memory_bytes=memory_bytes // len(jax.local_devices()) if memory_bytes else None,
+        memory_bytes=memory_bytes // len(lanes(threads)) if memory_bytes else None,
         modalities=modalities,
         dates=dates,
         length=length,
         dtype=dtype,
         clear_only=clear_only,
         average_days=average_days,
+        square=square,
     )
     recover(out)
     if append:
@@ -129,7 +139,7 @@ def embed(
         while run := Run.open(out, request, make, overwrite=overwrite or append):
             with run.claimed(shard) as there:
                 if there:
-                    carry_out(plan, run, base, shard, check=check, progress=progress)
+                    carry_out(plan, run, base, shard, lanes(threads), check=check, progress=progress)
                     break
         if request == requested(out):  # else other shards are missing
             tidy(out)
@@ -146,11 +156,12 @@ def carry_out(
     run: Run,
     base: Base | None,
     shard: tuple[int, int],
+    devices: Sequence[jax.Device],
     *,
     check: bool,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Do one shard's missing units, on all devices, and complete the store where none is missing any more.
+    """Do one shard's missing units, a run of blocks for each device, and complete the store where none is missing.
 
     Raises:
         DataError: units of this shard failed.
@@ -161,12 +172,11 @@ def carry_out(
     todo = run.missing(mine)
     alone = shard == (0, 1)
     count = UnitCount(progress, done=len(mine) - len(todo), total=len(mine))
-    devices = jax.local_devices()
     try:
         if len(devices) == 1:
             work(plan, run, todo, base, count, alone)
         else:
-            # A run of blocks per device: no device waits for another, and no halo is exchanged.
+            # A run of blocks for each: no device waits for another, and no halo is exchanged.
             with ThreadPoolExecutor(len(devices)) as pool:
                 parts = [share(todo, i, len(devices)) for i in range(len(devices))]
                 futures = [
@@ -191,6 +201,20 @@ def carry_out(
         seam = check_seam(plan) if check else None
         plan.cube.identity.check()
         run.finish(units, lambda path, figures: close(path, plan, base, units, figures, seam))
+
+
+def lanes(threads: int | None) -> list[jax.Device]:
+    """The devices that embed a block each at once; a CPU as often as it has threads, whose pieces use a core each."""
+    devices = jax.local_devices()
+    if len(devices) > 1 or not on_cpu():
+        return devices
+    return devices * (threads or min(THREADS, cores()))
+
+
+def cores() -> int:
+    """How many this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 class UnitCount:

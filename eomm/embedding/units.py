@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import groupby, product
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from eomm.data.attributes import open_attributes, to_deep
 from eomm.embedding.store import KIND, SHARD_DATES
@@ -21,6 +21,8 @@ from eomm.errors import DataError, UsageError
 from eomm.store.fields import COUNT, Fields, check
 from eomm.store.folders import check_free, entered, partial_of, put_in_place, read_json, recover
 from eomm.store.notes import FOLDER, Notes
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +56,8 @@ def list_units(count: int, shape: tuple[int, int], block: tuple[int, int]) -> li
     ]
 
 
-def share(units: Sequence[Unit], index: int, count: int) -> list[Unit]:
-    """Shard `index` of `count`: a run of units, so that those of a block stay together."""
+def share(units: Sequence[Item], index: int, count: int) -> list[Item]:
+    """Shard `index` of `count`: a run of units, or whatever is shared, so that those of a block stay together."""
     return list(units[index * len(units) // count : (index + 1) * len(units) // count])
 
 

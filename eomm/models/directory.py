@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
@@ -305,8 +304,8 @@ def unflatten(flat: Mapping[str, np.ndarray]) -> Any:
             node = node.setdefault(parent, {}) if isinstance(node, dict) else node
         if len(parents) > DEEPEST or not isinstance(node, dict) or leaf in node:
             raise ValueError(f"{path[:60]!r} is no path of a network's parameters")
-        node[leaf] = jnp.asarray(array)
-    return tree
+        node[leaf] = array
+    return jax.device_put(tree)  # one by one every shape of them is compiled
 
 
 def plain(tree: Any) -> Any:

@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import flax.linen as nn
@@ -155,9 +156,9 @@ class FusionNetwork(nn.Module):
             tokens.append(
                 jnp.where(here, token, self.absent[i].astype(token.dtype)) + self.types[i].astype(token.dtype)
             )
-        x = jnp.stack(tokens, axis=-2)
-        # One leading axis: with a leading axis of length 1 the gradient crashes XLA's CPU compiler (jax 0.10.2).
-        fused = self.body(x.reshape(-1, *x.shape[-2:])).reshape(*x.shape[:-2], self.spec.fused)
+        x = jnp.stack(tokens)
+        # One axis of pixels: with a leading axis of length 1 the gradient crashes XLA's CPU compiler (jax 0.10.2).
+        fused = self.body(x.reshape(len(tokens), -1, x.shape[-1])).reshape(*x.shape[1:-1], self.spec.fused)
         closed = [
             jnp.where(present[name][..., None], embeddings[name][..., :count], 0.0) for name, count in self.spec.leading
         ]
@@ -184,22 +185,24 @@ class FusionBody(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """[n, modality, width] -> [n, dim]."""
+        """[modality, n, width] -> [n, dim]."""
         s = self.spec
         depth = s.width // s.heads
+        head = jnp.repeat(jnp.eye(s.heads, dtype=s.dtype), depth, axis=0)  # [width, head]: which head a channel is of
+        product = partial(jnp.matmul, precision="highest")
         for i in range(s.layers):
             h = norm(x, f"norm_attention_{i}", s.dtype)
-            q, k, v = (
-                nn.Dense(s.width, dtype=s.dtype, name=f"{part}_{i}")(h).reshape(*h.shape[:-1], s.heads, depth)
-                for part in ("query", "key", "value")
-            )
-            # Two or three tokens: sums of products over the few pairs beat tiny matrix products.
-            scores = (q[..., :, None, :, :] * k[..., None, :, :, :]).sum(-1).astype(jnp.float32) / depth**0.5
-            attention = nn.softmax(scores, axis=-2).astype(s.dtype)
-            seen = (attention[..., None] * v[..., None, :, :, :]).sum(-3).reshape(x.shape)
+            q, k, v = (nn.Dense(s.width, dtype=s.dtype, name=f"{part}_{i}")(h) for part in ("query", "key", "value"))
+            # Two or three tokens: every one meets itself, the next, and so on. Sums over a head's channels are products
+            # with `head`, which on a CPU a piece alone does faster than sums over a last axis (benchmarks/README.md).
+            turns = range(len(x))
+            scores = jnp.stack([product(q * jnp.roll(k, t, axis=0), head) for t in turns]).astype(jnp.float32)
+            attention = nn.softmax(scores / depth**0.5, axis=0).astype(s.dtype)
+            terms = [product(attention[t], head.T) * jnp.roll(v, t, axis=0) for t in turns]
+            seen = sum(terms[1:], start=terms[0])
             x = x + nn.Dense(s.width, dtype=s.dtype, name=f"out_{i}")(seen)
             x = x + mlp(norm(x, f"norm_mlp_{i}", s.dtype), s.width, s.width, s.dtype, f"mlp_{i}")
-        pooled = norm(x.mean(-2), "norm_out", s.dtype)
+        pooled = norm(x.mean(0), "norm_out", s.dtype)
         return nn.Dense(s.fused, dtype=s.dtype, name="fused")(pooled).astype(jnp.float32)
 
 

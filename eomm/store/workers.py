@@ -4,6 +4,7 @@ What is done is known from the tasks' own files, so a worker that dies costs wha
 given to another, which goes on. No JAX in here.
 """
 
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
@@ -12,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from eomm.errors import UsageError
+from eomm.errors import EommError, UsageError
 
 DEATHS = 3  # of workers that one task may cost
 AHEAD = 2  # units per worker that are handed out at a time, so that nobody waits and a list of any length fits
@@ -123,6 +124,13 @@ def run_units(
         finally:
             for future in pending:
                 future.cancel()
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a unit failed: of an error that eomm raised its message; of any other where it was raised, too."""
+    if isinstance(error, EommError):
+        return f"{type(error).__name__}: {error}"
+    return "".join(traceback.format_exception(error)).strip()
 
 
 def _one_by_one(

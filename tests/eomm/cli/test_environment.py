@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from eomm.cli import main
-from eomm.cli.entry import use_compilation_cache
+from eomm.cli.entry import CACHE_BYTES, use_compilation_cache
 from eomm.data.remote import cache
 from eomm.errors import UsageError
 from eomm.store.folders import read_json, write_json
@@ -64,6 +64,29 @@ def test_a_user_without_a_home_works_without_a_cache(monkeypatch, tmp_path, caps
     use_compilation_cache()
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "eomm" / "xla")
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+
+
+CACHE = """
+import os, sys
+from eomm.cli.entry import use_compilation_cache
+use_compilation_cache()
+print(*(os.environ.get(f"JAX_COMPILATION_CACHE_{name}") for name in ("DIR", "MAX_SIZE")))
+"""
+
+
+def test_compiled_programs_are_kept_within_a_bound_where_they_can_be_and_elsewhere_on_request(tmp_path):
+    def kept(**variables):
+        environment = {k: v for k, v in PLAIN.items() if not k.startswith(("JAX_", "XDG_"))} | variables
+        done = subprocess.run(
+            [sys.executable, "-c", CACHE], env=environment, check=True, capture_output=True, text=True
+        )
+        return done.stdout.split()
+
+    assert kept(XDG_CACHE_HOME=str(tmp_path)) == [str(tmp_path / "eomm" / "xla"), str(CACHE_BYTES)]
+    shared = str(tmp_path / "shared")
+    assert kept(XDG_CACHE_HOME=str(tmp_path), JAX_COMPILATION_CACHE_DIR=shared) == [shared, "None"]
+    (tmp_path / "file").touch()  # nothing can be written below it
+    assert kept(XDG_CACHE_HOME=str(tmp_path / "file")) == ["None", "None"]
 
 
 def test_our_files_are_utf_8_whatever_the_locale(tmp_path):

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -51,6 +52,20 @@ def test_shards_in_any_order_make_one_store_and_the_last_completes_it(model, cub
     calls = []
     embed(model, cube, out, progress=lambda *n: calls.append(n))
     assert out.stat().st_mtime_ns == before and not calls, "a complete store is left alone"
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_blocks_embedded_at_once_on_a_cpu_are_those_embedded_one_by_one(model, cube, whole, tmp_path, threads):
+    seen = set()
+    calls = []
+
+    def progress(done, total):
+        seen.add(threading.get_ident())
+        calls.append((done, total))
+
+    embed(model, cube, tmp_path / "e.zarr", threads=threads, progress=progress)
+    same(tmp_path / "e.zarr", whole)
+    assert len(seen) == threads and calls == [(i + 1, 18) for i in range(18)]
 
 
 @pytest.mark.whole
