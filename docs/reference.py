@@ -25,7 +25,7 @@ from eomm.training.config import flatten, load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = ("published_s2", "published_s1", "published_fusion", "published_hidden")
-EXPERIMENTS = ("s2", "s1", "fusion", "weather", "static", "base", *PUBLISHED)
+EXPERIMENTS = ("s2", "s1", "fusion", "weather", "static", "base", "radar", *PUBLISHED)
 GROUPS = ("the run", "data", "encoder", "decoder", "objective", "fusion", "sampling", "optimiser", "best", "mesh")
 CLASSES = {
     "eomm.models.context": "ContextEncoder",

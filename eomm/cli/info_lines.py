@@ -46,7 +46,8 @@ def cube_lines(info: Mapping[str, Any]) -> list[str]:
         lines += [f"{name}: {series(group)}", *(f"  {line}" for line in details(group))]
     provenance = info["provenance"]
     for source in provenance.get("sources", []):
-        over = f"; passed over: {source['passed_over']}" if source.get("passed_over") else ""
+        passed = ", ".join(f"{what} {count}" for what, count in source.get("passed_over", {}).items())
+        over = f"; passed over: {passed}" if passed else ""
         lines.append(f"from {len(source.get('files', []))} files by {source.get('mapping', {}).get('name')}{over}")
     if accepted := provenance.get("accepted"):
         lines.append(f"OVERRULED by --accept: {', '.join(map(str, accepted))}")
@@ -55,9 +56,9 @@ def cube_lines(info: Mapping[str, Any]) -> list[str]:
 
 def series(group: Mapping[str, Any]) -> str:
     """How much there is."""
-    first, last = group["dates"]
+    span = " to ".join(group["dates"]) or "static"
     seen = f"{group['valid_fraction']:.0%} of their pixels clear"
-    return f"{group['usable']} of {group['acquisitions']} acquisitions usable, {first} to {last}, {seen}"
+    return f"{group['usable']} of {group['acquisitions']} acquisitions usable, {span}, {seen}"
 
 
 def details(group: Mapping[str, Any]) -> list[str]:

@@ -112,6 +112,7 @@ def test_yields_are_of_whole_pixels(data):
     assert {s.labels["crop"] for s in found} == {"wheat", "barley"}
 
 
+@pytest.mark.whole
 def test_constants_are_measured_on_training_places_without_flanders(data):
     sample = plan.sample_of(data)
     assert Counter(s.name for s in sample) == {
@@ -173,6 +174,7 @@ class SeenError(Exception):
     """What a spy raises once it was shown series."""
 
 
+@pytest.mark.whole
 def test_choosing_looks_at_nothing_that_reports(data):
     """Every series that a trial of `choose` scores is of a place that chooses, or of one that trains."""
     roles: dict[tuple[str, str], set[str | None]] = {}

@@ -38,6 +38,7 @@ def assert_same_cube(one, two):
             np.testing.assert_array_equal(a[k], b[k])
 
 
+@pytest.mark.whole
 def test_a_fetched_cube_equals_the_one_of_local_scenes(world, server, tmp_path):
     site, _, grid = world
     result = fetch(server, tmp_path / "scenes", grid, collection="s2")
@@ -121,6 +122,7 @@ def test_what_stays_missing_is_listed_and_another_run_fetches_only_that(world, s
         fetch(server, out, grid, collection="s2")
 
 
+@pytest.mark.whole
 def test_an_api_is_searched_page_by_page_and_equals_the_static_catalogue(world, server, tmp_path):
     grid = world[2]
     api = fetch(server, tmp_path / "api", grid, source="/api", collection="s2")
@@ -137,6 +139,7 @@ def test_an_api_is_searched_page_by_page_and_equals_the_static_catalogue(world, 
                 np.testing.assert_array_equal(a.read(), b.read())
 
 
+@pytest.mark.whole
 def test_a_window_is_the_tile_there_and_another_zone_is_warped(world, server, tmp_path):
     _, catalogue, grid = world
     a, _, c, *_, f = grid.transform

@@ -28,6 +28,7 @@ def test_a_catalogue_of_the_net_cannot_make_us_read_local_files(world, tmp_path)
     assert "refers to file:///etc/hostname; expected addresses of the net" in result["missing"][0]["reason"]
 
 
+@pytest.mark.whole
 def test_redirects_and_references_out_of_a_catalogue_of_the_net_are_not_followed(world, server, tmp_path):
     name, secret = first_s2(world), next((world[0] / "s2").glob("*_10m.tif"))
     for target in (f"file://{secret}", str(secret)):
@@ -52,6 +53,7 @@ def test_redirects_and_references_out_of_a_catalogue_of_the_net_are_not_followed
                 fetch(state, folder / "none", world[2], tries=1)
 
 
+@pytest.mark.whole
 def test_an_asset_that_is_no_image_is_not_what_gdal_takes_it_for(world, tmp_path):
     """A VRT named as GeoTIFF, at an address, of a file of this machine and of one that only the machine can reach."""
     name, root = first_s2(world), tmp_path / "evil"

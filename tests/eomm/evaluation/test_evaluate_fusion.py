@@ -120,6 +120,7 @@ def test_the_gain_is_found_where_radar_shows_what_is_hidden_and_only_there(tmp_p
         assert probe["gain"].interval[0] <= 0 and abs(probe["gain"].value) < 0.02 * probe["error"].value
 
 
+@pytest.mark.whole
 def test_the_command_compares_models_and_draws(cube, models, tmp_path, capsys):
     paths = [str(save_model(m, tmp_path / n / "model")) for n, m in models.items()]
     dates = [str(np.datetime64(d, "D")) for d in TEST_DAYS]

@@ -109,6 +109,7 @@ def test_from_files_to_a_page(tmp_path, capsys):
     assert "Scores: whole sites" in text and "3 independent groups are too few for intervals" in text
 
 
+@pytest.mark.whole
 def test_embeddings_of_an_untrained_model_are_a_baseline(tmp_path, capsys):
     folder = write_towers(tmp_path, sites=("A", "B"), simulated=False)
     save_model(make_model(), tmp_path / "model")

@@ -47,6 +47,7 @@ def run(site, *more, capsys, status=0):
     return capsys.readouterr()
 
 
+@pytest.mark.whole
 def test_the_command_scores_a_model_beside_its_baselines_and_peers(site, capsys):
     np.save(site / "peer.npy", np.repeat(field_map()[..., None] == 1, 3, axis=2).astype(np.float32))
     (site / "peer.json").write_text(json.dumps({"crs": GRID.crs, "transform": list(GRID.transform)}))

@@ -77,6 +77,7 @@ def test_it_is_an_encoder():
     assert (ENCODER.dim, ENCODER.frames, ENCODER.halo) == (2, (5, 5), 7)
 
 
+@pytest.mark.whole
 def test_a_window_cut_out_by_hand_gives_the_same_embedding(params, group):
     targets = [0, 4, 8]
     whole = dense(params, group, targets)

@@ -117,6 +117,7 @@ def test_published_weight_of_the_centre(boost, share):
     assert 100 * boost / weight.sum() == pytest.approx(share, abs=0.05)
 
 
+@pytest.mark.whole
 def test_published_dropout_needs_a_key_and_differs_by_key(params, arrays):
     encoder = parts("s1")[0]
     x, days = jnp.asarray(channel_last(arrays["x_s1"])[0, :2]), days_of(arrays["gaps_s1"])[:1]

@@ -42,6 +42,7 @@ def test_labels_of_sets_of_a_mixture_are_one_list_of_classes():
         classes_of({"labels": {"maize": 4}}, "r")
 
 
+@pytest.mark.whole
 def test_the_term_is_there_with_labels_and_nothing_without():
     batch = {"s2": random_batch(RNG, size=15, times={"s2": 6})["s2"]}
     labelled = records(batch)

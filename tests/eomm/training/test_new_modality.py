@@ -199,6 +199,7 @@ def test_hidden_targets_are_scored_with_a_modality_of_one_pixel(world, fused):
     assert np.isfinite(list(scores.values())).all() and scores["fused"] != scores["fused_alone"]
 
 
+@pytest.mark.whole
 def test_a_batch_of_one_pixel_trains_every_parameter():
     rng = np.random.default_rng(3)
     batch = {"s2": random_group(rng, records(random_batch(rng)).shapes["s2"].modality, batch=1, time=12, size=1)}

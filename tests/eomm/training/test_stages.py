@@ -170,6 +170,7 @@ def test_frozen_encoders_are_not_optimised_and_saved_bit_for_bit(fusing, fused, 
             jax.tree.map(np.testing.assert_array_equal, saved.params[name], part)
 
 
+@pytest.mark.whole
 def test_finetuning_optimises_encoders_and_decoders_from_where_they_were(tuning, tuned, pretrained, tmp_path):
     before, after, _ = tuned
     assert set(before["params"]) == {"fusion", "s1", "s2"} and at_rest(before, after) == []
@@ -181,16 +182,19 @@ def test_finetuning_optimises_encoders_and_decoders_from_where_they_were(tuning,
             jax.tree.map(np.testing.assert_array_equal, saved.params[name], after["params"][name])
 
 
+@pytest.mark.whole
 def test_the_first_loss_is_the_same_frozen_or_not(fused, tuned):
     assert fused[2]["sums"]["loss"][0] == pytest.approx(float(tuned[2]["sums"]["loss"][0]), rel=1e-6)
 
 
+@pytest.mark.whole
 def test_a_batch_of_one_can_be_fused(batch, fusing):
     one = {n: {k: v[:1] for k, v in g.items()} for n, g in batch.items()}  # crashed XLA's CPU compiler, jax 0.10.2
     (loss, _), _ = gradients(fusing, one)
     assert np.isfinite(loss)
 
 
+@pytest.mark.whole
 def test_encoders_of_unlike_halos_are_fused(batch, pretrained, tmp_path):
     config = pretrain_config("s1", reach_px=3)
     config.encoder.dilations = (3,)

@@ -139,6 +139,7 @@ def test_killed_at_any_moment_also_within_a_save_it_resumes_exactly(whole, recor
     assert [e for e in metrics(tmp_path) if "loss" in e] == [e for e in metrics(whole[1]) if "loss" in e]
 
 
+@pytest.mark.whole
 def test_a_plateau_lowers_the_rate_and_resumes_exactly(records, tmp_path, capsys):
     whole = run(tmp_path / "whole", records, **PLATEAU)
     rate = {e["step"]: e["learning_rate"] for e in metrics(tmp_path / "whole") if "loss" in e}

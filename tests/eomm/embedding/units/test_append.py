@@ -39,6 +39,7 @@ def test_a_store_without_a_layer_of_today_is_not_continued(model, cube, whole, t
         open_base(tmp_path / "e.zarr", make_plan(model, cube, block=16))
 
 
+@pytest.mark.whole
 def test_dates_that_came_after_are_appended_and_equal_embedding_everything_anew(model, groups, tmp_path):
     def until(last, skip=()):
         parts = []

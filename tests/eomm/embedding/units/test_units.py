@@ -158,6 +158,7 @@ def test_a_damaged_part_of_the_cube_costs_its_units_only(model, groups, whole, t
     same(out, whole)
 
 
+@pytest.mark.whole
 def test_the_seam_is_embedded_twice_and_the_difference_noted(model, cube, tmp_path):
     for block in (16, 64):  # 16: the smallest blocks there are, laid elsewhere
         store = open_embedding(embed(model, cube, tmp_path / f"{block}.zarr", block=block, check=True))
