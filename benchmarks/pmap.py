@@ -1,7 +1,7 @@
 """Data parallelism by `jax.pmap`: the baseline that training on a mesh (eomm/training/mesh.py) is compared with.
 
-pmap is in maintenance mode, and cannot spread parameters over devices. tests/eomm/test_mesh.py holds that both give
-the same; nothing else uses this.
+pmap is in maintenance mode, and cannot spread parameters over devices. tests/eomm/training/test_mesh.py holds that both
+give the same; nothing else uses this.
 """
 
 from collections.abc import Callable

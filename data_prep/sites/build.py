@@ -63,7 +63,7 @@ def build_sites(
         progress: called with ("sites", finished or failed, in all).
 
     Returns:
-        `site_units.status`.
+        As `data_prep.sites.units.status`.
 
     Raises:
         UsageError: `out` holds something else; a finished cube was made of something else; no worker can be had; the

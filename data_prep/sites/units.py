@@ -26,9 +26,8 @@ class SiteFolder:
     Attributes:
         path: the folder.
         cubes: where its cubes lie.
-        notes: of what each cube was made, and why others failed.
         records: where its record set lies.
-        notes: which of its sites are done or failed.
+        notes: of what each cube was made, and why others failed.
     """
 
     def __init__(self, path: Path | str):

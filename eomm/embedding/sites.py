@@ -36,7 +36,7 @@ def read_cubes(paths: Sequence[Path | str]) -> dict[str, Path]:
             .zarr, where the table gives none.
 
     Raises:
-        DataError: a list is missing, lacks its column or is empty.
+        DataError: a list is missing, lacks its column or is empty, or a name is none that a folder may have.
         UsageError: two cubes have the same name, but for case.
     """
     cubes: dict[str, Path] = {}  # by what a file system may take for the same name
@@ -70,7 +70,7 @@ def embed_sites(
         code: modules outside eomm whose networks the model may use.
         shard: (i, n), only part i of n of the sites, counted from 0.
         workers: processes of a local cluster, a site at a time each; none is started for fewer than two.
-        scheduler: see `eomm.store.workers.connect`; its workers must see the same files.
+        scheduler: see `eomm.store.workers.Pool`; its workers must see the same files.
         progress: called with (sites done or failed, sites in all).
         options: of `embed`, for every site.
 
@@ -210,4 +210,8 @@ def _listed(path: Path) -> list[tuple[str, Path]]:
     if column is None:
         raise DataError(f"{path}: has columns {', '.join(table.columns)}; expected one called cube, with paths")
     given = [path.parent / str(cube) for cube in table[column]]
-    return [(str(n), c) for n, c in zip(table[named] if named else (c.stem for c in given), given, strict=True)]
+    names = [str(name).strip() for name in table[named]] if named else [""] * len(given)
+    for name in names:
+        if name.startswith(".") or "/" in name:  # a table must not write outside of `out`
+            raise DataError(f"{path}: name {name!r}; expected one of a folder, without / and no . first")
+    return [(name or cube.stem, cube) for name, cube in zip(names, given, strict=True)]

@@ -13,10 +13,9 @@ import numpy as np
 from jax import export as jax_export
 from jaxtyping import Array, Int32
 
-from eomm.data.modality import in_order
 from eomm.errors import UsageError
 from eomm.models import forward
-from eomm.models.directory import Model, load_model
+from eomm.models.directory import Model, load_model, reference_of
 from eomm.store.folders import check_apart, new_directory, write_json
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -62,7 +61,7 @@ def export_model(
     check_apart(out, {"the model": None if isinstance(model, Model) else model})
     model = model if isinstance(model, Model) else load_model(model, code=code)
     unknown = [n for n in site_wide if n not in model.encoders]
-    if unknown or reference_of(model) in site_wide:
+    if unknown or reference_of(model, None) in site_wide:
         raise UsageError(f"site_wide {', '.join(site_wide)}: the model has {', '.join(model.encoders)}")
     if model.fusion is None and len(model.encoders) > 1:
         raise UsageError(f"the model has encoders for {', '.join(model.encoders)} and no fusion head: no embedding")
@@ -85,11 +84,6 @@ def export_model(
         write_json(partial / "manifest.json", {"eomm:kind": "portable model", "model": model.hash})
         (partial / "README.md").write_text(readme(model, inputs, contract, targets.shape[0]), encoding="utf-8")
     return {"out": str(out), **contract}
-
-
-def reference_of(model: Model) -> str:
-    """The modality whose acquisitions are the targets."""
-    return in_order(model.modalities)[0]
 
 
 def specifications(
@@ -131,7 +125,7 @@ def embed_block(model: Model, inputs: Mapping[str, Mapping[str, Array]], targets
     Returns:
         `embedding` [n, y, x, d], from their context alone where the target is not valid, and `valid` [n, y, x].
     """
-    reference, at = reference_of(model), targets[None]
+    reference, at = reference_of(model, None), targets[None]
     data = {name: {k: x[None] for k, x in own.items()} for name, own in inputs.items()}
 
     def encode(name: str, at: Array) -> tuple[Array, Array]:
@@ -164,7 +158,7 @@ def describe(model: Model, inputs: Mapping[str, Any], exported: Any, site_wide: 
         "platforms": list(exported.platforms),
         "calling_convention_version": exported.calling_convention_version,
         "jax": jax.__version__,
-        "reference": reference_of(model),
+        "reference": reference_of(model, None),
         "length": model.dim,
         "max_offset_days": model.fusion.max_offset_days if model.fusion else None,
         "halo_px": {name: encoder.halo for name, encoder in model.encoders.items()},

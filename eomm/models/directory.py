@@ -320,5 +320,5 @@ def plain(tree: Any) -> Any:
 
 
 def reference_of(model: Model, asked: str | None) -> str:
-    """The modality that is hidden: the one asked for, else s2, else the model's first with dates."""
+    """The modality at whose dates targets stand: the one asked for, else s2, else the model's first with dates."""
     return asked or in_order(model.modalities)[0]

@@ -65,7 +65,7 @@ def scale_bar(ax: Axes, width_px: int, pixel_m: float) -> None:
     ax.text(0.04 + share, -0.045, label, transform=ax.transAxes, va="center", fontsize=8)
 
 
-class Shown(Protocol):
+class Value(Protocol):
     """A figure with its interval."""
 
     @property
@@ -77,7 +77,7 @@ class Shown(Protocol):
         """Low and high."""
 
 
-def interval_line(ax: Axes, shift: float, estimates: Sequence[Shown], **style: Any) -> None:
+def interval_line(ax: Axes, shift: float, estimates: Sequence[Value], **style: Any) -> None:
     """Values joined by a line, with 95 % intervals where there are any."""
     x = np.arange(len(estimates)) + shift
     y = np.array([e.value for e in estimates], float)

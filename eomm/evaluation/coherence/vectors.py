@@ -16,7 +16,7 @@ from eomm.embedding.run import embed
 from eomm.evaluation.features import Features
 from eomm.evaluation.features_model import randomised, stored
 from eomm.evaluation.representations import BOX_PX, OURS, RANDOM, smooth_box, smooth_time
-from eomm.models.directory import Model
+from eomm.models.directory import Model, reference_of
 from eomm.models.predict import Predictor, read_batch
 
 SEAM_DATES = 3
@@ -53,7 +53,7 @@ def make_stores(model: Model, cube: Cube, embedding: Path, folder: Path, *, rada
         radar: modality whose orbits are compared; left out where model or cube have none.
         seed: of random parameters and of the radar's blocks.
     """
-    lead = reference_name(model)
+    lead = reference_of(model, None)
     own = stored(embedding, cube, None, name=OURS)
     options = {"length": own.values.shape[-1], "dtype": "float32"}
     random = embed(randomised(model, seed + 1), cube, folder / "random.zarr", **options)
@@ -67,11 +67,6 @@ def make_stores(model: Model, cube: Cube, embedding: Path, folder: Path, *, rada
     has_radar = radar in model.encoders and radar in cube.groups and radar != lead
     features = (radar, radar_features(model, cube, radar, seed=seed)) if has_radar else None
     return Stores(embedding=embedding, random=random, seam=(small, whole), radar=features)
-
-
-def reference_name(model: Model) -> str:
-    """Sentinel-2, or a model's first modality."""
-    return "s2" if "s2" in model.encoders else next(iter(model.encoders))
 
 
 def radar_features(model: Model, cube: Cube, name: str, *, seed: int) -> Mapping[str, Features]:

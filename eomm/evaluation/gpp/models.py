@@ -1,4 +1,4 @@
-"""What turns features into a flux: climatologies, ridge, gradient boosting; the transformer is transformer.py.
+"""What turns features into a flux: climatologies, ridge, gradient boosting. Not what is trained on series.
 
 A model is a function of a table and a fold to predictions of the fold's test rows. All that it chooses it chooses
 within the fold's training rows, by leaving whole groups out.

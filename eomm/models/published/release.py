@@ -1,4 +1,4 @@
-"""A released checkpoint of the published model -> a model directory. Not the networks (models/published.py).
+"""A released checkpoint of the published model -> a model directory. Not the networks (model.py).
 
 Keys and layouts are those of the released fused checkpoint: PyTorch's, channel-first. What is there and not
 understood, or missing, is an error.

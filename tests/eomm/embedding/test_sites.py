@@ -105,6 +105,12 @@ def test_cubes_are_named_by_folders_lists_and_tables(tmp_path):
     assert list(read_cubes([table])) == ["first", "A"]
     with pytest.raises(UsageError, match=r"both would be a\.zarr"):
         read_cubes([table, both["a"]])
+    table.write_text("name,cube\nfirst,cubes/a.zarr\n,cubes/b.zarr\n")
+    assert list(read_cubes([table])) == ["first", "b"]
+    for name in ("../first", "/tmp/first", ".first"):
+        table.write_text(f"name,cube\n{name},cubes/a.zarr\n")
+        with pytest.raises(DataError, match="expected one of a folder"):
+            read_cubes([table])
     table.write_text("place\ncubes/a.zarr\n")
     with pytest.raises(DataError, match="expected one called cube"):
         read_cubes([table])
