@@ -12,11 +12,11 @@ from jaxtyping import Int
 
 from eomm.data.attributes import open_attributes
 from eomm.data.grid import to_date
-from eomm.embedding.plan import Plan, check_same_site
+from eomm.embedding.plan import Plan
 from eomm.embedding.read import KIND, VERSION
 from eomm.embedding.store import missing_of, open_array
 from eomm.embedding.units import Unit, place_of
-from eomm.errors import DataError, UsageError
+from eomm.errors import ContractError, DataError, UsageError
 from eomm.store.digest import digest
 from eomm.store.identity import Identity
 from eomm.store.shards import ATTRIBUTE, DIGITS, NONE, check_present, places, shard_file
@@ -196,3 +196,21 @@ def fresh_dates(unit: Unit, base: Base | None) -> Int[np.ndarray, " n"]:
     """Dates of a unit that are not kept from an earlier store."""
     dates = np.arange(unit.dates.start, unit.dates.stop)
     return dates if base is None else dates[[int(d) not in base.kept for d in dates]]
+
+
+def check_same_site(found: dict[str, Any], plan: Plan, store: str) -> None:
+    """Raise unless a finished store can be continued by a plan: all but dates and acquisitions must be the same."""
+    request = found["eomm:request"]
+    now = plan.request()
+    names = ("model", "calibration", "modalities", "length", "dtype", "clear_only", "average_days")
+    if differ := [n for n in names if request.get(n) != now.get(n)]:
+        changes = ", ".join(f"{n} {request.get(n)!r} there, {now.get(n)!r} now" for n in differ)
+        raise UsageError(f"{store}: cannot be continued, {changes}; embed anew with --overwrite")
+    grid = plan.cube[plan.reference].grid
+    contracts = {n: plan.cube[n].modality.to_dict() for n in plan.used}
+    here = {"eomm:contracts": contracts, "site": plan.cube.site, **grid.attributes()}
+    if any(found.get(name) != value for name, value in here.items()):
+        raise ContractError(
+            f"{store} and {plan.cube.path}: another site, grid or contract; a store is continued with a newer cube of "
+            "the same site"
+        )

@@ -19,7 +19,7 @@ from eomm.embedding.dense import CHUNK, Schedule, features_of, schedule
 from eomm.embedding.layers import TOLD
 from eomm.embedding.store import DTYPES, SHARD_DATES, TILE, Layout
 from eomm.embedding.units import list_units
-from eomm.errors import ContractError, DataError, UsageError
+from eomm.errors import DataError, UsageError
 from eomm.models import forward
 from eomm.models.directory import Model
 from eomm.models.interface import tells_of
@@ -362,24 +362,6 @@ def cube_digest(cube: Cube) -> str:
         for name, g in sorted(cube.groups.items())
     }
     return digest([cube.site, dict(cube.provenance), groups])
-
-
-def check_same_site(found: dict[str, Any], plan: Plan, store: str) -> None:
-    """Raise unless a finished store can be continued by a plan: all but dates and acquisitions must be the same."""
-    request = found["eomm:request"]
-    now = plan.request()
-    names = ("model", "calibration", "modalities", "length", "dtype", "clear_only", "average_days")
-    if differ := [n for n in names if request.get(n) != now.get(n)]:
-        changes = ", ".join(f"{n} {request.get(n)!r} there, {now.get(n)!r} now" for n in differ)
-        raise UsageError(f"{store}: cannot be continued, {changes}; embed anew with --overwrite")
-    grid = plan.cube[plan.reference].grid
-    contracts = {n: plan.cube[n].modality.to_dict() for n in plan.used}
-    here = {"eomm:contracts": contracts, "site": plan.cube.site, **grid.attributes()}
-    if any(found.get(name) != value for name, value in here.items()):
-        raise ContractError(
-            f"{store} and {plan.cube.path}: another site, grid or contract; a store is continued with a newer cube of "
-            "the same site"
-        )
 
 
 def explain_use(model: Model, cube: Cube, modalities: Sequence[str] | None = None) -> dict[str, str]:

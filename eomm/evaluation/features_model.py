@@ -18,6 +18,12 @@ from eomm.evaluation.features import Dates, Features, check_size
 from eomm.models.directory import Model
 
 
+def check_made_by(model: Model, embedding: Path) -> None:
+    """Raise ContractError where a store was made by another model."""
+    if (by := open_embedding(embedding).attrs.get("eomm:model")) != model.hash:
+        raise ContractError(f"{embedding}: was made by model {by}, expected {model.hash}; name the model that made it")
+
+
 def embed_into(folder: Path, model: Model, cube: Cube, dates: Dates, *, length: int | None = None) -> Path:
     """A store of the clear pixels of every usable date, as float32; what lies in the folder already is used again.
 

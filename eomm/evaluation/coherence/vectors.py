@@ -14,7 +14,7 @@ from eomm.data.cube import Cube
 from eomm.data.grid import to_date
 from eomm.embedding.run import embed
 from eomm.evaluation.features import Features
-from eomm.evaluation.features_model import randomised, stored
+from eomm.evaluation.features_model import check_made_by, randomised, stored
 from eomm.evaluation.representations import BOX_PX, OURS, RANDOM, smooth_box, smooth_time
 from eomm.models.directory import Model, reference_of
 from eomm.models.predict import Predictor, read_batch
@@ -52,7 +52,11 @@ def make_stores(model: Model, cube: Cube, embedding: Path, folder: Path, *, rada
         folder: that exists, for the others.
         radar: modality whose orbits are compared; left out where model or cube have none.
         seed: of random parameters and of the radar's blocks.
+
+    Raises:
+        ContractError: the embedding is another model's.
     """
+    check_made_by(model, embedding)
     lead = reference_of(model, None)
     own = stored(embedding, cube, None, name=OURS)
     options = {"length": own.values.shape[-1], "dtype": "float32"}

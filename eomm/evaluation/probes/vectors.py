@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eomm.data.grid import to_date
-from eomm.embedding.store import open_embedding
-from eomm.errors import ContractError, UsageError
+from eomm.errors import UsageError
 from eomm.evaluation.features import Dates
-from eomm.evaluation.features_model import embed_into, randomised
+from eomm.evaluation.features_model import check_made_by, embed_into, randomised
 from eomm.evaluation.probes.plan import LabelledSite, ProbePlan
 from eomm.evaluation.probes.run import MAIN
 from eomm.evaluation.probes.tables import days_of
@@ -45,8 +44,7 @@ def make_stores(
     if given and len(given) != len(sites):
         raise UsageError(f"{len(given)} embeddings for {len(sites)} cubes; expected one for each")
     for path in given:
-        if (by := open_embedding(path).attrs.get("eomm:model")) != model.hash:
-            raise ContractError(f"{path}: was made by model {by}, expected {model.hash}; name the model that made it")
+        check_made_by(model, path)
     makers = {MAIN: model, "random": randomised(model, seed + 1)}
     spans = spans_of(sites, plan)
     return {

@@ -7,7 +7,7 @@ import pytest
 
 from eomm.data.cube import open_cube
 from eomm.embedding.run import embed
-from eomm.errors import DataError, UsageError
+from eomm.errors import ContractError, DataError, UsageError
 from eomm.evaluation import representations
 from eomm.evaluation.coherence.run import evaluate_coherence, space
 from eomm.evaluation.coherence.space import measure_space, moran
@@ -18,6 +18,7 @@ from eomm.evaluation.fields import fields_of_series
 from eomm.evaluation.representations import common, scaled, smooth_box, smooth_time
 from eomm.evaluation.result_file import write_result
 from eomm.evaluation.text import format_result
+from tests import zoo
 from tests.eomm.site import DAYS, SIZE, make_cube, make_model
 
 HALF = np.arange(SIZE) >= SIZE // 2
@@ -215,3 +216,8 @@ def test_bad_requests_are_named(made):
         evaluate_coherence(cube, stores, fields=np.ones((3, 3), np.int32))
     with pytest.raises(DataError, match="nothing"):
         evaluate_coherence(cube, replace(stores, embedding=work / "nothing.zarr"), fields=FIELDS)
+
+
+def test_an_embedding_of_another_model_is_refused(tmp_path):
+    with pytest.raises(ContractError, match=r"was made by model .*; name the model that made it"):
+        make_stores(zoo.model("s2"), zoo.cube(), zoo.store("clear"), tmp_path)
