@@ -41,8 +41,7 @@ def make_cube(folder: Path, *, size_px: int, seed: int = 0, site: str = "bench")
 
 def make_records(folder: Path, cube: Path) -> Path:
     """Training records of a cube, as shipped (32 x 32 px, 32 acquisitions)."""
-    split = SplitConfig(sites={"train": ["bench"]})
-    return build_patches(folder / "records", cubes=[cube], split=split, crops=CropConfig(stride_px=8))
+    return build_patches(folder / "records", cubes=[cube], split=SplitConfig(), crops=CropConfig(stride_px=8))
 
 
 def default_model() -> Model:

@@ -60,7 +60,7 @@ def test_radar_that_knows_nothing_brings_nothing(tmp_path):
     days = third_of_clear_days(cube["s2"])
     model = train(cube, days, tmp_path)
     result = evaluate_fusion({"m": model}, cube, dates=days, gap=30, shares=(0, 1), ages=(0,), gaps=(30,))
-    assert result["simulated"] and len(days) >= 6
+    assert result.simulated and len(days) >= 6
     found = result["curves"]["all"]["gap"][0]["models"]["m"]
     assert found["there"] == 1  # it was there to be used
     for readout in ("decoded", "probe"):
