@@ -234,6 +234,9 @@ class UnitCount:
 
 def work_on(device: jax.Device, plan: Plan, *args: Any) -> None:
     """`work` on one device, with the parameters there."""
+    if len(jax.local_devices()) == 1:  # threads of a CPU: placed on it, each would compile every program for itself
+        work(plan, *args)
+        return
     with jax.default_device(device):
         params = jax.device_put(plan.model.params, device)
         work(dataclasses.replace(plan, model=dataclasses.replace(plan.model, params=params)), *args)

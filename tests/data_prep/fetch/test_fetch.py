@@ -167,6 +167,7 @@ def test_a_window_is_the_tile_there_and_another_zone_is_warped(world, server, tm
         assert got.crs.to_epsg() == 32632 and got.shape == (12, 12) and (got.read() > 0).all()
 
 
+@pytest.mark.whole
 def test_a_request_that_cannot_be_met_says_why(world, server, tmp_path, monkeypatch):
     grid = world[2]
     far = site_grid(at=(-70, -10), size_m=200)
@@ -200,6 +201,7 @@ def test_the_grid_of_a_site_is_that_of_sentinel_2():
             site_grid(**bad)
 
 
+@pytest.mark.whole
 def test_the_command_lists_what_is_missing_and_says_so_by_its_status(world, server, tmp_path, capsys):
     box = json.loads((world[1] / first_s2(world) / "item.json").read_text())["bbox"]
     lon, lat = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2

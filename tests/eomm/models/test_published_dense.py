@@ -86,6 +86,7 @@ def test_a_window_cut_out_by_hand_gives_the_same_embedding(params, group):
         np.testing.assert_allclose(by_hand(params, group, targets[n], y, x), whole[0, n, y, x], rtol=0, atol=1e-5)
 
 
+@pytest.mark.whole
 def test_a_single_pixel_is_encoded_in_whole_windows_which_have_a_reverse_mode(params, group):
     hidden = np.zeros((1, 3, TIME), bool)
     hidden[0, :, [4, 6]] = True

@@ -41,6 +41,7 @@ def test_records_with_a_margin_and_encoders_of_single_pixels_are_left_alone():
     assert surround(field, 7, "homogeneous")["values"].shape[2:4] == (17, 17)
 
 
+@pytest.mark.whole
 def test_encoders_of_unlike_halos_embed_the_same_pixels():
     rng = np.random.default_rng(0)
     batch = {n: random_group(rng, m, time=4, size=9) for n, m in {"s2": SENTINEL2, "s1": SENTINEL1}.items()}

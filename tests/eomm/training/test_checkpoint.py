@@ -71,6 +71,7 @@ def test_what_an_interrupted_save_left_is_no_checkpoint(state, tmp_path):
         assert checkpoints.latest() == (3, {"a": 3})
 
 
+@pytest.mark.whole
 def test_a_damaged_checkpoint_is_named(tmp_path):
     # In a process of its own: a restore that fails leaves coroutines of Orbax's which complain in a later test.
     done = run_here("damage_a_checkpoint", tmp_path)

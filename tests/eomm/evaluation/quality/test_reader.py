@@ -12,6 +12,7 @@ def rows(count, seed, columns=6):
     return x, base, base + 0.05 * np.abs(x[:, :1]) * np.linspace(0.2, 1, 10)
 
 
+@pytest.mark.whole
 def test_it_adds_to_the_base_what_vectors_tell_and_repeats_itself():
     x, base, truth = rows(2000, 0)
     read, again, other = (fit_reader(x, base, truth, seed=seed) for seed in (0, 0, 9))
