@@ -28,6 +28,7 @@ def test_every_public_name_is_there_and_callable():
     assert callable(eomm.embed) and eomm.embed.__module__ == "eomm.embedding.run"
 
 
+@pytest.mark.whole
 def test_preparing_data_needs_no_jax():
     done = subprocess.run([sys.executable, "-c", NO_JAX], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

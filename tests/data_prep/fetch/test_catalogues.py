@@ -60,6 +60,7 @@ def test_buckets_that_need_keys_are_read_with_the_settings_of_their_catalogue(wo
     assert "AWS_S3_ENDPOINT" not in os.environ
 
 
+@pytest.mark.whole
 def test_items_are_signed_where_their_catalogue_asks_for_it(world, server, tmp_path, monkeypatch):
     known = catalogues.KNOWN["planetary-computer-s2"]
     twin = dataclasses.replace(known, address=f"{server.url}/catalog.json", collection="s2")

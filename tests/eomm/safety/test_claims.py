@@ -61,6 +61,7 @@ def beside(tmp_path):
         process.wait()
 
 
+@pytest.mark.whole
 def test_a_second_training_in_one_workdir_is_refused_and_changes_nothing(beside, tmp_path):
     records, workdir = make_records(tmp_path / "records"), tmp_path / "run"
     config = make_config(steps=6)

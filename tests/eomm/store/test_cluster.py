@@ -96,6 +96,7 @@ def test_workers_that_can_never_come_are_refused_instead_of_waited_for():
             pass
 
 
+@pytest.mark.whole
 def test_a_local_cluster_takes_no_port_that_others_use():
     with cluster.connect(Pool(workers=1, memory_gib=1)) as one, cluster.connect(Pool(workers=1, memory_gib=1)) as other:
         ports = [c.scheduler_info()["services"].get("dashboard") for c in (one, other)]

@@ -309,6 +309,7 @@ def test_records_that_cannot_be_read_are_fatal_or_empty_and_counted(records, tmp
         run(tmp_path / "run", damaged, **{"data.on_bad_record": "ignore"})
 
 
+@pytest.mark.whole
 def test_a_full_disk_stops_the_run_and_the_rest_of_it_follows(whole, records, tmp_path, monkeypatch):
     save = Checkpoints.save
 
