@@ -7,6 +7,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 import eomm
 
 TOP = ("eomm", "data_prep", "experiments", "benchmarks")
