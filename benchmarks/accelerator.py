@@ -8,7 +8,6 @@ a site is simulated first, which takes a minute of the host; prepare them before
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -43,7 +42,7 @@ from .common import (
     make_cube,
     make_records,
     matmul_flops,
-    print_table,
+    show,
 )
 from .train import largest_batch, measure
 
@@ -231,10 +230,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with redirect_stdout(sys.stderr):
         note = partial(write_json, a.out) if a.out else (lambda _: None)
         result = run(**options, note=note)
-    if a.json:
-        print(json.dumps(result))
-    else:
-        print_table(result)
+    show(result, as_json=a.json)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import numpy as np
 
 from eomm.embedding.read import open_embedding
 
-from .common import Result, machine, print_table
+from .common import Result, machine, show
 
 MAKE = """
 import sys
@@ -110,10 +110,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     a = parser.parse_args(argv)
     with redirect_stdout(sys.stderr):
         result = run(old=a.old, size_px=a.size_px, turns=a.turns)
-    if a.json:
-        print(json.dumps(result))
-    else:
-        print_table(result)
+    show(result, as_json=a.json)
 
 
 if __name__ == "__main__":

@@ -124,7 +124,12 @@ def print_result(run: Callable[..., Result], description: str, argv: Sequence[st
     arguments = parser.parse_args(argv)
     with redirect_stdout(sys.stderr):
         result = run(repeats=arguments.repeats)
-    if arguments.json:
+    show(result, as_json=arguments.json)
+
+
+def show(result: Result, *, as_json: bool) -> None:
+    """Print a result: one JSON object, or a table."""
+    if as_json:
         print(json.dumps(result))
     else:
         print_table(result)

@@ -57,7 +57,7 @@ def check_cube(path: Path | str, progress: NamedProgress | None = None) -> Check
         summary={
             "cube": str(path),
             "site": cube.site,
-            "simulated": bool(cube.provenance.get("simulated")),
+            "simulated": cube.simulated,
             "accepted": list(cube.provenance.get("accepted", [])),
             "crs": cube.grid.text,
             "modalities": modalities,

@@ -21,7 +21,6 @@ from data_prep.records.manifest import (
     describe_crops,
     describe_source,
     describe_split,
-    is_simulated,
 )
 from data_prep.records.shards import Recipe, Shard, Statistics, write_shard, written
 from data_prep.records.split import SplitConfig, assign_sites, parts
@@ -91,7 +90,7 @@ def build_patches(
     split_of = assign_sites(split, opened, reference=reference)
     shares = [parts(split, c, split_of[c.site], reference=reference, window=window) for c in opened]
     head = {
-        "simulated": is_simulated(opened[0]),
+        "simulated": opened[0].simulated,
         "seed": split.seed,
         "split": describe_split(split, opened, split_of, shares, crops),
         "crop": describe_crops(crops),

@@ -12,11 +12,6 @@ from eomm.data.grid import to_date
 from eomm.store.digest import digest
 
 
-def is_simulated(cube: Cube) -> bool:
-    """Whether a cube's provenance says that its scenes were simulated."""
-    return bool(cube.provenance.get("simulated", False))
-
-
 def content_of(cube: Cube) -> str:
     """16 hex digits that stand for every acquisition of a cube, and its contracts."""
     parts = {
@@ -89,7 +84,7 @@ def describe_source(cube: Cube, names: Sequence[str], reference: str) -> dict[st
         }
         for name in names
     }
-    head = {"name": cube.path.name, "site": cube.site, "content": content_of(cube), "simulated": is_simulated(cube)}
+    head = {"name": cube.path.name, "site": cube.site, "content": content_of(cube), "simulated": cube.simulated}
     return {**head, "place": place, "modalities": groups}
 
 

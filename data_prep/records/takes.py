@@ -9,7 +9,6 @@ import numpy as np
 
 from data_prep.records.crops import CropConfig
 from data_prep.records.cut import Window, corners_of, series_of
-from data_prep.records.manifest import is_simulated
 from data_prep.records.shards import Piece, Shard
 from data_prep.records.split import HALO_PX, Part, SplitConfig
 from eomm.data.cube import Cube, open_cube
@@ -59,8 +58,8 @@ def open_cubes(paths: Sequence[Path | str], config: CropConfig, modalities: Sequ
             check_contract(
                 cube[name].modality, first[name].modality, found_in=str(cube.path), expected_by=str(first.path)
             )
-        if is_simulated(cube) != is_simulated(first):
-            real, simulated = sorted((cube, first), key=is_simulated)
+        if cube.simulated != first.simulated:
+            real, simulated = sorted((cube, first), key=lambda c: c.simulated)
             raise UsageError(
                 f"{simulated.path} is simulated and {real.path} is real; a record set holds one kind: cut two sets"
             )

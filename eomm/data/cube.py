@@ -227,6 +227,11 @@ class Cube(Shown):
     identity: Identity
 
     @property
+    def simulated(self) -> bool:
+        """Whether its scenes were simulated, as its provenance says."""
+        return bool(self.provenance.get("simulated", False))
+
+    @property
     def grid(self) -> Grid:
         """The finest of its groups' grids, on which embeddings lie."""
         return _finest(self.groups.values())
@@ -241,7 +246,7 @@ class Cube(Shown):
 
     def facts(self) -> Mapping[str, object]:
         """As of `Shown`."""
-        simulated = {"simulated": "yes"} if self.provenance.get("simulated") else {}
+        simulated = {"simulated": "yes"} if self.simulated else {}
         groups = {n: g.facts() for n, g in self.groups.items()}
         series = {n: f"{about['acquisitions']}, {about['days']}" for n, about in groups.items()}
         return {"site": self.site, **simulated, **series, "grid": self.grid.text}

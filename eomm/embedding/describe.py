@@ -32,7 +32,7 @@ def describe(plan: Plan, request: Mapping[str, Any], base: Base | None) -> dict[
         "eomm:windows": [list(w) for w in plan.windows()],
         "acquisitions": [asdict(lead.acquisitions[i]) for i in chosen],
         "provenance": {
-            "simulated": bool(cube.provenance.get("simulated", False)),
+            "simulated": cube.simulated,
             "model": model.hash,
             "model_info": plain(model.info),
             "modalities": list(plan.used),

@@ -75,7 +75,7 @@ def stored(path: Path, cube: Cube, dates: Dates, *, name: str) -> Features:
     differs = {
         "site": (about.get("site"), cube.site),
         "grid": (grid.text, here.text),
-        "simulated": (simulated, bool(cube.provenance.get("simulated", False))),
+        "simulated": (simulated, cube.simulated),
     }
     for what, (theirs, ours) in differs.items():
         if theirs != ours:

@@ -48,7 +48,7 @@ class Parts:
     @property
     def simulated(self) -> bool:
         """Whether the cube is."""
-        return bool(self.cube and self.cube.provenance.get("simulated"))
+        return bool(self.cube and self.cube.simulated)
 
     @property
     def flags(self) -> list[bool]:

@@ -104,7 +104,7 @@ def evaluate_coherence(
         "radar": radar_summary(measure_radar(cube, *stores.radar, seed=seed), seed) if stores.radar else None,
         "seam": {"dates": seam_dates, "largest": float(seam.max()), "unit": "standard deviations of a dimension"},
     }
-    simulated = bool(cube.provenance.get("simulated", False))
+    simulated = cube.simulated
     views = Views(numbers=numbers, simulated=simulated, features=features, fields=fields, group=group, seam=seam)
     return Result(
         kind="coherence",

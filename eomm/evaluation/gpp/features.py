@@ -139,7 +139,7 @@ def read_cube(path: Path, tower: Tower, extract: str) -> dict[str, pd.DataFrame]
     for name in SHOWN_INDICES:
         named[name] = vegetation[["day", f"f{INDICES.index(name)}"]].copy()
     for table in named.values():
-        table.attrs["simulated"] = bool(cube.provenance.get("simulated", False))
+        table.attrs["simulated"] = cube.simulated
     return named
 
 

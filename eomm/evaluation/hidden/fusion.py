@@ -145,7 +145,7 @@ def evaluate_fusion(
     numbers = _numbers(plan, models, scorers, unseen=dates_unseen(manifest, cube.site, task.days, reference))
     numbers |= {"columns": list(columns) if columns else None}
     numbers |= {"pixels_read": min(len(corners) * size**2, task.height * task.width)}
-    simulated = bool(cube.provenance.get("simulated", False))
+    simulated = cube.simulated
     figure = Figure(
         name="fusion",
         title="What another sensor brings",

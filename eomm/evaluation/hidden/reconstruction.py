@@ -220,7 +220,7 @@ def _result(scorer: Scorer, numbers: dict[str, Any], points: Sequence[Example]) 
     return Result(
         kind="reconstruction",
         dataset=scorer.cube.site,
-        simulated=bool(scorer.cube.provenance.get("simulated", False)),
+        simulated=scorer.cube.simulated,
         headline=plainly(numbers, verdict),
         conclusions=conclude(numbers),
         verdicts=(verdict,),

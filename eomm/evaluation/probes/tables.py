@@ -73,7 +73,7 @@ def probe(
         UsageError: too few groups, no pixel that all methods have, or an option is wrong.
     """
     plan.check()
-    simulated = {bool(s.cube.provenance.get("simulated", False)) for s in sites}
+    simulated = {s.cube.simulated for s in sites}
     if len(simulated) > 1:
         raise ContractError("simulated and real cubes together: their scores never share a table; run them apart")
     classes = joint_classes(sites)

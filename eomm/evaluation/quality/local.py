@@ -92,7 +92,7 @@ def bench_local(
     with threadpool_limits(1):  # fits are small; threads would wait for each other
         outcomes = score_local(methods, learn, test)
     judged = "thirty numbers" if model is None else "model"
-    simulated = bool(cube.provenance.get("simulated", False))
+    simulated = cube.simulated
     verdicts = [judge_hidden(outcomes, TASKS, judged)]
     return result(TASKS, outcomes, verdicts, about, dataset=cube.site, simulated=simulated)
 
