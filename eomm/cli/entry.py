@@ -129,8 +129,22 @@ def use_compilation_cache() -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ and cache and can_write(cache / "xla"):
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache / "xla")
         os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(CACHE_BYTES))
+        drop_undated(cache / "xla")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+
+def drop_undated(folder: Path) -> None:
+    """Remove compiled programs of which no time of use was noted.
+
+    A run that was killed between the two files leaves one, and so did eomm before there was a bound. JAX reads all
+    times before it writes an entry: with one missing it warns each time and keeps nothing any more.
+    """
+    names = set(os.listdir(folder))
+    for name in names:
+        entry = name.removesuffix("-cache")
+        if entry != name and f"{entry}-atime" not in names:
+            (folder / name).unlink(missing_ok=True)
 
 
 def can_write(folder: Path) -> bool:

@@ -66,6 +66,23 @@ def test_a_user_without_a_home_works_without_a_cache(monkeypatch, tmp_path, caps
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
 
 
+def test_programs_without_a_time_of_use_are_dropped_and_others_stay(monkeypatch, tmp_path):
+    folder = tmp_path / "eomm" / "xla"
+    folder.mkdir(parents=True)
+    for name in ("killed-cache", "whole-cache", "whole-atime", ".lockfile"):
+        (folder / name).write_bytes(b"x")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    use_compilation_cache()
+    assert {p.name for p in folder.iterdir()} == {"whole-cache", "whole-atime", ".lockfile"}
+    elsewhere = tmp_path / "mine"
+    elsewhere.mkdir()
+    (elsewhere / "killed-cache").write_bytes(b"x")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(elsewhere))
+    use_compilation_cache()
+    assert (elsewhere / "killed-cache").exists()  # another's folder, which need not have a bound
+
+
 CACHE = """
 import os, sys
 from eomm.cli.entry import use_compilation_cache
