@@ -7,11 +7,13 @@ round, so that it is comparable at any time. Variants of your own: --variant "wi
 """
 
 import argparse
+import itertools
 import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ import numpy as np
 from eomm.data.cube import open_cube
 from eomm.errors import UsageError
 from eomm.evaluation.hidden.reconstruction import evaluate_records
-from eomm.models.directory import load_model
+from eomm.evaluation.result import Json
+from eomm.models.directory import Model, load_model
 from eomm.store.folders import read_json, write_json
 from eomm.training.allocator import keep_freed_memory
 from eomm.training.config import load_config
@@ -34,23 +37,11 @@ LENGTHS = (7, 16, 32, 64)
 GAPS = (0, 30, 60)
 
 
-def compare(
-    variants: Mapping[str, Sequence[str]],
-    *,
-    records: Path,
-    cube: Path,
-    out: Path,
-    experiment: str = "s2",
-    steps: int = 300,
-    seeds: Sequence[int] = (0, 1, 2),
-    lengths: Sequence[int] = LENGTHS,
-    gaps: Sequence[int] = GAPS,
-    max_pixels: int = 16_384,
-) -> dict[str, Any]:
-    """Train and score every variant with every seed; what `out` already holds is not done again.
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """How variants are compared.
 
-    Args:
-        variants: overrides by name, applied after everything else.
+    Attributes:
         records: what to train on; it names the hidden dates.
         cube: what to score on.
         out: directory of models and scores.
@@ -60,32 +51,53 @@ def compare(
         lengths: leading numbers of the embedding that are used; all of it where it is shorter.
         gaps: days hidden on both sides of a target.
         max_pixels: of the cube that are scored.
+    """
+
+    records: Path
+    cube: Path
+    out: Path
+    experiment: str = "s2"
+    steps: int = 300
+    seeds: Sequence[int] = (0, 1, 2)
+    lengths: Sequence[int] = LENGTHS
+    gaps: Sequence[int] = GAPS
+    max_pixels: int = 16_384
+
+
+def compare(variants: Mapping[str, Sequence[str]], asked: Asked) -> Json:
+    """Train and score every variant with every seed; what `asked.out` already holds is not done again.
+
+    Args:
+        variants: overrides by name, applied after everything else.
+        asked: how.
 
     Returns:
         JSON types: `rows`, one per variant, length, region and method, each with its error by gap and seed.
     """
     rows: dict[tuple[str, int, str, str], dict[str, list[float]]] = {}
     seconds: dict[str, list[float]] = {name: [] for name in variants}
-    for seed in seeds:
-        for name, overrides in variants.items():
-            work = out / name.replace(" ", "_").replace(",", "") / f"seed_{seed}"
-            values = [f"seed={seed}", f"steps={steps}", f"data.records={records}", *overrides]
-            seconds[name].append(_train(experiment, values, work))
-            model = load_model(work / "model", code=["eomm.models.published"])
-            for length in sorted({min(k, model.dim) for k in lengths}):
-                file = work / f"score_{length}_{'-'.join(map(str, gaps))}_{max_pixels}.json"
-                if not file.exists():
-                    site = open_cube(cube)
-                    options: dict[str, Any] = {"length": length, "gaps": gaps, "max_pixels": max_pixels}
-                    write_json(file, evaluate_records(model, site, records, **options).to_json())
-                _collect(rows, name, length, read_json(file))
+    for seed, (name, overrides) in itertools.product(asked.seeds, variants.items()):
+        work = asked.out / name.replace(" ", "_").replace(",", "") / f"seed_{seed}"
+        values = [f"seed={seed}", f"steps={asked.steps}", f"data.records={asked.records}", *overrides]
+        seconds[name].append(_train(asked.experiment, values, work))
+        model = load_model(work / "model", code=["eomm.models.published"])
+        for length in sorted({min(k, model.dim) for k in asked.lengths}):
+            _collect(rows, name, length, _score(model, length, work, asked))
     return {
         "rows": [dict(zip(("variant", "length", "region", "method"), k, strict=True)) | v for k, v in rows.items()],
         "train_seconds": seconds,
-        "steps": steps,
-        "seeds": list(seeds),
-        "gaps": list(gaps),
+        **{key: getattr(asked, key) for key in ("steps", "seeds", "gaps")},
     }
+
+
+def _score(model: Model, length: int, work: Path, asked: Asked) -> Json:
+    """Of so many leading numbers, scored unless it was."""
+    file = work / f"score_{length}_{'-'.join(map(str, asked.gaps))}_{asked.max_pixels}.json"
+    if not file.exists():
+        options: dict[str, Any] = {"length": length, "gaps": asked.gaps, "max_pixels": asked.max_pixels}
+        write_json(file, evaluate_records(model, open_cube(asked.cube), asked.records, **options).to_json())
+    found: Json = read_json(file)
+    return found
 
 
 def _train(experiment: str, overrides: Sequence[str], work: Path) -> float:
@@ -157,18 +169,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error("nothing to compare: give --table or --variant")
     keep_freed_memory()
     with redirect_stdout(sys.stderr):
-        result = compare(
-            variants,
-            records=a.records,
-            cube=a.cube,
-            out=a.out,
-            experiment=a.experiment,
-            steps=a.steps,
-            seeds=a.seeds,
-            lengths=a.lengths,
-            gaps=a.gaps,
-            max_pixels=a.max_pixels,
-        )
+        result = compare(variants, Asked(**{f.name: getattr(a, f.name) for f in fields(Asked)}))
     print(json.dumps(result) if a.json else format_comparison(result))
 
 

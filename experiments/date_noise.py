@@ -21,7 +21,6 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -29,6 +28,7 @@ from jaxtyping import Bool, Float, Int
 from eomm.data.cube import open_cube
 from eomm.data.held_out import third_of_clear_days
 from eomm.evaluation.baselines import SIMPLE, Observations
+from eomm.evaluation.result import Json
 
 GAPS = (0, 10, 30, 45, 60)
 REACH_DAYS = 10
@@ -57,7 +57,7 @@ def residuals(series: Observations) -> list[tuple[Float[np.ndarray, "n c"], Floa
     return out
 
 
-def date_noise(of: Sequence[Observations]) -> dict[str, Any]:
+def date_noise(of: Sequence[Observations]) -> Json:
     """By band: root mean square, share of its square common to the scene, and mean level, over dates of all series."""
     found = [r for series in of for r in residuals(series)]
     total = np.mean([(error**2).mean(0) for error, _ in found], axis=0)
@@ -88,7 +88,7 @@ def hidden_errors(series: Observations, targets: Sequence[int]) -> dict[str, dic
     return out
 
 
-def measure(cubes: Mapping[Path, Bool[np.ndarray, "y x"] | None]) -> dict[str, Any]:
+def measure(cubes: Mapping[Path, Bool[np.ndarray, "y x"] | None]) -> Json:
     """Both measurements over cubes, of the pixels in each one's mask."""
     noisy, curves = [], []
     for path, mask in cubes.items():
@@ -133,7 +133,7 @@ def simulated(work: Path) -> dict[Path, Bool[np.ndarray, "y x"]]:
     return out
 
 
-def table(name: str, found: Mapping[str, Any], bands: Sequence[str]) -> str:
+def table(name: str, found: Json, bands: Sequence[str]) -> str:
     """A result as text; reflectance x 10,000 in the upper part."""
     rows = {"level": 1e4, "noise": 1e4, "scene_wide": 100}
     lines = [f"{name}: {found['dates']} dates", "  " + " " * 14 + "".join(f"{b:>6}" for b in bands)]

@@ -28,13 +28,15 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from eomm.data.points import PointSeries
 from eomm.data.tables import read_frame
 from eomm.evaluation import say
+from eomm.evaluation.gpp.plan import GppPlan
 from eomm.evaluation.gpp.rows import WEATHER, Table, make_table
-from eomm.evaluation.gpp.run import GppPlan, run
+from eomm.evaluation.gpp.run import run
 from eomm.evaluation.quality.closed import closed_forms
 from eomm.evaluation.quality.learned import model_vectors, random_encoder
-from eomm.evaluation.quality.series import BANDS, Series
+from eomm.evaluation.quality.series import BANDS
 from eomm.evaluation.quality.vectors import Vectors, leading
 from eomm.evaluation.result_file import write_result
 from eomm.models.directory import load_model
@@ -79,7 +81,7 @@ class MissingBands:
         return out
 
 
-def fit_missing(sample: Sequence[Series], given: Sequence[str] = GIVEN) -> MissingBands:
+def fit_missing(sample: Sequence[PointSeries], given: Sequence[str] = GIVEN) -> MissingBands:
     """By mean and covariance of the valid dates of training series."""
     x = np.concatenate([s.values[s.valid] for s in sample]).astype(np.float64)
     mean, covariance = x.mean(0), np.cov(x.T)
@@ -91,7 +93,7 @@ def fit_missing(sample: Sequence[Series], given: Sequence[str] = GIVEN) -> Missi
     return MissingBands(slopes=slopes, offset=offset, missing=tuple(missing), rmse=np.sqrt((error**2).mean(0)))
 
 
-def read_towers(path: Path, bands: MissingBands) -> tuple[pd.DataFrame, list[Series]]:
+def read_towers(path: Path, bands: MissingBands) -> tuple[pd.DataFrame, list[PointSeries]]:
     """Rows in order of site and day, and a series of each site."""
     raw = read_frame(path)
     frame = raw.assign(site=raw["SITE_ID"], day=to_days(raw["date"]), gpp=raw["GPP"], kind=raw["PFT"])
@@ -100,12 +102,12 @@ def read_towers(path: Path, bands: MissingBands) -> tuple[pd.DataFrame, list[Ser
     for site, rows in frame.groupby("site"):
         values = bands.fill(rows[COLUMNS["bands"]].to_numpy())
         valid = screen(values, np.ones(len(rows), bool))
-        about = {"name": "towers", "region": "towers", "group": str(site), "day": rows["day"].to_numpy(np.int32)}
-        out.append(Series(**about, values=np.clip(values, 0, 1.2).astype(np.float32), valid=valid))
+        day, values = rows["day"].to_numpy(np.int32), np.clip(values, 0, 1.2).astype(np.float32)
+        out.append(PointSeries(id=str(site), group=str(site), day=day, values=values, valid=valid))
     return frame, out
 
 
-def with_vectors(frame: pd.DataFrame, series: Sequence[Series], methods: Sequence[Vectors]) -> Table:
+def with_vectors(frame: pd.DataFrame, series: Sequence[PointSeries], methods: Sequence[Vectors]) -> Table:
     """The table that is scored: the towers' columns, and each method's vectors of all their dates."""
     features, parts = dict(COLUMNS), [frame]
     at = [np.arange(len(s)) for s in series]

@@ -27,8 +27,8 @@ from eomm.cli.gpp import evaluate_with
 from eomm.cli.parser import build_parser
 from eomm.evaluation.folds import Fold, inner
 from eomm.evaluation.gpp.models import Method, Model, feature_sets, features_of
+from eomm.evaluation.gpp.plan import GppPlan
 from eomm.evaluation.gpp.rows import Table
-from eomm.evaluation.gpp.run import GppPlan
 from eomm.evaluation.text import format_result
 
 WINDOW_DAYS = 90
@@ -184,25 +184,25 @@ def transformer(
         centre, spread = table.gpp[fold.train].mean(), max(table.gpp[fold.train].std(), 1e-9)
         target = np.where(table.scored, (table.gpp - centre) / spread, 0).astype(np.float32)
         label = table.group if len(np.unique(table.group[fold.train])) > 1 else table.year
-        length = steps
+        length, nobody = steps, np.zeros(0, int)
         if len(np.unique(label[fold.train])) > 1:
             choice = inner(fold, label, count=4, seed=seed)[0]
-            length, _ = fit(chosen, windows, target, choice.train, check=choice.test, steps=steps, seed=seed)
-        _, params = fit(chosen, windows, target, fold.train, steps=length, seed=seed)
+            length, _ = fit(chosen, windows, target, choice, steps=steps, seed=seed)
+        _, params = fit(chosen, windows, target, dataclasses.replace(fold, test=nobody), steps=length, seed=seed)
         return np.asarray(_apply(chosen, params, windows, fold.test) * spread + centre, np.float64)
 
     return predict
 
 
 def fit(
-    network: nn.Module, windows: Windows, target: Float[np.ndarray, " n"], rows: Int[np.ndarray, " a"], *,
-    check: Int[np.ndarray, " b"] | None = None, steps: int, seed: int,
-) -> tuple[int, Any]:  # fmt: skip
-    """Train; with rows to check on, how many steps were best there.
+    network: nn.Module, windows: Windows, target: Float[np.ndarray, " n"], fold: Fold, *, steps: int, seed: int
+) -> tuple[int, Any]:
+    """Train on a fold's training rows; with rows to test, how many steps were best there.
 
     Returns:
-        The number of steps with the least error on `check` (`steps` without it), and the last parameters.
+        The number of steps with the least error on the tested rows (`steps` without), and the last parameters.
     """
+    rows, check = fold.train, fold.test
     rng = np.random.default_rng(seed)
     first = _batch(windows, rows[:1])
     params = _init(network, seed, first)
@@ -211,7 +211,7 @@ def fit(
         drawn = rng.choice(rows, BATCH)
         batch = _batch(windows, drawn)
         params, state = _step(network, params, state, batch, target[drawn], (seed, i))
-        if check is not None and (i + 1) % CHECK_EVERY == 0:
+        if len(check) and (i + 1) % CHECK_EVERY == 0:
             error = float(np.abs(_apply(network, params, windows, check) - target[check]).mean())
             best, length = min((best, length), (error, i + 1))
     return length, params

@@ -80,8 +80,8 @@ def evaluate(
     from eomm.evaluation.gpp.features import Inputs, sites_table
     from eomm.evaluation.gpp.flux_files import read_flux
     from eomm.evaluation.gpp.flux_sites import read_towers
-    from eomm.evaluation.gpp.run import GppPlan, run
-    from eomm.evaluation.gpp.tables import Final
+    from eomm.evaluation.gpp.plan import Final, GppPlan
+    from eomm.evaluation.gpp.run import run
     from eomm.evaluation.result_file import write_result
 
     fluxes = [read_flux(next((work / "scenes" / s / "flux").glob("*_FULLSET_DD_*.csv"))) for s in sites]

@@ -7,7 +7,7 @@ of them are data_prep/records/points.py; a table that is one cube's would rather
 import dataclasses
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class PointSeries:
         place: (lon, lat) in degrees, or None.
         label: its class, such as a crop, which training may learn to tell; "" where it is unknown.
         orbit: [t] a number per relative orbit, for radar, whose orbits see other angles; 0, or None: not known.
+        labels: what else is known of it, by name, for whoever scores it; records do not keep it.
     """
 
     id: str
@@ -52,9 +53,10 @@ class PointSeries:
     place: tuple[float, float] | None = None
     label: str = ""
     orbit: Int32[np.ndarray, " t"] | None = None
+    labels: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raise DataError where shapes do not fit each other or days do not ascend."""
+        """Raise DataError where shapes do not fit each other, days do not ascend, or a valid value is not finite."""
         if self.values.ndim not in (2, 4) or self.valid.shape != self.values.shape[:-1]:
             raise DataError(
                 f"series {self.name}: values {self.values.shape}, valid {self.valid.shape}; expected [t, band] and "
@@ -69,11 +71,21 @@ class PointSeries:
             raise DataError(
                 f"series {self.name}: {self.orbit.shape} orbits for {len(self.day)} dates; expected one each"
             )
+        if not np.isfinite(self.values[self.valid.astype(bool)]).all():
+            raise DataError(f"series {self.name}: valid values hold NaN or infinity; mark those dates invalid")
+
+    def __len__(self) -> int:
+        return len(self.day)
 
     @property
     def name(self) -> str:
         """For messages."""
         return f"{self.group}/{self.id}"
+
+    def keep(self, which: Shaped[np.ndarray, " _"]) -> "PointSeries":
+        """Some of its dates: [t] bool, or ascending positions."""
+        orbit = None if self.orbit is None else self.orbit[which]
+        return replace(self, day=self.day[which], values=self.values[which], valid=self.valid[which], orbit=orbit)
 
 
 @dataclass(frozen=True, kw_only=True)

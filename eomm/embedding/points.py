@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jaxtyping import Float32, Int, Int32, Shaped
+from jaxtyping import Float32, Int
 
 from eomm.data.modality import Modality, in_order
 from eomm.data.points import PointSeries
@@ -24,35 +24,11 @@ BATCH_DATES = 4096  # of one call, padding included
 AFTER_DAYS = 3000  # where padding stands in time
 
 
-class Dated(Protocol):
-    """What a series must have: days [t] that ascend, physical values [t, band], which are valid [t], and orbits."""
-
-    @property
-    def day(self) -> Int32[np.ndarray, " t"]:
-        """Days since 1970-01-01."""
-        ...
-
-    @property
-    def values(self) -> Shaped[np.ndarray, "t c"]:
-        """In the modality's unit and order of bands."""
-        ...
-
-    @property
-    def valid(self) -> Shaped[np.ndarray, " t"]:
-        """Whether the date was clear."""
-        ...
-
-    @property
-    def orbit(self) -> Int32[np.ndarray, " t"] | None:
-        """A number per relative orbit, of radar; None where unknown."""
-        ...
-
-
 def embed_series(
     encoder: Encoder,
     modality: Modality,
     params: Mapping[str, Any],
-    series: Sequence[Dated],
+    series: Sequence[PointSeries],
     at: Sequence[Int[np.ndarray, " _"]],
     *,
     fusion: FusionHead | None = None,
@@ -156,7 +132,7 @@ def _embed(
     return fusion.fuse(params["fusion"], {**others, name: z}, here, days)
 
 
-def _batches(series: Sequence[Dated], at: Sequence[np.ndarray]) -> Iterable[list[int]]:
+def _batches(series: Sequence[PointSeries], at: Sequence[np.ndarray]) -> Iterable[list[int]]:
     """Numbers of series of one padded length and one padded count of targets, as many as one call takes."""
     alike: dict[tuple[int, int], list[int]] = {}
     for i, (s, where) in enumerate(zip(series, at, strict=True)):
@@ -168,7 +144,7 @@ def _batches(series: Sequence[Dated], at: Sequence[np.ndarray]) -> Iterable[list
 
 
 def _padded(
-    series: Sequence[Dated], at: Sequence[np.ndarray], modality: Modality, side: int, surroundings: str
+    series: Sequence[PointSeries], at: Sequence[np.ndarray], modality: Modality, side: int, surroundings: str
 ) -> dict[str, np.ndarray]:
     time, count = max(_up(len(s.day)) for s in series), max(_up(len(a)) for a in at)
     size = 2 ** int(np.ceil(np.log2(len(series))))  # few shapes

@@ -19,10 +19,10 @@ import numpy as np
 from ml_collections import ConfigDict
 from threadpoolctl import threadpool_limits
 
+from eomm.data.points import PointSeries
 from eomm.evaluation.bootstrap import draws
 from eomm.evaluation.quality.closed import closed_forms
 from eomm.evaluation.quality.learned import model_vectors
-from eomm.evaluation.quality.series import Series
 from eomm.evaluation.quality.vectors import Vectors, remembered
 from eomm.models.directory import load_model, save_model
 from eomm.training.experiment import measure_noise, run_experiment
@@ -136,7 +136,7 @@ def methods(data: Path, work: Path, names: Sequence[str], seeds: int, steps: int
                 yield from unlearned(vectors, korea)
 
 
-def unlearned(vectors: Vectors, korea: Sequence[Series]) -> Iterator[Vectors]:
+def unlearned(vectors: Vectors, korea: Sequence[PointSeries]) -> Iterator[Vectors]:
     """Other weights of the learned block, and a metric in which Korean crops of training parcels stand apart."""
     closed = 3 * vectors.state
     for weight in LEARNED:
@@ -145,7 +145,7 @@ def unlearned(vectors: Vectors, korea: Sequence[Series]) -> Iterator[Vectors]:
     yield from discriminants(vectors, korea)
 
 
-def discriminants(vectors: Vectors, korea: Sequence[Series]) -> Iterator[Vectors]:
+def discriminants(vectors: Vectors, korea: Sequence[PointSeries]) -> Iterator[Vectors]:
     """In the metric of crops, and in that of permuted crops."""
     yield discriminant(f"{vectors.name}, metric of crops", vectors, korea)
     yield discriminant(f"{vectors.name}, metric of permuted crops", vectors, korea, permuted=True)

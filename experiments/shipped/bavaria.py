@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 from pyproj import Transformer
 
-from eomm.evaluation.quality.series import BANDS, Series
+from eomm.data.points import PointSeries
+from eomm.evaluation.quality.series import BANDS
 
 from .places import bavarian_role, farm_of
-from .tables import files, flat, make_series, some, table, to_days
+from .tables import files, make_series, some, table, to_days
 
 LAYERS = ("CLM", "dataMask", "B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
 CROPS = {"Weizen": "wheat", "Gerste": "barley"}
@@ -17,7 +18,7 @@ TRIM = (0.05, 0.95)  # of a field's harvester points; the ends are turns, overla
 FEWEST_POINTS = 3  # of a pixel
 
 
-def read_bavaria(data: Path, *, pixels: int = 60, seed: int = 0) -> list[Series]:
+def read_bavaria(data: Path, *, pixels: int = 60, seed: int = 0) -> list[PointSeries]:
     """Pixels drawn from those with a yield.
 
     Labels: `crop`, `yield` (t/ha, dry; median of at least three points of the pixel), `farm`, `role`.
@@ -37,8 +38,8 @@ def read_bavaria(data: Path, *, pixels: int = 60, seed: int = 0) -> list[Series]
         for y, x in at[some(len(at), pixels, rng)]:
             ok = clear[:, y, x] & (cloud[:, y, x] == 0)
             own = {**labels, "yield": float(yields[y, x])}
-            out.append(make_series("bavaria", "bavaria", path.stem, layers[:, bands, y, x], ok, day, own, fewest=5))
-    return flat(out)
+            out += make_series(("bavaria", "bavaria", path.stem), layers[:, bands, y, x], ok, day, own, fewest=5)
+    return out
 
 
 def yield_by_pixel(points: pd.DataFrame, transform: np.ndarray, epsg: int, shape: tuple[int, ...]) -> np.ndarray:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from eomm.data.points import PointSeries
 from eomm.evaluation.quality.labelled import seasons
-from eomm.evaluation.quality.series import Series
 from eomm.evaluation.quality.vectors import Vectors
 
 from .sets import crops_of
@@ -14,7 +14,7 @@ from .sets import crops_of
 SHRINKAGE = 0.1  # of the scatter within classes, towards equal variances
 
 
-def discriminant(name: str, vectors: Vectors, series: Sequence[Series], *, permuted: bool = False) -> Vectors:
+def discriminant(name: str, vectors: Vectors, series: Sequence[PointSeries], *, permuted: bool = False) -> Vectors:
     """Vectors in units of their scatter within crops, directions that tell no crops apart shortened.
 
     Args:
@@ -46,8 +46,4 @@ def metric(parts: Float[np.ndarray, "n k d"], crop: np.ndarray) -> Float[np.ndar
 
 def linear(name: str, vectors: Vectors, matrix: Float[np.ndarray, "d k"]) -> Vectors:
     """Vectors times a matrix."""
-
-    def make(series: Sequence[Series], at: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return [(v @ matrix).astype(np.float32) for v in vectors.make(series, at)]
-
-    return Vectors(name=name, length=matrix.shape[1], make=make, seed=vectors.seed)
+    return vectors.mapped(lambda v: v @ matrix, name=name, length=matrix.shape[1], state=0)

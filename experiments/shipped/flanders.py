@@ -7,13 +7,14 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float, Int
 from scipy.ndimage import binary_dilation
-from scipy.ndimage import label as components
 
+from eomm.data.points import PointSeries
+from eomm.evaluation.labels import fields
 from eomm.evaluation.quality.dated import Seen
-from eomm.evaluation.quality.series import BANDS, Series
+from eomm.evaluation.quality.series import BANDS
 
 from .places import FLANDERS_TEST_COLUMNS, FLANDERS_TRAIN_COLUMNS
-from .tables import files, flat, make_series
+from .tables import files, make_series
 
 CLEAR_SCL = (4, 5, 6)
 CLOUD_SCL = (0, 1, 3, 8, 9, 10, 11)
@@ -27,7 +28,7 @@ REPEATED = (date(2017, 11, 3), date(2018, 2, 23), date(2018, 6, 6), date(2018, 7
 EPOCH = date(1970, 1, 1)
 
 
-def read_flanders(data: Path, *, step: int = 2) -> list[Series]:
+def read_flanders(data: Path, *, step: int = 2) -> list[PointSeries]:
     """Every second pixel, August 2017 to November 2018; clear where SCL says 4, 5 or 6, and no cloud within 40 m.
 
     Labels: `crop` and `cover` (numbers of the field, 0 none), `row`, `column`, `part` ("train", "test", or "between").
@@ -37,13 +38,13 @@ def read_flanders(data: Path, *, step: int = 2) -> list[Series]:
     with xr.open_dataset(files(data / "flanders_s1s2", "OUTPUT*")[0], mask_and_scale=False) as ds:
         crop, cover = ds.CT.values.astype(int), ds.LC.values.astype(int)
     field = fields_of(np.where(crop > 0, crop, 10_000 + cover))
-    out = []
+    out: list[PointSeries] = []
     for y in range(0, values.shape[1], step):
         for x in range(0, values.shape[2], step):
             about = {"crop": int(crop[y, x]), "cover": int(cover[y, x]), "row": y, "column": x, "part": part_of(x)}
             group = f"field {field[y, x]}"
-            out.append(make_series("flanders", "flanders", group, values[:, y, x], clear[:, y, x], day, about))
-    return flat(out)
+            out += make_series(("flanders", "flanders", group), values[:, y, x], clear[:, y, x], day, about)
+    return out
 
 
 def acquisitions(data: Path) -> tuple[Float[np.ndarray, "t y x c"], Bool[np.ndarray, "t y x"], Int[np.ndarray, " t"]]:
@@ -71,12 +72,7 @@ def part_of(column: int) -> str:
 
 def fields_of(kind: Int[np.ndarray, "y x"]) -> Int[np.ndarray, "y x"]:
     """Connected pixels of one kind have one number, from 1."""
-    field, count = np.zeros(kind.shape, int), 0
-    for k in np.unique(kind):
-        part, found = components(kind == k)
-        field[part > 0] = part[part > 0] + count
-        count += found
-    return field
+    return fields(kind.astype(np.int32))[0]
 
 
 def read_landsat(
@@ -95,14 +91,14 @@ def read_landsat(
         return bands.astype(np.float32), ds.B10.values[kept] * 0.1, clear[kept], day[kept]
 
 
-def seen_by_landsat(data: Path, series: list[Series]) -> tuple[Seen, Seen, dict[str, np.ndarray]]:
+def seen_by_landsat(data: Path, series: list[PointSeries]) -> tuple[Seen, Seen, dict[str, np.ndarray]]:
     """Landsat's reflectance and temperature of the pixels' nearest valid dates, at most five days away.
 
     Returns:
         Reflectance, temperature (the same rows), and `cell`, `date`, `part`, `nearest` (day) of every row.
     """
     bands, kelvin, clear, days = read_landsat(data)
-    own: list[Series] = []
+    own: list[PointSeries] = []
     at, scenes = [], []
     for s in series:
         where = np.flatnonzero(s.valid)

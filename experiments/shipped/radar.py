@@ -18,11 +18,11 @@ from ml_collections import ConfigDict
 from threadpoolctl import threadpool_limits
 
 from eomm.data.modality import SENTINEL1_SIGMA0
+from eomm.data.points import PointSeries
 from eomm.errors import UsageError
-from eomm.evaluation.quality import closed, labelled
+from eomm.evaluation.quality import closed
 from eomm.evaluation.quality.learned import encoder_vectors
-from eomm.evaluation.quality.scores import Outcome, averaged
-from eomm.evaluation.quality.series import Series
+from eomm.evaluation.quality.tasks import score_all
 from eomm.evaluation.quality.vectors import Vectors, beside, leading, per_series, principal, remembered, scaled
 from eomm.evaluation.quality.verdicts import against
 from eomm.evaluation.quality.words import result
@@ -33,9 +33,9 @@ from eomm.models.directory import Model, build_part, load_model
 from eomm.training.experiment import run_experiment
 
 from ..radar import CLOSED, get_config
-from .looks import LOG, log_look
-from .plan import USE, USE_TO_LR, USE_TO_NB
-from .radar_sets import as_series, build_radar_records, read_flanders_radar, read_forest_radar, read_slovak_radar
+from .looks import Look
+from .plan import USE, USE_TO_LR, USE_TO_NB, use_trials
+from .radar_sets import build_radar_records, of_one_orbit, read_flanders_radar, read_forest_radar, read_slovak_radar
 
 MODEL, STATE, SIX, RANDOM = "radar encoder", "radar state", "six numbers", "[six, random]"
 RAW, WINDOW = "raw dB", "PCA of the window"
@@ -59,7 +59,7 @@ def train(data: Path, work: Path, seeds: int) -> list[Model]:
     return [load_model(p) for p in paths]
 
 
-def methods(models: Sequence[Model], sample: Sequence[Series]) -> list[Vectors]:
+def methods(models: Sequence[Model], sample: Sequence[PointSeries]) -> list[Vectors]:
     """The encoder of every seed, and closed forms whose constants are of training places."""
     learned = [vectors_of(m, seed) for seed, m in enumerate(models)]
     width = (2 * closed.SIDE + 1) * 2 + 2 * closed.SIDE
@@ -85,39 +85,21 @@ def vectors_of(model: Model, seed: int) -> Vectors:
     return replace(made, seed=seed, state=2)
 
 
-def score(role: str, vectors: Vectors, plots: Sequence[Series]) -> dict[str, Outcome]:
-    """Grassland use, as the quality bench scores it of Sentinel-2."""
-    lr, nb = ([s for s in plots if s.region == r] for r in ("LR", "NB"))
-    if role == "choose":
-        return {USE.name: labelled.held_out(vectors, lr, "use")}
-    return {
-        USE_TO_NB.name: labelled.carried_over(vectors, lr, nb, "use"),
-        USE_TO_LR.name: labelled.carried_over(vectors, nb, lr, "use"),
-    }
-
-
-def run(
-    data: Path, work: Path, *, role: str, seeds: int = 3, why: str | None = None, looks: Path = LOG, command: str = ""
-) -> Result:
+def run(data: Path, work: Path, *, role: str, seeds: int = 3, look: Look | None = None) -> Result:
     """Train, then score; a look at report is logged before. Its numbers have `against`: how the encoder compares.
 
     Raises UsageError for a look at report without a reason.
     """
-    if role == "report" and not why:
+    if role == "report" and not (look and look.why):
         raise UsageError("a look at report sets needs a reason: --why TEXT; it is logged")
     models = train(data, work, seeds)
     hashes = {f"{MODEL} {i}": m.hash for i, m in enumerate(models)}
     tasks = TASKS[role]
-    if role == "report":
-        log_look(looks, models=hashes, tasks=[f"{t.name}, radar" for t in tasks], command=command, why=str(why))
-    points = {"flanders": read_flanders_radar(data, "train"), "forest": read_forest_radar(data)}
-    sample = [s for name, p in points.items() for s in as_series(p, name)]
-    plots, found = read_slovak_radar(data), dict[str, dict[str, list[Outcome]]]()
+    if role == "report" and look:
+        look.log(models=hashes, tasks=[f"{t.name}, radar" for t in tasks])
+    sample = of_one_orbit([*read_flanders_radar(data, "train"), *read_forest_radar(data)])
     with threadpool_limits(1):
-        for vectors in methods(models, sample):
-            for task, outcome in score(role, vectors, plots).items():
-                found.setdefault(task, {}).setdefault(vectors.name, []).append(outcome)
-        outcomes = {t: {name: averaged(seeds) for name, seeds in by.items()} for t, by in found.items()}
+        outcomes = score_all(use_trials(read_slovak_radar(data), role), methods(models, sample), tasks)
         rows = against(outcomes, tasks, MODEL, (STATE,)) + against(outcomes, tasks, MODEL, (SIX, RANDOM, RAW, WINDOW))
         about = {"role": role, "models": hashes, "against": rows}
         return result(tasks, outcomes, (), about, dataset=f"grassland use of role {role}, radar")
@@ -133,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--why", metavar="TEXT", help="you look at places that report; it is logged")
     a = parser.parse_args(argv)
     command = f"python -m experiments.shipped.radar --role {a.role} --seeds {a.seeds}"
-    found = run(a.data, a.work, role=a.role, seeds=a.seeds, why=a.why, command=command)
+    found = run(a.data, a.work, role=a.role, seeds=a.seeds, look=Look(why=a.why, command=command))
     write_result(found, a.work / f"{a.role}.json", commands=[command])
     print(format_result(found))
     print(json.dumps(as_json(found["against"]), indent=1))

@@ -19,30 +19,26 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.records.points import build_point_records
 from eomm.data.cube import open_cube
-from eomm.data.modality import SENTINEL1_SIGMA0
 from eomm.data.points import PointSeries
 from eomm.embedding.points import embed_series
 from eomm.evaluation.quality.labelled import labels_of, seasons
 from eomm.evaluation.quality.probes import fold_numbers, left_out, logistic, mean_recall
-from eomm.evaluation.quality.series import Series, groups_of
+from eomm.evaluation.quality.series import groups_of
 from eomm.evaluation.quality.vectors import Vectors
 from eomm.models.directory import Model, load_model
 from eomm.training.experiment import run_experiment
 
 from .radar import configuration, train, vectors_of
-from .radar_sets import ACQUISITIONS, ORBIT, read_flanders_radar, read_forest_radar, read_slovak_radar
+from .radar_sets import ORBIT, build_radar_records, read_flanders_radar, read_slovak_radar
 
 SLOPES_DEG = 8.0  # standard deviation of what local slopes add to the incidence
 INCIDENCE_DEG = {3: 36.0, 4: 42.0, ORBIT: 39.0}  # by orbit; those of Flanders are unknown, and assumed
 MIDDLE = (-10.0, -17.0)  # dB, to which an orbit without its mean is brought: the contract's range holds it
 FOLDS, DRAWS = 5, 10
 
-Passes = PointSeries | Series
 
-
-def other_contract(series: Sequence[Passes], seed: int = 0, *, sign: float = 1.0) -> list[Any]:
+def other_contract(series: Sequence[PointSeries], seed: int = 0, *, sign: float = 1.0) -> list[PointSeries]:
     """The same series with 1 / cos of a local incidence per pixel and orbit; `sign` -1 takes it away instead."""
     rng, out = np.random.default_rng(seed), []
     for s in series:
@@ -55,7 +51,7 @@ def other_contract(series: Sequence[Passes], seed: int = 0, *, sign: float = 1.0
     return out
 
 
-def without_mean(series: Sequence[Passes]) -> list[Any]:
+def without_mean(series: Sequence[PointSeries]) -> list[PointSeries]:
     """Decibels minus the mean of each orbit's valid passes, on a level of its own."""
     out = []
     for s in series:
@@ -69,22 +65,13 @@ def without_mean(series: Sequence[Passes]) -> list[Any]:
     return out
 
 
-def as_they_are(series: Sequence[Passes]) -> list[Any]:
-    """Decibels."""
-    return list(series)
-
-
 def train_without_mean(data: Path, work: Path) -> Model:
     """The second encoder, seed 0."""
-    sets = {"flanders": read_flanders_radar(data, "train"), "forest": read_forest_radar(data)}
-    for name, series in sets.items():
-        options: dict[str, Any] = {"modality": SENTINEL1_SIGMA0, "acquisitions": ACQUISITIONS, "min_dates": 20}
-        build_point_records(work / "records" / name, without_mean(series), source=name, **options)
-    weights = {name: len({s.group for s in series}) ** 0.5 for name, series in sets.items()}
+    weights = build_radar_records(data, work / "records", change=without_mean)
     return load_model(run_experiment(configuration(weights, work, 0), work / "radar-seed0"))
 
 
-def moved(model: Model, series: Sequence[Passes], others: Sequence[Passes]) -> dict[str, float]:
+def moved(model: Model, series: Sequence[PointSeries], others: Sequence[PointSeries]) -> dict[str, float]:
     """How far vectors of one contract lie from those of the other: over the distance of two dates, and their cosine."""
     params, at = {"encoder": model.params["s1"]["encoder"], "fusion": None}, [np.flatnonzero(s.valid) for s in series]
     a, b = (
@@ -98,7 +85,7 @@ def moved(model: Model, series: Sequence[Passes], others: Sequence[Passes]) -> d
     return {"moved": float(np.median(np.linalg.norm(a - b, axis=1)) / np.median(apart)), "cosine": float(cosine.mean())}
 
 
-def use_across(vectors: Vectors, learn: Sequence[Series], test: Sequence[Series]) -> list[float]:
+def use_across(vectors: Vectors, learn: Sequence[PointSeries], test: Sequence[PointSeries]) -> list[float]:
     """Balanced accuracy of grassland use at held-out localities, of several divisions into folds."""
     (x, z), y, group = (seasons(vectors, s) for s in (learn, test)), labels_of(learn, "use"), groups_of(learn)
     found = []
@@ -138,9 +125,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "dB minus the orbit's mean": train_without_mean(a.data, a.work / "mean"),
     }
     flanders = read_flanders_radar(a.data, "test")
-    sigma = [s for s in read_slovak_radar(a.data) if s.region == "LR"]
+    sigma = [s for s in read_slovak_radar(a.data) if s.labels["region"] == "LR"]
     gamma = other_contract(sigma)
-    pairs: dict[str, tuple[Sequence[Any], Sequence[Any]]] = {
+    pairs = {
         "Slovak plots": (sigma, gamma),
         "Flanders": (flanders, other_contract(flanders)),
     }
@@ -149,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         pairs["SIMULATED"] = (other_contract(found, sign=-1.0), found)
     result: dict[str, Any] = {}
     for name, model in models.items():
-        read = without_mean if "mean" in name else as_they_are
+        read = without_mean if "mean" in name else list
         vectors = vectors_of(model, 0)
         result[name] = {place: moved(model, read(x), read(y)) for place, (x, y) in pairs.items()}
         for text, (learn, test) in {"sigma to sigma": (sigma, sigma), "sigma to gamma": (sigma, gamma)}.items():

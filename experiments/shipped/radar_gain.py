@@ -29,13 +29,13 @@ from eomm.data.records import open_records
 from eomm.errors import UsageError
 from eomm.evaluation.hidden.fusion import evaluate_fusion
 from eomm.evaluation.hidden.reconstruction import evaluate
-from eomm.evaluation.result import as_json
+from eomm.evaluation.result import Json, as_json
 from eomm.models.directory import Model, load_model
 from eomm.training.experiment import run_experiment
 
 from .. import fusion, radar
 from .flanders import EPOCH
-from .looks import LOG, log_look
+from .looks import Look
 from .places import FLANDERS_TEST_COLUMNS, FLANDERS_TEST_DATES, FLANDERS_VALIDATION_DATES
 
 GAPS = (0, 10, 30, 60)
@@ -111,7 +111,7 @@ def train(name: str, world: World, base: Path, work: Path) -> Model:
     return load_model(run_experiment(fusion_configuration(world.records, base, encoder), work / f"{name}-fusion"))
 
 
-def score(model: Model, world: World) -> dict[str, Any]:
+def score(model: Model, world: World) -> Json:
     """Errors of the fused model with and without radar and of `base` alone, decoded; and of probes of the fused."""
     manifest = open_records(world.records).manifest
     options: dict[str, Any] = {"dates": world.days, "gaps": GAPS, "manifest": manifest}
@@ -121,7 +121,7 @@ def score(model: Model, world: World) -> dict[str, Any]:
     return dict(as_json(found))
 
 
-def rows(found: dict[str, Any]) -> list[str]:
+def rows(found: Json) -> list[str]:
     """For people: a line a region and gap. Above 0 the fused model with radar is better."""
     lines = []
     for region, by_gap in found["decoded"].items():
@@ -139,7 +139,7 @@ def rows(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _interval(estimate: dict[str, Any], sign: int) -> str:
+def _interval(estimate: Json, sign: int) -> str:
     ends = sorted(sign * e for e in estimate["interval"] or ())
     return f"({ends[0]:+.4f} to {ends[1]:+.4f})" if ends else "(none)"
 
@@ -162,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if name == "flanders":
             tasks = [f"hidden dates of Flanders, {g} days, with radar" for g in GAPS]
             command = "python -m experiments.shipped.radar_gain --world flanders"
-            log_look(LOG, models={"fused": model.hash}, tasks=tasks, command=command, why=a.why)
+            Look(why=a.why, command=command).log(models={"fused": model.hash}, tasks=tasks)
         found = score(model, world)
         (a.work / f"{name}.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
         print("\n".join([f"{name}, {len(world.days)} dates", *rows(found)]), flush=True)

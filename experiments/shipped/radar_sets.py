@@ -1,6 +1,7 @@
 """Radar series: a Flemish site's training columns and forest plots, which train; Slovak plots, for evaluation."""
 
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import xarray as xr
 from data_prep.records.points import build_point_records
 from eomm.data.modality import SENTINEL1_SIGMA0
 from eomm.data.points import PointSeries
-from eomm.evaluation.quality.series import Series
 
 from .flanders import fields_of, part_of
 from .places import PLOT_KM, WHOLE
@@ -79,7 +79,7 @@ def relative_orbit(product: str) -> int:
     return (int(product.split("_")[6]) - FIRST_ORBIT[product[:3]]) % CYCLES_DAYS[1] + 1
 
 
-def read_slovak_radar(data: Path) -> list[Series]:
+def read_slovak_radar(data: Path) -> list[PointSeries]:
     """Plots of LR and NB, one orbit, 2021 to 2023, in dB; labels and groups as of `slovakia.read_plots`."""
     folder = data / "slovak_grasslands"
     first = table(folder, "plots_s2.parquet").drop_duplicates("PLOTID").copy()
@@ -93,39 +93,44 @@ def read_slovak_radar(data: Path) -> list[Series]:
         values = rows[["VV", "VH"]].to_numpy(np.float32)
         day, where = np.unique(to_days(rows.Date.to_numpy()), return_index=True)
         out.append(
-            Series(
-                name="plots, radar",
-                region=about.region,
+            PointSeries(
+                id=str(plot),
                 group=f"{about.region} {about.place}",
                 values=values[where],
                 day=day,
                 valid=np.isfinite(values[where]).all(1),
                 orbit=np.full(len(day), ORBIT, np.int32),
-                labels={"use": about.LandUse, "role": WHOLE[f"plots {about.region}"]},
+                labels={"use": about.LandUse, "role": WHOLE[f"plots {about.region}"], "region": about.region},
             )
         )
     return out
 
 
-def as_series(points: list[PointSeries], name: str) -> list[Series]:
-    """The orbit of each that has most passes, for closed forms that know of no orbits."""
+def of_one_orbit(points: list[PointSeries]) -> list[PointSeries]:
+    """The valid passes of the orbit that has most of them, for closed forms that know of no orbits."""
     out = []
     for p in points:
         assert p.orbit is not None
         orbits, counts = np.unique(p.orbit[p.valid], return_counts=True)
         if len(orbits):
-            own = p.valid & (p.orbit == orbits[counts.argmax()])
-            part = {"values": p.values[own], "day": p.day[own], "valid": p.valid[own]}
-            out.append(Series(name=name, region=name, group=p.group, **part))
+            out.append(p.keep(p.valid & (p.orbit == orbits[counts.argmax()])))
     return out
 
 
-def build_radar_records(data: Path, out: Path) -> dict[str, float]:
-    """Record sets below `out`; what is complete is kept. Returns the weight of each: the root of its groups."""
+def build_radar_records(
+    data: Path, out: Path, *, change: Callable[[Sequence[PointSeries]], Sequence[PointSeries]] = list
+) -> dict[str, float]:
+    """Record sets below `out`; what is complete is kept. Returns the weight of each: the root of its groups.
+
+    Args:
+        data: folder of the data sets.
+        out: of the record sets.
+        change: made to the series of a set before.
+    """
     sets = {"flanders": read_flanders_radar(data, "train"), "forest": read_forest_radar(data)}
+    options: dict[str, Any] = {"modality": SENTINEL1_SIGMA0, "acquisitions": ACQUISITIONS, "min_dates": 20}
     for name, series in sets.items():
-        options: dict[str, Any] = {"modality": SENTINEL1_SIGMA0, "acquisitions": ACQUISITIONS, "min_dates": 20}
-        build_point_records(out / name, series, source=name, **options)
+        build_point_records(out / name, change(series), source=name, **options)
     return {name: len({s.group for s in series}) ** 0.5 for name, series in sets.items()}
 
 

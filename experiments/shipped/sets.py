@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from data_prep.records.points import build_point_records
 from eomm.data.points import PointSeries
-from eomm.evaluation.quality.series import Series, keep
 
 from .bavaria import read_bavaria
 from .flanders import read_flanders
@@ -22,7 +22,7 @@ FEWEST_PARCELS = 5  # of a crop that the head learns to tell
 EPOCH = np.datetime64("1970-01-01")
 
 
-def training_series(data: Path) -> dict[str, list[Series]]:
+def training_series(data: Path) -> dict[str, list[PointSeries]]:
     """Every set's series that train, by the set's name; clear dates alone."""
     sets = {
         "swiss": read_swiss(data),
@@ -33,22 +33,24 @@ def training_series(data: Path) -> dict[str, list[Series]]:
         "korea": [s for s in read_korea(data) if s.labels["role"] == "train"],
         "flanders": [_training_dates(s) for s in read_flanders(data) if s.labels["part"] == "train"],
     }
-    return {name: [keep(s, s.valid) for s in series] for name, series in sets.items()}
+    return {name: [s.keep(s.valid) for s in series] for name, series in sets.items()}
 
 
-def set_weights(sets: Mapping[str, Sequence[Series]]) -> dict[str, float]:
+def set_weights(sets: Mapping[str, Sequence[PointSeries]]) -> dict[str, float]:
     """How often a batch comes from each set: by the root of its groups (fields, parcels, plots), at most 200."""
     return {name: min(MOST_GROUPS, len({s.group for s in series})) ** 0.5 for name, series in sets.items()}
 
 
-def crops_of(series: Sequence[Series], *, permuted: bool = False) -> list[str]:
+def crops_of(series: Sequence[PointSeries], *, permuted: bool = False) -> list[str]:
     """The crop that a head may learn of each Korean parcel that trains; "" of rare ones, and of every other series.
 
     Args:
         series: of one set; crops of the Bavarian fields and of Flanders are tasks of the bench, and not told.
         permuted: the same crops dealt out anew among these parcels: what labels alone, and not the crops, do.
     """
-    crops = [str(s.labels["crop"]) if s.name == "korea" and s.labels["role"] == "train" else "" for s in series]
+    crops = [
+        str(s.labels["crop"]) if s.labels["set"] == "korea" and s.labels["role"] == "train" else "" for s in series
+    ]
     counts = Counter(crops)
     told = [c if counts[c] >= FEWEST_PARCELS else "" for c in crops]
     return np.random.default_rng(0).permutation(told).tolist() if permuted else told
@@ -65,22 +67,14 @@ def build_records(data: Path, out: Path, *, permuted: bool = False) -> dict[str,
     sets = training_series(data)
     for name, series in sets.items():
         named = [
-            PointSeries(
-                id=f"{s.region} {s.group} {i}",
-                group=s.group,
-                day=s.day,
-                values=s.values,
-                valid=s.valid,
-                split="train",
-                label=crop,
-            )
+            replace(s, id=f"{s.labels['region']} {s.group} {i}", split="train", label=crop)
             for i, (s, crop) in enumerate(zip(series, crops_of(series, permuted=permuted), strict=True))
         ]
         build_point_records(out / name, named, acquisitions=ACQUISITIONS, min_dates=10, source=name)
     return set_weights(sets)
 
 
-def _training_dates(s: Series) -> Series:
+def _training_dates(s: PointSeries) -> PointSeries:
     kept = [*FLANDERS_TEST_DATES, *FLANDERS_VALIDATION_DATES]
     days = (np.array(kept, dtype="datetime64[D]") - EPOCH).astype(int)
-    return keep(s, ~np.isin(s.day, days))
+    return s.keep(~np.isin(s.day, days))

@@ -1,6 +1,6 @@
 """What readers of the shipped sets share: the screen, tables of dated rows to series, the missing band, near places."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,8 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int, Shaped
 from scipy.cluster.hierarchy import fcluster, linkage
 
+from eomm.data.points import PointSeries
 from eomm.errors import DataError
-from eomm.evaluation.quality.series import Series
 
 B8A_FROM_B07_B08 = (0.9113, 0.1068, 0.0145)  # slopes and offset on 470,007 clear Swiss pixel-dates; rmse 0.0113
 NINE = ("blue", "green", "red", "re1", "re2", "re3", "nir", "swir1", "swir2")  # without B8A
@@ -28,34 +28,34 @@ def screen(values: Float[np.ndarray, "t c"], clear: Bool[np.ndarray, " t"]) -> B
 
 
 def make_series(
-    name: str,
-    region: str,
-    group: str,
+    place: tuple[str, str, str],
     values: Float[np.ndarray, "t c"],
     clear: Bool[np.ndarray, " t"],
     day: Int[np.ndarray, " t"],
     labels: Mapping[str, Any] | None = None,
     *,
     fewest: int = FEWEST_DATES,
-) -> list[Series]:
-    """One series of the dates that pass the screen, the first of equal days; none where fewer than ten are left."""
+) -> list[PointSeries]:
+    """One series of the dates that pass the screen, the first of equal days; none where fewer than ten are left.
+
+    Args:
+        place: set; region of it, between which methods may be carried over; group: what must not be divided between
+            training and test, and what is resampled, such as a field. The first two become labels of these names.
+        values: reflectance in the order of BANDS.
+        clear: by the set's own mask.
+        day: days since 1970-01-01.
+        labels: as the set gives them.
+        fewest: dates.
+    """
     order = np.argsort(day, kind="stable")
     values, day = values[order].astype(np.float32), day[order].astype(np.int32)
     ok = screen(values, clear[order])
     days, first = np.unique(day[ok], return_index=True)
     if len(days) < fewest:
         return []
-    return [
-        Series(
-            name=name,
-            region=region,
-            group=str(group),
-            labels=dict(labels or {}),
-            values=values[ok][first],
-            day=days,
-            valid=np.ones(len(days), bool),
-        )
-    ]
+    known = {"set": place[0], "region": place[1], **(labels or {})}
+    valid = np.ones(len(days), bool)
+    return [PointSeries(id=place[1], group=place[2], day=days, values=values[ok][first], valid=valid, labels=known)]
 
 
 def to_days(dates: Any) -> Int[np.ndarray, " t"]:
@@ -95,8 +95,3 @@ def files(folder: Path, pattern: str) -> list[Path]:
 def some(count: int, most: int, rng: np.random.Generator) -> Int[np.ndarray, " n"]:
     """At most so many of the numbers below `count`, ascending."""
     return np.sort(rng.choice(count, min(most, count), replace=False))
-
-
-def flat(parts: Sequence[list[Series]]) -> list[Series]:
-    """One list."""
-    return [s for part in parts for s in part]

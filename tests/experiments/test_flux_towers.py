@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from eomm.experiments.flux_towers import COLUMNS, GIVEN, fit_missing, read_towers, with_vectors
 
-from eomm.evaluation.quality.series import BANDS, Series
+from eomm.data.points import PointSeries
+from eomm.evaluation.quality.series import BANDS
 from eomm.evaluation.quality.vectors import per_series
 
 MIX = np.random.default_rng(1).uniform(0, 0.3, (6, 4))
@@ -19,7 +20,7 @@ def sample(noise=0.0):
     values[:, KNOWN] = rng.uniform(0.05, 0.4, (400, 6))
     values[:, OTHERS] = values[:, KNOWN] @ MIX + 0.02 + noise * rng.standard_normal((400, 4))
     days = np.arange(400, dtype=np.int32)
-    return [Series(name="a", region="a", group="a", values=values.astype("f4"), day=days, valid=days != 7)]
+    return [PointSeries(id="a", group="a", values=values.astype("f4"), day=days, valid=days != 7)]
 
 
 def test_missing_bands_are_their_mean_given_the_others():

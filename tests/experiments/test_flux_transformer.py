@@ -18,7 +18,7 @@ from eomm.experiments.flux_transformer import (
 
 from eomm.evaluation.folds import Fold, group_folds
 from eomm.evaluation.gpp.models import ridge
-from eomm.evaluation.gpp.run import GppPlan
+from eomm.evaluation.gpp.plan import GppPlan
 from eomm.evaluation.gpp.scores import moments, r2
 from tests.eomm.gpp_world import make_world
 

@@ -41,7 +41,7 @@ def test_passes_of_an_orbit_repeat_and_parts_share_no_pixel(data):
 def test_slovak_plots_have_the_use_that_is_scored_of_sentinel_2(data):
     found = sets.read_slovak_radar(data)
     assert len(found) == 101 and {s.labels["use"] for s in found} == set(sets.USES)
-    assert {s.labels["role"] for s in found if s.region == "NB"} == {"report"}
+    assert {s.labels["role"] for s in found if s.labels["region"] == "NB"} == {"report"}
     assert all(len(s) > 100 and s.valid.all() and (np.diff(s.day) % 6 == 0).all() for s in found)
 
 
@@ -66,11 +66,11 @@ def test_the_mean_of_an_orbit_takes_another_contract_away():
 
 def test_closed_forms_get_one_orbit():
     one = dataclasses.replace(one_series(), orbit=np.array([3] * 15 + [4] * 5, np.int32))
-    (found,) = sets.as_series([one], "x")
+    (found,) = sets.of_one_orbit([one])
     np.testing.assert_array_equal(found.day, one.day[:15][one.valid[:15]])
 
 
 def test_a_look_needs_a_reason(tmp_path):
     with pytest.raises(UsageError, match="--why"):
-        radar.run(tmp_path, tmp_path, role="report", looks=tmp_path / "looks.jsonl")
+        radar.run(tmp_path, tmp_path, role="report", look=looks.Look(path=tmp_path / "looks.jsonl"))
     assert not looks.read_looks(tmp_path / "looks.jsonl")

@@ -115,7 +115,7 @@ def test_yields_are_of_whole_pixels(data):
 @pytest.mark.whole
 def test_constants_are_measured_on_training_places_without_flanders(data):
     sample = plan.sample_of(data)
-    assert Counter(s.name for s in sample) == {
+    assert Counter(s.labels["set"] for s in sample) == {
         "swiss": 300, "towers": 180, "forest": 180, "berlin": 300, "bavaria": 300, "korea": 300
     }  # fmt: skip
     assert all(s.labels.get("role", "train") == "train" for s in sample)
@@ -138,7 +138,7 @@ def test_crops_are_told_of_parcels_that_train_alone_and_permuted_ones_are_as_man
     own, permuted = sets.crops_of(trained), sets.crops_of(trained, permuted=True)
     assert Counter(own) == Counter(permuted) and own != permuted
     assert min(n for crop, n in Counter(own).items() if crop) >= sets.FEWEST_PARCELS and "" in own
-    fields = [replace(parcels[0], name="bavaria")] * 9
+    fields = [replace(parcels[0], labels={**parcels[0].labels, "set": "bavaria"})] * 9
     assert set(sets.crops_of(fields)) == {""}
 
 
@@ -151,19 +151,19 @@ def test_names_of_tasks_are_distinct_and_nothing_is_left_open():
 def test_a_look_is_logged_before_anything_is_scored(tmp_path):
     log = tmp_path / "looks.jsonl"
     for count in (1, 2):
-        found = looks.log_look(log, models={"model": "abc"}, tasks=["t"], command="eomm bench", why="test")
+        found = looks.Look(why="test", command="eomm bench", path=log).log(models={"model": "abc"}, tasks=["t"])
         assert found == count
     assert [e["why"] for e in looks.read_looks(log)] == ["test", "test"]
     with pytest.raises(DataError, match="cannot be logged"):
-        looks.log_look(tmp_path, models={}, tasks=[], command="", why="")
+        looks.Look(why="", path=tmp_path).log(models={}, tasks=[])
     with pytest.raises(DataError, match="missing"):  # the look is logged although the data are not there
-        bench.run((), bench.Request(data=tmp_path, role="report", why="try", looks=log))
+        bench.run((), bench.Request(data=tmp_path, role="report", look=looks.Look(why="try", path=log)))
     assert len(looks.read_looks(log)) == 3 and json.loads(log.read_text().splitlines()[-1])["why"] == "try"
 
 
 def test_report_needs_a_reason_and_what_trains_is_not_scored(tmp_path):
     with pytest.raises(UsageError, match="--why"):
-        bench.Request(data=tmp_path, role="report", looks=tmp_path / "log")
+        bench.Request(data=tmp_path, role="report", look=looks.Look(path=tmp_path / "log"))
     with pytest.raises(UsageError, match="role 'train'"):
         bench.Request(data=tmp_path, role="train")
     with pytest.raises(UsageError, match="none begins so"):
@@ -181,7 +181,7 @@ def test_choosing_looks_at_nothing_that_reports(data):
 
     def spy(series, at):
         for s in series:
-            roles.setdefault((s.name, s.region), set()).add(s.labels.get("role"))
+            roles.setdefault((s.labels["set"], s.labels["region"]), set()).add(s.labels.get("role"))
         raise SeenError
 
     vectors = Vectors(name="spy", length=1, make=spy)

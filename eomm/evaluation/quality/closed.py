@@ -3,16 +3,18 @@
 Constants are measured on training series (`closed_forms`). Every form is defined where the date itself is not valid.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from eomm.data.modality import SENTINEL2
+from eomm.data.points import PointSeries
 from eomm.errors import DataError
 from eomm.evaluation.quality.learned import encoder_vectors
-from eomm.evaluation.quality.series import BANDS, Series
+from eomm.evaluation.quality.series import BANDS
 from eomm.evaluation.quality.vectors import One, Vectors, beside, following, leading, per_series, principal, scaled
 from eomm.models.state import StateEncoder, build_encoder
 from eomm.training.noise import NEAR_DAYS, components, cut_outliers
@@ -26,39 +28,44 @@ RIDGE = 3.0  # of the waves: of 0.1, 0.3, 1, 3, 10 the best on training places w
 COMPONENTS = 64
 
 
-def nearest(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n c"]:
+def _of_visible(form: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]) -> One:
+    """A function of the valid bands, their days and the days of the targets; zeros where nothing is valid."""
+
+    @functools.wraps(form)
+    def one(series: PointSeries, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n c"]:
+        own, day = _visible(series)
+        if not len(own):
+            return np.zeros((len(at), series.values.shape[1]))
+        return form(own, day, series.day[at].astype(np.float64))
+
+    return one
+
+
+@_of_visible
+def nearest(own: np.ndarray, day: np.ndarray, target: np.ndarray) -> np.ndarray:
     """The bands of the date itself, or of the nearest valid one where it is not valid (the earlier of two)."""
-    own, day = _visible(series)
-    return own[np.abs(series.day[at][:, None] - day[None]).argmin(1)] if len(own) else _nothing(at, series)
+    return np.asarray(own[np.abs(target[:, None] - day[None]).argmin(1)])
 
 
-def gaussian(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n c"]:
+@_of_visible
+def gaussian(own: np.ndarray, day: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Mean of the valid dates, weighted by exp(-(days / 12)^2 / 2)."""
-    own, day = _visible(series)
-    return (
-        _weigh(-0.5 * ((day[None] - series.day[at][:, None]) / SIGMA_DAYS) ** 2) @ own
-        if len(own)
-        else _nothing(at, series)
-    )
+    return np.asarray(_weigh(-0.5 * ((day[None] - target[:, None]) / SIGMA_DAYS) ** 2) @ own)
 
 
-def exponential(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n c"]:
+@_of_visible
+def exponential(own: np.ndarray, day: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Mean of the valid dates, weighted by exp(-days / 30): what the state of a hidden date is in bands."""
-    own, day = _visible(series)
-    if not len(own):
-        return _nothing(at, series)
-    return _weigh(-np.abs(day[None] - series.day[at][:, None]) / StateEncoder.tau_days) @ own
+    return np.asarray(_weigh(-np.abs(day[None] - target[:, None]) / StateEncoder.tau_days) @ own)
 
 
-def linear(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n c"]:
+@_of_visible
+def linear(own: np.ndarray, day: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Linear interpolation in time between valid dates; constant beyond the first and last."""
-    own, day = _visible(series)
-    if not len(own):
-        return _nothing(at, series)
-    return np.stack([np.interp(series.day[at], day, column) for column in own.T], axis=1)
+    return np.stack([np.interp(target, day, column) for column in own.T], axis=1)
 
 
-def window(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n w"]:
+def window(series: PointSeries, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n w"]:
     """Bands of the date and of the four valid ones before and after it, and the days to these over 30.
 
     At the ends of a series the last date stands again.
@@ -75,7 +82,7 @@ def window(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n w"
     return np.concatenate([*bands, *days], axis=1)
 
 
-def difference(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n _"]:
+def difference(series: PointSeries, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n _"]:
     """Bands of the date, and what they differ by from the valid date before it; 0 where there is none."""
     own, day = _visible(series)
     here = nearest(series, at)
@@ -86,12 +93,16 @@ def difference(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "
     return np.concatenate([here, change], axis=1)
 
 
-def harmonic(series: Series, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n c"]:
+def harmonic(series: PointSeries, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n c"]:
     """What a yearly and a half-yearly wave through the valid dates say of the dates."""
     return _waves(series.day[at]) @ coefficients(series)
 
 
-def coefficients(series: Series, *, ridge: float = RIDGE) -> Float[np.ndarray, "5 c"]:
+INTERPOLATORS: Mapping[str, One] = {"linear": linear, "Gaussian": gaussian, "harmonic": harmonic}
+"""What a vector that predicts hidden dates must beat."""
+
+
+def coefficients(series: PointSeries, *, ridge: float = RIDGE) -> Float[np.ndarray, "5 c"]:
     """Mean, yearly and half-yearly waves of each band through the valid dates, by penalised least squares."""
     own, day = _visible(series)
     if not len(own):
@@ -102,7 +113,7 @@ def coefficients(series: Series, *, ridge: float = RIDGE) -> Float[np.ndarray, "
     return found
 
 
-def state_encoder(sample: Sequence[Series]) -> StateEncoder:
+def state_encoder(sample: Sequence[PointSeries]) -> StateEncoder:
     """The closed form as models have it (`eomm.models.state`), over all dates of a series.
 
     Noise is measured on the sample: from differences between dates at most four days apart, as training does it.
@@ -123,7 +134,7 @@ def state_encoder(sample: Sequence[Series]) -> StateEncoder:
     return build_encoder(SENTINEL2, options)
 
 
-def closed_forms(sample: Sequence[Series]) -> dict[str, Vectors]:
+def closed_forms(sample: Sequence[PointSeries]) -> dict[str, Vectors]:
     """All closed forms by name, their constants measured on training series."""
 
     def form(name: str, length: int, one: One, **options: bool) -> Vectors:
@@ -145,12 +156,8 @@ def closed_forms(sample: Sequence[Series]) -> dict[str, Vectors]:
     return {f.name: f for f in forms}
 
 
-def _visible(series: Series) -> tuple[Float[np.ndarray, "n c"], Float[np.ndarray, " n"]]:
+def _visible(series: PointSeries) -> tuple[Float[np.ndarray, "n c"], Float[np.ndarray, " n"]]:
     return series.values[series.valid].astype(np.float64), series.day[series.valid].astype(np.float64)
-
-
-def _nothing(at: Int[np.ndarray, " n"], series: Series) -> Float[np.ndarray, "n c"]:
-    return np.zeros((len(at), series.values.shape[1]))
 
 
 def _weigh(log: Float[np.ndarray, "n t"]) -> Float[np.ndarray, "n t"]:

@@ -70,9 +70,7 @@ def bench_quality(a: argparse.Namespace, _: list[str]) -> Any:
         code=a.code,
         surroundings=a.surroundings,
         only=a.only,
-        why=a.why,
-        command=a.typed,
-        **({} if a.looks is None else {"looks": a.looks}),
+        look=shipped.Look(why=a.why, command=a.typed, path=a.looks or shipped.Look.path),
     )
     return _written(a, shipped.run(a.model, request, say=lambda line: print(line, file=sys.stderr, flush=True)))
 

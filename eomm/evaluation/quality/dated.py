@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
+from eomm.data.points import PointSeries
 from eomm.errors import UsageError
 from eomm.evaluation.quality.labelled import day_of_year, within
 from eomm.evaluation.quality.probes import fold_numbers, left_out, logistic, ridge
 from eomm.evaluation.quality.scores import Outcome, auc, skill
-from eomm.evaluation.quality.series import Series, groups_of
+from eomm.evaluation.quality.series import groups_of
 from eomm.evaluation.quality.vectors import Vectors
 
 SINCE_DAYS = 12  # an event lies so many days back at most
@@ -30,14 +31,14 @@ class Events:
         number: of their series, of all.
     """
 
-    series: Sequence[Series]
+    series: Sequence[PointSeries]
     at: list[Int[np.ndarray, " _"]]
     truth: Bool[np.ndarray, " m"]
     group: Shaped[np.ndarray, " m"]
     number: Int[np.ndarray, " m"]
 
 
-def events_of(series: Sequence[Series], label: str, *, unsure: str) -> Events:
+def events_of(series: Sequence[PointSeries], label: str, *, unsure: str) -> Events:
     """Valid dates from April to mid-October, and whether an event lies at most 12 days behind each.
 
     Args:
@@ -107,13 +108,18 @@ class Seen:
         learned: which rows may be fitted on.
     """
 
-    series: Sequence[Series]
+    series: Sequence[PointSeries]
     at: Int[np.ndarray, " n"]
     values: Float[np.ndarray, "n k"]
     group: Shaped[np.ndarray, " n"]
     fold: Shaped[np.ndarray, " n"]
     tested: Bool[np.ndarray, " n"]
     learned: Bool[np.ndarray, " n"]
+
+    def take(self, rows: Int[np.ndarray, " m"]) -> "Seen":
+        """Some of the rows."""
+        arrays = {n: getattr(self, n)[rows] for n in ("at", "values", "group", "fold", "tested", "learned")}
+        return Seen(series=[self.series[i] for i in rows.tolist()], **arrays)
 
 
 def only(
@@ -125,16 +131,8 @@ def only(
     fold: Shaped[np.ndarray, " n"] | None = None,
 ) -> Seen:
     """Some rows, with other choices of what is scored, fitted on and held out together."""
-    return replace(
-        seen,
-        series=[s for s, kept in zip(seen.series, rows, strict=True) if kept],
-        at=seen.at[rows],
-        values=seen.values[rows],
-        group=seen.group[rows],
-        fold=(seen.fold if fold is None else fold)[rows],
-        tested=tested[rows],
-        learned=learned[rows],
-    )
+    changed = replace(seen, tested=tested, learned=learned, fold=seen.fold if fold is None else fold)
+    return changed.take(np.flatnonzero(rows))
 
 
 def seen_by_another(vectors: Vectors, seen: Seen) -> Outcome:
@@ -157,17 +155,7 @@ def anomalies_seen(
     pairs, first, index = np.unique(key, axis=1, return_index=True, return_inverse=True)
     index = index.reshape(-1)
     x, y = (_without_means(_averaged(rows, index), pairs) for rows in (_rows(vectors, seen), seen.values))
-    own: list[int] = first.tolist()
-    short = Seen(
-        series=[seen.series[i] for i in own],
-        at=seen.at[first],
-        values=y,
-        group=seen.group[first],
-        fold=seen.fold[first],
-        tested=seen.tested[first],
-        learned=seen.learned[first],
-    )
-    return _predicted(x, y, short)
+    return _predicted(x, y, seen.take(first))
 
 
 def _rows(vectors: Vectors, seen: Seen) -> Float[np.ndarray, "n d"]:

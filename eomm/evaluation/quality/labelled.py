@@ -6,10 +6,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from scipy.stats import rankdata
 
+from eomm.data.points import PointSeries
 from eomm.errors import UsageError
 from eomm.evaluation.quality.probes import fold_numbers, left_out, logistic, neighbours, ridge
 from eomm.evaluation.quality.scores import Outcome, balanced_accuracy, mean_of
-from eomm.evaluation.quality.series import Series, groups_of
+from eomm.evaluation.quality.series import groups_of
 from eomm.evaluation.quality.vectors import Vectors
 
 PARTS = ((60, 120), (121, 181), (182, 243), (244, 304))  # days of the year: two months each from March on
@@ -19,7 +20,7 @@ FEW, DRAWS = 5, 20  # labels a class, and how often they are drawn
 Labels = Shaped[np.ndarray, " n"]
 
 
-def seasons(vectors: Vectors, series: Sequence[Series]) -> Float[np.ndarray, "n f"]:
+def seasons(vectors: Vectors, series: Sequence[PointSeries]) -> Float[np.ndarray, "n f"]:
     """Mean vectors of the valid dates in four parts of the year, side by side; of all dates where one has none."""
     at = [np.flatnonzero(s.valid) for s in series]
     out = []
@@ -36,7 +37,7 @@ def day_of_year(day: Shaped[np.ndarray, " n"]) -> Shaped[np.ndarray, " n"]:
     return (day - (day / YEAR_DAYS).astype(int) * YEAR_DAYS).astype(int)
 
 
-def carried_over(vectors: Vectors, learn: Sequence[Series], test: Sequence[Series], label: str) -> Outcome:
+def carried_over(vectors: Vectors, learn: Sequence[PointSeries], test: Sequence[PointSeries], label: str) -> Outcome:
     """Balanced accuracy on one region of a probe that saw the labels of another."""
     y, truth = labels_of(learn, label), labels_of(test, label)
     if missing := set(truth) - set(y):
@@ -45,7 +46,7 @@ def carried_over(vectors: Vectors, learn: Sequence[Series], test: Sequence[Serie
     return balanced_accuracy(groups_of(test), truth, predict(seasons(vectors, test))[0][None])
 
 
-def held_out(vectors: Vectors, series: Sequence[Series], label: str, *, folds: int = 5) -> Outcome:
+def held_out(vectors: Vectors, series: Sequence[PointSeries], label: str, *, folds: int = 5) -> Outcome:
     """Balanced accuracy where whole groups are held out."""
     x, y, group = seasons(vectors, series), labels_of(series, label), groups_of(series)
     guess = np.empty_like(y)
@@ -54,7 +55,7 @@ def held_out(vectors: Vectors, series: Sequence[Series], label: str, *, folds: i
     return balanced_accuracy(group, y, guess[None])
 
 
-def few_labels(vectors: Vectors, series: Sequence[Series], label: str) -> tuple[Outcome, Outcome]:
+def few_labels(vectors: Vectors, series: Sequence[PointSeries], label: str) -> tuple[Outcome, Outcome]:
     """Balanced accuracy with five labels a class, over 20 draws of them; linear probe, three nearest neighbours.
 
     Raises UsageError where a class has no more than five series: nothing of it would be tested.
@@ -79,7 +80,7 @@ def few_labels(vectors: Vectors, series: Sequence[Series], label: str) -> tuple[
 
 def rank_within(
     vectors: Vectors,
-    series: Sequence[Series],
+    series: Sequence[PointSeries],
     label: str,
     *,
     fold: Shaped[np.ndarray, " n"],
@@ -122,7 +123,7 @@ def spearman(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
     return float((p * q).sum() / size) if size > 0 else 0.0
 
 
-def labels_of(series: Sequence[Series], label: str) -> Labels:
+def labels_of(series: Sequence[PointSeries], label: str) -> Labels:
     """A label of each. Raises UsageError where one has none."""
     try:
         return np.array([s.labels[label] for s in series])

@@ -1,6 +1,7 @@
 """Vectors of a model directory's Sentinel-2 encoder, fed with series of single pixels; a random encoder beside it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -8,9 +9,10 @@ import numpy as np
 from jaxtyping import Int
 
 from eomm.data.modality import SENTINEL2, Modality
+from eomm.data.points import PointSeries
 from eomm.embedding.points import SURROUNDINGS, embed_series
 from eomm.errors import ContractError, UsageError
-from eomm.evaluation.quality.series import BANDS, Series
+from eomm.evaluation.quality.series import BANDS
 from eomm.evaluation.quality.vectors import Made, Vectors
 from eomm.models.directory import Model, build_part
 from eomm.models.interface import Encoder
@@ -40,19 +42,14 @@ def model_vectors(
         raise ContractError(f"{name}: reads {found}; the quality bench needs s2 with {', '.join(BANDS)}")
     if surroundings not in SURROUNDINGS:
         raise UsageError(f"surroundings {surroundings!r}; expected one of {', '.join(SURROUNDINGS)}")
+    params = {"encoder": model.params["s2"]["encoder"], "fusion": model.params.get("fusion")}
+    options: dict[str, Any] = {"fusion": model.fusion, "surroundings": surroundings}
     places = model.info.get("places")
-    return encoder_vectors(
-        encoder,
-        contract,
-        {"encoder": model.params["s2"]["encoder"], "fusion": model.params.get("fusion")},
-        name=name,
-        fusion=model.fusion,
-        surroundings=surroundings,
-        about={
-            "learned_from": None if places is None else tuple(places),
-            "seed": seed,
-            "state": int(getattr(encoder, "components", 0)) if state is None else state,
-        },
+    return replace(
+        encoder_vectors(encoder, contract, params, name=name, **options),
+        learned_from=None if places is None else tuple(places),
+        seed=seed,
+        state=int(getattr(encoder, "components", 0)) if state is None else state,
     )
 
 
@@ -71,7 +68,6 @@ def encoder_vectors(
     name: str,
     fusion: Any = None,
     surroundings: str = "lone",
-    about: Mapping[str, Any] | None = None,
 ) -> Vectors:
     """Vectors of any encoder of ten Sentinel-2 bands, through the Encoder interface alone.
 
@@ -82,12 +78,11 @@ def encoder_vectors(
         name: for tables.
         fusion: the head that the encoder's vectors go through, or None.
         surroundings: see `model_vectors`.
-        about: further fields of Vectors.
     """
     length = fusion.dim if fusion else encoder.dim
     options: dict[str, Any] = {"fusion": fusion, "surroundings": surroundings}
 
-    def make(series: Sequence[Series], at: Sequence[Int[np.ndarray, " _"]]) -> Made:
+    def make(series: Sequence[PointSeries], at: Sequence[Int[np.ndarray, " _"]]) -> Made:
         return embed_series(encoder, contract, params, series, at, **options)
 
-    return Vectors(name=name, length=length, make=make, **(about or {}))
+    return Vectors(name=name, length=length, make=make)

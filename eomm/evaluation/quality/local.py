@@ -5,22 +5,22 @@ other pixels of the cube. One site is one place: what is resampled is blocks of 
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from threadpoolctl import threadpool_limits
 
 from eomm.data.cube import Cube, open_cube
+from eomm.data.points import PointSeries
 from eomm.errors import ContractError, DataError, UsageError
-from eomm.evaluation.quality import closed, reader, unlabelled
+from eomm.evaluation.quality import closed, unlabelled
 from eomm.evaluation.quality.learned import model_vectors
-from eomm.evaluation.quality.scores import Outcome
-from eomm.evaluation.quality.series import BANDS, Series
-from eomm.evaluation.quality.tasks import Task
+from eomm.evaluation.quality.series import BANDS
+from eomm.evaluation.quality.tasks import Task, Trial, score_all
 from eomm.evaluation.quality.unlabelled import Step, step_between
-from eomm.evaluation.quality.vectors import Vectors, remembered
+from eomm.evaluation.quality.vectors import remembered
 from eomm.evaluation.quality.verdicts import judge_hidden
 from eomm.evaluation.quality.words import result
 from eomm.evaluation.result import Result
@@ -30,27 +30,12 @@ BLOCK_PX = 8  # pixels of one block are one group
 BLOCKS, PIXELS = 60, 6  # drawn of a cube, and of a block
 FEWEST_DATES = 12
 
-HIDDEN = tuple(
-    Task(
-        name=f"hidden, {gap} days",
-        metric="mean absolute error of reflectance",
-        probe=reader.TEXT,
-        labels="hidden dates of other blocks",
-        group="block",
-        better="lower",
-        primary=False,
-        margin=None,
-    )
-    for gap in unlabelled.GAPS
+HIDDEN = unlabelled.hidden_tasks("hidden dates of other blocks", "block")
+beside = partial(Task, group="block", primary=False, margin=None)
+REPEAT = beside(
+    name="repeatability", metric="distance of odd from even dates over that of dates 60 days apart", better="lower"
 )
-_ABOUT: dict[str, Any] = {"probe": "none", "labels": "none", "group": "block", "primary": False, "margin": None}
-REPEAT = Task(
-    name="repeatability",
-    metric="distance of odd from even dates over that of dates 60 days apart",
-    better="lower",
-    **_ABOUT,
-)
-STEP = Task(name="the largest steps at once", metric="share of a lasting change seen at its first date", **_ABOUT)
+STEP = beside(name="the largest steps at once", metric="share of a lasting change seen at its first date")
 TASKS = (*HIDDEN, REPEAT, STEP)
 
 
@@ -84,46 +69,33 @@ def bench_local(
     learn_groups = set(names[::2])
     learn, test = ([s for s in series if (s.group in learn_groups) == inside] for inside in (True, False))
     methods = [remembered(v) for v in closed.closed_forms(learn).values()]
-    about: dict[str, Any] = {"cube": str(path), "site": cube.site, "pixels": len(series), "blocks": len(names)}
+    about: dict[str, object] = {"cube": str(path), "site": cube.site, "pixels": len(series), "blocks": len(names)}
     if model is not None:
         loaded = load_model(model, code=code)
         about["models"] = {"model": loaded.hash}
         methods.append(remembered(model_vectors(loaded, surroundings=surroundings)))
     with threadpool_limits(1):  # fits are small; threads would wait for each other
-        outcomes = score_local(methods, learn, test)
+        outcomes = score_all(trials(learn, test), methods, TASKS)
     judged = "thirty numbers" if model is None else "model"
     simulated = cube.simulated
     verdicts = [judge_hidden(outcomes, TASKS, judged)]
     return result(TASKS, outcomes, verdicts, about, dataset=cube.site, simulated=simulated)
 
 
-def score_local(
-    methods: Sequence[Vectors], learn: Sequence[Series], test: Sequence[Series]
-) -> dict[str, dict[str, Outcome]]:
-    """Outcomes by task and method; probes are fitted on `learn`, everything is scored on `test`.
+def trials(learn: Sequence[PointSeries], test: Sequence[PointSeries]) -> list[Trial]:
+    """All tasks; probes are fitted on `learn`, everything is scored on `test`.
 
     Raises UsageError where no date of these series can be hidden, or no two are far apart.
     """
-    learned = unlabelled.teaching_targets(learn)
-    hidden = {t.name: unlabelled.hidden_targets(test, gap) for t, gap in zip(HIDDEN, unlabelled.GAPS, strict=True)}
-    steps = largest_steps(test)
-    waves = {"linear": closed.linear, "Gaussian": closed.gaussian, "harmonic": closed.harmonic}
-    outcomes: dict[str, dict[str, Outcome]] = {t.name: {} for t in TASKS}
-    for vectors in methods:
-        found = {
-            **unlabelled.hidden_errors(vectors, learned, hidden),
-            REPEAT.name: unlabelled.repeatability(vectors, test),
-        }
-        found[STEP.name] = unlabelled.step_at_once(vectors, steps)
-        for task, outcome in found.items():
-            outcomes[task][vectors.name] = outcome
-    for name, given in unlabelled.interpolators(waves, hidden).items():
-        for task, outcome in given.items():
-            outcomes[task][name] = outcome
-    return outcomes
+    learned, steps = unlabelled.teaching_targets(learn), largest_steps(test)
+    return [
+        unlabelled.hidden_trial(HIDDEN, test, lambda v, hidden: unlabelled.hidden_errors(v, learned, hidden)),
+        Trial(tasks=(REPEAT,), outcomes=lambda v: [unlabelled.repeatability(v, test)]),
+        Trial(tasks=(STEP,), outcomes=lambda v: [unlabelled.step_at_once(v, steps)]),
+    ]
 
 
-def largest_steps(series: Sequence[Series]) -> list[Step]:
+def largest_steps(series: Sequence[PointSeries]) -> list[Step]:
     """The largest change between means of four dates of each series, in raw bands; of these the largest quarter.
 
     Chosen by raw bands alone, so that no method chooses what it is judged by. Raises UsageError where there is none.
@@ -139,7 +111,7 @@ def largest_steps(series: Sequence[Series]) -> list[Step]:
     return [step for _, step in found[: max(1, len(found) // 4)]]
 
 
-def series_of(cube: Cube, *, seed: int = 0) -> list[Series]:
+def series_of(cube: Cube, *, seed: int = 0) -> list[PointSeries]:
     """Pixels drawn from blocks of 8 x 8, their valid dates alone.
 
     Raises:
@@ -150,7 +122,7 @@ def series_of(cube: Cube, *, seed: int = 0) -> list[Series]:
     if group.modality.band_names != BANDS:
         raise ContractError(f"{cube.path}: s2 has {', '.join(group.modality.band_names)}; expected {', '.join(BANDS)}")
     rows, columns = -(-group.grid.height // BLOCK_PX), -(-group.grid.width // BLOCK_PX)
-    rng, out = np.random.default_rng(seed), list[Series]()
+    rng, out = np.random.default_rng(seed), list[PointSeries]()
     for number in np.sort(rng.permutation(rows * columns)[:BLOCKS]):
         row, column = divmod(int(number), columns)
         y, x = (
@@ -169,15 +141,14 @@ def series_of(cube: Cube, *, seed: int = 0) -> list[Series]:
 
 def _series(
     site: str, group: str, values: Float[np.ndarray, "t c"], valid: np.ndarray, day: np.ndarray
-) -> list[Series]:
+) -> list[PointSeries]:
     days, first = np.unique(day[valid], return_index=True)  # of two passes on a day the first
     if len(days) < FEWEST_DATES:
         return []
-    at = np.flatnonzero(valid)[first]
-    ok = np.ones(len(days), bool)
-    return [Series(name=site, region=site, group=group, values=values[at], day=days.astype(np.int32), valid=ok)]
+    own, ok = values[np.flatnonzero(valid)[first]], np.ones(len(days), bool)
+    return [PointSeries(id=site, group=group, values=own, day=days.astype(np.int32), valid=ok)]
 
 
-def _change(series: Series, step: Step) -> float:
+def _change(series: PointSeries, step: Step) -> float:
     change = series.values[step.after].mean(0) - series.values[step.before].mean(0)
     return float(np.sqrt((change**2).sum()))

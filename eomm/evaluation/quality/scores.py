@@ -4,7 +4,7 @@ Rows of one group (a locality's plots, a field's pixels) are not independent, so
 method are averaged before that.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from eomm.errors import UsageError
-from eomm.evaluation.bootstrap import RESAMPLES, Weights, draws, interval_of
+from eomm.evaluation.bootstrap import RESAMPLES, Weights, draws, interval_of, ratio
 from eomm.evaluation.result import Better, Difference, Estimate, rounded
 
 FEWEST = 8  # groups for any claim
 FLIPPED_BELOW = 20  # groups; fewer are judged by exact sign flips
 
 Score = Callable[[Weights], Float[np.ndarray, " r"]]
+Outcomes = Mapping[str, Mapping[str, "Outcome"]]  # by task and method
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ def mean_of(group: Shaped[np.ndarray, " n"], top: Float[np.ndarray, "*s n"], bot
     above, below = _sums(index, tops, len(names)), _sums(index, bottoms, len(names))
 
     def score(weights: Weights) -> Float[np.ndarray, " r"]:
-        return _divide(weights @ above.T, weights @ below.T).mean(1)
+        return ratio(weights @ above.T, weights @ below.T).mean(1)
 
     return Outcome(groups=names, score=score, rows=tops.shape[1])
 
@@ -101,7 +102,7 @@ def balanced_accuracy(
 
     def score(weights: Weights) -> Float[np.ndarray, " r"]:
         return np.asarray(
-            _divide(weights @ hit.T, weights @ count.T).mean(1)
+            ratio(weights @ hit.T, weights @ count.T).mean(1)
         )  # a class that was not drawn makes it NaN: no score of fewer classes
 
     return Outcome(groups=names, score=score, rows=int(which.any(0).sum()))
@@ -131,7 +132,7 @@ def auc(
             np.add.at(pairs[:, h], index[mine], float(len(other)))
 
     def score(weights: Weights) -> Float[np.ndarray, " r"]:
-        return _divide(
+        return ratio(
             np.einsum("rg,gh,rh->r", weights, wins, weights), np.einsum("rg,gh,rh->r", weights, pairs, weights)
         )
 
@@ -224,10 +225,6 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
 
 def _sums(index: Int[np.ndarray, " n"], rows: Float[np.ndarray, "s n"], count: int) -> Float[np.ndarray, "s g"]:
     return np.stack([np.bincount(index, row, minlength=count) for row in rows])
-
-
-def _divide(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
-    return np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 0)
 
 
 def _interval(drawn: Float[np.ndarray, " r"], groups: int) -> tuple[float, float] | None:

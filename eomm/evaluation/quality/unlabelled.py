@@ -1,17 +1,20 @@
 """Tasks without labels of classes: hidden targets, repeatability, near over far, and a step shown at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int, Shaped
 
+from eomm.data.points import PointSeries
 from eomm.errors import UsageError
-from eomm.evaluation.quality.closed import exponential
+from eomm.evaluation.quality.closed import INTERPOLATORS, exponential
 from eomm.evaluation.quality.probes import fold_numbers
-from eomm.evaluation.quality.reader import fit_reader
+from eomm.evaluation.quality.reader import TEXT, fit_reader
 from eomm.evaluation.quality.scores import Outcome, mean_of
-from eomm.evaluation.quality.series import REACH_DAYS, Series, groups_of, hide, keep
+from eomm.evaluation.quality.series import REACH_DAYS, groups_of, hide
+from eomm.evaluation.quality.tasks import Task, Trial
 from eomm.evaluation.quality.vectors import One, Vectors
 
 GAPS = (0, 10, 30, 60)  # days hidden on both sides of a target
@@ -35,15 +38,15 @@ class Hidden:
         group: of each.
     """
 
-    series: list[Series]
+    series: list[PointSeries]
     at: list[Int[np.ndarray, "1"]]
     truth: Float[np.ndarray, "n c"]
     group: Shaped[np.ndarray, " n"]
 
 
-def hidden_targets(series: Sequence[Series], gap_days: int, *, each: int = 3, seed: int = 0) -> Hidden:
+def hidden_targets(series: Sequence[PointSeries], gap_days: int, *, each: int = 3, seed: int = 0) -> Hidden:
     """Dates drawn from every series, the same for every gap. Raises UsageError where none can be hidden."""
-    made: list[tuple[Series, int]] = []
+    made: list[tuple[PointSeries, int]] = []
     truth, group = [], []
     for number, s in enumerate(series):
         apart = np.abs(s.day[:, None] - s.day[None])
@@ -64,28 +67,47 @@ def hidden_targets(series: Sequence[Series], gap_days: int, *, each: int = 3, se
     )
 
 
-def teaching_targets(series: Sequence[Series]) -> list[Hidden]:
+def hidden_tasks(labels: str, group: str) -> tuple[Task, ...]:
+    """A task for each of GAPS.
+
+    Args:
+        labels: what the reader learns from, in words.
+        group: what is resampled.
+    """
+    words = {"metric": "mean absolute error of reflectance", "probe": TEXT, "labels": labels, "group": group}
+    return tuple(Task(name=f"hidden, {gap} days", **words, better="lower", primary=False, margin=None) for gap in GAPS)
+
+
+def hidden_trial(
+    tasks: tuple[Task, ...],
+    series: Sequence[PointSeries],
+    errors: Callable[[Vectors, Sequence[Hidden]], Sequence[Outcome]],
+) -> Trial:
+    """The tasks of `hidden_tasks` on series, vectors read by `errors`; interpolation in time stands beside them."""
+    tests = [hidden_targets(series, gap) for gap in GAPS]
+    given = {name: [interpolated_error(one, test) for test in tests] for name, one in INTERPOLATORS.items()}
+    return Trial(tasks=tasks, outcomes=lambda v: errors(v, tests), given=given)
+
+
+def teaching_targets(series: Sequence[PointSeries]) -> list[Hidden]:
     """What a reader learns from: targets of every gap of TAUGHT. Raises UsageError where none can be hidden."""
     return [hidden_targets(series, gap, seed=number) for number, gap in enumerate(TAUGHT)]
 
 
-def hidden_errors(vectors: Vectors, learn: Sequence[Hidden], tests: Mapping[str, Hidden]) -> dict[str, Outcome]:
+def hidden_errors(vectors: Vectors, learn: Sequence[Hidden], tests: Sequence[Hidden]) -> list[Outcome]:
     """Mean absolute error of reflectance that one reader, fitted on all gaps, reads from vectors of hidden targets.
 
     Every method has the same reader, which adds to the state in bands, and is given beside the vector what anybody
     knows of a hidden date: the time of the year, and how far the nearest visible dates are.
     """
-    shown = _shown(vectors, [*learn, *tests.values()])
+    shown = _shown(vectors, [*learn, *tests])
     read = fit_reader(*_joined(shown[: len(learn)]))
-    return {
-        task: _error(read(inputs, base), test)
-        for (task, test), (inputs, base, _) in zip(tests.items(), shown[len(learn) :], strict=True)
-    }
+    return [_error(read(*told[:2]), test) for told, test in zip(shown[len(learn) :], tests, strict=True)]
 
 
 def hidden_errors_across(
-    vectors: Vectors, learn: Sequence[Hidden], tests: Mapping[str, Hidden], *, folds: int = FOLDS
-) -> dict[str, Outcome]:
+    vectors: Vectors, learn: Sequence[Hidden], tests: Sequence[Hidden], *, folds: int = FOLDS
+) -> list[Outcome]:
     """As `hidden_errors`, at places that teach too: what reads a group was taught by the other folds of groups alone.
 
     So no reader is taught where an encoder was trained: there its vectors know what is hidden better than elsewhere,
@@ -96,16 +118,16 @@ def hidden_errors_across(
     fold_of = dict(zip(names.tolist(), fold_numbers(names, folds).tolist(), strict=True))
     fold = np.array([fold_of[g] for g in group])
     count = min(int((fold != k).sum()) for k in np.unique(fold))
-    shown = _shown(vectors, [*learn, *tests.values()])
-    taught, tested = _joined(shown[: len(learn)]), dict(zip(tests, shown[len(learn) :], strict=True))
-    guess = {task: np.empty_like(test.truth) for task, test in tests.items()}
+    shown = _shown(vectors, [*learn, *tests])
+    taught, tested = _joined(shown[: len(learn)]), shown[len(learn) :]
+    guesses = [np.empty_like(test.truth) for test in tests]
     for k in np.unique(fold):
         rows = np.random.default_rng(int(k)).permutation(np.flatnonzero(fold != k))[:count]
         read = fit_reader(*(part[rows] for part in taught))
-        for task, test in tests.items():
+        for guess, told, test in zip(guesses, tested, tests, strict=True):
             mine = np.array([fold_of[g] == k for g in test.group])
-            guess[task][mine] = read(*(part[mine] for part in tested[task][:2]))
-    return {task: _error(guess[task], test) for task, test in tests.items()}
+            guess[mine] = read(*(part[mine] for part in told[:2]))
+    return [_error(guess, test) for guess, test in zip(guesses, tests, strict=True)]
 
 
 def _shown(vectors: Vectors, parts: Sequence[Hidden]) -> list[Shown]:
@@ -147,12 +169,12 @@ def interpolated_error(one: One, test: Hidden) -> Outcome:
     return _error(np.concatenate([one(s, at) for s, at in zip(test.series, test.at, strict=True)]), test)
 
 
-def repeatability(vectors: Vectors, series: Sequence[Series], *, each: int = 3, seed: int = 0) -> Outcome:
+def repeatability(vectors: Vectors, series: Sequence[PointSeries], *, each: int = 3, seed: int = 0) -> Outcome:
     """Distance between vectors of one date from disjoint halves of the other dates, over that of dates 60 days apart.
 
     The date itself is hidden in both, so that the halves share nothing.
     """
-    halves: list[tuple[list[Series], list[np.ndarray]]] = [([], []), ([], [])]
+    halves: list[tuple[list[PointSeries], list[np.ndarray]]] = [([], []), ([], [])]
     pairs: list[tuple[int, int]] = []
     group: list[str] = []
     for number, s in enumerate(series):
@@ -174,36 +196,35 @@ def repeatability(vectors: Vectors, series: Sequence[Series], *, each: int = 3, 
     return mean_of(np.array(group), near, far)
 
 
-def near_over_far(vectors: Vectors, series: Sequence[Series]) -> Outcome:
+def near_over_far(vectors: Vectors, series: Sequence[PointSeries]) -> Outcome:
     """Median distance of dates 1 to 5 days apart over that of dates 60 to 199 days apart; medians of each group.
 
     `rows` of the outcome are the pairs of near dates.
     """
-    by_group: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}
+    parts = []
     for s, z in zip(series, vectors(series), strict=True):
-        where = np.flatnonzero(s.valid)
-        i, j = np.triu_indices(len(where), 1)
-        apart, distance = s.day[where][j] - s.day[where][i], _length((z[where][i] - z[where][j]).astype(np.float64))
-        for found, (low, high) in zip(by_group.setdefault(s.group, ([], [])), (NEAR_DAYS, FAR_DAYS), strict=True):
-            found.append(distance[(apart >= low) & (apart <= high)])
-    medians = {g: [np.concatenate(part) for part in parts] for g, parts in by_group.items()}
-    kept = [g for g, (near, far) in medians.items() if len(near) and len(far)]
-    if not kept:
+        i, j, apart = _pairs(s)
+        distance = _length((z[i] - z[j]).astype(np.float64))
+        parts.append(pd.DataFrame({"group": s.group, "apart": apart, "distance": distance}))
+    pairs = pd.concat(parts)
+    near, far = (pairs[pairs.apart.between(*days)].groupby("group").distance for days in (NEAR_DAYS, FAR_DAYS))
+    kept = near.median().index.intersection(far.median().index)
+    if kept.empty:
         raise UsageError(f"no group of {len(series)} series has both near and far pairs of dates")
-    near, far = (np.array([np.median(medians[g][k]) for g in kept]) for k in (0, 1))
-    return replace(mean_of(np.array(kept), near, far), rows=sum(len(medians[g][0]) for g in kept))
+    found = mean_of(kept.to_numpy(str), near.median()[kept].to_numpy(), far.median()[kept].to_numpy())
+    return replace(found, rows=int(near.size()[kept].sum()))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Step:
     """A change between two dates: of which series, which dates before it and after it, the nearest first."""
 
-    series: Series
+    series: PointSeries
     before: Int[np.ndarray, "4"]
     after: Int[np.ndarray, "4"]
 
 
-def steps_at(series: Sequence[Series], label: str) -> list[Step]:
+def steps_at(series: Sequence[PointSeries], label: str) -> list[Step]:
     """Labelled events with four clear dates on each side; those dated on a clear acquisition are left out."""
     found = []
     for s in series:
@@ -213,12 +234,12 @@ def steps_at(series: Sequence[Series], label: str) -> list[Step]:
     return found
 
 
-def step_of(series: Series, day: int) -> Step | None:
+def step_of(series: PointSeries, day: int) -> Step | None:
     """The four valid dates on each side of a day without one, see `step_between`."""
     return step_between(series, int((series.day[series.valid] < day).sum()))
 
 
-def step_between(series: Series, count: int) -> Step | None:
+def step_between(series: PointSeries, count: int) -> Step | None:
     """The last four of the first `count` valid dates, and the next four; None where they are too far apart.
 
     The nearest two may be 30 days apart, and four may reach 60 days from there.
@@ -249,29 +270,29 @@ def step_at_once(vectors: Vectors, steps: Sequence[Step]) -> Outcome:
     return mean_of(groups_of([s.series for s in steps]), np.array(once), np.array(whole))
 
 
-def interpolators(forms: Mapping[str, One], tests: Mapping[str, Hidden]) -> dict[str, dict[str, Outcome]]:
-    """Errors by method and task."""
-    return {name: {task: interpolated_error(one, test) for task, test in tests.items()} for name, one in forms.items()}
-
-
 def _error(guess: Float[np.ndarray, "n c"], test: Hidden) -> Outcome:
     return mean_of(test.group, np.abs(guess - test.truth).mean(1))
 
 
-def _far_pairs(series: Series, each: int, rng: np.random.Generator) -> list[tuple[int, int]]:
-    where = np.flatnonzero(series.valid)
-    i, j = np.triu_indices(len(where), 1)
-    apart = series.day[where][j] - series.day[where][i]
+def _far_pairs(series: PointSeries, each: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+    i, j, apart = _pairs(series)
     may = np.flatnonzero((apart >= FAR_DAYS[0]) & (apart <= FAR_DAYS[1]))
-    return [(int(where[i[k]]), int(where[j[k]])) for k in rng.permutation(may)[:each]]
+    return [(int(i[k]), int(j[k])) for k in rng.permutation(may)[:each]]
 
 
-def _half(series: Series, target: int, half: int) -> tuple[Series, int]:
+def _pairs(series: PointSeries) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions of the two dates of every pair of valid ones, and how many days lie between."""
+    where = np.flatnonzero(series.valid)
+    i, j = (where[k] for k in np.triu_indices(len(where), 1))
+    return i, j, series.day[j] - series.day[i]
+
+
+def _half(series: PointSeries, target: int, half: int) -> tuple[PointSeries, int]:
     """Every second valid date besides the target, which stays without values."""
     hidden, at = hide(series, target, 0)
     others = np.flatnonzero(hidden.valid)[half::2]
     which = np.sort(np.append(others, at))
-    return keep(hidden, which), int(np.searchsorted(which, at))
+    return hidden.keep(which), int(np.searchsorted(which, at))
 
 
 def _length(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:

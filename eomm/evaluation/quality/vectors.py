@@ -1,17 +1,19 @@
 """Vectors: a function from series to a vector per date, and how several are scaled and put beside each other."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from eomm.data.points import PointSeries
 from eomm.errors import DataError
-from eomm.evaluation.quality.series import Series, every
+from eomm.evaluation.quality.series import every
 
 Made = list[Float[np.ndarray, "_ d"]]
-Make = Callable[[Sequence[Series], Sequence[Int[np.ndarray, " _"]]], Made]
-One = Callable[[Series, Int[np.ndarray, " n"]], Float[np.ndarray, "n d"]]
+Make = Callable[[Sequence[PointSeries], Sequence[Int[np.ndarray, " _"]]], Made]
+One = Callable[[PointSeries, Int[np.ndarray, " n"]], Float[np.ndarray, "n d"]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,7 +37,7 @@ class Vectors:
     learned_from: tuple[str, ...] | None = ()
     seed: int = 0
 
-    def __call__(self, series: Sequence[Series], at: Sequence[Int[np.ndarray, " _"]] | None = None) -> Made:
+    def __call__(self, series: Sequence[PointSeries], at: Sequence[Int[np.ndarray, " _"]] | None = None) -> Made:
         """Vectors at positions of each series; at all where None.
 
         Raises:
@@ -46,18 +48,26 @@ class Vectors:
         for one, s, where in zip(made, series, places, strict=True):
             if one.shape != (len(where), self.length):
                 raise DataError(
-                    f"vectors {self.name!r}: {one.shape} for {len(where)} dates of {s.name} {s.group}; expected "
+                    f"vectors {self.name!r}: {one.shape} for {len(where)} dates of {s.name}; expected "
                     f"({len(where)}, {self.length})"
                 )
             if not np.isfinite(one).all():
-                raise DataError(f"vectors {self.name!r}: NaN or infinity for {s.name} {s.group}; expected numbers")
+                raise DataError(f"vectors {self.name!r}: NaN or infinity for {s.name}; expected numbers")
         return made
+
+    def mapped(self, change: Callable[[np.ndarray], np.ndarray], **changes: Any) -> "Vectors":
+        """The same with `change` made to the vectors of every series; `changes` are of fields, such as the length."""
+
+        def make(series: Sequence[PointSeries], at: Sequence[np.ndarray]) -> Made:
+            return [change(v).astype(np.float32) for v in self.make(series, at)]
+
+        return replace(self, make=make, **changes)
 
 
 def per_series(name: str, length: int, one: One, *, state: int = 0) -> Vectors:
     """Vectors of a function of one series and positions in it."""
 
-    def make(series: Sequence[Series], at: Sequence[np.ndarray]) -> Made:
+    def make(series: Sequence[PointSeries], at: Sequence[np.ndarray]) -> Made:
         return [np.asarray(one(s, where), np.float32) for s, where in zip(series, at, strict=True)]
 
     return Vectors(name=name, length=length, make=make, state=state)
@@ -65,9 +75,9 @@ def per_series(name: str, length: int, one: One, *, state: int = 0) -> Vectors:
 
 def remembered(vectors: Vectors) -> Vectors:
     """The same, computing the vectors at all dates of a series only once while that series lives."""
-    known: dict[int, tuple[Series, np.ndarray]] = {}
+    known: dict[int, tuple[PointSeries, np.ndarray]] = {}
 
-    def make(series: Sequence[Series], at: Sequence[np.ndarray]) -> Made:
+    def make(series: Sequence[PointSeries], at: Sequence[np.ndarray]) -> Made:
         whole = [len(where) == len(s) for s, where in zip(series, at, strict=True)]
         missing = [i for i, s in enumerate(series) if not (whole[i] and id(s) in known)]
         found = dict(zip(missing, vectors.make([series[i] for i in missing], [at[i] for i in missing]), strict=True))
@@ -76,10 +86,10 @@ def remembered(vectors: Vectors) -> Vectors:
                 known[id(series[i])] = (series[i], found[i])
         return [found[i] if i in found else known[id(s)][1] for i, s in enumerate(series)]
 
-    return _like(vectors, make)
+    return replace(vectors, make=make)
 
 
-def scaled(vectors: Vectors, sample: Sequence[Series], *, by_column: bool = False) -> Vectors:
+def scaled(vectors: Vectors, sample: Sequence[PointSeries], *, by_column: bool = False) -> Vectors:
     """Vectors with mean 0 and a total variance of 1 over the valid dates of a sample, never of what is scored.
 
     Args:
@@ -93,29 +103,21 @@ def scaled(vectors: Vectors, sample: Sequence[Series], *, by_column: bool = Fals
         scale = np.where(spread > 1e-9, spread, 1.0) * np.sqrt(max(1, (spread > 1e-9).sum()))
     else:
         scale = np.full(vectors.length, max(float(np.sqrt((spread**2).sum())), 1e-9))
-
-    def make(series: Sequence[Series], at: Sequence[np.ndarray]) -> Made:
-        return [((v - mean) / scale).astype(np.float32) for v in vectors.make(series, at)]
-
-    return _like(vectors, make)
+    return vectors.mapped(lambda v: (v - mean) / scale)
 
 
-def principal(name: str, vectors: Vectors, length: int, sample: Sequence[Series]) -> Vectors:
+def principal(name: str, vectors: Vectors, length: int, sample: Sequence[PointSeries]) -> Vectors:
     """The leading principal components of other vectors, measured on a sample."""
     rows = valid_rows(vectors, sample)
     mean = rows.mean(0)
     basis = np.linalg.svd(rows - mean, full_matrices=False)[2][:length].T
-
-    def make(series: Sequence[Series], at: Sequence[np.ndarray]) -> Made:
-        return [((v - mean) @ basis).astype(np.float32) for v in vectors.make(series, at)]
-
-    return Vectors(name=name, length=basis.shape[1], make=make)
+    return vectors.mapped(lambda v: (v - mean) @ basis, name=name, length=basis.shape[1], state=0)
 
 
 def beside(name: str, *parts: Vectors) -> Vectors:
     """Several vectors one after the other; the state is the first one's."""
 
-    def make(series: Sequence[Series], at: Sequence[np.ndarray]) -> Made:
+    def make(series: Sequence[PointSeries], at: Sequence[np.ndarray]) -> Made:
         made = [p.make(series, at) for p in parts]
         return [np.concatenate(rows, axis=1) for rows in zip(*made, strict=True)]
 
@@ -127,34 +129,17 @@ def beside(name: str, *parts: Vectors) -> Vectors:
 
 def leading(name: str, vectors: Vectors, length: int) -> Vectors:
     """The first numbers of each vector."""
-
-    def make(series: Sequence[Series], at: Sequence[np.ndarray]) -> Made:
-        return [v[:, :length] for v in vectors.make(series, at)]
-
-    state = min(vectors.state, length)
-    return Vectors(
-        name=name, length=length, make=make, state=state, learned_from=vectors.learned_from, seed=vectors.seed
-    )
+    return vectors.mapped(lambda v: v[:, :length], name=name, length=length, state=min(vectors.state, length))
 
 
 def following(name: str, vectors: Vectors, skipped: int) -> Vectors:
     """The numbers of each vector behind the first ones, which hold the state."""
-
-    def make(series: Sequence[Series], at: Sequence[np.ndarray]) -> Made:
-        return [v[:, skipped:] for v in vectors.make(series, at)]
-
-    length = vectors.length - skipped
-    return Vectors(name=name, length=length, make=make, learned_from=vectors.learned_from, seed=vectors.seed)
+    return vectors.mapped(lambda v: v[:, skipped:], name=name, length=vectors.length - skipped, state=0)
 
 
-def valid_rows(vectors: Vectors, sample: Sequence[Series], *, most: int = 20_000) -> Float[np.ndarray, "n d"]:
+def valid_rows(vectors: Vectors, sample: Sequence[PointSeries], *, most: int = 20_000) -> Float[np.ndarray, "n d"]:
     """Vectors of the valid dates of a sample, float64; at most so many, evenly taken."""
     rows = np.concatenate(vectors(sample, [np.flatnonzero(s.valid) for s in sample])).astype(np.float64)
     if len(rows) < 2:
         raise DataError(f"vectors {vectors.name!r}: {len(rows)} valid dates to measure scales on; give more series")
     return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)]
-
-
-def _like(vectors: Vectors, make: Make) -> Vectors:
-    about = {"state": vectors.state, "learned_from": vectors.learned_from, "seed": vectors.seed}
-    return Vectors(name=vectors.name, length=vectors.length, make=make, **about)  # type: ignore[arg-type]

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 from eomm.evaluation import say
-from eomm.evaluation.quality.scores import FEWEST, Outcome, Tested, compare, holm
+from eomm.evaluation.quality.closed import INTERPOLATORS
+from eomm.evaluation.quality.scores import FEWEST, Outcome, Outcomes, Tested, compare, holm
 from eomm.evaluation.quality.tasks import Task
 from eomm.evaluation.result import Verdict, as_json
 
@@ -12,12 +13,9 @@ LEVEL = 0.05
 SIMPLE = ("raw bands", "raw window", "PCA of the window")
 CLOSED = ("thirty numbers", "[thirty, random]")
 BETTER_ON = 3  # tasks
-INTERPOLATORS = ("linear", "Gaussian", "harmonic")
 LONG_GAPS = ("hidden, 30 days", "hidden, 60 days")
 NO_GAP, AS_GAUSSIAN = "hidden, 0 days", 0.05
 STATE_SHARE, WHOLE_SHARE, AT_ONCE = 1 / 3, 2 / 3, 0.9
-
-Outcomes = Mapping[str, Mapping[str, Outcome]]  # by task and method
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +125,7 @@ def judge_learned(outcomes: Outcomes, tasks: Sequence[Task], method: str) -> Jud
 
 def judge_hidden(outcomes: Outcomes, tasks: Sequence[Task], method: str) -> Judged:
     """Better than linear, Gaussian and harmonic at long gaps; without a gap within 5 % of the Gaussian mean."""
-    rows = _long_gaps(outcomes, tasks, method, INTERPOLATORS)
+    rows = _long_gaps(outcomes, tasks, method, tuple(INTERPOLATORS))
     share = _ratio(outcomes.get(NO_GAP, {}), method, "Gaussian")
     better = tuple(r.task for r in rows if r.better)
     told = "unknown" if share is None else f"{share:.3f}"
@@ -135,7 +133,7 @@ def judge_hidden(outcomes: Outcomes, tasks: Sequence[Task], method: str) -> Judg
         method=method,
         claim=f"{method} predicts hidden targets better than interpolation does",
         holds=share is not None and share <= 1 + AS_GAUSSIAN and len(better) == len(LONG_GAPS),
-        because=(_beats(INTERPOLATORS, better), f"{told} of the Gaussian mean's error without a gap"),
+        because=(_beats(tuple(INTERPOLATORS), better), f"{told} of the Gaussian mean's error without a gap"),
         rows=rows,
         shares={} if share is None else {"of the Gaussian mean's error without a gap": share},
     )

@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eomm.evaluation.quality.scores import TaskScore, estimate
+from eomm.evaluation.quality.scores import Outcomes, TaskScore, estimate
 from eomm.evaluation.quality.tasks import Task
-from eomm.evaluation.quality.verdicts import Outcomes
 from eomm.evaluation.result import Result, Table, Verdict
 
 COLUMNS = ("task", "metric", "probe", "labels", "group", "better", "primary", "margin")

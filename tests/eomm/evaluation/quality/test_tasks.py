@@ -6,11 +6,10 @@ import pytest
 
 from eomm.errors import UsageError
 from eomm.evaluation.quality import closed, dated, labelled, reader, unlabelled
-from eomm.evaluation.quality.local import largest_steps, score_local
+from eomm.evaluation.quality.local import TASKS, largest_steps, trials
 from eomm.evaluation.quality.probes import fold_numbers, left_out, logistic
 from eomm.evaluation.quality.scores import mean_of
-from eomm.evaluation.quality.series import Series
-from eomm.evaluation.quality.tasks import Task
+from eomm.evaluation.quality.tasks import Task, score_all
 from eomm.evaluation.quality.vectors import per_series
 from eomm.evaluation.quality.verdicts import against, judge_vector
 from tests.eomm.evaluation.quality.worlds import closed_vectors, many, one, whitened
@@ -88,15 +87,7 @@ def mown(seed=0, count=24, told=True):
 
 def test_events_on_clear_dates_and_dates_near_events_are_left_out():
     s = mown(count=1)[0]
-    on = Series(
-        name=s.name,
-        region=s.region,
-        group=s.group,
-        values=s.values,
-        day=s.day,
-        valid=s.valid,
-        labels={"mown": (int(s.day[20]),)},
-    )
+    on = replace(s, labels={"mown": (int(s.day[20]),)})
     sure = dated.events_of([on], "mown", unsure="clear")
     since = on.day[sure.at[0]] - on.day[20]
     assert not ((since >= -3) & (since <= 15)).any() and not sure.truth.any()
@@ -132,16 +123,16 @@ def test_a_copy_of_the_truth_cannot_be_had_from_hidden_targets():
     series = many(12, every=4)
     test = unlabelled.hidden_targets(series, 0)
     learn = unlabelled.teaching_targets(many(12, seed=5, every=4))
-    assert unlabelled.hidden_errors(RAW, learn, {"t": test})["t"].value > 0.005  # the noise of a date is 0.01
+    assert unlabelled.hidden_errors(RAW, learn, [test])[0].value > 0.005  # the noise of a date is 0.01
 
 
 def test_the_reader_starts_from_the_state_and_reads_a_vector_that_tells_more():
     series, learn = many(24, every=4), unlabelled.teaching_targets(many(24, seed=5, every=4))
-    tests = {"t": unlabelled.hidden_targets(series, 30)}
-    state = unlabelled.interpolated_error(closed.exponential, tests["t"]).value
+    tests = [unlabelled.hidden_targets(series, 30)]
+    state = unlabelled.interpolated_error(closed.exponential, tests[0]).value
     told = per_series("the wave itself", 1, lambda s, at: np.cos(2 * np.pi * s.day[at, None] / 365.2425))
     empty = per_series("nothing", 1, lambda s, at: np.zeros((len(at), 1)))
-    found = [unlabelled.hidden_errors(v, learn, tests)["t"].value for v in (told, empty)]
+    found = [unlabelled.hidden_errors(v, learn, tests)[0].value for v in (told, empty)]
     assert max(found) < state  # a day of the year is given to all
 
 
@@ -150,12 +141,12 @@ def test_a_reader_across_groups_was_not_taught_the_group_that_it_reads():
     plain = many(12, every=4)
     shift = {g: 0.05 * (i % 3) for i, g in enumerate(sorted({s.group for s in plain}))}
     series = [replace(s, values=s.values + np.float32(shift[s.group])) for s in plain]
-    learn, tests = unlabelled.teaching_targets(series), {"t": unlabelled.hidden_targets(series, 0)}
+    learn, tests = unlabelled.teaching_targets(series), [unlabelled.hidden_targets(series, 0)]
     names = sorted(shift)
     which = per_series("which group", len(names), lambda s, at: np.eye(len(names))[[names.index(s.group)] * len(at)])
     empty = per_series("nothing", 1, lambda s, at: np.zeros((len(at), 1)))
     here, across = (
-        [read(v, learn, tests)["t"].value for v in (which, empty)]
+        [read(v, learn, tests)[0].value for v in (which, empty)]
         for read in (unlabelled.hidden_errors, partial(unlabelled.hidden_errors_across, folds=2))
     )
     assert here[0] < 0.8 * here[1] and across[0] > 0.9 * across[1]
@@ -200,7 +191,7 @@ def test_steps_without_labels_are_the_largest_changes():
 def test_the_local_bench_scores_all_its_tasks(monkeypatch):
     monkeypatch.setattr(reader, "STEPS", 20)
     learn, test = many(12, every=3), many(12, seed=3, every=3)
-    found = score_local([RAW], learn, test)
+    found = score_all(trials(learn, test), [RAW], TASKS)
     assert set(found["hidden, 30 days"]) == {"raw bands", "linear", "Gaussian", "harmonic"}
     assert all(outcomes["raw bands"].value >= 0 for outcomes in found.values())
 

@@ -1,12 +1,15 @@
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
 
 from eomm.data.modality import SENTINEL2
+from eomm.data.points import PointSeries
 from eomm.errors import DataError
 from eomm.evaluation.quality import closed
 from eomm.evaluation.quality.learned import encoder_vectors, random_encoder
-from eomm.evaluation.quality.series import Series, hide, keep
+from eomm.evaluation.quality.series import hide
 from eomm.evaluation.quality.vectors import beside, leading, per_series, remembered, scaled
 from eomm.models import context
 from tests.eomm.evaluation.quality.worlds import closed_vectors, many, one, whitened
@@ -25,7 +28,7 @@ def forms(sample):
 def test_every_form_is_defined_where_the_date_is_hidden_and_where_nothing_is_left(forms):
     series = one(np.random.default_rng(0))
     hidden, at = hide(series, 20, 30)
-    nothing = keep(hidden, np.array([at]))
+    nothing = hidden.keep(np.array([at]))
     for vectors in forms.values():
         for s, where in ((series, 3), (hidden, at), (nothing, 0)):
             made = vectors([s], [np.array([where])])[0]
@@ -35,14 +38,7 @@ def test_every_form_is_defined_where_the_date_is_hidden_and_where_nothing_is_lef
 def test_no_form_sees_what_is_hidden(forms):
     rng = np.random.default_rng(3)
     series = one(rng)
-    changed = Series(
-        name=series.name,
-        region=series.region,
-        group=series.group,
-        values=np.where(np.arange(len(series))[:, None] == 20, 0.9, series.values).astype(np.float32),
-        day=series.day,
-        valid=series.valid,
-    )
+    changed = replace(series, values=np.where(np.arange(len(series))[:, None] == 20, np.float32(0.9), series.values))
     for vectors in [*forms.values(), random_encoder()]:
         a, b = (vectors([h], [np.array([at])])[0] for h, at in (hide(s, 20, 10) for s in (series, changed)))
         np.testing.assert_array_equal(a, b, err_msg=vectors.name)
@@ -89,7 +85,7 @@ def test_sides_are_zero_where_a_side_has_no_date(sample):
 def test_harmonics_of_a_wave_are_that_wave():
     day = np.arange(17_600, 18_300, 9).astype(np.int32)
     values = np.repeat((0.2 + 0.05 * np.sin(2 * np.pi * day / 365.2425))[:, None], 10, axis=1).astype(np.float32)
-    s = Series(name="w", region="r", group="g", values=values, day=day, valid=np.ones(len(day), bool))
+    s = PointSeries(id="w", group="g", values=values, day=day, valid=np.ones(len(day), bool))
     np.testing.assert_allclose(closed._waves(day) @ closed.coefficients(s, ridge=1e-6), values, atol=2e-4)
     shrunk = closed.harmonic(s, np.arange(len(day)))  # the penalty of the plan draws it to its mean
     assert np.ptp(shrunk) < np.ptp(values) and np.abs(shrunk - values).max() < 0.01

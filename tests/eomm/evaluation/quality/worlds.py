@@ -3,8 +3,8 @@
 import numpy as np
 
 from eomm.data.modality import SENTINEL2
+from eomm.data.points import PointSeries
 from eomm.evaluation.quality.learned import encoder_vectors
-from eomm.evaluation.quality.series import Series
 
 
 def one(rng, *, group="a", level=0.2, labels=None, dates=40, every=5, name="made up", step_at=None):
@@ -14,9 +14,8 @@ def one(rng, *, group="a", level=0.2, labels=None, dates=40, every=5, name="made
     values = level + wave + 0.01 * rng.normal(size=(dates, 10))
     if step_at is not None:
         values[day >= step_at] += 0.1
-    return Series(
-        name=name,
-        region="here",
+    return PointSeries(
+        id=name,
         group=group,
         values=values.astype(np.float32),
         day=day,
