@@ -18,9 +18,9 @@ def evaluate_gpp(a: argparse.Namespace, _: list[str]) -> Any:
 def evaluate_with(a: argparse.Namespace, more: Callable[[Any, Any], Any]) -> Any:
     """The same with further methods of the table."""
     from eomm.data.tables import write_frame
+    from eomm.evaluation.gpp.plan import Final, GppPlan
     from eomm.evaluation.gpp.predictions import prediction_rows
-    from eomm.evaluation.gpp.run import GppPlan, run
-    from eomm.evaluation.gpp.tables import Final
+    from eomm.evaluation.gpp.run import run
     from eomm.evaluation.result_file import check_result_free, write_result
     from eomm.store.folders import check_free_file
 
@@ -42,34 +42,32 @@ def evaluate_with(a: argparse.Namespace, more: Callable[[Any, Any], Any]) -> Any
         models=a.model or ["ridge", "boosting"],
         folds=a.folds,
         count=a.fold_count,
-        final=Final(sites=a.test_site, years=a.test_year) if a.test_site or a.test_year else None,
+        final=Final(sites=a.test_site, years=a.test_year),
         buffer_days=a.buffer_days,
         seed=a.seed,
     )
-    result, predictions = run(table, plan, dataset=a.dataset or (a.table.stem if a.table else None), more=more)
+    result, predictions = run(table, plan, dataset=a.dataset or (a.table.stem if a.table else ""), more=more)
     if a.predictions:
         write_frame(prediction_rows(table, predictions), a.predictions)
     return write_result(result, a.out, commands=[a.typed])
 
 
 def _table(a: argparse.Namespace) -> Any:
-    from eomm.evaluation.gpp.rows import read_table
+    from eomm.evaluation.gpp.rows import Columns, read_table
 
     if lost := [n for n in ("site", "date", "target", "unit", "features") if not getattr(a, n)]:
         raise UsageError(f"--table needs --{', --'.join(lost)}")
     groups = {s: "+".join(g.split(",")) for g in a.together for s in g.split(",")}
-    return read_table(
-        a.table,
+    columns = Columns(
         site=a.site,
         date=a.date,
         target=a.target,
         unit=a.unit,
-        features={name: columns.split(",") for name, columns in map(pair, a.features)},
+        features={name: names.split(",") for name, names in map(pair, a.features)},
         kind=a.type,
         keep=a.keep,
-        groups=groups,
-        simulated=a.simulated,
     )
+    return read_table(a.table, columns, groups=groups, simulated=a.simulated)
 
 
 def _sites(a: argparse.Namespace) -> Any:

@@ -18,6 +18,12 @@ def to_date(day: int) -> date:
     return EPOCH + timedelta(days=int(day))
 
 
+def transform(x: Any, y: Any, source: str, target: str) -> tuple[Any, Any]:
+    """X and y in another CRS, numbers or arrays; infinite where that has no place for them."""
+    x, y = pyproj.Transformer.from_crs(source, target, always_xy=True).transform(x, y)
+    return x, y
+
+
 @dataclass(frozen=True, kw_only=True)
 class Grid:
     """A north-up raster grid.
@@ -85,13 +91,11 @@ class Grid:
 
     def to_degrees(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Longitude and latitude of positions in its CRS, numbers or arrays."""
-        lon, lat = pyproj.Transformer.from_crs(self.crs, DEGREES, always_xy=True).transform(x, y)
-        return lon, lat
+        return transform(x, y, self.crs, DEGREES)
 
     def from_degrees(self, lon: Any, lat: Any) -> tuple[Any, Any]:
         """X and y in its CRS; infinite where the CRS has no place for them."""
-        x, y = pyproj.Transformer.from_crs(DEGREES, self.crs, always_xy=True).transform(lon, lat)
-        return x, y
+        return transform(lon, lat, DEGREES, self.crs)
 
     def box(self) -> tuple[float, float, float, float]:
         """West, south, east, north in degrees, of all its edges; west > east across 180 degrees."""

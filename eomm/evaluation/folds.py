@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
+from sklearn.metrics.pairwise import haversine_distances
 
 from eomm.errors import ContractError, UsageError
 
@@ -217,32 +219,15 @@ def near_groups(
             f"no coordinates for {', '.join(lost)}: give latitude and longitude, or say which sites lie together "
             "(a list of one is enough)"
         )
-    parent = {n: n for n in names}
-
-    def top(name: str) -> str:
-        while parent[name] != name:
-            name = parent[name]
-        return name
-
-    x = np.radians([lat, lon]).astype(float)
-    for i, a in enumerate(names):
-        for j in range(i):
-            if math.isfinite(lat[i] + lat[j]) and _distance_km(x[:, i], x[:, j]) < within_km:
-                parent[top(a)] = top(names[j])
+    place = np.radians(np.nan_to_num(np.stack([lat, lon], axis=1)))
+    known_place = np.isfinite(lat) & np.isfinite(lon)
+    near = (EARTH_KM * haversine_distances(place) < within_km) & known_place & known_place[:, None]
     for group in known:
-        present = [n for n in group if n in parent]
-        for name in present[1:]:
-            parent[top(name)] = top(present[0])
-    members: dict[str, list[str]] = {}
-    for name in names:
-        members.setdefault(top(name), []).append(name)
-    return {n: "+".join(sorted(group)) for group in members.values() for n in group}
-
-
-def _distance_km(a: Float[np.ndarray, "2"], b: Float[np.ndarray, "2"]) -> float:
-    """Great circle by haversines; latitude and longitude in radians."""
-    h = math.sin((a[0] - b[0]) / 2) ** 2 + math.cos(a[0]) * math.cos(b[0]) * math.sin((a[1] - b[1]) / 2) ** 2
-    return 2 * EARTH_KM * math.asin(min(1.0, math.sqrt(h)))
+        together = [i for i, name in enumerate(names) if name in group]
+        near[np.ix_(together, together)] = True
+    _, number = connected_components(near, directed=False)
+    joined = ["+".join(sorted(np.array(names)[number == k])) for k in range(number.max() + 1)]
+    return {name: joined[k] for name, k in zip(names, number, strict=True)}
 
 
 def _fold(name: str, train: np.ndarray, test: np.ndarray, buffer: Buffer | None) -> Fold:

@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 from eomm.errors import UsageError
 from eomm.evaluation.bootstrap import Resampling
 from eomm.evaluation.gpp.models import Method, methods_for
+from eomm.evaluation.gpp.plan import GppPlan
 from eomm.evaluation.gpp.rows import Table
 from eomm.evaluation.gpp.tables import evaluate_gpp
 from eomm.evaluation.probes.score import confusion, metrics, squares
@@ -143,10 +144,9 @@ def label_scores(samples: Samples, held: HeldOut, seed: int) -> dict[str, Any]:
 
 def flux_scores(table: Table, samples: Samples, held: HeldOut, seed: int) -> dict[str, Any]:
     """Scores of `eomm evaluate gpp`, of all days and of anomalies, beside the climatologies on the same days."""
-    kind = samples.about["folds"]
+    plan = GppPlan(main="head", folds=samples.about["folds"], seed=seed, models=())
     said = Method(name="head", features=(), model=lambda _, fold: held.outputs[fold.test, 0], baseline=False)
-    methods = [*methods_for(table, site_known=kind == "year", models=()), said]
-    result, _ = evaluate_gpp(table, methods, main="head", folds=kind, seed=seed)
+    result, _ = evaluate_gpp(table, [*methods_for(table, plan), said], plan)
     return {
         name: {
             **{metric: found["all"][metric].to_json() for metric in ("r2", "rmse", "bias")},

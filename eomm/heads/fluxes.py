@@ -13,8 +13,9 @@ from eomm.evaluation.gpp.features import WEATHER_COLUMNS, Inputs, sites_table
 from eomm.evaluation.gpp.flux_files import UNIT, FluxSeries
 from eomm.evaluation.gpp.flux_sites import Tower
 from eomm.evaluation.gpp.models import features_of
+from eomm.evaluation.gpp.plan import GppPlan
 from eomm.evaluation.gpp.rows import Table
-from eomm.evaluation.gpp.tables import BUFFER_DAYS, choose_folds, make_folds
+from eomm.evaluation.gpp.tables import choose_folds, make_folds
 from eomm.heads.options import FluxOptions
 from eomm.heads.samples import Samples, joint_contract, told
 
@@ -53,11 +54,11 @@ def flux_samples(table: Table, stores: Sequence[Path], options: FluxOptions, *, 
     Raises:
         UsageError: too few sites or years.
     """
-    kind = options.folds or choose_folds(table)
+    kind = options.folds or choose_folds(table, GppPlan())
     if kind not in HELD_OUT:
         raise UsageError(f"folds {kind!r}: expected one of {', '.join(HELD_OUT)}")
     rows, contract = np.flatnonzero(table.scored), joint_contract(stores, options.length)
-    parts = make_folds(table, rows, kind, count=None, buffer_days=BUFFER_DAYS, seed=seed)
+    parts = make_folds(table, rows, GppPlan(folds=kind, seed=seed))
     group = np.unique(getattr(table, HELD_OUT[kind]), return_inverse=True)[1]
     count = len(np.unique(group[rows]))
     what = {"site": "towers or neighbourhoods", "year": "years", "both": "towers, with each year held out too"}[kind]

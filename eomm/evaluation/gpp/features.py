@@ -18,7 +18,7 @@ from eomm.data.raster import open_raster
 from eomm.data.tables import read_frame
 from eomm.embedding.store import open_embedding
 from eomm.errors import ContractError, DataError, UsageError
-from eomm.evaluation.features import Features
+from eomm.evaluation.features import Features, masked
 from eomm.evaluation.features_raw import INDICES, bands, indices
 from eomm.evaluation.folds import near_groups
 from eomm.evaluation.gpp.flux_files import UNIT, FluxSeries
@@ -65,26 +65,18 @@ def sites_table(fluxes: Sequence[FluxSeries], towers: Mapping[str, Tower], input
         )
     if len({f.site for f in fluxes}) < len(fluxes):
         raise DataError("two flux files of one tower; give one")
-    simulated = {f.simulated for f in fluxes} | {towers[f.site].simulated for f in fluxes}
-    if len(simulated) > 1:
+    known = [towers[f.site] for f in fluxes]
+    if len(simulated := {f.simulated for f in fluxes} | {t.simulated for t in known}) > 1:
         raise ContractError("simulated and real fluxes never share a table: score them in two runs, report them apart")
-    groups = {} if True in simulated else _groups([towers[f.site] for f in fluxes])
-    return join([_site_table(flux, towers[flux.site], inputs, groups) for flux in fluxes])
-
-
-def _groups(towers: Sequence[Tower]) -> dict[str, str]:
-    lat, lon = np.array([t.degrees for t in towers]).T
-    return near_groups([t.site for t in towers], lat, lon)
+    groups: Mapping[str, str] = {}
+    if simulated == {False}:
+        lat, lon = np.array([t.degrees for t in known]).T
+        groups = near_groups([t.site for t in known], lat, lon)
+    return join([_site_table(flux, tower, inputs, groups) for flux, tower in zip(fluxes, known, strict=True)])
 
 
 def _site_table(flux: FluxSeries, tower: Tower, inputs: Inputs, groups: Mapping[str, str]) -> Table:
-    named: dict[str, pd.DataFrame] = {}
-    for name, path in inputs.embeddings.items():
-        named[name] = read_embedding(Path(path.format(site=flux.site)), tower, inputs.extract)
-    if inputs.cube:
-        named |= read_cube(Path(inputs.cube.format(site=flux.site)), tower, inputs.extract)
-    for name, (path, columns) in inputs.extra.items():
-        named[name] = read_extra(Path(path.format(site=flux.site)), columns)
+    named = _features(tower, inputs)
     for name, table in named.items():
         if name in (WEATHER, ""):
             raise UsageError(f"features cannot be called {name!r}; weather comes from the flux file")
@@ -98,23 +90,28 @@ def _site_table(flux: FluxSeries, tower: Tower, inputs: Inputs, groups: Mapping[
     frame["gpp"] = flux.table["gpp"].where(flux.table["quality"] >= inputs.quality)
     features = {WEATHER: [f"{WEATHER}/{c}" for c in weather]} if weather else {}
     for name, table in named.items():
-        columns = [f"{name}/{c}" for c in table if c != "day"]
-        renamed = table.set_axis(["day", *columns], axis=1)
-        frame, features[name] = frame.merge(renamed, on="day", how="inner"), columns
-    lines = [
+        features[name] = [f"{name}/{c}" for c in table if c != "day"]
+        frame = frame.merge(table.set_axis(["day", *features[name]], axis=1), on="day", how="inner")
+    about = (
         f"{flux.target} in {UNIT}, days with {inputs.quality:.0%} good half-hours; features by {inputs.extract}, "
         "on days with a clear acquisition"
-    ]
+    )
+    frame = frame.assign(site=flux.site, kind=tower.kind)
     try:
-        return make_table(
-            frame.assign(site=flux.site, kind=tower.kind),
-            features,
-            groups=groups,
-            simulated=flux.simulated,
-            lines=lines,
-        )
+        return make_table(frame, features, groups=groups, simulated=flux.simulated, lines=[about])
     except DataError as e:
         raise DataError(f"{flux.path}: {e}") from e
+
+
+def _features(tower: Tower, inputs: Inputs) -> dict[str, pd.DataFrame]:
+    """All that there are of a tower, by name."""
+
+    def at(path: str) -> Path:
+        return Path(path.format(site=tower.site))
+
+    named = {name: read_embedding(at(path), tower, inputs.extract) for name, path in inputs.embeddings.items()}
+    named |= read_cube(at(inputs.cube), tower, inputs.extract) if inputs.cube else {}
+    return named | {name: read_extra(at(path), columns) for name, (path, columns) in inputs.extra.items()}
 
 
 def read_embedding(path: Path, tower: Tower, extract: str) -> pd.DataFrame:
@@ -133,9 +130,11 @@ def read_cube(path: Path, tower: Tower, extract: str) -> dict[str, pd.DataFrame]
     """Bands, and indices one by one, of every clear Sentinel-2 date of a cube."""
     cube = open_cube(path)
     rows, cols, weight = weights(cube["s2"].grid, tower, extract)
-    raw, index = bands(cube, None), indices(cube, None)
-    named = {"bands": average(_window(raw, rows, cols), weight)}
-    vegetation = average(_window(index, rows, cols), weight)
+    raw, vegetation = (
+        average(Features(f.values[:, rows, cols], f.valid[:, rows, cols], f.day), weight)
+        for f in (bands(cube, None), indices(cube, None))
+    )
+    named = {"bands": raw}
     for name in SHOWN_INDICES:
         named[name] = vegetation[["day", f"f{INDICES.index(name)}"]].copy()
     for table in named.values():
@@ -162,15 +161,13 @@ def average(features: Features, weight: Float[np.ndarray, "y x"]) -> pd.DataFram
 
     Several acquisitions of a day count as one.
     """
-    if features.day is None:
-        raise UsageError("features of no date cannot follow a daily flux; expected one vector per date")
-    mask = features.valid * weight[None]
+    days, mask = features.days, features.valid * weight[None]
     total = mask.sum((1, 2))
     keep = total >= NEEDED * weight.sum()
-    mean = np.einsum("tyx,tyxk->tk", mask[keep], np.where(features.valid[..., None], features.values, 0)[keep])
+    mean = np.einsum("tyx,tyxk->tk", mask[keep], masked(features.values, features.valid)[keep])
     mean = mean / total[keep, None]
     frame = pd.DataFrame(mean, columns=[f"f{i}" for i in range(mean.shape[1])])
-    frame.insert(0, "day", features.day[keep])
+    frame.insert(0, "day", days[keep])
     return frame.groupby("day", as_index=False).mean()
 
 
@@ -180,20 +177,10 @@ def weights(grid: Grid, tower: Tower, extract: str) -> tuple[slice, slice, Float
     The footprint is that of Schuepp et al. (1990), Boundary-Layer Meteorology 50, 355, equation 3 with one length and
     wind from every direction alike. Raises UsageError for what is none of `Inputs.extract`.
     """
-    row, col = tower.pixel(grid)
-    how, _, number = extract.partition(":")
     if extract.lower().endswith((".tif", ".tiff")):
         return slice(0, grid.height), slice(0, grid.width), _raster(Path(extract.format(site=tower.site)), grid)
-    if how == "pixel" and not number:
-        reach = 0
-    elif how == "window" and number.isdigit() and int(number) % 2 == 1:
-        reach = int(number) // 2
-    elif how == "footprint" and number.isdigit() and int(number) > 0:
-        reach = int(np.ceil(10 * int(number) / grid.gsd_m))
-    else:
-        raise UsageError(
-            f"--extract {extract}: expected pixel, window:N (N odd), footprint:METRES, or a GeoTIFF of weights"
-        )
+    (row, col), how, number = tower.pixel(grid), *_extraction(extract)
+    reach = {"pixel": 0, "window": number // 2}.get(how, int(np.ceil(10 * number / grid.gsd_m)))
     rows = slice(max(0, row - reach), min(grid.height, row + reach + 1))
     cols = slice(max(0, col - reach), min(grid.width, col + reach + 1))
     y, x = np.mgrid[rows, cols]
@@ -201,8 +188,20 @@ def weights(grid: Grid, tower: Tower, extract: str) -> tuple[slice, slice, Float
         return rows, cols, np.ones(y.shape)
     size = grid.gsd_m
     distance = np.maximum(np.hypot(y - row, x - col) * size, size / 2)
-    length = 2.0 * int(number)
+    length = 2.0 * number
     return rows, cols, length / distance**2 * np.exp(-length / distance) / (2 * np.pi * distance)
+
+
+def _extraction(extract: str) -> tuple[str, int]:
+    """What is read round a tower, and the number beside it. Raises UsageError."""
+    how, _, text = extract.partition(":")
+    number = int(text) if text.isdigit() else 0
+    fits = {"pixel": extract == "pixel", "window": number % 2 == 1, "footprint": number > 0}
+    if not fits.get(how):
+        raise UsageError(
+            f"--extract {extract}: expected pixel, window:N (N odd), footprint:METRES, or a GeoTIFF of weights"
+        )
+    return how, number
 
 
 def _raster(path: Path, grid: Grid) -> Float[np.ndarray, "y x"]:
@@ -218,10 +217,6 @@ def _raster(path: Path, grid: Grid) -> Float[np.ndarray, "y x"]:
     if not np.isfinite(weight).all() or (weight < 0).any() or weight.sum() <= 0:
         raise ContractError(f"{path}: weights must be finite, none below 0, not all 0")
     return weight
-
-
-def _window(features: Features, rows: slice, cols: slice) -> Features:
-    return Features(features.values[:, rows, cols], features.valid[:, rows, cols], features.day)
 
 
 def _kind(simulated: bool) -> str:

@@ -12,7 +12,7 @@ from eomm.evaluation import say
 from eomm.evaluation.gpp.climatology import year_of
 from eomm.evaluation.gpp.tables import Predictions
 from eomm.evaluation.result import Figure
-from eomm.page.style import BLACK, BLUE, GREEN, ORANGE, RED, new_figure, time_axis
+from eomm.page.style import BLACK, BLUE, GREEN, ORANGE, RED, legend_below, new_figure, time_axis
 
 COLOURS = (BLUE, RED, GREEN, ORANGE)
 DASHES = ("-", "--", "-.", ":")
@@ -41,7 +41,7 @@ def series_figure(predictions: Predictions, names: Sequence[str], sites: Sequenc
         ax.set_title(f"{site}, {year_of(targets.day[rows]).min()} to {year_of(targets.day[rows]).max()}")
         ax.set_ylabel(unit)
         time_axis(ax)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    legend_below(figure, axes, 4)
     return figure
 
 

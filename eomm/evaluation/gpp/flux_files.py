@@ -71,7 +71,7 @@ def read_flux(path: Path | str, *, target: str = TARGETS[0], unit: str | None = 
     if lost := [c for c in ("TIMESTAMP", *columns) if c not in table]:
         raise DataError(f"{path}: no column {', '.join(lost)}; expected a FULLSET, SUBSET or FLUXMET daily file")
     day = _days(path, table["TIMESTAMP"])
-    factor = _factor(path, unit if unit is not None else declared_unit(path, target), target)
+    factor = factor_of(path, target, unit if unit is not None else declared_unit(path, target))
     names = [c for c in (*columns, *WEATHER) if c in table]
     try:
         values = table[names].astype(np.float64)
@@ -112,18 +112,10 @@ def declared_unit(path: Path, variable: str) -> str:
         UsageError: no such file, or it does not tell.
         ContractError: it gives two.
     """
-    site = site_of(path)
-    beside = [
-        p
-        for p in sorted(path.parent.iterdir())
-        if p.suffix.lower() == ".csv" and "VARINFO" in p.name and f"_{site}_" in p.name and not p.name.startswith("._")
-    ]
+    beside = [p for p in sorted(path.parent.iterdir()) if _is_about(p, site_of(path))]
     daily = [p for p in beside if "_DD_" in p.name] or beside
-    units: dict[str, Path] = {}
-    for info in daily:
-        for group in read_groups(info):
-            if group.get("VAR_INFO_VARNAME") == variable and group.get("VAR_INFO_UNIT"):
-                units[group["VAR_INFO_UNIT"]] = info
+    groups = [group for info in daily for group in read_groups(info) if group.get("VAR_INFO_VARNAME") == variable]
+    units = list(dict.fromkeys(filter(None, (group.get("VAR_INFO_UNIT") for group in groups))))
     if not units:
         seen = f"{', '.join(p.name for p in daily)} does not tell it" if daily else "no VARINFO file lies beside it"
         raise UsageError(f"{path}: the unit of {variable} is unknown ({seen}); say it by --unit, such as 'gC m-2 d-1'")
@@ -131,7 +123,13 @@ def declared_unit(path: Path, variable: str) -> str:
         raise ContractError(
             f"{path}: {variable} has units {' and '.join(units)}; expected one, give the right by --unit"
         )
-    return next(iter(units))
+    return units[0]
+
+
+def _is_about(path: Path, site: str) -> bool:
+    """Whether a file is a variable-information file of a site's; not one of AppleDouble."""
+    name = path.name
+    return path.suffix.lower() == ".csv" and "VARINFO" in name and f"_{site}_" in name and not name.startswith("._")
 
 
 def read_groups(path: Path) -> list[Mapping[str, str]]:
@@ -142,13 +140,9 @@ def read_groups(path: Path) -> list[Mapping[str, str]]:
     return [dict(zip(g["VARIABLE"], g["DATAVALUE"], strict=True)) for _, g in table.groupby("GROUP_ID", sort=False)]
 
 
-def gpp_factor(unit: str) -> float | None:
-    """What a flux in `unit` is multiplied by to become g C m-2 d-1; None for a unit that is not known."""
-    return PER_DAY.get(_plain(unit))
-
-
-def _factor(path: Path, unit: str, variable: str) -> float:
-    factor = gpp_factor(unit)
+def factor_of(path: Path, variable: str, unit: str) -> float:
+    """What a flux in `unit` is multiplied by to become g C m-2 d-1. Raises ContractError for a unit not known."""
+    factor = PER_DAY.get(_plain(unit))
     if factor is None:
         raise ContractError(f"{path}: {variable} in {unit!r}; expected 'gC m-2 d-1' or 'umolCO2 m-2 s-1'")
     return factor

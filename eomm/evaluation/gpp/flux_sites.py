@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyproj
-
-from eomm.data.grid import Grid
+from eomm.data.grid import DEGREES, Grid, transform
 from eomm.data.tables import find_column, plain_name, read_frame
 from eomm.errors import DataError, UsageError
 from eomm.evaluation.gpp.flux_files import read_groups
@@ -33,7 +31,7 @@ class Tower:
     site: str
     x: float
     y: float
-    crs: str = "EPSG:4326"
+    crs: str = DEGREES
     kind: str = ""
     simulated: bool = False
 
@@ -42,15 +40,15 @@ class Tower:
         """Latitude and longitude; NaN where the CRS is local."""
         if self.crs == "LOCAL":
             return math.nan, math.nan
-        lon, lat = pyproj.Transformer.from_crs(self.crs, "EPSG:4326", always_xy=True).transform(self.x, self.y)
+        lon, lat = transform(self.x, self.y, self.crs, DEGREES)
         return lat, lon
 
     def pixel(self, grid: Grid) -> tuple[int, int]:
         """Row and column of the tower's pixel. Raises DataError where it stands outside the grid."""
         x, y = self.x, self.y
         if self.crs != grid.crs:
-            x, y = pyproj.Transformer.from_crs(self.crs, grid.crs, always_xy=True).transform(x, y)
-        row, col = map(math.floor, grid.pixel(x, y))
+            x, y = (math.nan,) * 2 if "LOCAL" in (self.crs, grid.crs) else transform(x, y, self.crs, grid.crs)
+        row, col = (math.floor(v) if math.isfinite(v) else -1 for v in grid.pixel(x, y))
         if not (0 <= row < grid.height and 0 <= col < grid.width):
             raise DataError(
                 f"tower {self.site} at {self.x:g}, {self.y:g} ({self.crs}) lies outside the grid {grid.text}; "

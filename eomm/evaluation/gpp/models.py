@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from eomm.evaluation.baselines import fit_ridge
 from eomm.evaluation.folds import Fold, inner
 from eomm.evaluation.gpp.climatology import Climatology, day_of_year, fit_climatology
+from eomm.evaluation.gpp.plan import GppPlan
 from eomm.evaluation.gpp.rows import WEATHER, Table
 
 Model = Callable[[Table, Fold], Float[np.ndarray, " m"]]
@@ -155,34 +156,22 @@ def on_climatology(model: Callable[[Sequence[str]], Model], names: Sequence[str]
     return predict
 
 
-def methods_for(
-    table: Table,
-    *,
-    site_known: bool,
-    models: Sequence[str] = ("ridge", "boosting"),
-    tested: Sequence[str] = (),
-    checks: Sequence[str] = (),
-) -> list[Method]:
-    """Climatology, then each features alone and with weather, under each model.
+def methods_for(table: Table, plan: GppPlan) -> list[Method]:
+    """Climatology, then each features alone and with weather, under each model of the plan.
 
-    Args:
-        table: whose features are used.
-        site_known: whether test sites may have training rows (folds by year): then their climatology is a baseline.
-        models: of "ridge" and "boosting".
-        tested: features that are under test, such as an embedding; all others are baselines.
-        checks: features that hold the truth; neither tested nor baselines.
+    Where test sites may have training rows (`plan.sites_known`), their climatology is one too, and under each.
     """
     build: dict[str, Callable[[Sequence[str]], Model]] = {"ridge": ridge, "boosting": boosting}
     out = [Method(name="mean", features=(), model=mean_model, baseline=True)]
-    if len(np.unique(table.kind)) > 1 or not site_known:
+    if len(np.unique(table.kind)) > 1 or not plan.sites_known:
         out.append(Method(name=KIND_CLIMATOLOGY, features=(), model=kind_climatology, baseline=True))
-    if site_known:
+    if plan.sites_known:
         out.append(Method(name=SITE_CLIMATOLOGY, features=(), model=site_climatology, baseline=True))
-    for names in feature_sets(table, checks):
-        title, baseline = " + ".join(names), not set(names) & {*tested, *checks}
-        for m in models:
+    for names in feature_sets(table, plan.checks):
+        title, baseline = " + ".join(names), not set(names) & {*plan.tested, *plan.checks}
+        for m in plan.models:
             out.append(Method(name=f"{title}, {m}", features=names, model=build[m](names), baseline=baseline))
-            if site_known:
+            if plan.sites_known:
                 season = on_climatology(build[m], names)
                 out.append(Method(name=f"climatology + {title}, {m}", features=names, model=season, baseline=baseline))
     return out

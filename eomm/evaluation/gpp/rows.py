@@ -16,11 +16,12 @@ from eomm.data.missing import without_fills
 from eomm.data.tables import read_frame
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.evaluation.gpp.climatology import year_of
-from eomm.evaluation.gpp.flux_files import UNIT, gpp_factor
+from eomm.evaluation.gpp.flux_files import UNIT, factor_of
 
 OPERATORS = {"<=": operator.le, ">=": operator.ge, "==": operator.eq, "!=": operator.ne, "<": operator.lt}
 OPERATORS[">"] = operator.gt
 REPEATED_DAYS = 10  # with one value to the last digit
+ARRAYS = ("site", "day", "gpp", "kind", "group")  # of a table, beside its features
 WEATHER = "weather"  # the name of the features that are weather
 
 
@@ -63,7 +64,7 @@ class Table:
 
     def take(self, rows: np.ndarray) -> "Table":
         """Some of the rows."""
-        arrays = {n: getattr(self, n)[rows] for n in ("site", "day", "gpp", "kind", "group")}
+        arrays = {n: getattr(self, n)[rows] for n in ARRAYS}
         return replace(self, **arrays, features={n: x[rows] for n, x in self.features.items()})
 
 
@@ -118,30 +119,42 @@ def repeated(frame: pd.DataFrame) -> list[str]:
     ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """What the columns of a table of any origin mean.
+
+    Attributes:
+        site: the sites' names.
+        date: dates.
+        target: GPP.
+        unit: of the target, such as "gC m-2 d-1".
+        features: columns by name; those called "weather" join every other to "weather + name".
+        kind: plant types; None where there are none.
+        keep: conditions on columns that rows must meet, such as "nee_qc<=1".
+    """
+
+    site: str
+    date: str
+    target: str
+    unit: str
+    features: Mapping[str, Sequence[str]]
+    kind: str | None = None
+    keep: Sequence[str] = ()
+
+    @property
+    def numbers(self) -> list[str]:
+        """Those of features, each once."""
+        return list(dict.fromkeys(c for names in self.features.values() for c in names))
+
+
 def read_table(
-    path: Path | str,
-    *,
-    site: str,
-    date: str,
-    target: str,
-    unit: str,
-    features: Mapping[str, Sequence[str]],
-    kind: str | None = None,
-    keep: Sequence[str] = (),
-    groups: Mapping[str, str] | None = None,
-    simulated: bool = False,
+    path: Path | str, columns: Columns, *, groups: Mapping[str, str] | None = None, simulated: bool = False
 ) -> Table:
     """A table of any origin (CSV or Parquet).
 
     Args:
         path: the file.
-        site: its column with the sites' names.
-        date: its column with dates.
-        target: its column with GPP.
-        unit: of the target, such as "gC m-2 d-1".
-        features: columns by name; those called "weather" join every other to "weather + name".
-        kind: its column with plant types.
-        keep: conditions on columns that rows must meet, such as "nee_qc<=1".
+        columns: what it holds.
         groups: site to what folds must not divide; others are alone.
         simulated: whether a simulator made it.
 
@@ -150,34 +163,25 @@ def read_table(
         ContractError: an unknown unit.
         UsageError: a condition that cannot be read.
     """
-    path = Path(path)
+    path, site, kind, target = Path(path), columns.site, columns.kind, columns.target
     raw = read_frame(path, text=[c for c in (site, kind) if c])
-    wanted = [site, date, target, *([kind] if kind else []), *(c for names in features.values() for c in names)]
+    wanted = [c for c in (site, columns.date, target, kind, *columns.numbers) if c]
     if lost := [c for c in dict.fromkeys(wanted) if c not in raw]:
         raise DataError(f"{path}: no column {', '.join(lost)}; there are {', '.join(map(str, raw))}")
-    factor = gpp_factor(unit)
-    if factor is None:
-        raise ContractError(f"{path}: {target} in {unit!r}; expected 'gC m-2 d-1' or 'umolCO2 m-2 s-1'")
-    kept = np.ones(len(raw), bool)
-    for condition in keep:
-        kept &= meets(raw, condition, path)
-    raw = raw[kept]
-    day = parse_days(raw[date], where=f"{path}, column {date}")
-    columns = list(dict.fromkeys(c for names in features.values() for c in names))
+    factor = factor_of(path, target, columns.unit)
+    for condition in columns.keep:
+        raw = raw[meets(raw, condition, path)]
+    day = parse_days(raw[columns.date], where=f"{path}, column {columns.date}")
     try:
-        numbers = without_fills(raw[[target, *columns]].astype(np.float64))
+        numbers = without_fills(raw[[target, *columns.numbers]].astype(np.float64))
     except (ValueError, TypeError) as e:
-        raise DataError(f"{path}: {e}; expected numbers in {', '.join([target, *columns])}") from e
-    frame = numbers[columns].assign(
-        site=raw[site].astype(str),
-        day=day,
-        gpp=numbers[target] * factor,
-        kind=raw[kind].astype(str) if kind else "",
-    )
-    lines = [
-        f"{path.name}: {target} in {unit}, as {UNIT}" + (f"; kept are rows with {', '.join(keep)}" if keep else "")
-    ]
-    return make_table(frame, features, groups=groups or {}, simulated=simulated, lines=lines)
+        raise DataError(f"{path}: {e}; expected numbers in {', '.join([target, *columns.numbers])}") from e
+    kinds = raw[kind].astype(str) if kind else ""
+    known = {"site": raw[site].astype(str), "day": day, "gpp": numbers[target] * factor, "kind": kinds}
+    told = f"; kept are rows with {', '.join(columns.keep)}" if columns.keep else ""
+    lines = [f"{path.name}: {target} in {columns.unit}, as {UNIT}{told}"]
+    frame = numbers[columns.numbers].assign(**known)
+    return make_table(frame, columns.features, groups=groups or {}, simulated=simulated, lines=lines)
 
 
 def meets(frame: pd.DataFrame, condition: str, path: Path) -> np.ndarray:
@@ -203,8 +207,6 @@ def join(tables: Sequence[Table]) -> Table:
     first = tables[0]
     if any(set(t.features) != set(first.features) for t in tables):
         raise DataError("sites have different features; give every kind of features for all of them")
-    arrays: dict[str, Any] = {}
-    for name in ("site", "day", "gpp", "kind", "group"):
-        arrays[name] = np.concatenate([getattr(t, name) for t in tables])
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(t, name) for t in tables]) for name in ARRAYS}
     features = {n: np.concatenate([t.features[n] for t in tables]) for n in first.features}
     return replace(first, **arrays, features=features, lines=tuple(dict.fromkeys(x for t in tables for x in t.lines)))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from eomm.evaluation.bootstrap import Resampling, Statistic
+from eomm.evaluation.bootstrap import Resampling, Statistic, ratio
 from eomm.evaluation.gpp.climatology import fit_climatology, left_out_years
 from eomm.evaluation.result import Difference, rounded
 
@@ -33,27 +33,23 @@ def moments(
 
 def r2(s: Float[np.ndarray, "*r 6"]) -> Float[np.ndarray, "*r"]:
     """Share of the variance explained, 1 - squared error / variance round the mean of the scored rows."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        variance = s[..., 2] - s[..., 1] ** 2 / s[..., 0]
-        return np.asarray(np.where(variance > 1e-9, 1 - s[..., 3] / variance, np.nan))
+    variance = s[..., 2] - ratio(s[..., 1] ** 2, s[..., 0])
+    return 1 - ratio(s[..., 3], np.where(variance > 1e-9, variance, 0))
 
 
 def rmse(s: Float[np.ndarray, "*r 6"]) -> Float[np.ndarray, "*r"]:
     """Root mean squared error."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.sqrt(s[..., 3] / s[..., 0]))
+    return np.asarray(np.sqrt(ratio(s[..., 3], s[..., 0])))
 
 
 def mae(s: Float[np.ndarray, "*r 6"]) -> Float[np.ndarray, "*r"]:
     """Mean absolute error."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(s[..., 5] / s[..., 0])
+    return ratio(s[..., 5], s[..., 0])
 
 
 def bias(s: Float[np.ndarray, "*r 6"]) -> Float[np.ndarray, "*r"]:
     """Mean of predicted minus measured."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(s[..., 4] / s[..., 0])
+    return ratio(s[..., 4], s[..., 0])
 
 
 STATISTICS: Mapping[str, Statistic] = {"r2": r2, "rmse": rmse, "mae": mae, "bias": bias}

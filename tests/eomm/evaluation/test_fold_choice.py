@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from eomm.errors import UsageError
-from eomm.evaluation.gpp.run import GppPlan, run
-from eomm.evaluation.gpp.tables import YEARS_CHOSEN, Final, choose_folds, make_folds
+from eomm.evaluation.gpp.plan import Final, GppPlan
+from eomm.evaluation.gpp.run import run
+from eomm.evaluation.gpp.tables import YEARS_CHOSEN, choose_folds, make_folds
 from tests.eomm.gpp_world import make_world
 
 
@@ -19,11 +20,11 @@ def one_tower(years=None):
 
 def test_one_tower_is_folded_by_year_and_several_by_site():
     world = make_world()
-    assert choose_folds(world) == "site" and choose_folds(one_tower()) == "year"
+    assert choose_folds(world, GppPlan()) == "site" and choose_folds(one_tower(), GppPlan()) == "year"
     sites = np.unique(world.site)
     groups = {s: world.group[world.site == s][0] for s in sites}
     others = [s for s in sites if groups[s] != groups[sites[0]]]
-    assert choose_folds(world, Final(sites=others)) == "year"
+    assert choose_folds(world, GppPlan(final=Final(sites=others))) == "year"
 
 
 def test_the_choice_is_said_and_one_that_was_asked_for_is_kept():
@@ -39,5 +40,5 @@ def test_the_choice_is_said_and_one_that_was_asked_for_is_kept():
 def test_one_tower_of_one_year_is_refused_for_what_it_lacks():
     table = one_tower(years=1)
     with pytest.raises(UsageError, match=r"one year \(\d{4}\) cannot be divided into folds") as error:
-        make_folds(table, np.arange(len(table)), choose_folds(table), count=None, buffer_days=90, seed=0)
+        make_folds(table, np.arange(len(table)), GppPlan(folds=choose_folds(table, GppPlan())))
     assert "--folds year" not in str(error.value)

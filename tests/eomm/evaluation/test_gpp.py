@@ -19,9 +19,10 @@ from eomm.evaluation.gpp.models import (
     methods_for,
     ridge,
 )
-from eomm.evaluation.gpp.rows import join, read_table
+from eomm.evaluation.gpp.plan import Final, GppPlan
+from eomm.evaluation.gpp.rows import Columns, join, read_table
 from eomm.evaluation.gpp.scores import make_targets, moments, r2, rmse, split_variance
-from eomm.evaluation.gpp.tables import Final, evaluate_gpp, make_folds
+from eomm.evaluation.gpp.tables import evaluate_gpp, make_folds
 from eomm.evaluation.result import as_json
 from tests.eomm.gpp_world import make_world
 
@@ -31,7 +32,7 @@ def method(name, *features, model=ridge):
 
 
 def run(table, *methods, **options):
-    return evaluate_gpp(table, list(methods), main=methods[0].name, **options)
+    return evaluate_gpp(table, list(methods), GppPlan(main=methods[0].name, **options))
 
 
 def test_scores_are_those_of_scikit_learn():
@@ -107,9 +108,9 @@ def test_predictions_of_a_site_do_not_depend_on_its_targets():
     world = make_world(sites=4, step=30)
     mine = world.site == "S2"
     other = dataclasses.replace(world, gpp=np.where(mine, world.gpp[::-1] + 7, world.gpp))
-    methods = [*methods_for(world, site_known=False, models=["ridge"]), method("trees", "state", model=boosting)]
-    first = evaluate_gpp(world, methods, main="state, ridge")[1]
-    second = evaluate_gpp(other, methods, main="state, ridge")[1]
+    plan = GppPlan(models=["ridge"], main="state, ridge")
+    methods = [*methods_for(world, plan), method("trees", "state", model=boosting)]
+    first, second = (evaluate_gpp(w, methods, plan)[1] for w in (world, other))
     for name, p in first.methods.items():
         assert np.array_equal(p[mine], second.methods[name][mine]), name
         assert not np.array_equal(p[~mine], second.methods[name][~mine]), name
@@ -118,13 +119,13 @@ def test_predictions_of_a_site_do_not_depend_on_its_targets():
 @pytest.mark.parametrize("kind", ["site", "year", "both", "last-year"])
 def test_folds_of_every_kind_are_checked(kind):
     world = make_world(sites=4)
-    folds = make_folds(world, np.arange(len(world)), kind, count=None, buffer_days=90, seed=0)
+    folds = make_folds(world, np.arange(len(world)), GppPlan(folds=kind))
     for fold in folds:
         sites = set(world.site[fold.train]) & set(world.site[fold.test])
         years = set(world.year[fold.train]) & set(world.year[fold.test])
         assert bool(sites) == (kind in ("year", "last-year")) and bool(years) == (kind == "site")
     with pytest.raises(UsageError, match="expected one of site, year, both"):
-        make_folds(world, np.arange(len(world)), "week", count=None, buffer_days=90, seed=0)
+        GppPlan(folds="week")
 
 
 def test_a_planted_leak_is_seen(monkeypatch):
@@ -166,13 +167,12 @@ def test_a_final_test_is_in_no_fold_and_no_fit():
 
 def test_climatologies_where_they_may_be_used():
     world = make_world()
-    by_year = [m.name for m in methods_for(world, site_known=True, models=["ridge"])]
-    by_site = [m.name for m in methods_for(world, site_known=False, models=["ridge"])]
+    plan = GppPlan(models=["ridge"], main="climatology + weather, ridge", folds="year")
+    by_year = [m.name for m in methods_for(world, plan)]
+    by_site = [m.name for m in methods_for(world, GppPlan(models=["ridge"]))]
     assert SITE_CLIMATOLOGY in by_year and SITE_CLIMATOLOGY not in by_site and KIND_CLIMATOLOGY in by_site
     assert "weather + state, ridge" in by_site and "climatology + weather, ridge" in by_year
-    result, _ = evaluate_gpp(
-        world, methods_for(world, site_known=True, models=["ridge"]), main="climatology + weather, ridge", folds="year"
-    )
+    result, _ = evaluate_gpp(world, methods_for(world, plan), plan)
     scores = {n: m["all"]["rmse"].value for n, m in result["methods"].items()}
     assert scores["climatology + weather, ridge"] < scores[SITE_CLIMATOLOGY] < scores["mean"]
     assert result["methods"][SITE_CLIMATOLOGY]["anomaly"]["r2"].value < 0.1  # it knows nothing of anomalies
@@ -183,7 +183,7 @@ def test_climatologies_of_few_days_are_smoothed_more():
     found = {}
     for step, noise in ((2, 2.0), (60, 4.0)):
         world = make_world(sites=6, step=step, noise=noise)
-        fold = make_folds(world, np.arange(len(world)), "site", count=3, buffer_days=90, seed=0)[0]
+        fold = make_folds(world, np.arange(len(world)), GppPlan(folds="site", count=3))[0]
         p = kind_climatology(world, fold)
         for days in (10, 40):
             curve = fit_climatology(
@@ -234,14 +234,14 @@ def tower_table(shared, features=TOWERS, **options):
     groups = {s: "+".join(g) for g in TOGETHER for s in g}
     path = shared / "data" / "gpp_towers" / "towers_2018_2020.csv"
     columns = {"site": "SITE_ID", "date": "date", "target": "GPP", "kind": "PFT", "unit": "gC m-2 d-1"}
-    return read_table(path, features=features, groups=groups, **{**columns, **options})
+    return read_table(path, Columns(features=features, **{**columns, **options}), groups=groups)
 
 
 def test_towers_give_the_known_scores(shared):
     table = tower_table(shared)
     assert len(table) == 451 and len(set(table.site)) == 26 and len(set(table.group)) == 21
-    methods = methods_for(table, site_known=False, models=["ridge"], tested=["bands"])
-    result, predicted = evaluate_gpp(table, methods, main="bands, ridge")
+    plan = GppPlan(models=["ridge"], tested=["bands"], main="bands, ridge")
+    result, predicted = evaluate_gpp(table, methods_for(table, plan), plan)
     scores = {n: m["all"] for n, m in result["methods"].items()}
     bands = scores["bands, ridge"]
     assert bands["r2"].value == pytest.approx(0.675, abs=0.02)
@@ -260,14 +260,15 @@ def test_towers_give_the_known_scores(shared):
 
 def test_the_last_year_of_european_towers(shared):
     path = shared / "data" / "fluxnet2015_daily" / "daily_gpp_europe.parquet"
-    table = read_table(
-        path, site="site", date="date", target="gpp_nt", unit="gC m-2 d-1", keep=["nee_qc<=1"],
+    columns = Columns(
+        site="site", date="date", target="gpp_nt", unit="gC m-2 d-1", keep=["nee_qc<=1"],
         features={"weather": ["sw_in", "ta", "vpd"]},
     )  # fmt: skip
+    table = read_table(path, columns)
     table = table.take(np.flatnonzero(table.day % 3 == 0))
     assert (table.gpp < 0).any()  # negative night-time values are kept
-    methods = methods_for(table, site_known=True, models=["ridge"])
-    result, _ = evaluate_gpp(table, methods, main="climatology + weather, ridge", folds="last-year", buffer_days=0)
+    plan = GppPlan(models=["ridge"], main="climatology + weather, ridge", folds="last-year", buffer_days=0)
+    result, _ = evaluate_gpp(table, methods_for(table, plan), plan)
     season = result["methods"][SITE_CLIMATOLOGY]["all"]
     weather = result["methods"]["climatology + weather, ridge"]["all"]
     assert season["r2"].value == pytest.approx(0.67, abs=0.03)
@@ -281,24 +282,24 @@ def test_what_is_wrong_with_a_table_is_named(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("site,date,gpp,x,q\na,2020-01-01,1.0,2.0,0\na,2020-01-02,-9999,2.0,1\nb,2020-01-02,3,-9999,1\n")
     options = {"site": "site", "date": "date", "target": "gpp", "unit": "gC m-2 d-1", "features": {"x": ["x"]}}
-    table = read_table(path, **options)
+    table = read_table(path, Columns(**options))
     assert len(table) == 2 and table.scored.tolist() == [True, False]
     assert "1 tower-days were left out" in table.lines[-1]
     days = "".join(f"a,2020-02-{d:02d},{1.25 if d < 11 else 0},2.0,0\n" for d in range(1, 29))
     (tmp_path / "r.csv").write_text("site,date,gpp,x,q\nb,2020-01-01,1.25,2.0,0\n" + days)
-    lines = read_table(tmp_path / "r.csv", **options).lines
+    lines = read_table(tmp_path / "r.csv", Columns(**options)).lines
     assert "a has the same flux, 1.25 g C m-2 d-1, on 10 days" in lines[-1] and len(lines) == 2
     with pytest.raises(DataError, match="no column gpp_x; there are site, date"):
-        read_table(path, **{**options, "target": "gpp_x"})
+        read_table(path, Columns(**{**options, "target": "gpp_x"}))
     with pytest.raises(ContractError, match="'gC m-2 y-1'"):
-        read_table(path, **{**options, "unit": "gC m-2 y-1"})
+        read_table(path, Columns(**{**options, "unit": "gC m-2 y-1"}))
     with pytest.raises(UsageError, match="condition 'q=1'"):
-        read_table(path, **options, keep=["q=1"])
+        read_table(path, Columns(**options, keep=["q=1"]))
     with pytest.raises(DataError, match="no row has both"):
-        read_table(path, **options, keep=["q>3"])
+        read_table(path, Columns(**options, keep=["q>3"]))
     path.write_text("site,date,gpp,x\na,2020-01-01,1,2\na,2020-01-01,1,2\n")
     with pytest.raises(DataError, match="a has two rows on 2020-01-01"):
-        read_table(path, **options)
+        read_table(path, Columns(**options))
     path.write_text("site,date,gpp,x\na,30 Feb,1,2\n")
     with pytest.raises(DataError, match=r"column .*is no day; expected YYYY-MM-DD"):
-        read_table(path, **options)
+        read_table(path, Columns(**options))

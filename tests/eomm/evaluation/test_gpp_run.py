@@ -15,7 +15,8 @@ from eomm.evaluation.features import Features
 from eomm.evaluation.gpp.features import Inputs, average, sites_table, weights
 from eomm.evaluation.gpp.flux_files import read_flux
 from eomm.evaluation.gpp.flux_sites import Tower
-from eomm.evaluation.gpp.run import GppPlan, run
+from eomm.evaluation.gpp.plan import GppPlan
+from eomm.evaluation.gpp.run import run
 from eomm.evaluation.result_file import write_result
 from eomm.models.directory import save_model
 from tests.eomm.gpp_world import make_world
@@ -49,6 +50,17 @@ def test_weights_of_a_pixel_a_window_and_a_footprint(tmp_path):
                 weights(GRID, TOWER, str(path))
         else:
             assert weights(GRID, TOWER, str(path))[2].sum() == 576
+
+
+def test_a_towers_pixel_is_found_from_any_crs_and_none_without_a_position():
+    lat, lon = TOWER.degrees
+    assert Tower(site="A", x=lon, y=lat).pixel(GRID) == TOWER.pixel(GRID) == (12, 12)
+    lost = Tower(site="A", x=500125, y=5599875, crs="LOCAL")
+    assert np.isnan(lost.degrees).all()
+    with pytest.raises(DataError, match="lies outside the grid"):
+        lost.pixel(GRID)
+    with pytest.raises(DataError, match="latitude and longitude exchanged"):
+        Tower(site="A", x=lat, y=lon).pixel(GRID)
 
 
 def test_averages_skip_clouds_and_join_passes_of_a_day():

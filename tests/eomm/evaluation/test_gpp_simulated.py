@@ -16,9 +16,10 @@ from eomm.evaluation.gpp.features import Inputs, sites_table
 from eomm.evaluation.gpp.flux_files import read_flux
 from eomm.evaluation.gpp.flux_sites import read_towers
 from eomm.evaluation.gpp.models import Method, ridge
+from eomm.evaluation.gpp.plan import Final, GppPlan
 from eomm.evaluation.gpp.rows import Table, join
-from eomm.evaluation.gpp.run import GppPlan, run
-from eomm.evaluation.gpp.tables import Final, evaluate_gpp
+from eomm.evaluation.gpp.run import run
+from eomm.evaluation.gpp.tables import evaluate_gpp
 from tests.eomm.site import make_model
 
 DROUGHT = 2020
@@ -57,7 +58,7 @@ def evaluate(*, stress):
     table = join([tower(i, stress=stress) for i in range(SITES)])
     names = ("light and soil", "light", "oracle")
     methods = [Method(name=n, features=[n], model=ridge([n]), baseline=True) for n in names]
-    result, _ = evaluate_gpp(table, methods, main="light and soil", final=Final(years=[DROUGHT]))
+    result, _ = evaluate_gpp(table, methods, GppPlan(main="light and soil", final=Final(years=[DROUGHT])))
     return result
 
 

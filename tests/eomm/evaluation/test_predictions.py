@@ -8,9 +8,9 @@ import pytest
 
 from eomm.cli import main
 from eomm.data.tables import write_frame
+from eomm.evaluation.gpp.plan import Final, GppPlan
 from eomm.evaluation.gpp.predictions import prediction_rows
-from eomm.evaluation.gpp.run import GppPlan, run
-from eomm.evaluation.gpp.tables import Final
+from eomm.evaluation.gpp.run import run
 from tests.eomm.evaluation.fields import GRID, field_map, write_labels
 from tests.eomm.gpp_world import make_world
 from tests.eomm.site import make_cube
