@@ -4,7 +4,7 @@ The published model costs 6.9e9 multiply-adds per pixel-date, so that a whole si
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from eomm.data.cube import Cube
@@ -13,7 +13,7 @@ from eomm.data.modality import check_contract
 from eomm.errors import UsageError
 from eomm.evaluation.baselines import SIMPLE
 from eomm.evaluation.hidden.scorer import Scorer, Wanted
-from eomm.evaluation.hidden.task import HiddenTask
+from eomm.evaluation.hidden.setting import Setting
 from eomm.models.directory import Model
 from eomm.models.predict import Predictor
 
@@ -24,11 +24,9 @@ MAIN = "this model"
 
 def score_beside(
     models: Mapping[str, Model],
-    cube: Cube,
-    task: HiddenTask,
+    setting: Setting,
     wanted: Wanted,
     *,
-    reference: str,
     pixels: int = PIXELS,
     tick: Callable[[], object] = lambda: None,
 ) -> Mapping[str, Any]:
@@ -36,10 +34,8 @@ def score_beside(
 
     Args:
         models: by name, the one evaluated first and called MAIN.
-        cube: under the contracts of all of them.
-        task: the targets.
+        setting: the targets; its cube is under the contracts of all models.
         wanted: under which cases; without probes.
-        reference: modality that is hidden.
         pixels: of the site that are scored, in blocks of 8 x 8.
         tick: called after every block of every model.
 
@@ -47,21 +43,21 @@ def score_beside(
         `pixels_read`, `models` {name: facts}, `methods` and `hidden` {region: {gap: Scores}} where `difference` is MAIN
         minus each other.
     """
-    corners = task.blocks(BLOCK_PX, pixels, seed=wanted.seed)
+    task, reference = setting.task, setting.reference
+    setting = dataclasses.replace(setting, size=BLOCK_PX, corners=task.blocks(BLOCK_PX, pixels, seed=wanted.seed))
     methods = {}
     for name, model in models.items():
         asked = dataclasses.replace(wanted, inputs=(), simple=name == MAIN)
-        scorer = Scorer(Predictor(model, reference), cube, task, asked, size=BLOCK_PX)
-        for corner in corners:
+        scorer = Scorer(Predictor(model, reference), setting.cube, task, asked, size=BLOCK_PX)
+        for corner in setting.corners:
             scorer.score(corner)
             tick()
         methods[name] = (scorer.tally, "fused" if model.fusion else "encoder")
     tally = methods[MAIN][0]
     methods |= {name: (tally, name) for name in SIMPLE}
-    days = [int(d) for d in task.day[task.targets]]
     return {
-        "pixels_read": min(len(corners) * BLOCK_PX**2, task.height * task.width),
-        "models": {n: _about(m, cube.site, days, reference) for n, m in models.items()},
+        "pixels_read": setting.facts["pixels_read"],
+        "models": {n: _about(m, setting) for n, m in models.items()},
         "methods": list(methods),
         "hidden": {
             r: {str(c.gap_days): tally.summary(r, c, methods, against=MAIN) for c in wanted.cases} for r in task.names
@@ -89,14 +85,13 @@ def check_contracts(name: str, model: Model, cube: Cube, reference: str) -> None
             cube.site_wide(n, reference)
 
 
-def _about(model: Model, site: str, days: Sequence[int], reference: str) -> Mapping[str, Any]:
-    encoder = model.encoders[reference]
+def _about(model: Model, setting: Setting) -> Mapping[str, Any]:
     seen = {"split": model.info["split"]} if "split" in model.info else None
     return {
         "hash": model.hash,
-        "code": type(encoder).__name__,
+        "code": type(model.encoders[setting.reference]).__name__,
         "embedding": model.dim,
         "steps": model.info.get("steps"),
         "trained_on_simulated": model.info.get("simulated"),
-        "dates_unseen": dates_unseen(seen, site, days, reference),
+        "dates_unseen": dates_unseen(seen, setting.cube.site, setting.task.days, setting.reference),
     }

@@ -16,7 +16,10 @@ NEEDED = 0.7  # of the test dates valid
 
 @dataclass(frozen=True)
 class Example:
-    """One pixel: what was observed at the test dates, and what was predicted while they were hidden."""
+    """One pixel: what was observed at the test dates, and what was predicted by gap and method while they were hidden.
+
+    Spectra are lists of bands, None where a date cannot be scored.
+    """
 
     row: int
     col: int
@@ -41,16 +44,6 @@ class Example:
         ok = scored[:, pixel]
         self.observed[:] = _spectra(truth[:, pixel], ok)
         self.predicted[str(gap)] = {m: _spectra(v[:, pixel], ok) for m, v in predicted.items()}
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON types; spectra are lists of bands, None where a date cannot be scored."""
-        return {
-            "row": self.row,
-            "col": self.col,
-            "about": self.about,
-            "observed": self.observed,
-            "predicted": self.predicted,
-        }
 
 
 def _spectra(values: Float32[np.ndarray, "n c"], ok: Bool[np.ndarray, " n"]) -> list[Any]:

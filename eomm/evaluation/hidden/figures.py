@@ -8,15 +8,27 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
 from eomm.data.cube import CubeGroup
-from eomm.data.grid import to_date
 from eomm.evaluation.hidden.examples import Example
 from eomm.evaluation.hidden.methods import LABELS
 from eomm.evaluation.hidden.reconstruction_words import shown_gap
 from eomm.evaluation.result import Figure
-from eomm.page.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, interval_line, new_figure, time_axis
+from eomm.page.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    interval_line,
+    legend_below,
+    new_figure,
+    time_axis,
+)
 
 LINES: dict[str, dict[str, Any]] = {
     "encoder": {"color": BLUE, "marker": "o", "linewidth": 2.2, "zorder": 5},
@@ -31,13 +43,12 @@ LINES: dict[str, dict[str, Any]] = {
 }
 
 
-def figures_of(found: Mapping[str, Any], group: CubeGroup, points: Sequence[Example]) -> tuple[Figure, ...]:
+def figures_of(found: Mapping[str, Any], group: CubeGroup) -> tuple[Figure, ...]:
     """Skill and bands, and where pixels were chosen their spectra and series, to be drawn.
 
     Args:
         found: numbers of the result.
         group: the cube's series of what is hidden.
-        points: pixels that are shown.
     """
     gap = shown_gap(found["gaps"])
     made = [
@@ -60,7 +71,7 @@ def figures_of(found: Mapping[str, Any], group: CubeGroup, points: Sequence[Exam
                 draw=partial(band_figure, found, gap),
             )
         )
-    if points:
+    if found["examples"]:
         made += [
             Figure(
                 name="spectra",
@@ -87,7 +98,7 @@ def skill_figure(found: Mapping[str, Any]) -> Drawing:
     axes = figure.subplots(len(regions), 2, squeeze=False)
     for row, region in zip(axes, regions, strict=True):
         _skill(row, found, region)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    legend_below(figure, axes, 4)
     return figure
 
 
@@ -101,13 +112,13 @@ def _skill(axes: np.ndarray, found: Mapping[str, Any], region: str) -> None:
         interval_line(axes[0], shift, errors, label=LABELS[method], **LINES[method])
         if method != main:
             interval_line(axes[1], shift, [s.difference[method] for s in scores.values()], **LINES[method])
-    axes[1].axhline(0, color=BLUE, linewidth=1.6)
     where = "all pixels" if region == "all" else f"{region}: columns {_columns(found)}"
     dates = next(iter(scores.values())).dates
     axes[0].set(title=f"Error of hidden targets, {where}, {dates} dates", ylabel=f"mean absolute error ({unit})")
+    axes[0].set_ylim(bottom=0)
     minus = f"{LABELS[main].capitalize()} minus baseline (below 0: better)"
     axes[1].set(title=minus, ylabel=f"difference ({unit})")
-    axes[0].set_ylim(bottom=0)
+    axes[1].axhline(0, color=BLUE, linewidth=1.6)
     for ax in axes:
         ax.set_xticks(range(len(scores)), [f"±{g}" for g in scores])
         ax.set_xlabel("days hidden around the target")
@@ -139,62 +150,74 @@ def band_figure(found: Mapping[str, Any], gap: int) -> Drawing:
 
 def spectra_figure(found: Mapping[str, Any], gap: int, wavelengths_nm: Sequence[float | None]) -> Drawing:
     """Observed and reconstructed spectra of hidden targets: a row per pixel, a column per date."""
-    examples, main = found["examples"], found["main"]
+    examples: Sequence[Example] = found["examples"]
     known = all(w is not None for w in wavelengths_nm)
     x = np.array(wavelengths_nm, float) if known else np.arange(len(wavelengths_nm))
-    common = np.array([sum(e["observed"][i] is not None for e in examples) for i in range(len(found["days"]))])
-    best = np.argsort(-common, kind="stable")[:9]
-    dates = sorted(best[np.unique(np.linspace(0, len(best) - 1, 3).round().astype(int))])
+    dates = _often_observed(examples)
     figure = new_figure(9.6, 1.95 * len(examples) + 0.7)
     axes = figure.subplots(len(examples), len(dates), squeeze=False, sharex=True, sharey="row")
-    for row, example in enumerate(examples):
-        predicted = example["predicted"][str(gap)]
-        for ax, i in zip(axes[row], dates, strict=True):
-            observed = example["observed"][i]
-            ax.set_title(found["dates"][i] + (f", {example['about']}" if ax is axes[row, 0] else ""), fontsize=8.5)
-            if observed is None:
-                ax.text(0.5, 0.5, "masked", transform=ax.transAxes, ha="center", color="#888888")
-                continue
-            ax.plot(x, observed, "o-", color=BLACK, markersize=4, linewidth=1, label="observed")
-            for name in (main, "linear"):
-                ax.plot(x, predicted[name][i], markersize=4, label=f"{LABELS[name]}, hidden", **LINES[name])
-        axes[row, 0].set_ylabel(found["unit"])
+    for row, example in zip(axes, examples, strict=True):
+        for ax, i in zip(row, dates, strict=True):
+            ax.set_title(found["dates"][i] + (f", {example.about}" if ax is row[0] else ""), fontsize=8.5)
+            _spectrum(ax, x, example, i, found["main"], gap)
+        row[0].set_ylabel(found["unit"])
     for ax in axes[-1]:
         ax.set_xlabel("wavelength (nm)" if known else "band")
         if not known:
             ax.set_xticks(x, found["bands"])
-    figure.legend(*_first_legend(axes), loc="outside lower center", ncols=3)
+    legend_below(figure, axes, 3)
     return figure
+
+
+def _often_observed(examples: Sequence[Example]) -> list[int]:
+    """Positions of up to three dates, spread over the nine at which most examples were observed."""
+    common = np.sum([[spectrum is not None for spectrum in e.observed] for e in examples], axis=0)
+    best = np.argsort(-common, kind="stable")[:9]
+    return sorted(best[np.unique(np.linspace(0, len(best) - 1, 3).round().astype(int))].tolist())
+
+
+def _spectrum(ax: Axes, x: np.ndarray, example: Example, date: int, main: str, gap: int) -> None:
+    if example.observed[date] is None:
+        ax.text(0.5, 0.5, "masked", transform=ax.transAxes, ha="center", color="#888888")
+        return
+    ax.plot(x, example.observed[date], "o-", color=BLACK, markersize=4, linewidth=1, label="observed")
+    for name in (main, "linear"):
+        predicted = example.predicted[str(gap)][name][date]
+        ax.plot(x, predicted, markersize=4, label=f"{LABELS[name]}, hidden", **LINES[name])
 
 
 def series_figure(found: Mapping[str, Any], gap: int, group: CubeGroup) -> Drawing:
     """Observed series and reconstructed hidden targets: a row per pixel, a column per band."""
-    examples, main, names = found["examples"], found["main"], found["bands"]
+    examples: Sequence[Example] = found["examples"]
+    names = found["bands"]
     bands = [b for b in ("B04", "B08") if b in names] or names[:2]
-    when = [to_date(d) for d in found["days"]]
     figure = new_figure(9.6, 1.9 * len(examples) + 0.7)
     axes = figure.subplots(len(examples), len(bands), squeeze=False, sharex=True)
-    for row, example in enumerate(examples):
-        predicted = example["predicted"][str(gap)]
-        day, values = _observed(group, example["row"], example["col"])
-        for ax, band in zip(axes[row], bands, strict=True):
+    for row, example in zip(axes, examples, strict=True):
+        day, values = _observed(group, example.row, example.col)
+        other = ~np.isin(day, found["days"])
+        for ax, band in zip(row, bands, strict=True):
             c = names.index(band)
-            seen = ~np.isin(day, found["days"])
-            x, y = [to_date(d) for d in day[seen]], values[seen, c]
+            x, y = day[other].astype("datetime64[D]"), values[other, c]
             ax.plot(x, y, ".-", color="#9a9a9a", linewidth=0.8, markersize=4, label="observed, other dates")
-            ok = [i for i, o in enumerate(example["observed"]) if o is not None]
-            at = [when[i] for i in ok]
-            truth = [example["observed"][i][c] for i in ok]
-            ax.plot(at, truth, "o", color=BLACK, markerfacecolor="none", markersize=6.5, label="observed, hidden")
-            for name in (main, "linear"):
-                style = LINES[name] | {"linestyle": "none"}
-                guess = [predicted[name][i][c] for i in ok]
-                ax.plot(at, guess, markersize=4.2, label=f"{LABELS[name]}, hidden ±{gap} days", **style)
-            ax.set_title(f"{band}, {example['about']}" if ax is axes[row, 0] else band, fontsize=8.5)
+            _targets(ax, found, example, c, gap)
+            ax.set_title(f"{band}, {example.about}" if ax is row[0] else band, fontsize=8.5)
             time_axis(ax)
-        axes[row, 0].set_ylabel(found["unit"])
-    figure.legend(*_first_legend(axes), loc="outside lower center", ncols=4)
+        row[0].set_ylabel(found["unit"])
+    legend_below(figure, axes, 4)
     return figure
+
+
+def _targets(ax: Axes, found: Mapping[str, Any], example: Example, band: int, gap: int) -> None:
+    """A pixel's test dates: what was observed, and what was said of them."""
+    ok = [i for i, o in enumerate(example.observed) if o is not None]
+    at = np.array(found["days"])[ok].astype("datetime64[D]")
+    truth = [example.observed[i][band] for i in ok]
+    ax.plot(at, truth, "o", color=BLACK, markerfacecolor="none", markersize=6.5, label="observed, hidden")
+    for name in (found["main"], "linear"):
+        guess = [example.predicted[str(gap)][name][i][band] for i in ok]
+        style = LINES[name] | {"linestyle": "none", "label": f"{LABELS[name]}, hidden ±{gap} days"}
+        ax.plot(at, guess, markersize=4.2, **style)
 
 
 def _observed(group: CubeGroup, row: int, col: int) -> tuple[np.ndarray, np.ndarray]:
@@ -202,14 +225,6 @@ def _observed(group: CubeGroup, row: int, col: int) -> tuple[np.ndarray, np.ndar
     values, valid = group.read(None, slice(row, row + 1), slice(col, col + 1))
     keep = valid[:, 0, 0]
     return group.day[keep], group.modality.decode(values[keep, 0, 0])
-
-
-def _first_legend(axes: np.ndarray) -> tuple[list[Any], list[Any]]:
-    for ax in axes.ravel():
-        handles, labels = ax.get_legend_handles_labels()
-        if handles:
-            return handles, labels
-    return [], []
 
 
 def _columns(found: Mapping[str, Any]) -> str:

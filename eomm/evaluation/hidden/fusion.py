@@ -6,7 +6,6 @@ Baselines that learn nothing are those of reconstruction.py.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,12 @@ from typing import Any
 from tqdm import tqdm
 
 from eomm.data.cube import Cube, open_cube
-from eomm.data.grid import to_date
-from eomm.data.held_out import dates_unseen, days_to_hide, held_out
 from eomm.data.modality import check_contract
-from eomm.data.records import open_records
 from eomm.errors import DataError, UsageError
 from eomm.evaluation.hidden.fusion_figure import fusion_figure
 from eomm.evaluation.hidden.fusion_words import conclude, tables
-from eomm.evaluation.hidden.reconstruction import GAPS
 from eomm.evaluation.hidden.scorer import Case, Scorer, Wanted
-from eomm.evaluation.hidden.task import make_task
+from eomm.evaluation.hidden.setting import Plan, make_setting, with_records
 from eomm.evaluation.result import Figure, Result
 from eomm.models.directory import Model, load_model, reference_of
 from eomm.models.predict import Predictor
@@ -38,34 +33,20 @@ Curves = Mapping[str, Sequence[tuple[float, Case]]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FusionPlan:
-    """What is hidden, and what of another modality goes missing.
+class FusionPlan(Plan):
+    """What is hidden (`setting.Plan`; its gaps are those with and without the other modality), and what goes missing.
 
     Attributes:
-        dates: test dates that training has not seen; those that the manifest holds out when None.
         gap: days of the reference hidden on both sides of the target while the other modality's share or age varies.
         shares: of the other modality's acquisitions, dropped at random by `seed`; one draw, larger ones hold smaller.
         ages: days; everything of the other modality less than so far from the target is removed.
-        gaps: days hidden on both sides for the comparison with and without the other modality.
         other: modality that goes missing; further ones stay.
-        reference: modality that is hidden; "s2", or the model's only one.
-        block_px: side of the blocks in which the cube is read.
-        max_pixels: larger sites are sampled by blocks, drawn by `seed`.
-        fit_dates: training dates that probes are fitted on.
-        seed: of samples, intervals and which acquisitions are dropped.
     """
 
-    dates: Sequence[int | str | date] | None = None
     gap: int = GAP
     shares: Sequence[float] = SHARES
     ages: Sequence[int] = AGES
-    gaps: Sequence[int] = GAPS
     other: str = "s1"
-    reference: str | None = None
-    block_px: int = 32
-    max_pixels: int = 16_384
-    fit_dates: int = 24
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if not all(0 <= s <= 1 for s in self.shares) or min((self.gap, *self.ages, *self.gaps)) < 0:
@@ -120,21 +101,10 @@ def evaluate_fusion(
     reference = reference_of(next(iter(models.values())), plan.reference)
     for name, model in models.items():
         check_model(name, model, cube, reference, plan.other)
-    kept_days, columns = held_out(manifest or {}, cube.site, reference)
-    task = make_task(
-        cube[reference], kept_days if plan.dates is None else plan.dates, [c.gap_days for c in cases], columns
-    )
-    size = min(plan.block_px, max(task.height, task.width))
-    corners = task.blocks(size, plan.max_pixels, seed=plan.seed)
-    wanted = Wanted(
-        cases=tuple(cases),
-        inputs=("fused",),
-        simple=False,
-        decoded=False,
-        other=plan.other,
-        paired=True,
-        seed=plan.seed,
-    )
+    setting = make_setting(plan, cube, reference, manifest, [c.gap_days for c in cases])
+    task, corners, size = setting.task, setting.corners, setting.size
+    options = {"simple": False, "decoded": False, "other": plan.other, "paired": True, "seed": plan.seed}
+    wanted = Wanted(cases=tuple(cases), inputs=("fused",), **options)
     scorers = {n: Scorer(Predictor(m, reference), cube, task, wanted, size=size) for n, m in models.items()}
     work = len(models) * (len(corners) + len(task.fit_blocks(corners, size)))
     with tqdm(total=work, desc="evaluate fusion", unit="block", disable=not progress) as bar:
@@ -142,9 +112,7 @@ def evaluate_fusion(
             scorer.run(corners, dates=plan.fit_dates, tick=lambda: bar.update(1))
     if not any(scorer.counted for scorer in scorers.values()):
         raise DataError(f"{cube.path}: no pixel of the test dates is valid and seen at another date")
-    numbers = _numbers(plan, models, scorers, unseen=dates_unseen(manifest, cube.site, task.days, reference))
-    numbers |= {"columns": list(columns) if columns else None}
-    numbers |= {"pixels_read": min(len(corners) * size**2, task.height * task.width)}
+    numbers = {**setting.facts, **_numbers(plan, models, scorers)}
     simulated = cube.simulated
     figure = Figure(
         name="fusion",
@@ -175,11 +143,8 @@ def evaluate_fusion_records(
 ) -> Result:
     """`evaluate_fusion` on what a record set kept from training, or without one on every third clear date."""
     opened, loaded = open_cube(cube), {name: load_model(path, code=code) for name, path in models.items()}
-    manifest = open_records(records).manifest if records else None
-    if options.get("dates") is None:
-        reference = reference_of(next(iter(loaded.values())), options.get("reference"))
-        options["dates"] = days_to_hide(opened, reference, manifest, records)
-    return evaluate_fusion(loaded, opened, manifest=manifest, progress=progress, **options)
+    reference = reference_of(next(iter(loaded.values())), options.get("reference"))
+    return evaluate_fusion(loaded, opened, progress=progress, **with_records(opened, reference, records, options))
 
 
 def check_model(name: str, model: Model, cube: Cube, reference: str, other: str) -> None:
@@ -191,28 +156,17 @@ def check_model(name: str, model: Model, cube: Cube, reference: str, other: str)
         check_contract(cube[modality.name].modality, modality, found_in=str(cube.path), expected_by=f"model {name}")
 
 
-def _numbers(
-    plan: FusionPlan, models: Mapping[str, Model], scorers: Mapping[str, Scorer], *, unseen: bool | None
-) -> dict[str, Any]:
-    first = next(iter(scorers.values()))
-    task, modality = first.task, first.modality
-
+def _numbers(plan: FusionPlan, models: Mapping[str, Model], scorers: Mapping[str, Scorer]) -> dict[str, Any]:
     def curves(region: str) -> dict[str, Any]:
         return {kind: [_point(at, c, region, scorers) for at, c in of] for kind, of in plan.curves.items()}
 
     return {
-        "site": first.cube.site,
-        "modality": first.predictor.reference,
         "other": plan.other,
-        "unit": modality.error_unit[0],
         "models": {n: _about(m) for n, m in models.items()},
         "readouts": READOUTS,
-        "days": task.days,
-        "dates": [str(to_date(d)) for d in task.days],
-        "dates_unseen": unseen,
         "gap": plan.gap,
         "seed": plan.seed,
-        "curves": {region: curves(region) for region in task.names},
+        "curves": {region: curves(region) for region in next(iter(scorers.values())).task.names},
     }
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure as Drawing
 from eomm.errors import UsageError
 from eomm.evaluation.hidden.fusion_words import AXES
 from eomm.evaluation.result import Result
-from eomm.page.style import BLUE, GREEN, ORANGE, PURPLE, RED, STYLE, interval_line, new_figure
+from eomm.page.style import BLUE, GREEN, ORANGE, PURPLE, RED, STYLE, interval_line, legend_below, new_figure
 
 ENDINGS = (".png", ".pdf", ".svg")
 COLOURS = (BLUE, RED, GREEN, PURPLE, ORANGE)
@@ -49,7 +49,7 @@ def fusion_figure(result: Mapping[str, Any], *, simulated: bool) -> Drawing:
         ha="left",
         fontsize=10,
     )
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    legend_below(figure, axes, 4)
     return figure
 
 

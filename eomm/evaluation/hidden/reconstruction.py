@@ -5,7 +5,6 @@ Reconstructing what is visible is compression, and stands beside PCA under that 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,60 +13,39 @@ from jaxtyping import Bool
 from tqdm import tqdm
 
 from eomm.data.cube import Cube, open_cube
-from eomm.data.grid import to_date
-from eomm.data.held_out import dates_unseen, days_to_hide, held_out
-from eomm.data.records import open_records
 from eomm.errors import DataError, UsageError
 from eomm.evaluation.baselines import SIMPLE
 from eomm.evaluation.hidden.beside import BLOCK_PX, MAIN, PIXELS, check_beside, check_contracts, score_beside
-from eomm.evaluation.hidden.examples import Example, choose_pixels
+from eomm.evaluation.hidden.examples import choose_pixels
 from eomm.evaluation.hidden.figures import figures_of
 from eomm.evaluation.hidden.methods import METHODS
 from eomm.evaluation.hidden.reconstruction_words import conclude, judge, least, plainly, protocol, tables
 from eomm.evaluation.hidden.ridges import INPUTS, PROBED
 from eomm.evaluation.hidden.scorer import VISIBLE, Case, Scorer, Wanted
+from eomm.evaluation.hidden.setting import Plan, make_setting, with_records
 from eomm.evaluation.hidden.tally import Scores
-from eomm.evaluation.hidden.task import make_task
 from eomm.evaluation.result import Result
 from eomm.models.directory import Model, load_model, reference_of
 from eomm.models.predict import Predictor
 
-GAPS = (0, 10, 30, 45, 60)
-
 
 @dataclass(frozen=True, kw_only=True)
-class HiddenPlan:
-    """What is hidden, and what is scored.
+class HiddenPlan(Plan):
+    """What is hidden (`setting.Plan`), and what is scored.
 
     Attributes:
-        dates: test dates that training has not seen; those that the manifest holds out when None.
-        gaps: days hidden on both sides of the target.
-        columns: (start, stop) of the block that training has not seen; the manifest's test block when None.
-        reference: modality that is hidden; "s2", or the model's only one.
         length: of the embedding, of which only so many leading numbers are used; all when None.
         probes: also fit and score linear probes of the trained and of a random encoder (`ridges`).
         classes: further scores of the pixels in each of these masks of the site, by name.
         beside: other models by name, scored on the same targets in `beside_pixels` pixels (`beside.score_beside`).
         beside_pixels: of the site, in blocks of 8 x 8.
-        block_px: side of the blocks in which the cube is read.
-        max_pixels: larger sites are sampled by blocks, drawn by `seed`.
-        fit_dates: training dates that linear baselines are fitted on.
-        seed: of samples, intervals and the random encoder.
     """
 
-    dates: Sequence[int | str | date] | None = None
-    gaps: Sequence[int] = GAPS
-    columns: tuple[int, int] | None = None
-    reference: str | None = None
     length: int | None = None
     probes: bool = True
     classes: Mapping[str, Bool[np.ndarray, "y x"]] = field(default_factory=dict)
     beside: Mapping[str, Model] = field(default_factory=dict)
     beside_pixels: int = PIXELS
-    block_px: int = 32
-    max_pixels: int = 16_384
-    fit_dates: int = 24
-    seed: int = 0
 
 
 def evaluate(
@@ -102,11 +80,8 @@ def evaluate(
     check_contracts("the model", model, cube, reference)
     check_beside(plan.beside, cube, reference)
     check_classes(plan.classes, cube, reference)
-    kept_days, kept_columns = held_out(manifest or {}, cube.site, reference)
-    dates = kept_days if plan.dates is None else plan.dates
-    task = make_task(cube[reference], dates, plan.gaps, plan.columns or kept_columns)
-    size = min(plan.block_px, max(task.height, task.width))
-    corners = task.blocks(size, plan.max_pixels, seed=plan.seed)
+    setting = make_setting(plan, cube, reference, manifest, plan.gaps)
+    task, corners, size = setting.task, setting.corners, setting.size
     cases = tuple(Case(gap_days=g) for g in task.gaps)
     wanted = Wanted(cases=cases, inputs=PROBED if plan.probes else (), seed=plan.seed)
     scorer = Scorer(Predictor(model, reference, length=plan.length), cube, task, wanted, size=size)
@@ -122,31 +97,23 @@ def evaluate(
         models = {MAIN: model, **plan.beside}
         work = len(models) * max(1, plan.beside_pixels // BLOCK_PX**2)
         with tqdm(total=work, desc="beside", unit="block", disable=not progress) as bar:
-            asked: dict[str, Any] = {"reference": reference, "pixels": plan.beside_pixels}
-            beside = score_beside(models, cube, task, wanted, **asked, tick=lambda: bar.update(1))
-    read = min(len(corners) * size**2, task.height * task.width)
-    unseen = dates_unseen(manifest, cube.site, task.days, reference)
-    numbers = _numbers(scorer, list(plan.classes), unseen)
-    told = {"pixels_read": read, "pixels_of_site": task.height * task.width, "beside": beside}
-    return _result(scorer, {**numbers, **told, "examples": [p.to_dict() for p in points]}, points)
+            beside = score_beside(models, setting, wanted, pixels=plan.beside_pixels, tick=lambda: bar.update(1))
+    found = {**setting.facts, **_scores(scorer, list(plan.classes)), "beside": beside, "examples": points}
+    return _result(scorer, found, unseen=setting.unseen)
 
 
 def evaluate_records(
     model: Model | Path | str, cube: Cube | Path | str, records: Path | str, *, progress: bool = False, **options: Any
 ) -> Result:
-    """`evaluate` on what a record set kept from training at the cube's site.
-
-    Where the records hold no days out, a site that trained nothing is tested on every third of its clear dates.
+    """`evaluate` on what a record set kept from training at the cube's site (`setting.with_records`).
 
     Raises:
         UsageError: the site was trained on and no day was held out; or nothing is clear; and as `evaluate`.
     """
     model = model if isinstance(model, Model) else load_model(model)
     cube = cube if isinstance(cube, Cube) else open_cube(cube)
-    manifest = open_records(records).manifest
-    if options.get("dates") is None:
-        options["dates"] = days_to_hide(cube, reference_of(model, options.get("reference")), manifest, records)
-    return evaluate(model, cube, manifest=manifest, progress=progress, **options)
+    options = with_records(cube, reference_of(model, options.get("reference")), records, options)
+    return evaluate(model, cube, progress=progress, **options)
 
 
 def check_classes(classes: Mapping[str, Bool[np.ndarray, "y x"]], cube: Cube, reference: str) -> None:
@@ -160,38 +127,32 @@ def check_classes(classes: Mapping[str, Bool[np.ndarray, "y x"]], cube: Cube, re
             )
 
 
-def _numbers(scorer: Scorer, classes: Sequence[str], unseen: bool | None) -> dict[str, Any]:
-    """What was scored, and the scores of every region, gap, season and class."""
+def _scores(scorer: Scorer, classes: Sequence[str]) -> dict[str, Any]:
+    """What was scored, and the scores of every region, gap, season and class. Raises DataError where nothing was."""
     task, predictor, tally, modality = scorer.task, scorer.predictor, scorer.tally, scorer.modality
     main = "fused" if predictor.model.fusion else "encoder"
     methods = [*predictor.methods, *SIMPLE, *(INPUTS if scorer.wanted.inputs else ())]
     cases = {str(c.gap_days): c for c in scorer.wanted.cases}
+    own = {m: (tally, m) for m in methods}
 
     def scores(region: str) -> dict[str, Scores]:
-        own = {m: (tally, m) for m in methods}
         return {g: tally.summary(region, c, own, against=main) for g, c in cases.items()}
 
     def seasons(region: str) -> dict[str, dict[str, Scores]]:
-        return {g: tally.by_season(region, c, methods, task.days, against=main) for g, c in cases.items()}
+        return {g: tally.by_season(region, c, own, task.days, against=main) for g, c in cases.items()}
 
     hidden = {r: scores(r) for r in task.names}
     if not any(s.pixels for s in hidden["all"].values()):
         raise DataError(f"{scorer.cube.path}: no pixel of the test dates is valid and seen at another date")
     both = {m: (tally, m) for m in ("encoder", "pca")}
     return {
-        "site": scorer.cube.site,
-        "modality": predictor.reference,
         "contract": modality.contract_hash,
-        "unit": modality.error_unit[0],
         "bands": list(modality.band_names),
         "model": predictor.model.hash,
         "main": main,
         "methods": {m: METHODS[m] for m in methods},
-        "days": task.days,
-        "dates": [str(to_date(d)) for d in task.days],
-        "dates_unseen": unseen,
         "gaps": list(task.gaps),
-        "columns": list(task.columns) if task.columns else None,
+        "pixels_of_site": task.height * task.width,
         "components": {"pca": len(scorer.pca.components) if scorer.pca else 0, "embedding": predictor.length},
         "hidden": hidden,
         "seasons": {r: seasons(r) for r in task.names},
@@ -200,14 +161,14 @@ def _numbers(scorer: Scorer, classes: Sequence[str], unseen: bool | None) -> dic
     }
 
 
-def _result(scorer: Scorer, numbers: dict[str, Any], points: Sequence[Example]) -> Result:
+def _result(scorer: Scorer, numbers: dict[str, Any], *, unseen: bool | None) -> Result:
     main, tally = numbers["main"], scorer.tally
 
     def over_gaps(method: str) -> np.ndarray:
         return np.mean([tally.per_date("all", c, method) for c in scorer.wanted.cases], axis=0)
 
     best = least({m: tally.estimate(over_gaps(m)).value for m in SIMPLE})
-    verdict = judge(tally, over_gaps, probed=bool(scorer.wanted.inputs), unseen=numbers["dates_unseen"])
+    verdict = judge(tally, over_gaps, probed=bool(scorer.wanted.inputs), unseen=unseen)
     rows = {g: s.methods for g, s in numbers["hidden"]["all"].items() if s.methods}
     numbers |= {
         "best_interpolation": best,
@@ -225,7 +186,7 @@ def _result(scorer: Scorer, numbers: dict[str, Any], points: Sequence[Example]) 
         conclusions=conclude(numbers),
         verdicts=(verdict,),
         tables=tables(numbers),
-        figures=figures_of(numbers, scorer.cube[numbers["modality"]], points),
+        figures=figures_of(numbers, scorer.cube[numbers["modality"]]),
         protocol=protocol(numbers),
         numbers=numbers,
     )

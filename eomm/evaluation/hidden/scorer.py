@@ -298,8 +298,4 @@ class Scorer:
         """What was observed of the reference modality inside the block, in physical units."""
         inner = slice(self.encoder.halo, self.encoder.halo + self.size)
         values = self.modality.decode(batch["values"][0, :, inner, inner])
-        return Observations(
-            values=values.reshape(len(values), self.size**2, -1),
-            valid=batch["valid"][0, :, inner, inner].reshape(len(values), -1),
-            day=batch["day"][0],
-        )
+        return Observations.of_map(values, batch["valid"][0, :, inner, inner], batch["day"][0])

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from eomm.data.grid import to_date
-from eomm.evaluation.bootstrap import Resampling, mean_of
+from eomm.evaluation.bootstrap import Resampling, mean_of, ratio
 from eomm.evaluation.result import Better, Difference, Estimate, rounded
 
 RESAMPLES = 2000
@@ -89,8 +89,7 @@ class Tally:
 
     def per_band(self, region: str, case: Hashable, method: str) -> Float[np.ndarray, "d c"]:
         """Mean absolute error of every date and band; NaN where a date has no pixel in the region."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return self._sums[region, case, method] / self._counts[region, case][:, None]
+        return ratio(self._sums[region, case, method], self._counts[region, case][:, None])
 
     def per_date(self, region: str, case: Hashable, method: str) -> Float[np.ndarray, " d"]:
         """The same of every date, mean over bands."""
@@ -107,7 +106,13 @@ class Tally:
         )
 
     def summary(
-        self, region: str, case: Hashable, methods: Mapping[str, tuple["Tally", str]], *, against: str
+        self,
+        region: str,
+        case: Hashable,
+        methods: Mapping[str, tuple["Tally", str]],
+        *,
+        against: str,
+        within: Bool[np.ndarray, " d"] | None = None,
     ) -> Scores:
         """Scores of `methods`, and the paired difference of the method `against` to each of the others.
 
@@ -116,52 +121,40 @@ class Tally:
             case: of the tallies.
             methods: by the name they get, a tally of the same targets and the method's name there.
             against: one of them.
+            within: dates that count, without medians and bands; all when None.
         """
-        count = self.count(region, case)
+        keep = np.ones(len(self._draws.names), bool) if within is None else within
+        count = np.where(keep, self.count(region, case), 0).astype(int)
         scored = methods if count.any() else {}
-        errors = {m: tally.per_date(region, case, name) for m, (tally, name) in scored.items()}
-        scores = {m: tally.score(region, case, name) for m, (tally, name) in scored.items()}
-        return self._scores(count, scores, errors, against)
+        errors = {m: np.where(keep, t.per_date(region, case, name), np.nan) for m, (t, name) in scored.items()}
+        if within is None:
+            scores = {m: t.score(region, case, name) for m, (t, name) in scored.items()}
+        else:
+            scores = {m: MethodScore(**vars(self.estimate(e))) for m, e in errors.items()}
+        return Scores(
+            pixels=int(count.sum()),
+            pixels_per_date=tuple(count.tolist()),
+            dates=int((count > 0).sum()),
+            methods=scores,
+            difference={m: self.difference(errors[against], e) for m, e in errors.items() if m != against},
+        )
 
     def by_season(
-        self, region: str, case: Hashable, methods: Sequence[str], days: Sequence[int], *, against: str
-    ) -> dict[str, Scores]:
-        """Scores of the targets of each season that has any; below four dates without intervals.
-
-        Args:
-            region: of the tally.
-            case: of the tally.
-            methods: scored.
-            days: of the targets.
-            against: the method whose paired difference to each of the others is given.
-        """
-        month = np.array([to_date(d).month for d in days])
-        errors, count = {m: self.per_date(region, case, m) for m in methods}, self.count(region, case)
-        found = {}
-        for season, months in SEASONS.items():
-            inside = np.isin(month, months) & np.isfinite(errors[against])
-            if inside.any():
-                own = {m: np.where(inside, e, np.nan) for m, e in errors.items()}
-                scores = {m: MethodScore(**vars(self.estimate(e))) for m, e in own.items()}
-                found[season] = self._scores(np.where(inside, count, 0), scores, own, against)
-        return found
-
-    def _scores(
         self,
-        count: Float[np.ndarray, " d"],
-        methods: Mapping[str, MethodScore],
-        errors: Mapping[str, Float[np.ndarray, " d"]],
+        region: str,
+        case: Hashable,
+        methods: Mapping[str, tuple["Tally", str]],
+        days: Sequence[int],
+        *,
         against: str,
-    ) -> Scores:
-        gaps = {m: self.difference(errors[against], e) for m, e in errors.items() if m != against}
-        per_date = tuple(int(n) for n in count)
-        return Scores(
-            pixels=sum(per_date),
-            pixels_per_date=per_date,
-            dates=int((count > 0).sum()),
-            methods=methods,
-            difference=gaps,
-        )
+    ) -> dict[str, Scores]:
+        """`summary` of the targets of each season that has any, on `days`; below four dates without intervals."""
+        month = np.array([to_date(d).month for d in days])
+        found = {
+            season: self.summary(region, case, methods, against=against, within=np.isin(month, months))
+            for season, months in SEASONS.items()
+        }
+        return {season: scores for season, scores in found.items() if scores.dates}
 
     def difference(
         self, first: Float[np.ndarray, " d"], second: Float[np.ndarray, " d"], *, better: Better = "lower"
