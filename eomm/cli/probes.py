@@ -35,8 +35,8 @@ def evaluate_probes(a: argparse.Namespace, _: list[str]) -> Any:
         work = a.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         methods = run.chosen(run.peers(a.features, _methods(a, sites, plan, work), work=a.work), a.only)
         dataset = a.dataset or f"{a.labels[0].stem}{f' {a.column}' if a.column else ''}"
-        options = {"dataset": dataset, "main": a.main, "seen": run.seen_by(a.records, sites), "seed": a.seed}
-        result, outcome = run.evaluate_probes(sites, methods, plan, **options, progress=True)
+        seen = run.seen_by(a.records, sites)
+        result, outcome = run.evaluate_probes(sites, methods, plan, dataset=dataset, seen=seen, progress=True)
     written = write_result(result, a.out, figures=a.figures, commands=[a.typed])
     if a.leaderboard:
         write_text(a.leaderboard, leaderboard(result))
@@ -46,16 +46,17 @@ def evaluate_probes(a: argparse.Namespace, _: list[str]) -> Any:
 
 
 def _methods(a: argparse.Namespace, sites: Sequence[Any], plan: Any, work: Path) -> Any:
-    """A model's embeddings, made first where none are given, and the baselines that suit it."""
+    """A model's embeddings, made first where none are given, or embeddings alone; and the baselines that suit them."""
     from eomm.evaluation.probes import run
+    from eomm.evaluation.probes.plan import MAIN
     from eomm.evaluation.probes.vectors import make_stores
     from eomm.models.directory import load_model
 
     if a.model is None:
-        return run.baselines(sites, run.FRAMES, a.length or 16)
+        given = {MAIN: run.one_each(a.embedding, sites)} if a.embedding else {}
+        return run.embeddings(sites, given, a.length) | run.baselines(sites, run.FRAMES, a.length or 16)
     model = load_model(a.model, code=a.code)
-    options = {"given": a.embedding, "length": a.length, "only": a.only, "seed": a.seed}
-    stores = make_stores(model, sites, plan, work, **options)
+    stores = make_stores(model, sites, plan, work, given=a.embedding, only=a.only)
     frames = {name: encoder.frames for name, encoder in model.encoders.items()}
     return run.embeddings(sites, stores, a.length) | run.baselines(sites, frames, a.length or model.dim)
 
@@ -74,6 +75,9 @@ def plan_of(a: argparse.Namespace) -> Any:
         block_px=a.block_px,
         buffer_px=a.buffer_px,
         folds=a.folds,
+        main=a.main,
+        length=a.length,
+        seed=a.seed,
     )
 
 
@@ -112,7 +116,9 @@ def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> 
     c.add_argument("--model", type=Path, help="a model directory: `model`, and `random` beside it")
     c.add_argument("--code", action="append", default=[], metavar="MODULE", help="trust encoders in this module")
     c.add_argument("--length", type=whole, metavar="K", help="use only the first K numbers of each embedding")
-    embedding_help = "of that model and cube, instead of embedding now; one for each cube"
+    embedding_help = (
+        "of the cube, instead of embedding now, one for each cube; without --model no `random` stands beside"
+    )
     c.add_argument("--embedding", type=Path, action="append", default=[], metavar="ZARR", help=embedding_help)
     features_help = (
         "a peer, repeat: NAME=PATH or NAME=FORM:PATH with FORM zarr, model, tiff, alphaearth, npy, tessera, or "

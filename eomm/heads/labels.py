@@ -62,12 +62,12 @@ def label_samples(
         sites.append(LabelledStore(path, data, str(about.get("site", path.stem)), found))
     if len({s.site for s in sites}) < len(sites):
         raise UsageError("two embeddings are of one site; expected each site once")
-    plan = ProbePlan(groups=options.groups, block_px=options.block_px, buffer_px=options.buffer_px, folds=options.folds)
-    plan.check()
+    asked = {name: getattr(options, name) for name in ("groups", "block_px", "buffer_px", "folds")}
+    plan = ProbePlan(**asked, seed=seed)
     known = joint_classes(sites)
     used = [days_for(s, options.dates) for s in sites]
     rows, x = with_vectors(labelled(sites, known, plan), sites, used, contract["length"])
-    parts, buffer = make_folds(rows, plan, seed)
+    parts, buffer = make_folds(rows, plan)
     for fold in parts:
         check_no_leak(fold, groups={options.groups: rows.group}, buffer=buffer)
     return Samples(

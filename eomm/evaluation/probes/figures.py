@@ -1,5 +1,6 @@
 """Figures of probes: scores by method and share of labels; held-out predictions beside the labels."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -17,7 +18,7 @@ from eomm.evaluation.probes.scored import Score
 from eomm.evaluation.probes.tables import Outcome
 from eomm.evaluation.probes.words import TITLES, main_metric
 from eomm.evaluation.result import Figure
-from eomm.page.style import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, YELLOW, new_figure, scale_bar
+from eomm.page.style import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, YELLOW, legend_below, new_figure, scale_bar
 
 PALETTE = (GREEN, ORANGE, SKY, RED, PURPLE, YELLOW, BLUE)
 SHARES = ((SKY, "v"), (ORANGE, "s"), (BLUE, "o"))  # from few labels to all
@@ -54,83 +55,73 @@ def score_figure(result: Mapping[str, Any], metric: str) -> Drawing:
     """A panel per mode and probe: methods from top to bottom, a mark with its interval per share of labels."""
     modes, probes, methods = list(result["facts"]["modes"]), list(result["probes"]), list(result["methods"])
     scores = [s for s in result["scores"] if s.metric == metric]
-    shares = sorted({s.share for s in scores})
     figure = new_figure(max(5.2, 3.6 * len(probes) + 1.4), (0.36 * len(methods) + 0.75) * len(modes) + 0.6)
     axes = figure.subplots(len(modes), len(probes), squeeze=False, sharex=True, sharey=True)
-    for i, mode in enumerate(modes):
-        for j, kind in enumerate(probes):
-            own = [s for s in scores if (s.mode, s.probe) == (mode, kind)]
-            _score_panel(axes[i, j], own, methods, shares, len(result["classes"]))
-            axes[i, j].set_title(f"{kind}, {'one date' if mode == 'date' else mode}")
-        for label in axes[i, 0].get_yticklabels():
-            label.set_fontweight("bold" if label.get_text() == result["main"] else "normal")
+    for ax, (mode, kind) in zip(axes.ravel(), itertools.product(modes, probes), strict=True):
+        _score_panel(ax, [s for s in scores if (s.mode, s.probe) == (mode, kind)], methods)
+        ax.set_title(f"{kind}, {'one date' if mode == 'date' else mode}")
+        if result["classes"]:
+            ax.axvline(1 / len(result["classes"]), color="#555555", linestyle=":", linewidth=1.2)
+    for label in (one for ax in axes[:, 0] for one in ax.get_yticklabels()):
+        label.set_fontweight("bold" if label.get_text() == result["main"] else "normal")
     for ax in axes[-1]:
         ax.set_xlabel(TITLES[metric] + (" (simulated)" if result["facts"]["simulated"] else ""))
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(shares))
+    legend_below(figure, axes, len({s.share for s in scores}))
     return figure
 
 
-def _score_panel(
-    ax: Axes, scores: Sequence[Score], methods: Sequence[str], shares: Sequence[float], classes: int
-) -> None:
-    for k, share in enumerate(shares):
-        colour, marker = SHARES[max(0, len(SHARES) - len(shares)) + min(k, len(SHARES) - 1)]
-        found = {s.method: s for s in scores if s.share == share and s.value is not None}
-        y = [methods.index(m) + (k - (len(shares) - 1) / 2) * 0.22 for m in found]
-        x = np.array([s.value for s in found.values()])
-        ends = np.array([s.interval or (s.value, s.value) for s in found.values()], float).reshape(-1, 2)
+def _score_panel(ax: Axes, scores: Sequence[Score], methods: Sequence[str]) -> None:
+    shares = sorted({s.share for s in scores})
+    for k, (share, (colour, marker)) in enumerate(zip(shares, _marks(len(shares)), strict=True)):
+        found = [s for s in scores if s.share == share and s.value is not None]
+        y = [methods.index(s.method) + (k - (len(shares) - 1) / 2) * 0.22 for s in found]
+        x = np.array([s.value for s in found])
+        ends = np.array([s.interval or (s.value, s.value) for s in found], float).reshape(-1, 2)
         label = "all labels" if share == 1 else f"{share:.0%} of labels"
         style: dict[str, Any] = {"marker": marker, "color": colour, "linestyle": "none", "label": label}
         ax.errorbar(x, y, xerr=np.abs(ends.T - x), markersize=4.5, elinewidth=1.1, **style)
-    if classes:
-        ax.axvline(1 / classes, color="#555555", linestyle=":", linewidth=1.2)
     ax.set_yticks(range(len(methods)), methods)
     ax.set_ylim(len(methods) - 0.5, -0.5)
     ax.grid(False, axis="y")
 
 
+def _marks(count: int) -> Sequence[tuple[str, str]]:
+    """Of SHARES the last ones; beyond them the last again."""
+    return [SHARES[max(0, len(SHARES) - count) + min(k, len(SHARES) - 1)] for k in range(count)]
+
+
 def map_figure(result: Mapping[str, Any], outcome: Outcome, site: LabelledSite, mode: str, probe: str) -> Drawing:
     """Labels, folds and held-out predictions of up to four methods, side by side."""
     rows, share = outcome.rows[mode], max(s.share for s in outcome.scores)
-    mine = rows.at[:, 0] == 0
-    row, col = rows.at[mine, 1], rows.at[mine, 2]
-    shape = site.labels.known.shape
-    names = [n for n in (*SHOWN, *result["methods"]) if n in result["methods"]]
-    names = list(dict.fromkeys(names))[:4]
-    panels = {"labels": rows.y[mine], "fold that tests it": outcome.folds[mode][mine]}
-    panels |= {n: outcome.guesses[mode, probe, share, n][mine] for n in names}
-    columns = 3
+    mine, classes = rows.at[:, 0] == 0, outcome.classes
+    at, truth, fold = rows.at[mine, 1:], rows.y[mine], outcome.folds[mode][mine]
+    names = dict.fromkeys(n for n in (*SHOWN, *result["methods"]) if n in result["methods"])
+    guesses = {n: outcome.guesses[mode, probe, share, n][mine] for n in list(names)[:4]}
+    told: dict[str, Any] = {"cmap": "viridis", "vmin": truth.min(), "vmax": truth.max()}
+    if classes:
+        told = {"cmap": colours_of(len(classes)), "vmin": -0.5, "vmax": len(classes) - 0.5}
+    panels = {"labels": (truth, told)}
+    panels["fold that tests it"] = (fold, {"cmap": "Greys", "vmin": -2, "vmax": fold.max() + 1})
+    for n, guess in guesses.items():
+        right = f": {np.mean(guess == truth):.0%} of pixels right" if classes else ""
+        panels[f"{n}{right}"] = (guess, told)
+    columns, side, shape = 3, 2.9, site.labels.known.shape
     lines = -(-len(panels) // columns)
-    side = 2.9
     figure = new_figure(side * columns, side * shape[0] / shape[1] * lines + 0.9)
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
-    classes = outcome.classes
-    values = panels["labels"]
-    for ax, (name, content) in zip(axes, panels.items(), strict=False):
-        picture = np.full(shape, np.nan)
-        picture[row, col] = content
-        if name == "fold that tests it":
-            colours: Any = {"cmap": "Greys", "vmin": -2, "vmax": content.max() + 1}
-        elif classes:
-            colours = {"cmap": colours_of(len(classes)), "vmin": -0.5, "vmax": len(classes) - 0.5}
-        else:
-            colours = {"cmap": "viridis", "vmin": values.min(), "vmax": values.max()}
-        shown = ax.imshow(picture, interpolation="nearest", **colours)
-        title = name
-        if name in names and classes:
-            title = f"{name}: {np.mean(content == values):.0%} of pixels right"
-        ax.set_title(title)
-        ax.set_xticks([])
-        ax.set_yticks([])
-        ax.spines[:].set_visible(True)
-        if not classes and name == "labels":
-            figure.colorbar(shown, ax=ax, shrink=0.8)
     for ax in axes[len(panels) :]:
         ax.set_visible(False)
+    for ax, (title, (content, colours)) in zip(axes, panels.items(), strict=False):
+        picture = np.full(shape, np.nan)
+        picture[at[:, 0], at[:, 1]] = content
+        drawn = ax.imshow(picture, interpolation="nearest", **colours)
+        ax.set(title=title, xticks=[], yticks=[])
+        ax.spines[:].set_visible(True)
+        if title == "labels" and not classes:
+            figure.colorbar(drawn, ax=ax, shrink=0.8)
     scale_bar(axes[0], shape[1], site.cube.grid.gsd_m)
     if classes:
-        cmap = colours_of(len(classes))
-        handles = [Patch(color=cmap(i), label=c) for i, c in enumerate(classes)]
+        handles = [Patch(color=told["cmap"](i), label=c) for i, c in enumerate(classes)]
         figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(classes)))
     return figure
 

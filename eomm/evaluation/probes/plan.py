@@ -7,11 +7,12 @@ from typing import Protocol
 from eomm.data.cube import Cube
 from eomm.errors import UsageError
 from eomm.evaluation.features import Dates, Provider
-from eomm.evaluation.labels import Labels
+from eomm.evaluation.labels import GROUPS, Labels
 
 SHARES = (0.01, 0.1, 1.0)
 BUFFER_PX = 9  # as for hidden targets: half a window and the reach of resampling
 FOLDS = 5
+MAIN = "model"  # the name of the embedding under test
 
 
 class Labelled(Protocol):
@@ -72,6 +73,9 @@ class ProbePlan:
         block_px: side of blocks.
         buffer_px: training pixels nearer to a test pixel than this are left out.
         folds: at most so many.
+        main: the method that is compared with each of the others, if it is among them.
+        length: leading numbers of each embedding that are used; all when None.
+        seed: of folds, intervals and the random encoder.
     """
 
     modes: Sequence[str] = ("date",)
@@ -85,8 +89,12 @@ class ProbePlan:
     buffer_px: float = BUFFER_PX
     folds: int = FOLDS
 
-    def check(self) -> None:
-        """Raise UsageError unless shares are in (0, 1] and nothing is empty."""
+    main: str = MAIN
+    length: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise UsageError unless shares are in (0, 1], nothing is empty and all words are known."""
         if not (self.modes and self.probes and self.shares and self.seeds):
             raise UsageError("no mode, probe, share or seed: expected at least one of each")
         if not all(0 < s <= 1 for s in self.shares):
@@ -95,3 +103,5 @@ class ProbePlan:
             raise UsageError(
                 f"buffer {self.buffer_px} px, blocks {self.block_px} px; expected 0 or more, and 1 or more"
             )
+        if self.groups not in GROUPS:
+            raise UsageError(f"groups {self.groups!r}: expected fields, blocks or sites")

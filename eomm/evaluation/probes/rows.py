@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Int32
 
 from eomm.errors import UsageError
 from eomm.evaluation.features import Map
@@ -59,29 +59,31 @@ def joint_classes(sites: Sequence[Labelled]) -> tuple[str, ...]:
 
 
 def labelled(sites: Sequence[Labelled], classes: tuple[str, ...], plan: ProbePlan) -> Rows:
-    """All labelled pixels. Raises UsageError for an unknown grouping."""
+    """All labelled pixels, each with what is held out together with it."""
     parts: list[tuple[np.ndarray, ...]] = []
     names: list[str] = []
     for i, site in enumerate(sites):
         labels = site.labels
         row, col = np.nonzero(labels.known)
-        if plan.groups == "fields":
-            local, called = labels.group, labels.names
-        elif plan.groups == "blocks":
-            local = block_groups(labels.known.shape, plan.block_px)
-            called = ("", *(f"block {b}" for b in range(1, int(local.max()) + 1)))
-        elif plan.groups == "sites":
-            local, called = np.ones(labels.known.shape, np.int32), ("", site.site)
-        else:
-            raise UsageError(f"groups {plan.groups!r}: expected fields, blocks or sites")
+        local, called = _groups(site, plan)
         y = labels.values[row, col]
         if classes:
             y = np.array([classes.index(c) for c in labels.classes])[y]
-        group = local[row, col] + len(names)
+        parts.append((np.stack([np.full(len(row), i), row, col], axis=1), y, local[row, col] + len(names)))
         names += [f"{site.site} {c}" if len(sites) > 1 and plan.groups != "sites" else c for c in called]
-        parts.append((np.stack([np.full(len(row), i), row, col], axis=1), y, group))
     at, y, group = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Rows(at, y, group, tuple(names)).only(even(group, MAX_PIXELS))
+
+
+def _groups(site: Labelled, plan: ProbePlan) -> tuple[Int32[np.ndarray, "y x"], tuple[str, ...]]:
+    """Every pixel's group in the site, and the groups' names by number."""
+    labels, shape = site.labels, site.labels.known.shape
+    if plan.groups == "fields":
+        return labels.group, labels.names
+    if plan.groups == "sites":
+        return np.ones(shape, np.int32), ("", site.site)
+    blocks = block_groups(shape, plan.block_px)
+    return blocks, ("", *(f"block {b}" for b in range(1, int(blocks.max()) + 1)))
 
 
 def even(group: Int[np.ndarray, " n"], most: int) -> Bool[np.ndarray, " n"]:
@@ -110,12 +112,12 @@ def common(rows: Rows, maps: Mapping[str, Sequence[Map]]) -> tuple[Rows, dict[st
     return rows.only(keep), lost
 
 
-def make_folds(rows: Rows, plan: ProbePlan, seed: int) -> tuple[list[Fold], Buffer | None]:
+def make_folds(rows: Rows, plan: ProbePlan) -> tuple[list[Fold], Buffer | None]:
     """Folds by group with the buffer between them."""
     buffer = None
     if plan.groups != "sites" and plan.buffer_px:
         buffer = Buffer(position=rows.at[:, 1:].astype(float), distance=plan.buffer_px, within=rows.at[:, 0])
-    return group_folds(rows.group, count=plan.folds, seed=seed, buffer=buffer), buffer
+    return group_folds(rows.group, count=plan.folds, seed=plan.seed, buffer=buffer), buffer
 
 
 def draw(fold: Fold, y: np.ndarray, share: float, seed: int, *, classes: int) -> Int[np.ndarray, " n"]:

@@ -18,14 +18,13 @@ from eomm.evaluation.features_model import stored
 from eomm.evaluation.labels import read_labels
 from eomm.evaluation.probes.figures import figures_of
 from eomm.evaluation.probes.fit import PROBES
-from eomm.evaluation.probes.plan import LabelledSite, Method, ProbePlan
+from eomm.evaluation.probes.plan import MAIN, LabelledSite, Method, ProbePlan
 from eomm.evaluation.probes.tables import Outcome, probe
 from eomm.evaluation.probes.words import conclude, judge, tables
 from eomm.evaluation.result import Result
 
 Frames = Mapping[str, tuple[int, int]]  # by modality, acquisitions before and after a target in a window
 FRAMES: Frames = {"s2": (8, 8)}  # of the raw window where no model says
-MAIN = "model"
 ABOUT = {
     MAIN: "embedding of the trained model {model}",
     "random": "the same networks with random parameters (seed {seed})",
@@ -38,9 +37,7 @@ def evaluate_probes(
     plan: ProbePlan,
     *,
     dataset: str,
-    main: str = MAIN,
     seen: Mapping[str, bool | None] | None = None,
-    seed: int = 0,
     progress: bool = False,
 ) -> tuple[Result, Outcome]:
     """Probe stored embeddings, baselines and peers on labels of one site or several.
@@ -48,26 +45,24 @@ def evaluate_probes(
     Args:
         sites: with labels; all of them simulated, or none.
         methods: what is compared, by name.
-        plan: modes, folds, shares, seeds.
+        plan: modes, folds, shares, seeds, the main method.
         dataset: what the labels are called.
-        main: the method that is compared with each of the others, if it is among them.
         seen: by site, whether pre-training saw its images; None where nobody knows.
-        seed: of folds and intervals.
         progress: show bars.
 
     Raises:
         EommError: as its parts do, naming the file.
     """
-    if main != MAIN and main not in methods:
-        raise UsageError(f"no features {main!r} to compare with the others; there are {', '.join(methods)}")
-    first = main if main in methods else None
-    outcome = probe(sites, methods, plan, main=first, seed=seed, progress=progress)
+    if plan.main not in (MAIN, *methods):
+        raise UsageError(f"no features {plan.main!r} to compare with the others; there are {', '.join(methods)}")
+    main = plan.main if plan.main in methods else None
+    outcome = probe(sites, methods, plan, progress=progress)
     numbers: dict[str, Any] = {
         "dataset": dataset,
         "classes": list(outcome.classes),
         "groups": plan.groups,
         "buffer_px": plan.buffer_px,
-        "main": first,
+        "main": main,
         "methods": {n: m.about for n, m in methods.items()},
         "probes": {p: PROBES[p] for p in plan.probes},
         "seen_in_pretraining": dict(seen or {s.cube.site: None for s in sites}),
@@ -81,7 +76,7 @@ def evaluate_probes(
         dataset=dataset,
         simulated=outcome.facts["simulated"],
         conclusions=conclude(numbers),
-        verdicts=judge(outcome, plan, first) if first else (),
+        verdicts=judge(outcome, plan) if main else (),
         tables=tables(numbers),
         figures=figures_of(numbers, outcome, sites),
         protocol=numbers["methods"],
@@ -106,7 +101,7 @@ def embeddings(
     """Stored embeddings by name, a store for each site; `length` leading numbers of each vector."""
     found = {}
     for name, paths in stores.items():
-        by_cube = {s.cube.path: path for s, path in zip(sites, paths, strict=True)}
+        by_cube = dict(zip((s.cube.path for s in sites), paths, strict=True))
         first = open_embedding(paths[0])
         made_by = attributes_of(first)["provenance"]
         about = ABOUT.get(name, "embedding of model {model}").format(
@@ -115,6 +110,13 @@ def embeddings(
         words = f"{about}, {length or first.sizes['feature']} numbers"
         found[name] = Method(name, words, partial(_stored, by_cube, length, name))
     return found
+
+
+def one_each(paths: Sequence[Path], sites: Sequence[LabelledSite]) -> Sequence[Path]:
+    """Stores of these sites, as they are. Raises UsageError unless there is one for each."""
+    if len(paths) != len(sites):
+        raise UsageError(f"{len(paths)} embeddings for {len(sites)} cubes; expected one for each")
+    return paths
 
 
 def _stored(by_cube: Mapping[Path, Path], length: int | None, name: str, cube: Cube, dates: Dates) -> Features:

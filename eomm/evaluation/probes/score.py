@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from jaxtyping import Float, Int
 
+from eomm.evaluation.bootstrap import ratio
+
 CLASSIFICATION = ("balanced_accuracy", "macro_f1", "accuracy", "miou")
 REGRESSION = ("r2", "rmse")
 BETTER = {"rmse": "lower"}  # of all others more is better
@@ -34,28 +36,15 @@ def metrics(classes: int, seeds: int) -> Mapping[str, Metric]:
 
     NaN where a class has no row: a resample without it says nothing about it.
     """
-    found: dict[str, Metric] = {}
-    if not classes:
-        for name, one in {"r2": _r2, "rmse": _rmse}.items():
-            found[name] = _over_seeds(one, (seeds, 4))
-        return found
-    for name, per_class in {
-        "balanced_accuracy": _recall,
-        "macro_f1": _f1,
-        "accuracy": _accuracy,
-        "miou": _iou,
-    }.items():
-        found[name] = _over_seeds(per_class, (seeds, classes, classes))
-    return found
+    known: dict[str, Metric] = {"r2": _r2, "rmse": _rmse}
+    if classes:
+        known = {"balanced_accuracy": _recall, "macro_f1": _f1, "accuracy": _accuracy, "miou": _iou}
+    shape = (seeds, classes, classes) if classes else (seeds, 4)
+    return {name: _over_seeds(one, shape) for name, one in known.items()}
 
 
 def _over_seeds(metric: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...]) -> Metric:
     return lambda sums: metric(sums.reshape(*sums.shape[:-1], *shape)).mean(axis=-1)
-
-
-def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(a / b)
 
 
 def _hits(c: np.ndarray) -> np.ndarray:
@@ -63,27 +52,27 @@ def _hits(c: np.ndarray) -> np.ndarray:
 
 
 def _recall(c: np.ndarray) -> np.ndarray:
-    return _divide(_hits(c), c.sum(-1)).mean(-1)
+    return ratio(_hits(c), c.sum(-1)).mean(-1)
 
 
 def _f1(c: np.ndarray) -> np.ndarray:
     present = np.where(c.sum(-1) > 0, 0.0, np.nan)
-    return (_divide(2 * _hits(c), c.sum(-1) + c.sum(-2)) + present).mean(-1)
+    return (ratio(2 * _hits(c), c.sum(-1) + c.sum(-2)) + present).mean(-1)
 
 
 def _iou(c: np.ndarray) -> np.ndarray:
     present = np.where(c.sum(-1) > 0, 0.0, np.nan)
-    return (_divide(_hits(c), c.sum(-1) + c.sum(-2) - _hits(c)) + present).mean(-1)
+    return (ratio(_hits(c), c.sum(-1) + c.sum(-2) - _hits(c)) + present).mean(-1)
 
 
 def _accuracy(c: np.ndarray) -> np.ndarray:
-    return _divide(_hits(c).sum(-1), c.sum((-1, -2)))
+    return ratio(_hits(c).sum(-1), c.sum((-1, -2)))
 
 
 def _r2(s: np.ndarray) -> np.ndarray:
     count, error, total, square = np.moveaxis(s, -1, 0)
-    return 1 - _divide(error, square - _divide(total**2, count))
+    return 1 - ratio(error, square - ratio(total**2, count))
 
 
 def _rmse(s: np.ndarray) -> np.ndarray:
-    return np.sqrt(_divide(s[..., 1], s[..., 0]))
+    return np.sqrt(ratio(s[..., 1], s[..., 0]))

@@ -49,64 +49,138 @@ class Outcome:
     facts: Mapping[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One mode: the pixels that all sources have, what each source gives of them, and the folds.
+
+    Attributes:
+        mode: of features.MODES.
+        rows: labelled pixels.
+        maps: of every source, a map of each site.
+        folds: by group, with a buffer between them.
+        classes: names; empty for regression.
+        lacking: how many of all labelled pixels each source lacks.
+        days: by site, where the mode is of one date.
+    """
+
+    mode: str
+    rows: Rows
+    maps: Mapping[str, Sequence[Map]]
+    folds: Sequence[Fold]
+    classes: tuple[str, ...]
+    lacking: Mapping[str, int]
+    days: Mapping[str, int]
+
+    @property
+    def task(self) -> ProbeTask:
+        """What probes learn."""
+        return ProbeTask(len(self.classes))
+
+    @property
+    def tested(self) -> Int[np.ndarray, " n"]:
+        """The number of the fold that tests each row."""
+        number = np.zeros(len(self.rows.at), np.int64)
+        for i, fold in enumerate(self.folds):
+            number[fold.test] = i
+        return number
+
+    def length(self, method: Method) -> int:
+        """Numbers of a row of a method."""
+        one = self.maps[method.source][0]
+        whole = one.values.shape[-1]
+        return min(whole, method.components * max(1, len(one.about))) if method.components else whole
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Pixels and groups, by class too, what each source lacks, and folds that lack a class; JSON types."""
+        y, group = self.rows.y, self.rows.group
+        by_class = {
+            c: {"pixels": int((y == i).sum()), "groups": len(np.unique(group[y == i]))}
+            for i, c in enumerate(self.classes)
+        }
+        untrained = [
+            f"{c} (fold {i} of {len(self.folds)})"
+            for i, f in enumerate(self.folds, 1)
+            for k, c in enumerate(self.classes)
+            if (y[f.test] == k).any() and not (y[f.train] == k).any()
+        ]
+        about = {n: own[0].about for n, own in self.maps.items() if own[0].about}
+        return {
+            "pixels": len(self.rows.at),
+            "groups": len(self.rows.names),
+            "folds": len(self.folds),
+            "classes": by_class,
+            "untrained": untrained,
+            "pixels_lacking": dict(self.lacking),
+            "days": dict(self.days),
+            "frames": {n: list(a) for n, a in about.items()},
+            "training_pixels": [len(f.train) for f in self.folds],
+        }
+
+
 def probe(
-    sites: Sequence[LabelledSite],
-    methods: Mapping[str, Method],
-    plan: ProbePlan,
-    *,
-    main: str | None = None,
-    seed: int = 0,
-    progress: bool = False,
+    sites: Sequence[LabelledSite], methods: Mapping[str, Method], plan: ProbePlan, *, progress: bool = False
 ) -> Outcome:
     """Fit and score every probe of every method on the same pixels, folds and draws.
 
     Args:
         sites: one or more; all of them simulated, or none.
-        methods: what is compared, by name.
+        methods: what is compared, by name; differences are of the plan's main one, if it is among them.
         plan: modes, folds, shares, seeds.
-        main: the method whose differences to the others are reported.
-        seed: of folds and intervals.
         progress: show a bar.
 
     Raises:
         ContractError: simulated and real sites together; a leak in the folds.
         UsageError: too few groups, no pixel that all methods have, or an option is wrong.
     """
-    plan.check()
     simulated = {s.cube.simulated for s in sites}
     if len(simulated) > 1:
         raise ContractError("simulated and real cubes together: their scores never share a table; run them apart")
-    classes = joint_classes(sites)
-    task = ProbeTask(len(classes))
-    everything = labelled(sites, classes, plan)
-    days = days_of(sites, plan)
-    maps_of = read_all(sites, {m.source: m.read for m in methods.values()}, plan, days, progress=progress)
     scores: list[Score] = []
     differences: list[Gap] = []
-    rows_by_mode, tested = {}, {}
     guesses: dict[tuple[str, str, float, str], np.ndarray] = {}
-    facts: dict[str, Any] = {"sites": [s.cube.site for s in sites], "simulated": simulated.pop(), "modes": {}}
-    for mode in plan.modes:
-        maps = maps_of[mode]
+    settings = make_settings(sites, {m.source: m.read for m in methods.values()}, plan, progress=progress)
+    for setting in settings:
+        draws = Resampling(np.arange(len(setting.rows.names)), seed=plan.seed)
+        scorer = Scorer(rows=setting.rows, task=setting.task, seeds=plan.seeds, draws=draws)
+        lengths = {n: setting.length(m) for n, m in methods.items()}
+        for (kind, share), fits in fit_all(setting, methods, plan, progress=progress).items():
+            where = {"mode": setting.mode, "probe": kind, "share": share}
+            guesses |= {(setting.mode, kind, share, name): fit.guess[0] for name, fit in fits.items()}
+            scores += scorer.scores(where, fits, lengths)
+            differences += scorer.gaps(where, fits, plan.main) if plan.main in methods else []
+    return Outcome(
+        scores,
+        differences,
+        rows={s.mode: s.rows for s in settings},
+        guesses=guesses,
+        folds={s.mode: s.tested for s in settings},
+        classes=settings[0].classes,
+        facts={
+            "sites": [s.cube.site for s in sites],
+            "simulated": simulated.pop(),
+            "modes": {s.mode: s.facts for s in settings},
+        },
+    )
+
+
+def make_settings(
+    sites: Sequence[LabelledSite], sources: Mapping[str, Provider], plan: ProbePlan, *, progress: bool
+) -> list[Setting]:
+    """One for each mode, its folds checked for leaks."""
+    classes = joint_classes(sites)
+    everything, days = labelled(sites, classes, plan), days_of(sites, plan)
+    made = []
+    for mode, maps in read_all(sites, sources, plan, days, progress=progress).items():
         check_columns(maps, sites)
-        rows, lost = common(everything, maps)
-        folds, buffer = make_folds(rows, plan, seed)
+        rows, lacking = common(everything, maps)
+        folds, buffer = make_folds(rows, plan)
         for fold in folds:
             check_no_leak(fold, groups={plan.groups: rows.group}, buffer=buffer)
-        scored = fit_all(rows, maps, methods, folds, task, plan, progress=progress, about=mode)
-        facts["modes"][mode] = describe(rows, folds, task, classes, lost, maps, days if mode == "date" else {})
-        rows_by_mode[mode], tested[mode] = rows, np.zeros(len(rows.at), np.int64)
-        for i, fold in enumerate(folds):
-            tested[mode][fold.test] = i
-        draws = Resampling(np.arange(len(rows.names)), seed=seed)
-        scorer = Scorer(rows=rows, task=task, seeds=plan.seeds, draws=draws)
-        lengths = {n: length_of(m, maps[m.source][0]) for n, m in methods.items()}
-        for (kind, share), fits in scored.items():
-            where = {"mode": mode, "probe": kind, "share": share}
-            guesses |= {(mode, kind, share, name): fit.guess[0] for name, fit in fits.items()}
-            scores += scorer.scores(where, fits, lengths)
-            differences += scorer.gaps(where, fits, main) if main else []
-    return Outcome(scores, differences, rows_by_mode, guesses, tested, classes, facts)
+        of_date = days if mode == "date" else {}
+        found = Setting(mode=mode, rows=rows, maps=maps, folds=folds, classes=classes, lacking=lacking, days=of_date)
+        made.append(found)
+    return made
 
 
 # --- Features -----------------------------------------------------------------------------------------------------
@@ -163,96 +237,41 @@ def check_columns(maps: Mapping[str, Sequence[Map]], sites: Sequence[LabelledSit
 
 
 def fit_all(
-    rows: Rows,
-    maps: Mapping[str, Sequence[Map]],
-    methods: Mapping[str, Method],
-    folds: Sequence[Fold],
-    task: ProbeTask,
-    plan: ProbePlan,
-    *,
-    progress: bool,
-    about: str,
+    setting: Setting, methods: Mapping[str, Method], plan: ProbePlan, *, progress: bool
 ) -> dict[tuple[str, float], dict[str, Scored]]:
     """Predictions for every row by (probe, share) and method, from fits that saw nothing of the row's group."""
+    rows, classes = setting.rows, len(setting.classes)
     kinds = list(itertools.product(plan.probes, plan.shares))
-    shape, kind_of = (len(plan.seeds), len(rows.at)), np.int64 if task.classes else np.float64
-    found = {k: {m: Scored(np.full(shape, -1, kind_of)) for m in methods} for k in kinds}
-    total = len(methods) * len(plan.seeds) * len(folds) * len(plan.shares)
-    bars = tqdm(total=total, desc=f"probes, {about}", unit="fit", disable=not progress)
+    nothing = np.full((len(plan.seeds), len(rows.at)), -1, np.int64 if classes else np.float64)
+    found = {k: {m: Scored(nothing.copy()) for m in methods} for k in kinds}
+    total = len(methods) * len(plan.seeds) * len(setting.folds) * len(plan.shares)
+    bars = tqdm(total=total, desc=f"probes, {setting.mode}", unit="fit", disable=not progress)
     with threadpool_limits(1), bars as bar:  # small matrices: an eighth of the time of two threads on a busy machine
         for name, method in methods.items():
-            x = rows.take(maps[method.source])
-            for (i, seed), fold, share in itertools.product(enumerate(plan.seeds), folds, plan.shares):
-                train = draw(fold, rows.y, share, seed, classes=task.classes)
+            x = rows.take(setting.maps[method.source])
+            for (i, seed), fold, share in itertools.product(enumerate(plan.seeds), setting.folds, plan.shares):
+                train = draw(fold, rows.y, share, seed, classes=classes)
+                drawn = Fold(name=fold.name, train=train, test=fold.test)
                 for kind in plan.probes:
                     one = found[kind, share][name]
-                    own = maps[method.source]
-                    guess, choice = _fit(kind, x, own, rows, train, fold.test, task, method, seed)
-                    one.guess[i, fold.test] = guess
+                    one.guess[i, fold.test], choice = _fit(kind, x, setting, drawn, method, seed)
                     one.choices.append(choice)
                     one.trained.append(len(train))
                 bar.update()
     return found
 
 
-def _fit(
-    kind: str,
-    x: np.ndarray,
-    maps: Sequence[Map],
-    rows: Rows,
-    train: np.ndarray,
-    test: np.ndarray,
-    task: ProbeTask,
-    method: Method,
-    seed: int,
-) -> tuple[np.ndarray, float]:
+def _fit(kind: str, x: np.ndarray, setting: Setting, fold: Fold, method: Method, seed: int) -> tuple[np.ndarray, float]:
+    """What a probe that saw the fold's training rows says of its test rows, and its choice; NaN for none."""
+    rows, task, train, test = setting.rows, setting.task, fold.train, fold.test
     shorten: Callable[[np.ndarray], np.ndarray] = lambda v: v  # noqa: E731
     if method.components:
-        shorten = reduce(x[train], length_of(method, maps[0]))
+        shorten = reduce(x[train], setting.length(method))
     if kind == "segmentation":
+        maps = setting.maps[method.source]
         short = [shorten(m.values.reshape(-1, x.shape[1])).reshape(*m.valid.shape, -1) for m in maps]
         head = fit_head(short, rows.at[train], rows.y[train], task, seed=seed)
         return task.decide(head(rows.at[test])), float("nan")
     own = {"by_column": not method.components}
     predict, choice = fit_probe(kind, shorten(x[train]), rows.y[train], rows.group[train], task, **own)
     return task.decide(predict(shorten(x[test]))), choice
-
-
-def length_of(method: Method, one: Map) -> int:
-    """Numbers of a row."""
-    whole = one.values.shape[-1]
-    return min(whole, method.components * max(1, len(one.about))) if method.components else whole
-
-
-def describe(
-    rows: Rows,
-    folds: Sequence[Fold],
-    task: ProbeTask,
-    classes: tuple[str, ...],
-    lost: Mapping[str, int],
-    maps: Mapping[str, Sequence[Map]],
-    days: Mapping[str, int],
-) -> Mapping[str, Any]:
-    """Of one mode: pixels and groups, by class too, what each source lacks, and folds that lack a class."""
-    by_class = {
-        c: {"pixels": int((rows.y == i).sum()), "groups": len(np.unique(rows.group[rows.y == i]))}
-        for i, c in enumerate(classes)
-    }
-    lacking = [
-        f"{classes[c]} (fold {i + 1} of {len(folds)})"
-        for i, f in enumerate(folds)
-        for c in np.unique(rows.y[f.test]).tolist()
-        if task.classes and not (rows.y[f.train] == c).any()
-    ]
-    about = {n: own[0].about for n, own in maps.items() if own[0].about}
-    return {
-        "pixels": len(rows.at),
-        "groups": len(rows.names),
-        "folds": len(folds),
-        "classes": by_class,
-        "untrained": lacking,
-        "pixels_lacking": dict(lost),
-        "days": dict(days),
-        "frames": {n: list(a) for n, a in about.items()},
-        "training_pixels": [len(f.train) for f in folds],
-    }

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eomm.data.grid import to_date
-from eomm.errors import UsageError
 from eomm.evaluation.features import Dates
 from eomm.evaluation.features_model import check_made_by, embed_into, randomised
-from eomm.evaluation.probes.plan import LabelledSite, ProbePlan
-from eomm.evaluation.probes.run import MAIN
+from eomm.evaluation.probes.plan import MAIN, LabelledSite, ProbePlan
+from eomm.evaluation.probes.run import one_each
 from eomm.evaluation.probes.tables import days_of
 from eomm.models.directory import Model
 
@@ -20,37 +19,31 @@ def make_stores(
     folder: Path,
     *,
     given: Sequence[Path] = (),
-    length: int | None = None,
     only: Sequence[str] = (),
-    seed: int = 0,
 ) -> dict[str, Sequence[Path]]:
     """Embeddings of every site by the model and by the same networks with random parameters, as "model" and "random".
 
     Args:
         model: trained.
         sites: to embed.
-        plan: which dates are asked for; of mode "date" alone that date.
+        plan: which dates are asked for, of mode "date" alone that date; how long vectors are; the seed.
         folder: for the stores; what lies there already is used again.
         given: stores of that model in the place of embedding them, one for each site.
-        length: leading numbers of each vector.
         only: names of methods that will be run; all when empty.
-        seed: of the random parameters, plus one.
 
     Raises:
         ContractError: a store given was made by another model.
         UsageError: a store for each site is expected, or the length is none.
     """
-    model.check_length(length)
-    if given and len(given) != len(sites):
-        raise UsageError(f"{len(given)} embeddings for {len(sites)} cubes; expected one for each")
-    for path in given:
+    model.check_length(plan.length)
+    for path in one_each(given, sites) if given else ():
         check_made_by(model, path)
-    makers = {MAIN: model, "random": randomised(model, seed + 1)}
+    makers = {MAIN: model, "random": randomised(model, plan.seed + 1)}
     spans = spans_of(sites, plan)
     return {
         name: given
         if name == MAIN and given
-        else [embed_into(folder, maker, s.cube, span, length=length) for s, span in zip(sites, spans, strict=True)]
+        else [embed_into(folder, maker, s.cube, span, length=plan.length) for s, span in zip(sites, spans, strict=True)]
         for name, maker in makers.items()
         if not only or name in only
     }

@@ -38,29 +38,26 @@ COLUMNS = (
 `method` is the probe."""
 
 
-def judge(outcome: Outcome, plan: ProbePlan, main: str) -> tuple[Verdict, ...]:
-    """By mode, whether the main method's linear probe on all labels beats a random encoder and PCA, both resolved.
+def judge(outcome: Outcome, plan: ProbePlan) -> tuple[Verdict, ...]:
+    """By mode, whether the main method's linear probe on all labels beats a random encoder and PCA, both resolved."""
+    return tuple(_verdict(outcome, plan, mode) for mode in plan.modes)
 
-    It cannot be told without intervals, without a linear probe, or where an opponent was left out.
-    """
-    found = []
-    for mode in plan.modes:
-        gaps = gaps_of(outcome.differences, mode, max(plan.shares), main_metric(outcome.classes))
-        against = {name: gaps[n] for n, name in OPPONENTS.items() if n in gaps}
-        missing = [name for name in OPPONENTS.values() if name not in against]
-        known = not missing and all(d.interval for d in against.values())
-        because = [say.against(name, d) for name, d in against.items()]
-        if missing:
-            because.append(f"not run: {say.listed(missing)}" if "linear" in plan.probes else "no linear probe was run")
-        found.append(
-            Verdict(
-                claim=f"the score of {main} counts as skill of training, features {MODES[mode]}",
-                holds=all(d.side > 0 for d in against.values()) if known else None,
-                because=tuple(because),
-                differences=against,
-            )
-        )
-    return tuple(found)
+
+def _verdict(outcome: Outcome, plan: ProbePlan, mode: str) -> Verdict:
+    """It cannot be told without intervals, without a linear probe, or where an opponent was left out."""
+    gaps = gaps_of(outcome.differences, mode, max(plan.shares), main_metric(outcome.classes))
+    against = {name: gaps[n] for n, name in OPPONENTS.items() if n in gaps}
+    because = [say.against(name, d) for name, d in against.items()]
+    missing = [name for name in OPPONENTS.values() if name not in against]
+    if missing:
+        because.append(f"not run: {say.listed(missing)}" if "linear" in plan.probes else "no linear probe was run")
+    known = not missing and all(d.interval for d in against.values())
+    return Verdict(
+        claim=f"the score of {plan.main} counts as skill of training, features {MODES[mode]}",
+        holds=all(d.side > 0 for d in against.values()) if known else None,
+        because=tuple(because),
+        differences=against,
+    )
 
 
 def gaps_of(differences: Sequence[Gap], mode: str, share: float, metric: str) -> dict[str, Gap]:
@@ -170,23 +167,25 @@ def tables(found: Mapping[str, Any]) -> tuple[Table, ...]:
     lead, shares = main_metric(found["classes"]), sorted({s.share for s in found["scores"]})
     others = dict.fromkeys(s.metric for s in found["scores"] if s.metric != lead)
     heads = [(lead, s) for s in shares] + [(m, shares[-1]) for m in others]
+    every = itertools.product(found["facts"]["modes"], found["probes"])
+    return tuple(table for mode, kind in every for table in _tables_of(found, mode, kind, heads))
+
+
+def _tables_of(found: Mapping[str, Any], mode: str, kind: str, heads: Sequence[tuple[str, float]]) -> list[Table]:
+    """Scores of a probe in a mode, and the main method's paired differences."""
+    where, main = f"{_features(found, mode)}, {kind} probe", found["main"] or ""
+    scores = {(s.method, s.metric, s.share): s for s in found["scores"] if (s.mode, s.probe) == (mode, kind)}
+    gaps = {(d.against, d.metric, d.share): d for d in found["differences"] if (d.mode, d.probe) == (mode, kind)}
     columns = ("features", *(f"{TITLES[m]}, {_share(s)}" for m, s in heads))
-    made: list[Table] = []
-    for mode, kind in itertools.product(found["facts"]["modes"], found["probes"]):
-        where, at = f"{_features(found, mode)}, {kind} probe", (mode, kind)
-        scores = {(s.method, s.metric, s.share): s for s in found["scores"] if (s.mode, s.probe) == at}
-        rows = []
-        for name in found["methods"]:
-            own = [scores[name, *h] for h in heads]
-            rows.append((name, *map(say.figure, own), str(own[0].length)))
-        title, main = say.sentence(where), found["main"] or ""
-        made.append(Table(title=title, columns=(*columns, "numbers"), rows=tuple(rows), main=main))
-        if main:
-            gaps = {(d.against, d.metric, d.share): d for d in found["differences"] if (d.mode, d.probe) == at}
-            names = [n for n in found["methods"] if n != main]
-            cells = ((n, *(say.figure(gaps.get((n, *h)), few="") for h in heads)) for n in names)
-            made.append(Table(title=f"{main} minus each, paired: {where}", columns=columns, rows=tuple(cells)))
-    return tuple(made)
+    rows = (
+        (n, *(say.figure(scores[n, *h]) for h in heads), str(scores[n, *heads[0]].length)) for n in found["methods"]
+    )
+    made = [Table(title=say.sentence(where), columns=(*columns, "numbers"), rows=tuple(rows), main=main)]
+    if main:
+        names = (n for n in found["methods"] if n != main)
+        cells = ((n, *(say.figure(gaps.get((n, *h)), few="") for h in heads)) for n in names)
+        made.append(Table(title=f"{main} minus each, paired: {where}", columns=columns, rows=tuple(cells)))
+    return made
 
 
 def leaderboard(result: Result) -> str:

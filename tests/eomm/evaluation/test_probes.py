@@ -1,5 +1,7 @@
 """Probes: folds that hold whole fields out, and scores that cannot be had by luck or by a leak."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -33,7 +35,7 @@ def run(cube, arrays, values=None, *, main=None, **changes):
         **{"shares": (1.0,), "seeds": (0,), "buffer_px": 2, "probes": ("knn", "linear"), "folds": 3} | changes
     )
     methods = {n: Method(n, n, source(a)) for n, a in arrays.items()}
-    return probe([LabelledSite(cube, labels)], methods, plan, main=main)
+    return probe([LabelledSite(cube, labels)], methods, dataclasses.replace(plan, main=main or "none"))
 
 
 def score(outcome, method, metric="balanced_accuracy", **where):
@@ -90,8 +92,8 @@ def test_a_feature_that_names_the_field_helps_only_where_fields_leak(cube):
 def test_a_planted_leak_is_caught(cube, monkeypatch):
     made = probes.make_folds
 
-    def planted(rows, plan, seed):
-        folds, buffer = made(rows, plan, seed)
+    def planted(rows, plan):
+        folds, buffer = made(rows, plan)
         first = folds[0]
         return [Fold(name="planted", train=np.append(first.train, first.test[0]), test=first.test[1:])], buffer
 
@@ -103,8 +105,8 @@ def test_a_planted_leak_is_caught(cube, monkeypatch):
 def test_a_planted_neighbour_is_caught(cube, monkeypatch):
     made = probes.make_folds
 
-    def narrow(rows, plan, seed):
-        return made(rows, ProbePlan(buffer_px=0, folds=plan.folds), seed)[0], made(rows, plan, seed)[1]
+    def narrow(rows, plan):
+        return made(rows, ProbePlan(buffer_px=0, folds=plan.folds))[0], made(rows, plan)[1]
 
     monkeypatch.setattr(probes, "make_folds", narrow)
     with pytest.raises(ContractError, match="within 3 of a test row"):
@@ -193,8 +195,8 @@ def test_methods_are_scored_on_the_same_pixels(cube):
     image = (values == 1)[None, ..., None].astype(np.float32)
     sources = {"all": source(values == 1), "part": lambda c, d: Features(image, lacking, None)}
     methods = {n: Method(n, n, read) for n, read in sources.items()}
-    plan = ProbePlan(shares=(1.0,), seeds=(0,), buffer_px=0, probes=("linear",))
-    found = probe([LabelledSite(cube, labels_of(values))], methods, plan, main="all")
+    plan = ProbePlan(shares=(1.0,), seeds=(0,), buffer_px=0, probes=("linear",), main="all")
+    found = probe([LabelledSite(cube, labels_of(values))], methods, plan)
     facts = found.facts["modes"]["date"]
     assert facts["pixels_lacking"] == {"all": 0, "part": int((values[:6] >= 0).sum())}
     assert found.rows["date"].at[:, 1].min() >= 6

@@ -124,11 +124,11 @@ def gap(against, interval, share=1.0):
 def test_a_score_counts_only_when_random_and_pca_are_beaten(random, pca, counts):
     gaps = [gap("random", random), gap("pca_window", pca), gap("bands", (-0.2, 0.1))]
     outcome = Outcome([], gaps, {}, {}, {}, ("a", "b"), {})
-    (verdict,) = judge(outcome, ProbePlan(), "model")
+    (verdict,) = judge(outcome, ProbePlan())
     assert verdict.holds is counts and list(verdict.differences) == ["the random encoder", "PCA of the raw window"]
     text = say.verdict(verdict)
     assert ("beats the random encoder, +0.20" in text) == (random == (0.1, 0.3)) and "score of model counts" in text
-    (verdict,) = judge(Outcome([], gaps[:1], {}, {}, {}, ("a", "b"), {}), ProbePlan(), "model")
+    (verdict,) = judge(Outcome([], gaps[:1], {}, {}, {}, ("a", "b"), {}), ProbePlan())
     assert verdict.holds is None and "not run: PCA of the raw window" in verdict.because
 
 
@@ -151,3 +151,22 @@ def test_few_labels_are_compared_too():
     assert "all labels: model cannot be told apart from raw bands" in all_labels
     assert "1% of the labels: model loses to raw bands, -0.15 (-0.20 to -0.10)" in few
     assert len(probes_words._beside(found | {"scores": [score]}, "date")) == 1
+
+
+def test_an_embedding_without_its_model_is_scored_and_not_judged(site, capsys):
+    printed = run(site, "--embedding", site / "e.zarr", "--only", "model", "bands", "--json", capsys=capsys)
+    result = json.loads(printed.out)
+    assert list(result["methods"]) == ["model", "bands"] and "8 numbers" in result["methods"]["model"]
+    assert result["verdicts"][0]["holds"] is None and "the random encoder" in result["verdicts"][0]["because"][0]
+    two = ["--embedding", site / "e.zarr", "--embedding", site / "e.zarr"]
+    assert "2 embeddings for 1 cubes" in run(site, *two, capsys=capsys, status=2).err
+
+
+def test_numbers_of_a_raster_have_no_fields_to_hold_out(site, tmp_path, capsys):
+    slope = np.add.outer(np.arange(SIZE), np.arange(SIZE)).astype(np.float32) + 1
+    write_labels(tmp_path / "slope.tif", slope)
+    words = ["evaluate", "probes", "--cube", site / "c.zarr", "--labels", tmp_path / "slope.tif", "--regression"]
+    words += ["--seeds", 1, "--shares", 100, "--folds", 2, "--buffer-px", 0, "--probe", "linear", "--only", "bands"]
+    assert main([str(w) for w in words]) == 2
+    assert "make no fields: hold out blocks" in capsys.readouterr().err
+    assert main([str(w) for w in (*words, "--groups", "blocks", "--block-px", 6)]) == 0
