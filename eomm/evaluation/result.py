@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 Better = Literal["higher", "lower"]
+Json = dict[str, Any]  # what a JSON file holds, its keys said where it is written
 
 
 def rounded(x: float | np.floating) -> float | None:

@@ -3,23 +3,36 @@
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import matplotlib
 
 from eomm.errors import DataError
-from eomm.evaluation.result import Difference, Figure, Result, Table, Verdict
+from eomm.evaluation.result import Better, Difference, Figure, Json, Result, Table, Verdict
 from eomm.page.style import STYLE
+from eomm.store.fields import Fields, ListOf, Maybe, TableOf, check
 from eomm.store.folders import check_free, check_free_file, new_directory, read_json, write_json
 
 KIND = re.compile(r"[a-z][a-z0-9_ -]{0,40}")  # also part of figures' file names
-T = TypeVar("T")
-EXPECTED = (
-    "kind a lower-case word, simulated true or false, conclusions and commands lists of text, tables of title, columns "
-    "and rows as wide as they, figures of title, caption and png"
-)
+DIFFERENCE = Fields({"value": Maybe(float), "interval": Maybe(ListOf(of=float, count=2)), "better": Better})
+TEXTS = ListOf(of=str)
+PARTS = {
+    "kind": str,
+    "dataset?": Maybe(str),
+    "simulated": bool,
+    "headline?": str,
+    "conclusions": TEXTS,
+    "verdicts?": ListOf(
+        of=Fields({"claim": str, "holds": Maybe(bool), "because": TEXTS, "differences": TableOf(DIFFERENCE)})
+    ),
+    "tables": ListOf(of=Fields({"title": str, "columns": list, "rows": ListOf(of=list)})),
+    "figures?": ListOf(of=Fields({"title?": str, "caption?": str, "png?": str})),
+    "protocol?": TableOf(Any),
+    "commands?": TEXTS,
+}
+"""What stands in a result's file; the evaluation's own numbers stand beside them."""
 
 
 def figures_beside(path: Path) -> Path:
@@ -99,47 +112,30 @@ def result_of(found: Any, where: str) -> Result:
             f"{where}: an earlier eomm wrote it, without conclusions and tables; expected those of eomm 0.2 or later: "
             f"evaluate again, by eomm evaluate {kind} … --out FILE"
         )
-    parts, wrong = dict[str, Any](), []
-    for name, parse in PARTS.items():
-        try:
-            if name in found or name in NEEDED:
-                parts[name] = parse(found.get(name))
-        except (AttributeError, KeyError, TypeError, ValueError):
-            wrong.append(name)
-    if wrong:
-        raise DataError(f"{where}: {', '.join(wrong)} not as expected: {EXPECTED}")
-    parts.setdefault("dataset", str(found.get("site") or ""))
-    return Result(**parts, numbers={k: v for k, v in found.items() if k not in PARTS and k != "eomm:kind"})
+    check(found, Fields(PARTS), where, remedy="evaluate again, or mend what wrote it")
+    if not KIND.fullmatch(found["kind"]):
+        raise DataError(f"{where}: kind is {found['kind'][:60]!r}, expected a lower-case word; evaluate again")
+    known = {name.removesuffix("?") for name in PARTS}
+    return Result(
+        kind=found["kind"],
+        simulated=found["simulated"],
+        headline=found.get("headline", ""),
+        conclusions=tuple(found["conclusions"]),
+        commands=tuple(found.get("commands", ())),
+        dataset=str(found.get("dataset", found.get("site")) or ""),
+        verdicts=tuple(map(_verdict, found.get("verdicts", ()))),
+        tables=tuple(_table(one, where) for one in found["tables"]),
+        figures=tuple(Figure(**{"title": "", "caption": "", **one}) for one in found.get("figures", ())),
+        protocol={name: str(fact) for name, fact in found.get("protocol", {}).items()},
+        numbers={k: v for k, v in found.items() if k not in (*known, "eomm:kind")},
+    )
 
 
-def _list(value: Any, parse: Callable[[Any], T]) -> tuple[T, ...]:
-    if not isinstance(value, list | tuple):
-        raise TypeError(value)
-    return tuple(map(parse, value))
-
-
-def _exactly(value: Any, kind: type[T]) -> T:
-    if not isinstance(value, kind):
-        raise TypeError(value)
-    return value
-
-
-def _kind(value: Any) -> str:
-    if not KIND.fullmatch(value):
-        raise ValueError(value)
-    return str(value)
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    return _list(value, lambda line: _exactly(line, str))
-
-
-def _table(found: Any) -> Table:
-    columns = _list(found["columns"], _cell)
-    rows = _list(found["rows"], lambda row: _list(row, _cell))
+def _table(found: Json, where: str) -> Table:
+    columns, *rows = (tuple(map(_cell, row)) for row in (found["columns"], *found["rows"]))
     if not columns or any(len(row) != len(columns) for row in rows):
-        raise ValueError(found)
-    return Table(title=_exactly(found["title"], str), columns=columns, rows=rows, main=str(found.get("main", "")))
+        raise DataError(f"{where}: a row of the table {found['title'][:60]!r} is not as wide as it; evaluate again")
+    return Table(title=found["title"], columns=columns, rows=tuple(rows), main=str(found.get("main", "")))
 
 
 def _cell(value: object) -> str:
@@ -151,29 +147,9 @@ def _cell(value: object) -> str:
     return {"None": "", "True": "yes", "False": "no"}.get(str(value), str(value))
 
 
-def _figure(found: Any) -> Figure:
-    title, caption, png = (str(found.get(part, "")) for part in ("title", "caption", "png"))
-    return Figure(title=title, caption=caption, png=png)
-
-
-def _verdict(found: Any) -> Verdict:
+def _verdict(found: Json) -> Verdict:
     gaps = {
         str(name): Difference(value=d["value"], interval=d["interval"] and tuple(d["interval"]), better=d["better"])
         for name, d in found["differences"].items()
     }
-    return Verdict(claim=found["claim"], holds=found["holds"], because=_texts(found["because"]), differences=gaps)
-
-
-PARTS: Mapping[str, Callable[[Any], Any]] = {
-    "kind": _kind,
-    "dataset": lambda value: str(value or ""),
-    "simulated": lambda value: _exactly(value, bool),
-    "headline": str,
-    "conclusions": _texts,
-    "verdicts": lambda value: _list(value, _verdict),
-    "tables": lambda value: _list(value, _table),
-    "figures": lambda value: _list(value, _figure),
-    "protocol": lambda value: {str(k): str(v) for k, v in value.items()},
-    "commands": _texts,
-}
-NEEDED = ("kind", "simulated", "conclusions", "tables")
+    return Verdict(**{**found, "because": tuple(found["because"]), "differences": gaps})

@@ -3,7 +3,7 @@
 Colours are those of Okabe and Ito (2008), told apart with every common colour vision; markers and dashes repeat them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Float32
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
     "#000000",
@@ -41,9 +42,46 @@ STYLE: Any = {
 }
 
 
+Panel = tuple[Float[np.ndarray, "y x"], float, float]  # a map, and the ends of its colours
+
+
 def new_figure(width: float, height: float) -> Figure:
     """A figure in inches that lays itself out; no global state, no window."""
     return Figure(figsize=(width, height), layout="constrained", dpi=130)
+
+
+def legend_below(figure: Figure, axes: np.ndarray, columns: int) -> None:
+    """The legend of the first of some axes that has one, below all of them."""
+    found = (ax.get_legend_handles_labels() for ax in axes.ravel())
+    figure.legend(*next((f for f in found if f[0]), ([], [])), loc="outside lower center", ncols=columns)
+
+
+def bare(ax: Axes) -> None:
+    """A map's axes: no ticks, no frame."""
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+
+
+def map_panels(figure: Figure, axes: np.ndarray, maps: Mapping[str, Panel], pixel_m: float, **bar: Any) -> None:
+    """Maps in colours of a range each, with a scale bar and a colour bar; axes without a map are hidden.
+
+    Args:
+        figure: whose axes they are.
+        axes: at least as many as maps.
+        maps: numbers and the range of their colours, by title.
+        pixel_m: size of a map's pixel.
+        bar: options of the colour bars.
+    """
+    for ax in axes[len(maps) :]:
+        ax.set_axis_off()
+    for ax, (title, (values, low, high)) in zip(axes, maps.items(), strict=False):
+        drawn = ax.imshow(values, cmap="cividis", vmin=low, vmax=high, interpolation="nearest")
+        ax.set_title(title)
+        bare(ax)
+        colours = figure.colorbar(drawn, ax=ax, **bar)
+        colours.locator = MaxNLocator(5, integer=high - low > 2)
+        colours.update_ticks()
+        scale_bar(ax, values.shape[1], pixel_m)
 
 
 def stretch(

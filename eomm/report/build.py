@@ -20,17 +20,51 @@ from eomm.evaluation.result import Result
 from eomm.evaluation.result_file import read_result
 from eomm.evaluation.text import title as title_of
 from eomm.models.directory import Model, load_model
-from eomm.page.html import Live, Section, card, image, page, text
+from eomm.page.html import Section, card, image, page, text
 from eomm.page.style import STYLE
 from eomm.report import figures
 from eomm.report.data import LAYER_WORDS, Views, run_simulated, training_panels
-from eomm.report.gather import Found, Source, gather, one
+from eomm.report.gather import Source, gather, one
 from eomm.report.layout import findings, headline, sections_of
 from eomm.store.folders import check_apart, check_free, check_free_file, entered, new_directory, read_json, write_text
 from eomm.view.layers import Layers
 from eomm.view.run import live_view
 
+MAPS = (
+    "True colour above, the embedding's first three principal components below. One PCA and one stretch serve all "
+    "dates, so that colours compare between maps."
+)
 LIVE_BYTES = 20_000_000  # of what answers; pictures take the rest of the 25 MB of a page
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """What a page is to show.
+
+    Attributes:
+        folders: runs, stores, or folders of them, in which everything not named here is looked for.
+        cube: that the embedding was made of; of those found the one of the embedding's site.
+        embedding: embedding cube.
+        model: that made it; of those found the one whose hash the embedding tells.
+        evaluations: results of `eomm evaluate …`, or their files.
+        runs: workdirs of trainings, for their curves.
+        code: modules whose encoders are trusted.
+    """
+
+    folders: Sequence[Path | str] = ()
+    cube: Cube | Path | str | None = None
+    embedding: Path | str | None = None
+    model: Model | Path | str | None = None
+    evaluations: Sequence[Result | Path | str] = ()
+    runs: Sequence[Path | str] = ()
+    code: Sequence[str] = ()
+
+    @property
+    def paths(self) -> dict[str, Path | str]:
+        """Of those that lie on disk, by what they are."""
+        every = {"the cube": self.cube, "the embedding": self.embedding, "the model": self.model}
+        every |= {f"evaluation {e}": e for e in self.evaluations if isinstance(e, Path | str)}
+        return {name: path for name, path in every.items() if isinstance(path, Path | str)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,66 +85,52 @@ class Parts:
         return bool(self.cube and self.cube.simulated)
 
     @property
-    def flags(self) -> list[bool]:
-        """Whether each result and the cube are simulated."""
+    def all_simulated(self) -> bool:
+        """Whether each result and the cube are."""
+        return all(self._flags) and bool(self._flags)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether some are and some are not, so that those that are have to be marked."""
+        return any(self._flags) and not all(self._flags)
+
+    @property
+    def _flags(self) -> list[bool]:
         return [s.result.simulated for s in self.results] + ([self.simulated] if self.cube else [])
 
 
-def build(
-    out: Path | str,
-    *,
-    folders: Sequence[Path | str] = (),
-    cube: Cube | Path | str | None = None,
-    embedding: Path | str | None = None,
-    model: Model | Path | str | None = None,
-    evaluations: Sequence[Result | Path | str] = (),
-    runs: Sequence[Path | str] = (),
-    code: Sequence[str] = (),
-    title: str | None = None,
-    overwrite: bool = False,
-) -> Path:
+def build(out: Path | str, *, title: str | None = None, overwrite: bool = False, **named: Any) -> Path:
     """Write the page, and its figures into a folder named after it.
 
     Args:
         out: the HTML file. Figures go to the folder of its name with "_figures".
-        folders: runs, stores, or folders of them, in which everything not named here is looked for.
-        cube: that the embedding was made of; of those found the one of the embedding's site.
-        embedding: embedding cube.
-        model: that made it; of those found the one whose hash the embedding tells.
-        evaluations: results of `eomm evaluate …`, or their files.
-        runs: workdirs of trainings, for their curves.
-        code: modules whose encoders are trusted.
         title: of the page.
         overwrite: replace `out` and its figures where they exist.
+        named: of `Named`.
 
     Raises:
         DataError: a store is missing or damaged, or there is nothing to show.
         UsageError: `out` exists, or folders hold several stores of a kind and none is named.
         ContractError: cube and embedding are of different sites.
     """
-    out = entered(out)
+    out, asked = entered(out), Named(**named)
     folder = out.with_name(out.stem + "_figures")
     check_free_file(out, overwrite=overwrite)  # before the work, not after it
     check_free(folder, overwrite=overwrite, kind="figures")
-    named = {"the cube": cube, "the embedding": embedding, "the model": model}
-    named |= {f"evaluation {e}": e for e in evaluations if isinstance(e, Path | str)}
     for place in (out, folder):
-        check_apart(place, {name: path for name, path in named.items() if isinstance(path, Path | str)})
-    found = gather(folders)
-    found.results = read_results(evaluations, found.results)
-    parts = collect(found, cube, embedding, model, runs, code)
-    everything = bool(parts.flags) and all(parts.flags)
-    tag = any(parts.flags) and not everything
-    live = answers(parts)
+        check_apart(place, asked.paths)
+    parts = collect(asked)
+    live = live_view(Layers(parts.embedding, parts.cube), limit=LIVE_BYTES)[0] if parts.embedding else None
     with new_directory(folder, kind="figures", overwrite=overwrite) as partial, matplotlib.rc_context(STYLE):
-        sections = compose(parts, partial, tag=tag)
-        if live:
-            sections.insert(0, Section(title="Ask the embedding", body=live.body, simulated=tag and parts.simulated))
-        sections.append(Section(title="To repeat this", body=repeat(commands_of(parts, out))))
+        sections = compose(parts, partial, tag=parts.mixed)
+    if live:
+        marked = parts.mixed and parts.simulated
+        sections.insert(0, Section(title="Ask the embedding", body=live.body, simulated=marked))
+    sections.append(Section(title="To repeat this", body=repeat(commands_of(parts, out))))
     html = page(
         title=title or (f"eomm: embeddings of {parts.cube.site}" if parts.cube else "eomm: evaluation"),
         subtitle=subtitle(parts),
-        simulated=everything,
+        simulated=parts.all_simulated,
         sections=sections,
         verdict=headline(parts.results),
         live=live,
@@ -119,43 +139,30 @@ def build(
     return out
 
 
-def answers(parts: Parts) -> Live | None:
-    """Maps and charts of the embedding that answer; None without one."""
-    if not parts.embedding:
-        return None
-    return live_view(Layers(parts.embedding, parts.cube), limit=LIVE_BYTES)[0]
-
-
-def read_results(named: Sequence[Result | Path | str], found: Sequence[Source]) -> list[Source]:
+def read_results(named: Sequence[Result | Path | str], found: Sequence[Source]) -> tuple[Source, ...]:
     """Results that are named, then those that were found and are not among them."""
     read = [Source(e) if isinstance(e, Result) else Source(read_result(e), Path(e)) for e in named]
     known = {s.file.resolve() for s in read if s.file}
-    return read + [s for s in found if s.file and s.file.resolve() not in known]
+    return (*read, *(s for s in found if s.file and s.file.resolve() not in known))
 
 
-def collect(
-    found: Found,
-    cube: Cube | Path | str | None,
-    embedding: Path | str | None,
-    model: Model | Path | str | None,
-    runs: Sequence[Path | str],
-    code: Sequence[str],
-) -> Parts:
+def collect(asked: Named) -> Parts:
     """What is named, and for the rest what was found: one embedding, the cube and model that it says it is of."""
-    embedding = Path(embedding) if embedding else one(found.embeddings, "embedding", "--embedding")
+    found = gather(asked.folders)
+    results = read_results(asked.evaluations, found.results)
+    embedding = Path(asked.embedding) if asked.embedding else one(found.embeddings, "embedding", "--embedding")
     about = open_attributes(entered(embedding), kind="embedding") if embedding else {}
-    if model is None:
-        model = one(_of(found.models, "model.json", ("hash",), about.get("eomm:model")), "model", "--model")
-    if cube is None:
-        cube = one(_of(found.cubes, "zarr.json", ("attributes", "site"), about.get("site")), "cube", "--cube")
-    path = Path(model) if isinstance(model, Path | str) else None
+    models = _of(found.models, "model.json", ("hash",), about.get("eomm:model"))
+    cubes = _of(found.cubes, "zarr.json", ("attributes", "site"), about.get("site"))
+    model = one(models, "model", "--model") if asked.model is None else asked.model
+    cube = one(cubes, "cube", "--cube") if asked.cube is None else asked.cube
     parts = Parts(
         cube=_cube_of(embedding, about.get("site"), open_cube(cube) if isinstance(cube, Path | str) else cube),
         embedding=embedding,
-        model=load_model(model, code=code) if isinstance(model, Path | str) else model,
-        model_path=path,
-        results=tuple(found.results),
-        runs=tuple(dict.fromkeys([*map(Path, runs), *found.runs])),
+        model=load_model(model, code=asked.code) if isinstance(model, Path | str) else model,
+        model_path=Path(model) if isinstance(model, Path | str) else None,
+        results=results,
+        runs=tuple(dict.fromkeys([*map(Path, asked.runs), *found.runs])),
         unread=tuple(found.unread),
     )
     if not (parts.results or parts.embedding or parts.runs):
@@ -191,17 +198,13 @@ def compose(parts: Parts, folder: Path, *, tag: bool) -> list[Section]:
     body = "".join(findings(s, simulated=tag and s.result.simulated) for s in parts.results)
     sections = [Section(title="Conclusions", body=body)] if body else []
     if views:
-        words = (
-            "True colour above, the embedding's first three principal components below. One PCA and one stretch serve "
-            "all dates, so that colours compare between maps."
-        )
-        sections.append(_figure(figures.map_figure(views.maps()), folder / "maps.png", "Maps", words, here))
+        figure = figures.map_figure(views.maps())
+        sections.append(_figure(figure, folder / "maps.png", "Maps", MAPS, here))
     for number, source in enumerate(parts.results):
         own = number if len(parts.results) > 1 else None
         sections += sections_of(source, folder, own, simulated=tag and source.result.simulated)
     sections += training_sections(parts, folder, tag=tag)
-    if views:
-        sections += embedding_sections(views, folder, here)
+    sections += embedding_sections(views, folder, here) if views else []
     facts = card(data_card(parts)) + (card(model_card(parts.model)) if parts.model else "")
     return [*sections, Section(title="Data and model", body=facts, simulated=here)]
 
@@ -230,34 +233,23 @@ def embedding_sections(views: Views, folder: Path, simulated: bool) -> list[Sect
             "At the pixel that changes most: index, the components of the maps' PCA, and every dimension of the "
             "embedding (standardised over time; red above, blue below the mean). Clear dates only."
         )
-        figure = figures.pixel_figure(**pixel)
+        figure = figures.pixel_figure(pixel)
         sections.append(_figure(figure, folder / "pixel.png", "Embedding through time", words, simulated))
-    figure = figures.count_figure(views.counts(), views.pixel_m)
-    sections.append(
-        _figure(figure, folder / "counts.png", "Observations", "How often each pixel was observed.", simulated)
-    )
+    figure, words = figures.count_figure(views.counts(), views.pixel_m), "How often each pixel was observed."
+    sections.append(_figure(figure, folder / "counts.png", "Observations", words, simulated))
     means, flags = views.layers()
     if not means and not flags:
         return sections
     told = [f"{name}: {words}" for name, words in LAYER_WORDS.items() if any(t.startswith(name) for t in means)]
-    words = (
-        (f"Means over the clear dates of each pixel, of {'; '.join(told)}. " if told else "")
-        + "Share of the clear dates of each pixel that carry a flag: "
-        + "; ".join(views.flag_words)
-        + "."
-    )
+    words = f"Means over the clear dates of each pixel, of {'; '.join(told)}. " if told else ""
+    words += f"Share of the clear dates of each pixel that carry a flag: {'; '.join(views.flag_words)}."
     figure = figures.layer_figure(means, flags, views.pixel_m)
     return [*sections, _figure(figure, folder / "layers.png", "What limits the vectors", words, simulated)]
 
 
 def _figure(figure: Any, path: Path, title: str, caption: str, simulated: bool) -> Section:
-    return Section(title=title, body=image(save(figure, path), title, caption), simulated=simulated)
-
-
-def save(figure: Any, path: Path) -> Path:
-    """A figure as PNG."""
     figure.savefig(path, dpi=130)
-    return path
+    return Section(title=title, body=image(path, title, caption), simulated=simulated)
 
 
 def subtitle(parts: Parts) -> str:

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from eomm.data.modality import KNOWN, Modality, in_order
 from eomm.errors import DataError
 from eomm.evaluation.hidden.examples import greenness
 from eomm.evaluation.pictures import clearest_dates, components, true_colour
-from eomm.report.figures import Maps
+from eomm.report.figures import Maps, Pixel
 from eomm.store.folders import read_json
 from eomm.store.metrics import read_lines
 
@@ -106,8 +105,8 @@ class Views:
             shares = {f"share of dates: {n}": ((flags & b > 0) & self._valid).sum(0) / clear for n, b in bits.items()}
         return means, shares
 
-    def embedding_at_pixel(self) -> Mapping[str, Any] | None:
-        """Arguments of `pixel_figure` at the pixel that changes most, None where too few dates are valid."""
+    def embedding_at_pixel(self) -> Pixel | None:
+        """The pixel that changes most, None where too few dates are valid."""
         row, col = self._changing()
         keep = self._store["valid"][:, row, col].values.astype(bool)
         if keep.sum() < 3:
@@ -117,14 +116,14 @@ class Views:
         names, seen = self.group.modality.band_names, seen[:, 0, 0]
         label = "NDVI" if {"B04", "B08"} <= set(names) else f"{names[0]} ({self.group.modality.unit})"
         index = greenness(self.group, stored[seen, 0, 0])
-        return {
-            "title": f"Pixel at row {row}, column {col}",
-            "index_name": label,
-            "index": (self.group.day[seen], index),
-            "day": self.day[keep],
-            "components": self.pca.transform(vectors),
-            "embedding": vectors,
-        }
+        return Pixel(
+            title=f"Pixel at row {row}, column {col}",
+            index_name=label,
+            index=(self.group.day[seen], index),
+            day=self.day[keep],
+            components=self.pca.transform(vectors),
+            embedding=vectors,
+        )
 
     def _thin(self, name: str) -> np.ndarray:
         return np.asarray(self._store[name][:, :: self._step, :: self._step].values)
@@ -151,23 +150,25 @@ def run_simulated(run: Path) -> bool:
 def training_panels(runs: Sequence[Path], modalities: Mapping[str, Modality]) -> list[tuple[str, str, Curves]]:
     """Panels of `training_figure`: the loss of every run, and the errors in each modality's unit."""
     panels: list[tuple[str, str, Curves]] = []
+    known = {**KNOWN, **modalities}
     for run in runs:
-        series = read_metrics(run / "metrics.jsonl")
-        name = run.name
-        losses = {k: v for k, v in series.items() if k.split("/")[-1] == "loss"}
-        if losses:
+        series, name = read_metrics(run / "metrics.jsonl"), run.name
+        if losses := {k: v for k, v in series.items() if k.split("/")[-1] == "loss"}:
             panels.append((f"{name}: loss", "loss", losses))
-        errors = {k: v for k, v in series.items() if k.endswith("_mae") and "offset" not in k}
-        by_unit: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
-        for key, curve in errors.items():
-            modality = next((m for m in (*modalities, *KNOWN) if key.split("/")[-1].startswith(f"{m}_")), name)
-            by_unit.setdefault(modality, {})[key.replace(f"{modality}_", "")] = curve
-        for modality, curves in by_unit.items():
-            known = {**KNOWN, **modalities}
-            unit = f" ({known[modality].error_unit[0]})" if modality in known else ""
-            title = f"{name}: error" if modality == name else f"{name}: error of {modality}"
-            panels.append((title, f"absolute error{unit}", curves))
+        for modality, curves in _errors(series, list(known)).items():
+            unit = f" ({known[modality].error_unit[0]})" if modality else ""
+            panels.append((f"{name}: error{f' of {modality}' if modality else ''}", f"absolute error{unit}", curves))
     return panels
+
+
+def _errors(series: Curves, modalities: Sequence[str]) -> Mapping[str, Curves]:
+    """Curves of errors by the modality that their names begin with, "" for none, the rest of their names kept."""
+    found: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+    for key, curve in series.items():
+        if key.endswith("_mae") and "offset" not in key:
+            modality = next((m for m in modalities if key.split("/")[-1].startswith(f"{m}_")), "")
+            found.setdefault(modality, {})[key.replace(f"{modality}_", "") if modality else key] = curve
+    return found
 
 
 def read_metrics(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -15,17 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from eomm.data.grid import to_date
-from eomm.page.style import (
-    BLUE,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    RED,
-    SKY,
-    new_figure,
-    scale_bar,
-    time_axis,
-)
+from eomm.page.style import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, bare, map_panels, new_figure, scale_bar, time_axis
 
 PANELS = 4  # maps in a row
 
@@ -59,11 +49,8 @@ def map_figure(maps: Maps) -> Figure:
     axes = figure.subplots(2, count, squeeze=False)
     for i, when in enumerate(maps.dates):
         for row, picture in enumerate((maps.true_colour, maps.embedding)):
-            ax = axes[row, i]
-            ax.imshow(picture[i], interpolation="nearest")
-            ax.set_xticks([])
-            ax.set_yticks([])
-            ax.spines[:].set_visible(False)
+            axes[row, i].imshow(picture[i], interpolation="nearest")
+            bare(axes[row, i])
         axes[0, i].set_title(f"{when:%d %b %Y}")
     axes[0, 0].set_ylabel("true colour")
     axes[1, 0].set_ylabel("embedding, PCA 1-3")
@@ -84,18 +71,10 @@ def training_figure(panels: Sequence[tuple[str, str, Mapping[str, tuple[np.ndarr
     for ax, (title, label, curves) in zip(axes, panels, strict=False):
         plain = sorted({name.removeprefix("validation/") for name in curves})
         for name, (steps, values) in sorted(curves.items()):
-            colour = palette[plain.index(name.removeprefix("validation/")) % len(palette)]
-            check = name.startswith("validation/")
-            ax.plot(
-                steps,
-                values,
-                color=colour,
-                linestyle="--" if check else "-",
-                marker="o" if check or len(steps) == 1 else None,
-                markersize=3,
-                linewidth=1.4,
-                label=name.replace("_", " "),
-            )
+            check, label_of = name.startswith("validation/"), name.replace("_", " ")
+            style: dict[str, Any] = {"color": palette[plain.index(name.removeprefix("validation/")) % len(palette)]}
+            style |= {"linestyle": "--" if check else "-", "marker": "o" if check or len(steps) == 1 else None}
+            ax.plot(steps, values, markersize=3, linewidth=1.4, label=label_of, **style)
         ax.set(title=title, xlabel="step", ylabel=label)
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         ax.set_ylim(0, _robust_top(curves))
@@ -106,34 +85,47 @@ def training_figure(panels: Sequence[tuple[str, str, Mapping[str, tuple[np.ndarr
     return figure
 
 
-def pixel_figure(
-    *,
-    title: str,
-    index_name: str,
-    index: tuple[np.ndarray, np.ndarray],
-    day: np.ndarray,
-    components: Float[np.ndarray, "t 3"],
-    embedding: Float[np.ndarray, "t d"],
-) -> Figure:
+@dataclass(frozen=True, kw_only=True)
+class Pixel:
+    """A pixel through time.
+
+    Attributes:
+        title: where it lies.
+        index_name: of the index.
+        index: days and values.
+        day: of the vectors.
+        components: of the maps' PCA.
+        embedding: the vectors.
+    """
+
+    title: str
+    index_name: str
+    index: tuple[np.ndarray, np.ndarray]
+    day: np.ndarray
+    components: Float[np.ndarray, "t 3"]
+    embedding: Float[np.ndarray, "t d"]
+
+
+def pixel_figure(pixel: Pixel) -> Figure:
     """Through time at one pixel: the index, the maps' three components, and every dimension of the embedding."""
     figure = new_figure(9.6, 6.2)
     axes = figure.subplots(3, 1, sharex=True, height_ratios=(1, 1, 1.5))
-    axes[0].plot([to_date(d) for d in index[0]], index[1], ".-", color=GREEN, linewidth=1)
-    axes[0].set(title=title, ylabel=index_name)
-    dates = [to_date(d) for d in day]
+    axes[0].plot([to_date(d) for d in pixel.index[0]], pixel.index[1], ".-", color=GREEN, linewidth=1)
+    axes[0].set(title=pixel.title, ylabel=pixel.index_name)
+    dates = [to_date(d) for d in pixel.day]
     for i, (colour, marker) in enumerate(zip((RED, GREEN, BLUE), "os^", strict=True)):
         axes[1].plot(
-            dates, components[:, i], color=colour, marker=marker, markersize=3, linewidth=1, label=f"PCA {i + 1}"
+            dates, pixel.components[:, i], color=colour, marker=marker, markersize=3, linewidth=1, label=f"PCA {i + 1}"
         )
     axes[1].set_ylabel("component")
     axes[1].legend(ncols=3, loc="upper left", bbox_to_anchor=(0, 1.22))
-    spread = embedding.std(0)
-    scaled = (embedding - embedding.mean(0)) / np.where(spread > 1e-9, spread, 1)
+    spread = pixel.embedding.std(0)
+    scaled = (pixel.embedding - pixel.embedding.mean(0)) / np.where(spread > 1e-9, spread, 1)
     order = np.argsort(np.argmax(scaled, axis=0), kind="stable")  # dimensions by when they peak
     number = date2num(dates)
     middle = (number[1:] + number[:-1]) / 2
     edges = np.concatenate([[number[0] - 3], middle, [number[-1] + 3]])
-    rows = np.arange(embedding.shape[1] + 1)
+    rows = np.arange(pixel.embedding.shape[1] + 1)
     mesh = axes[2].pcolormesh(edges, rows, scaled[:, order].T, cmap="RdBu_r", vmin=-2.5, vmax=2.5, rasterized=True)
     axes[2].set_ylabel("dimension, by time of peak")
     axes[2].grid(False)
@@ -145,45 +137,33 @@ def pixel_figure(
 def count_figure(counts: Mapping[str, Float[np.ndarray, "y x"]], pixel_m: float) -> Figure:
     """Maps of how often each pixel was observed, one scale each."""
     figure = new_figure(3.5 * len(counts), 3.4)
-    axes = figure.subplots(1, len(counts), squeeze=False)[0]
-    for ax, (title, values) in zip(axes, counts.items(), strict=True):
+    panels = {}
+    for title, values in counts.items():
         low, high = float(np.floor(values.min())), float(np.ceil(values.max()))
         # a map that hardly varies starts at 0, so that it does not look as if it did
-        drawn = ax.imshow(values, cmap="cividis", vmin=low if high - low > 2 else 0, vmax=high, interpolation="nearest")
-        ax.set_title(title)
-        ax.set_xticks([])
-        ax.set_yticks([])
-        ax.spines[:].set_visible(False)
-        bar = figure.colorbar(drawn, ax=ax, shrink=0.85)
-        bar.locator = MaxNLocator(6, integer=True)
-        bar.update_ticks()
-        scale_bar(ax, values.shape[1], pixel_m)
+        panels[title] = (values, low if high - low > 2 else 0.0, high)
+    map_panels(figure, figure.subplots(1, len(counts), squeeze=False)[0], panels, pixel_m, shrink=0.85)
     return figure
 
 
-def layer_figure(means: Mapping[str, Any], flags: Mapping[str, Any], pixel_m: float) -> Figure:
+def layer_figure(
+    means: Mapping[str, Float[np.ndarray, "y x"]], flags: Mapping[str, Float[np.ndarray, "y x"]], pixel_m: float
+) -> Figure:
     """What limits the vectors: means over dates of what is told of them, and the share of dates that carry each flag.
 
     Args:
-        means: maps [y, x] by title, each in colours of its own range.
+        means: maps by title, each in colours of its own range.
         flags: maps by title, from 0 to 1.
         pixel_m: size of a map's pixel.
     """
-    panels = {**means, **flags}
+    panels = {t: (v, float(np.nanmin(v)), float(np.nanmax(v))) for t, v in means.items()}
+    panels |= {t: (v, 0.0, 1.0) for t, v in flags.items()}
     rows = -(-len(panels) // PANELS)
     across = -(-len(panels) // rows)
     figure = new_figure(min(9.6, 2.9 * across), 4.1 * rows)
     axes = figure.subplots(rows, across, squeeze=False).ravel()
-    for ax in axes[len(panels) :]:
-        ax.set_axis_off()
-    for ax, (title, values) in zip(axes, panels.items(), strict=False):
-        low, high = (float(np.nanmin(values)), float(np.nanmax(values))) if title in means else (0.0, 1.0)
-        drawn = ax.imshow(values, cmap="cividis", vmin=low, vmax=high, interpolation="nearest")
-        ax.set_title(title.replace(": ", ":\n"), fontsize=8.5)
-        ax.set(xticks=[], yticks=[])
-        ax.spines[:].set_visible(False)
-        figure.colorbar(drawn, ax=ax, orientation="horizontal", shrink=0.9, pad=0.09).locator = MaxNLocator(4)
-        scale_bar(ax, values.shape[1], pixel_m)
+    titled = {title.replace(": ", ":\n"): panel for title, panel in panels.items()}
+    map_panels(figure, axes, titled, pixel_m, orientation="horizontal", shrink=0.9, pad=0.09)
     return figure
 
 

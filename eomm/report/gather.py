@@ -71,40 +71,49 @@ def _directories(folder: Path) -> Iterator[Path]:
     """The folder and those below it, but none inside a store."""
     seen: set[str] = set()  # links may lead round in a circle
     for root, below, _ in os.walk(folder, followlinks=True):
-        path = Path(root)
-        if (true := os.path.realpath(root)) in seen:
+        path, true = Path(root), os.path.realpath(root)
+        if true in seen:
             below[:] = []
             continue
         seen.add(true)
-        depth = len(path.relative_to(folder).parts)
-        stores = ("zarr.json", "model.json", "manifest.json")
-        inside = any((path / f).is_file() for f in stores) or depth >= MAX_DEPTH
-        moved = {n: n.removesuffix(".replaced") for n in below if n.endswith(".replaced")}
-        for name in moved.values():
-            recover(path / name)
-        found = {n for n in {*below, *moved.values()} - {*moved} if (path / n).is_dir()}
-        hidden = {n for n in found if n in SKIPPED or n.startswith(".") or n.endswith((".partial", "_figures"))}
-        below[:] = [] if inside else sorted(found - hidden)
+        store = any((path / f).is_file() for f in ("zarr.json", "model.json", "manifest.json"))
+        inside = store or len(path.relative_to(folder).parts) >= MAX_DEPTH
+        found = _recovered(path, below)
+        below[:] = [] if inside else sorted(n for n in found if not _is_hidden(n))
         yield path
 
 
+def _recovered(path: Path, names: Sequence[str]) -> set[str]:
+    """The folders of these names, those that were being replaced under their own."""
+    moved = {n: n.removesuffix(".replaced") for n in names if n.endswith(".replaced")}
+    for name in moved.values():
+        recover(path / name)
+    return {n for n in {*names, *moved.values()} - {*moved} if (path / n).is_dir()}
+
+
+def _is_hidden(name: str) -> bool:
+    return name in SKIPPED or name.startswith(".") or name.endswith((".partial", "_figures"))
+
+
 def _sort(path: Path, found: Found) -> None:
+    """Note what a folder is, or which results lie in it."""
     if (path / "zarr.json").is_file():
-        kind = kind_of(path)
-        if kind == "cube":
-            found.cubes.append(path)
-        elif kind in ("embedding", "composite"):
-            found.embeddings.append(path)
+        kinds = {"cube": found.cubes, "embedding": found.embeddings, "composite": found.embeddings}
+        kinds.get(str(kind_of(path)), []).append(path)
     elif (path / "model.json").is_file():
         found.models.append(path)
     elif (path / "metrics.jsonl").is_file():
         found.runs.append(path)
     elif not (path / "manifest.json").is_file():
-        for file in sorted(p for p in path.glob("*.json") if not p.name.startswith("._")):  # AppleDouble
-            try:
-                ours = file.is_file() and is_result(read_json(file))
-            except DataError:  # of another program, or half written: said on the page
-                found.unread.append(file)
-                continue
-            if ours:
-                found.results.append(Source(read_result(file), file))
+        for file in sorted(p for p in path.glob("*.json") if p.is_file() and not p.name.startswith("._")):
+            _note_result(file, found)
+
+
+def _note_result(file: Path, found: Found) -> None:
+    try:
+        ours = is_result(read_json(file))
+    except DataError:  # of another program, or half written: said on the page
+        found.unread.append(file)
+        return
+    if ours:
+        found.results.append(Source(read_result(file), file))
