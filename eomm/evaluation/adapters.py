@@ -7,7 +7,7 @@ looked at first. What lies on another grid is warped by nearest neighbour, which
 import importlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,20 @@ from typing import Any
 import numpy as np
 import rasterio
 import rasterio.windows
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Shaped
 from rasterio.crs import CRS
 from rasterio.errors import CRSError, RasterioError
 from rasterio.warp import Resampling, reproject, transform_bounds
 
 from eomm.data.cube import Cube
 from eomm.data.days import parse_days
-from eomm.data.grid import EPOCH, Grid
+from eomm.data.grid import Grid
 from eomm.data.missing import is_fill
 from eomm.data.raster import open_raster
 from eomm.errors import ContractError, DataError, EommError, UsageError
 from eomm.evaluation.features import Dates, Features, Provider
 from eomm.evaluation.features_model import embedded, stored
+from eomm.evaluation.result import Json
 from eomm.models.directory import load_model
 from eomm.store.fields import Fields, ListOf, check
 
@@ -99,19 +100,8 @@ def _call(name: str, function: Callable[[Cube], Any], cube: Cube, dates: Dates) 
         if not isinstance(made, tuple) or len(made) != 3:
             raise UsageError(f"features {name!r}: the function returned a {type(made).__name__}; expected Features")
         made = Features(np.asarray(made[0], np.float32), np.asarray(made[1], bool), made[2])
-    grid = cube.grid
     finite = np.isfinite(made.values).all(axis=-1) & made.valid
-    made = Features(np.where(finite[..., None], made.values, 0).astype(np.float32), finite, made.day)
-    return within(made.check(grid, name), dates)
-
-
-def within(features: Features, dates: Dates) -> Features:
-    """Only the dates between two, both included; what has no date stays."""
-    if dates is None or features.day is None:
-        return features
-    low, high = ((d - EPOCH).days for d in dates)
-    part = (features.day >= low) & (features.day <= high)
-    return Features(features.values[part], features.valid[part], features.day[part])
+    return Features.masked(made.values, finite, made.day).check(cube.grid, name).within(dates)
 
 
 def _read(name: str, form: str, path: Path, cube: Cube, dates: Dates) -> Features:
@@ -128,7 +118,7 @@ def _read(name: str, form: str, path: Path, cube: Cube, dates: Dates) -> Feature
     except EommError as e:
         raise type(e)(f"features {name!r}: {e}") from e
     made = Features(np.stack([v for v, _ in found]), np.stack([ok for _, ok in found]), features.day)
-    return within(made.check(grid, name), dates)
+    return made.check(grid, name).within(dates)
 
 
 def read_tiff(path: Path, grid: Grid, *, alphaearth: bool = False) -> tuple[Features, Grid]:
@@ -162,7 +152,7 @@ def read_tiff(path: Path, grid: Grid, *, alphaearth: bool = False) -> tuple[Feat
         values = np.sign(raw) * (raw.astype(np.float32) / 127.5) ** 2
     else:
         values = raw.astype(np.float32) * scales + offsets
-    return _features(values[None], ~missing.any(axis=-1)[None], None), own
+    return Features.masked(values[None], ~missing.any(axis=-1)[None], None), own
 
 
 def read_npy(path: Path, grid: Grid, *, scaled: bool = False) -> tuple[Features, Grid]:
@@ -195,16 +185,12 @@ def read_npy(path: Path, grid: Grid, *, scaled: bool = False) -> tuple[Features,
         known = (np.isfinite(scales) & (scales != 0)).all(axis=-1)
         valid &= known
         values = values * np.where(known[..., None], scales, 0).astype(np.float32)
-    return _features(values, valid, declared_days(path, about, len(raw))), own
+    return Features.masked(values, valid, declared_days(path, about, len(raw))), own
 
 
 def _hole(raw: np.ndarray) -> np.ndarray:
     """Where there is no number: of floats also what nobody declares but everybody writes (`eomm.data.missing`)."""
     return ~np.isfinite(raw) | is_fill(raw) if raw.dtype.kind == "f" else np.zeros(raw.shape, bool)
-
-
-def _features(values: np.ndarray, valid: np.ndarray, day: np.ndarray | None) -> Features:
-    return Features(np.where(valid[..., None], values, 0).astype(np.float32), valid, day)
 
 
 def load_scales(path: Path, vectors: np.ndarray) -> np.ndarray:
@@ -221,7 +207,7 @@ def load_scales(path: Path, vectors: np.ndarray) -> np.ndarray:
     return scales
 
 
-def declared_days(path: Path, about: Mapping[str, Any], count: int) -> np.ndarray | None:
+def declared_days(path: Path, about: Json, count: int) -> np.ndarray | None:
     """Days of an array's first axis; None where there is one and it has no date. Raises DataError."""
     beside = path.with_suffix(".json")
     if "dates" not in about:
@@ -247,7 +233,7 @@ def load_array(path: Path) -> np.ndarray:
     return view
 
 
-def declared_grid(path: Path, shape: tuple[int, int]) -> tuple[Grid, dict[str, Any]]:
+def declared_grid(path: Path, shape: tuple[int, int]) -> tuple[Grid, Json]:
     """The grid that stands beside an npy file, and what else its JSON says. Raises DataError."""
     beside = path.with_suffix(".json")
     if beside.exists():
@@ -309,8 +295,8 @@ def part_of(own: Grid, grid: Grid, path: Path) -> tuple[slice, slice, Grid]:
 
 
 def warp(
-    values: Float32[np.ndarray, "h w k"], valid: Bool[np.ndarray, "h w"], own: Grid, grid: Grid
-) -> tuple[Float32[np.ndarray, "y x k"], Bool[np.ndarray, "y x"]]:
+    values: Shaped[np.ndarray, "h w k"], valid: Bool[np.ndarray, "h w"], own: Grid, grid: Grid
+) -> tuple[Shaped[np.ndarray, "y x k"], Bool[np.ndarray, "y x"]]:
     """Vectors on another grid, by nearest neighbour; what lies outside is not valid."""
     if own == grid:
         return values, valid
@@ -329,7 +315,7 @@ def warp(
     )
     found = where >= 0
     flat = values.reshape(-1, values.shape[-1])
-    return np.where(found[..., None], flat[np.maximum(where, 0)], 0).astype(np.float32), found
+    return np.where(found[..., None], flat[np.maximum(where, 0)], 0).astype(values.dtype), found
 
 
 def _code(path: Path, crs: CRS | None) -> str:

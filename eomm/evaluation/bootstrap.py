@@ -127,5 +127,10 @@ def expanded_levels(groups: int, level: float = LEVEL) -> Float[np.ndarray, "2"]
 
 def mean_of(sums: Float[np.ndarray, "*r 2"]) -> Float[np.ndarray, "*r"]:
     """The statistic of moments (value, 1): a mean over rows."""
+    return ratio(sums[..., 0], sums[..., 1])
+
+
+def ratio(top: Float[np.ndarray, "*r"], bottom: Float[np.ndarray, "*r"]) -> Float[np.ndarray, "*r"]:
+    """NaN where there is nothing below."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(sums[..., 0] / sums[..., 1])
+        return np.asarray(np.where(bottom == 0, np.nan, top / bottom))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32
+from jaxtyping import Bool, Float, Float32, Int32, Shaped
 
 from eomm.data.cube import Cube, CubeGroup
 from eomm.data.grid import EPOCH, Grid, to_date
@@ -42,25 +42,44 @@ class Features:
     valid: Bool[np.ndarray, "t y x"]
     day: Int32[np.ndarray, " t"] | None
 
+    @classmethod
+    def masked(cls, values: np.ndarray, valid: np.ndarray, day: np.ndarray | None) -> "Features":
+        """Of values that may be anything where not valid."""
+        return cls(masked(values, valid), valid, day)
+
+    @property
+    def days(self) -> Int32[np.ndarray, " t"]:
+        """Their dates. Raises UsageError where they have none."""
+        if self.day is None:
+            raise UsageError("features of no date stand where dates are needed; expected one vector per date")
+        return self.day
+
+    def take(self, dates: np.ndarray) -> "Features":
+        """Of some dates: bool, or positions."""
+        return Features(self.values[dates], self.valid[dates], None if self.day is None else self.day[dates])
+
+    def within(self, dates: Dates) -> "Features":
+        """Of the dates between two, both included; what has no date stays."""
+        return self if self.day is None else self.take(between(self.day, dates))
+
     def check(self, grid: Grid, name: str) -> "Features":
         """Themselves, if they are what the form says. Raises UsageError naming whoever made them."""
-        shape = np.shape(self.values)
-        days = 1 if self.day is None else len(self.day)
-        if len(shape) != 4 or shape[:3] != (days, grid.height, grid.width) or not shape[3]:
-            raise UsageError(
-                f"features {name!r}: values have shape {shape}; expected ({days}, {grid.height}, {grid.width}, k), "
-                "that is (dates, rows, columns, numbers) on the cube's grid"
-            )
-        if self.values.dtype != np.float32 or self.valid.shape != shape[:3] or self.valid.dtype != bool:
-            raise UsageError(
-                f"features {name!r}: values are {self.values.dtype} and valid is {self.valid.dtype} "
-                f"{self.valid.shape}; expected float32 and bool {shape[:3]}"
-            )
-        if self.day is not None and not (np.diff(self.day) >= 0).all():
-            raise UsageError(f"features {name!r}: days are not ascending")
-        if not np.isfinite(self.values[self.valid]).all():
-            raise UsageError(f"features {name!r}: NaN or infinite where valid")
+        if wrong := self._misfit((1 if self.day is None else len(self.day), grid.height, grid.width)):
+            raise UsageError(f"features {name!r}: {wrong}")
         return self
+
+    def _misfit(self, expected: tuple[int, int, int]) -> str:
+        """What differs from the form, in words; "" for nothing."""
+        shape, valid = np.shape(self.values), self.valid
+        if len(shape) != 4 or shape[:3] != expected or not shape[3]:
+            form = f"({', '.join(map(str, expected))}, k), that is (dates, rows, columns, numbers)"
+            return f"values have shape {shape}; expected {form} on the cube's grid"
+        if (self.values.dtype, valid.dtype, valid.shape) != (np.float32, bool, expected):
+            kinds = f"values are {self.values.dtype} and valid is {valid.dtype} {valid.shape}"
+            return f"{kinds}; expected float32 and bool {expected}"
+        if self.day is not None and not (np.diff(self.day) >= 0).all():
+            return "days are not ascending"
+        return "" if np.isfinite(self.values[valid]).all() else "NaN or infinite where valid"
 
 
 @dataclass(frozen=True)
@@ -96,23 +115,26 @@ def rows_of(features: Features, mode: str, day: int | None = None) -> Map:
     if mode not in MODES:
         raise UsageError(f"mode {mode!r}: expected one of {', '.join(MODES)}")
     if features.day is None:
-        return Map(_zero(features.values[0], features.valid[0]), features.valid[0], ())
+        return _map(features, 0, ())
     if mode == "date":
         found = np.flatnonzero(features.day == day)
         if not len(found):
             have = ", ".join(str(to_date(d)) for d in features.day[:40])
             raise UsageError(f"no features of {to_date(day or 0)}; there are some of {have or 'no date at all'}")
-        i = int(found[0])
-        return Map(_zero(features.values[i], features.valid[i]), features.valid[i], (str(to_date(day or 0)),))
-    values, valid, at, names = _seasons(features) if mode == "season" else _dates(features)
-    keep = valid.mean(axis=(1, 2)) >= NEEDED
+        return _map(features, int(found[0]), (str(to_date(day or 0)),))
+    every, names = _seasons(features) if mode == "season" else (features, [str(to_date(d)) for d in features.day])
+    keep = every.valid.mean(axis=(1, 2)) >= NEEDED
     if not keep.any():
-        raise UsageError(f"mode {mode!r}: none of {len(at)} dates or seasons has a value at half of the pixels")
-    values, valid, at = values[keep], valid[keep], at[keep]
-    filled = fill(values, valid, at)
+        raise UsageError(f"mode {mode!r}: none of {len(keep)} dates or seasons has a value at half of the pixels")
+    kept = every.take(keep)
+    filled = fill(kept.values, kept.valid, kept.days)
     row = np.moveaxis(filled, 0, 2).reshape(*filled.shape[1:3], -1)
-    some = valid.any(axis=0)
-    return Map(_zero(row, some), some, tuple(n for n, k in zip(names, keep, strict=True) if k))
+    some = np.asarray(kept.valid.any(axis=0))
+    return Map(masked(row, some), some, tuple(n for n, k in zip(names, keep, strict=True) if k))
+
+
+def _map(features: Features, at: int, about: tuple[str, ...]) -> Map:
+    return Map(masked(features.values[at], features.valid[at]), features.valid[at], about)
 
 
 def fill(
@@ -124,32 +146,40 @@ def fill(
     following = np.minimum.accumulate(np.where(valid, time, len(at))[::-1], axis=0)[::-1]
     left = np.where(last < 0, np.where(following < len(at), following, 0), last)
     right = np.where(following == len(at), left, following)
-    apart = (at[right] - at[left]).astype(np.float32)
-    share = np.where(apart > 0, (at[:, None, None] - at[left]) / np.maximum(apart, 1), 0).astype(np.float32)[..., None]
+    days = (at[right] - at[left]).astype(np.float32)
+    share = np.where(days > 0, (at[:, None, None] - at[left]) / np.maximum(days, 1), 0).astype(np.float32)[..., None]
     take: Callable[[np.ndarray], np.ndarray] = lambda i: np.take_along_axis(values, i[..., None], axis=0)  # noqa: E731
     return take(left) * (1 - share) + take(right) * share
 
 
-def _dates(features: Features) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
-    assert features.day is not None
-    return features.values, features.valid, features.day, [str(to_date(d)) for d in features.day]
-
-
-def _seasons(features: Features) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
-    assert features.day is not None
-    season = np.array([to_date(d).month % 12 // 3 for d in features.day])
+def _seasons(features: Features) -> tuple[Features, list[str]]:
+    """The median of each season, whose day is its number."""
+    season = np.array([to_date(d).month % 12 // 3 for d in features.days])
     values, valid = [], []
     for s in range(4):
         here, seen = features.values[season == s], features.valid[season == s]
         valid.append(seen.any(axis=0))
-        masked = np.ma.masked_array(here, np.broadcast_to(~seen[..., None], here.shape))
-        median = np.ma.median(masked, axis=0) if len(here) else np.zeros(features.values.shape[1:])
+        unseen = np.ma.masked_array(here, np.broadcast_to(~seen[..., None], here.shape))
+        median = np.ma.median(unseen, axis=0) if len(here) else np.zeros(features.values.shape[1:])
         values.append(np.ma.filled(median, 0).astype(np.float32))
-    return np.stack(values), np.stack(valid), np.arange(4, dtype=np.int32), list(SEASONS)
+    return Features(np.stack(values), np.stack(valid), np.arange(4, dtype=np.int32)), list(SEASONS)
 
 
-def _zero(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
+def masked(values: Shaped[np.ndarray, "*n k"], valid: Bool[np.ndarray, "*n"]) -> Float32[np.ndarray, "*n k"]:
+    """Zero where not valid."""
     return np.where(valid[..., None], values, 0).astype(np.float32)
+
+
+def apart(a: Shaped[np.ndarray, "*n k"], b: Shaped[np.ndarray, "*n k"]) -> Float[np.ndarray, "*n"]:
+    """Euclidean distance of vectors."""
+    return np.asarray(np.sqrt(np.square(a - b).sum(-1)))
+
+
+def between(day: Int32[np.ndarray, " t"], dates: Dates) -> Bool[np.ndarray, " t"]:
+    """Which days lie between two dates, both included; all where there are none."""
+    if dates is None:
+        return np.ones(len(day), bool)
+    return (day >= (dates[0] - EPOCH).days) & (day <= (dates[1] - EPOCH).days)
 
 
 def chosen_dates(group: CubeGroup, dates: Dates) -> np.ndarray:
@@ -157,12 +187,15 @@ def chosen_dates(group: CubeGroup, dates: Dates) -> np.ndarray:
 
     Raises UsageError where there is none.
     """
-    low, high = ((d - EPOCH).days for d in dates) if dates else (-(2**31), 2**31 - 1)
-    found = np.flatnonzero(group.usable & (group.day >= low) & (group.day <= high))
+    found = np.flatnonzero(group.usable & between(group.day, dates))
     if not len(found):
-        when = f" from {dates[0]} to {dates[1]}" if dates else ""
-        raise UsageError(f"{group.path}: no usable acquisition{when}; choose other dates")
+        raise UsageError(f"{group.path}: no usable acquisition{told(dates)}; choose other dates")
     return found
+
+
+def told(dates: Dates) -> str:
+    """The dates in words, "" for all."""
+    return f" from {dates[0]} to {dates[1]}" if dates else ""
 
 
 def check_size(grid: Grid, dates: int, numbers: int, name: str) -> None:

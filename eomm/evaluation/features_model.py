@@ -10,11 +10,11 @@ import numpy as np
 
 from eomm.data.attributes import attributes_of
 from eomm.data.cube import Cube
-from eomm.data.grid import EPOCH, Grid
+from eomm.data.grid import Grid
 from eomm.embedding.run import embed
 from eomm.embedding.store import KIND, open_embedding
 from eomm.errors import ContractError, UsageError
-from eomm.evaluation.features import Dates, Features, check_size
+from eomm.evaluation.features import Dates, Features, between, check_size, told
 from eomm.models.directory import Model
 
 
@@ -84,13 +84,9 @@ def stored(path: Path, cube: Cube, dates: Dates, *, name: str) -> Features:
                 "embed this cube"
             )
     day = found["time"].values.astype("datetime64[D]").astype(np.int32)
-    low, high = ((d - EPOCH).days for d in dates) if dates else (-(2**31), 2**31 - 1)
-    chosen = np.flatnonzero((day >= low) & (day <= high))
+    chosen = np.flatnonzero(between(day, dates))
     if not len(chosen):
-        when = f" from {dates[0]} to {dates[1]}" if dates else ""
-        raise UsageError(f"features {name!r}: {path} has no date{when}; choose other dates, or embed them")
+        raise UsageError(f"features {name!r}: {path} has no date{told(dates)}; choose other dates, or embed them")
     check_size(grid, len(chosen), found.sizes["feature"], name)
     part = found.isel(time=chosen)
-    valid = np.asarray(part["valid"].values, bool)
-    values = np.where(valid[..., None], part["embedding"].values, 0).astype(np.float32)
-    return Features(values, valid, day[chosen])
+    return Features.masked(part["embedding"].values, np.asarray(part["valid"].values, bool), day[chosen])

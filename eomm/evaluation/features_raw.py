@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Float32
 
 from eomm.data.cube import Cube
 from eomm.evaluation.baselines import Observations, window_features
@@ -50,7 +50,7 @@ def _joined(cube: Cube, dates: Dates, names: Sequence[str], window: Mapping[str,
         frames = window[name] if window and not group.modality.static else None
         count = (10 if frames else 1) * len(group.modality.bands)
         check_size(lead.grid, len(day), count, name)
-        series = _series(group.modality.decode(stored), seen, group.day[usable])
+        series = Observations.of_map(group.modality.decode(stored), seen, group.day[usable])
         at = np.searchsorted(usable, chosen) if name == names[0] else nearest(day, series.day)
         columns = np.stack([_columns(series, int(i), frames) for i in at])
         own = series.valid[at]
@@ -64,13 +64,7 @@ def _joined(cube: Cube, dates: Dates, names: Sequence[str], window: Mapping[str,
     assert valid is not None
     values = np.nan_to_num(np.concatenate(parts, axis=-1))
     shape = (len(day), lead.grid.height, lead.grid.width)
-    values = np.where(valid[..., None], values, 0).astype(np.float32)
-    return Features(values.reshape(*shape, -1), valid.reshape(shape), day)
-
-
-def _series(values: Float32[np.ndarray, "t y x c"], valid: Bool[np.ndarray, "t y x"], day: np.ndarray) -> Observations:
-    count = len(day)
-    return Observations(values=values.reshape(count, -1, values.shape[-1]), valid=valid.reshape(count, -1), day=day)
+    return Features.masked(values.reshape(*shape, -1), valid.reshape(shape), day)
 
 
 def nearest(day: np.ndarray, theirs: np.ndarray) -> np.ndarray:
@@ -109,8 +103,7 @@ def indices(cube: Cube, dates: Dates) -> Features:
         "NBR": ratio(narrow, swir2),
         "NDRE": ratio(near, edge),
     }
-    values = np.stack([found[n] for n in INDICES], axis=-1).astype(np.float32)
-    return Features(np.where(raw.valid[..., None], values, 0).astype(np.float32), raw.valid, raw.day)
+    return Features.masked(np.stack([found[n] for n in INDICES], axis=-1), raw.valid, raw.day)
 
 
 def ratio(a: Float32[np.ndarray, "*n"], b: Float32[np.ndarray, "*n"]) -> Float32[np.ndarray, "*n"]:

@@ -4,10 +4,10 @@ Whatever is blurred looks coherent, so that no measure of coherence means anythi
 same unit: every dimension divided by its standard deviation over the site and its dates.
 """
 
+import functools
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Bool, Float32
 from scipy.ndimage import uniform_filter
 
 from eomm.evaluation.baselines import Observations, gaussian
@@ -18,8 +18,6 @@ SIGMA_DAYS = 12.0
 OURS, RANDOM = "embedding", "random encoder"
 RAW, BOX = "raw bands", f"box mean ({BOX_PX} px)"
 TIME, BOTH = f"time mean ({SIGMA_DAYS:g} days)", "box and time mean"
-
-Representations = Mapping[str, Features]
 
 
 def blurred(raw: Features) -> dict[str, Features]:
@@ -40,18 +38,14 @@ def smooth_box(features: Features, size: int) -> Features:
         ],
         axis=-1,
     )
-    values = total / np.maximum(weight, 1e-6)[..., None]
-    return Features(np.where(features.valid[..., None], values, 0).astype(np.float32), features.valid, features.day)
+    return Features.masked(total / np.maximum(weight, 1e-6)[..., None], features.valid, features.day)
 
 
 def smooth_time(features: Features, sigma_days: float) -> Features:
     """Means of a pixel's valid dates weighted by a Gaussian of their distance in time, its own included."""
-    assert features.day is not None
-    shape = features.values.shape
-    flat = features.values.reshape(shape[0], -1, shape[-1])
-    series = Observations(values=flat, valid=features.valid.reshape(shape[0], -1), day=features.day)
-    smooth = np.stack([gaussian(series, int(d), sigma_days) for d in features.day]).reshape(shape)
-    return Features(np.where(features.valid[..., None], smooth, 0).astype(np.float32), features.valid, features.day)
+    series = Observations.of_map(features.values, features.valid, features.days)
+    smooth = np.stack([gaussian(series, int(d), sigma_days) for d in features.days]).reshape(features.values.shape)
+    return Features.masked(smooth, features.valid, features.day)
 
 
 def scaled(features: Features) -> Features:
@@ -64,25 +58,13 @@ def scaled(features: Features) -> Features:
     mean, spread = rows.mean(0, dtype=np.float64), rows.std(0, dtype=np.float64)
     varies = spread > 1e-6 * max(float(spread.max(initial=0)), 1e-12)
     unit = ((features.values[..., varies] - mean[varies]) / (spread[varies] * np.sqrt(varies.sum()))).astype(np.float32)
-    return Features(np.where(features.valid[..., None], unit, 0), features.valid, features.day)
+    return Features.masked(unit, features.valid, features.day)
 
 
-def common(representations: Representations) -> dict[str, Features]:
+def common(representations: Mapping[str, Features]) -> dict[str, Features]:
     """All at the dates and pixels that every one has, so that comparisons are paired."""
-    days = [f.day for f in representations.values() if f.day is not None]
-    first = days[0]
-    for day in days[1:]:
-        first = np.intersect1d(first, day)
-    at = {name: _positions(f, first) for name, f in representations.items()}
-    valid: Bool[np.ndarray, "t y x"] = np.all([f.valid[at[name]] for name, f in representations.items()], axis=0)
-    out = {}
-    for name, features in representations.items():
-        values: Float32[np.ndarray, "t y x k"] = features.values[at[name]]
-        out[name] = Features(np.where(valid[..., None], values, 0), valid, first.astype(np.int32))
-    return out
-
-
-def _positions(features: Features, day: np.ndarray) -> np.ndarray:
-    """Of the first acquisition of each of these days."""
-    assert features.day is not None
-    return np.searchsorted(features.day, day)
+    days = functools.reduce(np.intersect1d, [f.days for f in representations.values()])
+    # the first acquisition of each of these days
+    at = {name: f.take(np.searchsorted(f.days, days)) for name, f in representations.items()}
+    valid = np.all([f.valid for f in at.values()], axis=0)
+    return {name: Features.masked(f.values, valid, f.day) for name, f in at.items()}

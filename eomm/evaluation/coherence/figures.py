@@ -18,7 +18,7 @@ from eomm.evaluation.fields import borders
 from eomm.evaluation.pictures import clearest_dates, components, true_colour
 from eomm.evaluation.representations import BOTH, BOX, OURS, RANDOM, RAW, TIME
 from eomm.evaluation.result import Figure
-from eomm.page.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, new_figure, scale_bar
+from eomm.page.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, bare, new_figure, scale_bar
 
 COLOURS = {OURS: BLUE, RAW: BLACK, BOX: GREEN, TIME: RED, BOTH: PURPLE, RANDOM: ORANGE}
 MAP_DATES = 4
@@ -82,8 +82,7 @@ def map_figure(views: Views) -> Drawing:
     own = views.features[OURS]
     dates = clearest_dates(own.valid, MAP_DATES)
     step = max(1, -(-max(views.fields.shape) // MAP_PX))
-    assert own.day is not None
-    days = own.day[dates]
+    days = own.days[dates]
     rows = {"true colour": true_colour(views.group, days, step)[0]}
     explained = {}
     for label in (RAW, BOX, RANDOM, OURS):
@@ -98,8 +97,7 @@ def map_figure(views: Views) -> Drawing:
             ax = axes[r, c]
             shown = np.where(borders(views.fields)[::step, ::step, None], (1, 1, 0), picture) if r == 0 else picture
             ax.imshow(shown, interpolation="nearest")
-            ax.set(xticks=[], yticks=[])
-            ax.spines[:].set_visible(False)
+            bare(ax)
         share = f"\nPCA 1-3: {explained[label]:.0%}" if label in explained else ""
         axes[r, 0].set_ylabel(label + share)
     for c, day in enumerate(days):
@@ -143,8 +141,7 @@ def seam_figure(views: Views) -> Drawing:
     right.set_title(f"blocks of 16 px minus whole, at most {views.seam.max():.1e}")
     figure.colorbar(drawn, ax=right, label="largest difference (standard deviations)", shrink=0.85)
     for ax in (left, right):
-        ax.set(xticks=[], yticks=[])
-        ax.spines[:].set_visible(False)
+        bare(ax)
         scale_bar(ax, views.fields.shape[1], views.group.grid.gsd_m)
     _head(figure, views)
     return figure

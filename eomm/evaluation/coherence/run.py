@@ -96,7 +96,7 @@ def evaluate_coherence(
         "model": str(about["eomm:model"]),
         "embedding": str(stores.embedding),
         "length": own.values.shape[-1],
-        "dates": [str(to_date(int(d))) for d in _days(every[OURS])],
+        "dates": [str(to_date(int(d))) for d in every[OURS].days],
         "fields": {"from": fields_from, "count": int(fields.max()), "pixels": int((fields > 0).sum())},
         "space": space(features, fields, seed),
         "time": time(features, seed),
@@ -120,7 +120,7 @@ def evaluate_coherence(
 def space(features: Mapping[str, Features], fields: Int32[np.ndarray, "y x"], seed: int) -> Mapping[str, Any]:
     """Estimates over dates of every measure of coherence in space, by measure and representation."""
     clear = next(iter(features.values())).valid.mean((1, 2)) >= CLEAR
-    found = {label: measure_space(_at(f, clear), fields) for label, f in features.items()}
+    found = {label: measure_space(f.take(clear), fields) for label, f in features.items()}
     rows = np.arange(int(clear.sum()))
     measures = {m: _estimates({k: v[m] for k, v in found.items()}, rows, seed) for m in MEASURES}
     return {"dates": len(rows), "measures": measures}
@@ -128,7 +128,7 @@ def space(features: Mapping[str, Features], fields: Int32[np.ndarray, "y x"], se
 
 def time(features: Mapping[str, Features], seed: int) -> Mapping[str, Any]:
     """Distance of dates 2 to 3 days apart over that of dates far apart; estimates over the near pairs of dates."""
-    day = _days(next(iter(features.values())))
+    day = next(iter(features.values())).days
     near, far = pairs_apart(day, *NEAR_DAYS), pairs_apart(day, FAR_DAYS, None, limit=FAR_PAIRS, seed=seed)
     ratios = {k: distances(f, *near).distance / _mean(distances(f, *far).distance) for k, f in features.items()}
     return {"pairs": len(near[0]), "near / far": _estimates(ratios, np.arange(len(near[0])), seed, better="lower")}
@@ -137,7 +137,7 @@ def time(features: Mapping[str, Features], seed: int) -> Mapping[str, Any]:
 def events(features: Mapping[str, Features], ndvi: Float32[np.ndarray, "t y x"], seed: int) -> Mapping[str, Any]:
     """What happens to a pixel's vector when NDVI drops and stays low; estimates over the dates of the drops."""
     lead = next(iter(features.values()))
-    day = _days(lead)
+    day = lead.days
     found = find_events(ndvi, lead.valid, day, seed=seed)
     near = pairs_apart(day, *NEAR_DAYS)
     response, kept = {}, {}
@@ -174,7 +174,7 @@ def seam_map(stores: Stores, cube: Cube) -> tuple[Float32[np.ndarray, "y x"], li
         return np.zeros(small.valid.shape[1:], np.float32), []
     spread = np.maximum(whole.values[small.valid].std(0), 1e-9)
     apart = np.where(small.valid[..., None], np.abs(small.values - whole.values) / spread, 0)
-    return apart.max((0, 3)).astype(np.float32), [str(to_date(int(d))) for d in _days(small)]
+    return apart.max((0, 3)).astype(np.float32), [str(to_date(int(d))) for d in small.days]
 
 
 def _estimates(
@@ -200,14 +200,5 @@ def _mean(values: Float[np.ndarray, " n"]) -> float:
 def _index(group: CubeGroup, at: Features) -> Float32[np.ndarray, "t y x"]:
     """NDVI (of other sensors the first band) at the features' dates."""
     usable = np.flatnonzero(group.usable)
-    position = usable[np.searchsorted(group.day[usable], _days(at))]
+    position = usable[np.searchsorted(group.day[usable], at.days)]
     return greenness(group, group.read(position)[0])
-
-
-def _at(features: Features, keep: np.ndarray) -> Features:
-    return Features(features.values[keep], features.valid[keep], _days(features)[keep])
-
-
-def _days(features: Features) -> Int32[np.ndarray, " t"]:
-    assert features.day is not None
-    return features.day

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32
 from scipy.stats import rankdata
 
-from eomm.evaluation.features import Features
+from eomm.evaluation.features import Features, apart
 
 SEPARATIONS = (3, 4, 5, 6)  # px between the pixels of a pair: within and between fields alike
 FEWEST_PAIRS = 30
@@ -33,9 +33,9 @@ def measure_space(features: Features, fields: Int32[np.ndarray, "y x"]) -> dict[
     """
     out: dict[str, Numbers] = {name: np.full(len(features.values), np.nan) for name in MEASURES}
     for t, (values, valid) in enumerate(zip(features.values, features.valid, strict=True)):
-        apart, ratio = _fields_apart(values, valid, fields)
+        told, ratio = _fields_apart(values, valid, fields)
         across, inside = _steps(values, valid, fields)
-        out["told apart"][t], out["between / within"][t] = apart, ratio
+        out["told apart"][t], out["between / within"][t] = told, ratio
         out["border / inside"][t] = across / inside if inside else np.nan
         out["edges kept"][t] = _sharpness(values, valid, fields)
         out["Moran's I"][t] = moran(values, valid)
@@ -54,20 +54,26 @@ def _fields_apart(
 ) -> tuple[float, float]:
     found = []
     for separation in SEPARATIONS:
-        within, between = [], []
-        for a, b in pairs(separation):
-            both = valid[a] & valid[b] & (fields[a] > 0) & (fields[b] > 0)
-            same = fields[a] == fields[b]
-            distance = np.sqrt(np.square(values[a] - values[b]).sum(-1))
-            within.append(distance[both & same])
-            between.append(distance[both & ~same])
-        one, two = np.concatenate(within), np.concatenate(between)
+        one, two = _distances(values, valid, fields, separation)
         if min(len(one), len(two)) >= FEWEST_PAIRS:
             found.append((_greater(two, one), two.mean() / max(one.mean(), 1e-12)))
     if not found:
         return np.nan, np.nan
-    apart, ratio = np.mean(found, axis=0)
-    return float(apart), float(ratio)
+    told, ratio = np.mean(found, axis=0)
+    return float(told), float(ratio)
+
+
+def _distances(
+    values: Float32[np.ndarray, "y x k"], valid: Bool[np.ndarray, "y x"], fields: Int32[np.ndarray, "y x"], px: int
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " m"]]:
+    """Of all pairs so many pixels apart: within fields, and between them."""
+    within, between = [], []
+    for a, b in pairs(px):
+        both, same = valid[a] & valid[b] & (fields[a] > 0) & (fields[b] > 0), fields[a] == fields[b]
+        distance = apart(values[a], values[b])
+        within.append(distance[both & same])
+        between.append(distance[both & ~same])
+    return np.concatenate(within), np.concatenate(between)
 
 
 def _greater(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " m"]) -> float:
@@ -80,17 +86,10 @@ def _steps(
     values: Float32[np.ndarray, "y x k"], valid: Bool[np.ndarray, "y x"], fields: Int32[np.ndarray, "y x"]
 ) -> tuple[float, float]:
     """Mean distance of adjacent pixels across borders and inside fields."""
-    across, inside = [], []
-    for a, b in pairs(1):
-        both = valid[a] & valid[b] & (fields[a] > 0) & (fields[b] > 0)
-        same = fields[a] == fields[b]
-        distance = np.sqrt(np.square(values[a] - values[b]).sum(-1))
-        across.append(distance[both & ~same])
-        inside.append(distance[both & same])
-    one, two = np.concatenate(across), np.concatenate(inside)
-    if min(len(one), len(two)) < FEWEST_PAIRS:
+    inside, across = _distances(values, valid, fields, 1)
+    if min(len(inside), len(across)) < FEWEST_PAIRS:
         return np.nan, np.nan
-    return float(one.mean()), float(two.mean())
+    return float(across.mean()), float(inside.mean())
 
 
 def _sharpness(
@@ -103,8 +102,8 @@ def _sharpness(
         a, b, before, after = f[:, 2:-3], f[:, 3:-2], f[:, :-5], f[:, 5:]
         border = (a != b) & (a > 0) & (b > 0) & (before == a) & (f[:, 1:-4] == a) & (f[:, 4:-1] == b) & (after == b)
         border &= m[:, 2:-3] & m[:, 3:-2] & m[:, :-5] & m[:, 5:]
-        steps.append(np.sqrt(np.square(v[:, 2:-3] - v[:, 3:-2]).sum(-1))[border])
-        wholes.append(np.sqrt(np.square(v[:, :-5] - v[:, 5:]).sum(-1))[border])
+        steps.append(apart(v[:, 2:-3], v[:, 3:-2])[border])
+        wholes.append(apart(v[:, :-5], v[:, 5:])[border])
     step, whole = np.concatenate(steps), np.concatenate(wholes)
     return float(step.mean() / max(whole.mean(), 1e-12)) if len(step) >= FEWEST_PAIRS else np.nan
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int32
 
-from eomm.evaluation.features import Features
+from eomm.evaluation.features import Features, apart
 
 NEAR_DAYS = (2, 3)
 FAR_DAYS = 60
@@ -37,8 +37,8 @@ def pairs_apart(
     day: Int32[np.ndarray, " t"], low: int, high: int | None, *, limit: int | None = None, seed: int = 0
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
     """Positions of all pairs of dates `low` to `high` days apart, or `limit` of them by seed."""
-    apart = day[None].astype(np.int64) - day[:, None]
-    first, second = np.nonzero((apart >= low) & (apart <= (high if high is not None else apart.max(initial=0))))
+    days = day[None].astype(np.int64) - day[:, None]
+    first, second = np.nonzero((days >= low) & (days <= (high if high is not None else days.max(initial=0))))
     if limit is not None and len(first) > limit:
         chosen = np.sort(np.random.default_rng(seed).permutation(len(first))[:limit])
         first, second = first[chosen], second[chosen]
@@ -51,12 +51,8 @@ def distances(features: Features, first: Int[np.ndarray, " n"], second: Int[np.n
     for i, (a, b) in enumerate(zip(first, second, strict=True)):
         both = features.valid[a] & features.valid[b]
         if both.sum() >= FEWEST_PIXELS:
-            found[i] = np.median(_distance(features.values[a][both], features.values[b][both]))
+            found[i] = np.median(apart(features.values[a][both], features.values[b][both]))
     return Pairs(first, second, found)
-
-
-def _distance(a: Float32[np.ndarray, "*n k"], b: Float32[np.ndarray, "*n k"]) -> Float[np.ndarray, "*n"]:
-    return np.sqrt(np.square(a - b).sum(-1))
 
 
 @dataclass(frozen=True)
@@ -108,4 +104,4 @@ def find_events(
 def responses(features: Features, events: Events) -> Mapping[str, Float[np.ndarray, " n"]]:
     """Of every event the `step` between the dates round it, and the `whole` change from a date earlier to one later."""
     a, b, c, d = (features.values[events.at[:, i], events.row, events.col] for i in range(4))
-    return {"step": _distance(b, c), "whole": _distance(a, d)}
+    return {"step": apart(b, c), "whole": apart(a, d)}

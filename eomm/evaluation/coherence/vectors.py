@@ -13,7 +13,7 @@ from jaxtyping import Bool
 from eomm.data.cube import Cube
 from eomm.data.grid import to_date
 from eomm.embedding.run import embed
-from eomm.evaluation.features import Features
+from eomm.evaluation.features import Features, masked
 from eomm.evaluation.features_model import check_made_by, randomised, stored
 from eomm.evaluation.representations import BOX_PX, OURS, RANDOM, smooth_box, smooth_time
 from eomm.models.directory import Model, reference_of
@@ -61,9 +61,8 @@ def make_stores(model: Model, cube: Cube, embedding: Path, folder: Path, *, rada
     own = stored(embedding, cube, None, name=OURS)
     options = {"length": own.values.shape[-1], "dtype": "float32"}
     random = embed(randomised(model, seed + 1), cube, folder / "random.zarr", **options)
-    assert own.day is not None
     best = int(np.argsort(-own.valid.mean((1, 2)), kind="stable")[0])
-    days = own.day[max(0, best - SEAM_DATES // 2) : best + SEAM_DATES // 2 + 1]
+    days = own.days[max(0, best - SEAM_DATES // 2) : best + SEAM_DATES // 2 + 1]
     dates = to_date(int(days[0])), to_date(int(days[-1]))
     small, whole = (
         embed(model, cube, folder / f"{px}.zarr", block=px, dates=dates, **options) for px in (SEAM_BLOCK_PX, WHOLE_PX)
@@ -95,16 +94,12 @@ def radar_features(model: Model, cube: Cube, name: str, *, seed: int) -> Mapping
             label: np.asarray(p.embed(p.see(name, batch), np.arange(len(day)), nothing))[0]
             for label, p in predictors.items()
         }
-        raw = Features(_where(valid, cube[name].modality.decode(batch["values"][0, :, inner, inner])), valid, day)
+        raw = Features.masked(cube[name].modality.decode(batch["values"][0, :, inner, inner]), valid, day)
         forms["raw dB"] = raw.values
         forms[f"dB, box mean ({BOX_PX} px)"] = smooth_box(raw, BOX_PX).values
         forms[f"dB, time mean ({SMOOTH_DAYS:g} days)"] = smooth_time(raw, SMOOTH_DAYS).values
         for label, values in forms.items():
-            parts.setdefault(label, []).append(_where(valid, values))
+            parts.setdefault(label, []).append(masked(values, valid))
         masks.append(valid)
     valid = np.concatenate(masks, axis=2)
     return {label: Features(np.concatenate(of, axis=2), valid, day) for label, of in parts.items()}
-
-
-def _where(valid: Bool[np.ndarray, "t y x"], values: np.ndarray) -> np.ndarray:
-    return np.where(valid[..., None], values, 0).astype(np.float32)
