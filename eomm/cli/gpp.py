@@ -19,7 +19,6 @@ def evaluate_with(a: argparse.Namespace, more: Callable[[Any, Any], Any]) -> Any
     """The same with further methods of the table."""
     from eomm.data.tables import write_frame
     from eomm.evaluation.gpp.plan import Final, GppPlan
-    from eomm.evaluation.gpp.predictions import prediction_rows
     from eomm.evaluation.gpp.run import run
     from eomm.evaluation.result_file import check_result_free, write_result
     from eomm.store.folders import check_free_file
@@ -48,7 +47,7 @@ def evaluate_with(a: argparse.Namespace, more: Callable[[Any, Any], Any]) -> Any
     )
     result, predictions = run(table, plan, dataset=a.dataset or (a.table.stem if a.table else ""), more=more)
     if a.predictions:
-        write_frame(prediction_rows(table, predictions), a.predictions)
+        write_frame(predictions.frame(table), a.predictions)
     return write_result(result, a.out, commands=[a.typed])
 
 

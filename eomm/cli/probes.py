@@ -18,7 +18,6 @@ def evaluate_probes(a: argparse.Namespace, _: list[str]) -> Any:
     from eomm.data.grid import EPOCH
     from eomm.data.tables import write_frame
     from eomm.evaluation.probes import run
-    from eomm.evaluation.probes.predictions import prediction_rows
     from eomm.evaluation.probes.words import leaderboard
     from eomm.evaluation.result_file import check_result_free, write_result
     from eomm.store.folders import check_free_file, write_text
@@ -41,7 +40,7 @@ def evaluate_probes(a: argparse.Namespace, _: list[str]) -> Any:
     if a.leaderboard:
         write_text(a.leaderboard, leaderboard(result))
     if a.predictions:
-        write_frame(prediction_rows(outcome, sites, methods), a.predictions)
+        write_frame(outcome.frame(sites, methods), a.predictions)
     return written
 
 

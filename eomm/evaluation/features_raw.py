@@ -15,28 +15,21 @@ EPSILON = 1e-3
 INDICES = ("NDVI", "EVI", "NIRv", "kNDVI", "NDWI", "NDMI", "NBR", "NDRE")
 
 
-def bands(cube: Cube, dates: Dates, *, names: Sequence[str] = ("s2",)) -> Features:
-    """Physical values of every date of the first modality, and of each other modality's nearest acquisition."""
-    return _joined(cube, dates, names, window=None)
-
-
-def window(
+def bands(
     cube: Cube,
     dates: Dates,
     *,
     names: Sequence[str] = ("s2",),
-    frames: Mapping[str, tuple[int, int]],
+    frames: Mapping[str, tuple[int, int]] | None = None,
 ) -> Features:
-    """The raw series of the window that an encoder sees round every date, as a fixed number of columns.
+    """Physical values of every date of the first modality, and of each other modality's nearest acquisition.
 
-    Interpolations and three observations on each side (`baselines.window_features`), of no acquisition beyond
-    `frames` usable ones before and after.
+    With `frames`, the raw series of the window that an encoder sees round every date, as a fixed number of columns:
+    interpolations and three observations on each side (`baselines.window_features`), of no acquisition beyond so many
+    usable ones before and after.
+
+    Of other modalities: zeros where the nearest acquisition is too far or invalid, and a column that says so.
     """
-    return _joined(cube, dates, names, window=frames)
-
-
-def _joined(cube: Cube, dates: Dates, names: Sequence[str], window: Mapping[str, tuple[int, int]] | None) -> Features:
-    """Of other modalities: zeros where the nearest acquisition is too far or invalid, and a column that says so."""
     lead = cube[names[0]]
     chosen = chosen_dates(lead, dates)
     day = lead.day[chosen]
@@ -47,12 +40,12 @@ def _joined(cube: Cube, dates: Dates, names: Sequence[str], window: Mapping[str,
         group = cube[name]
         usable = np.flatnonzero(group.usable)
         stored, seen = group.read(usable)
-        frames = window[name] if window and not group.modality.static else None
-        count = (10 if frames else 1) * len(group.modality.bands)
+        seen_of = frames[name] if frames and not group.modality.static else None
+        count = (10 if seen_of else 1) * len(group.modality.bands)
         check_size(lead.grid, len(day), count, name)
         series = Observations.of_map(group.modality.decode(stored), seen, group.day[usable])
         at = np.searchsorted(usable, chosen) if name == names[0] else nearest(day, series.day)
-        columns = np.stack([_columns(series, int(i), frames) for i in at])
+        columns = np.stack([_columns(series, int(i), seen_of) for i in at])
         own = series.valid[at]
         apart = np.abs(series.day[at].astype(np.int64) - day)
         near = own & ((apart <= MAX_OFFSET_DAYS) | group.modality.static)[:, None]

@@ -4,7 +4,7 @@ Words are say.py's; files are result_file.py's; how a page or a terminal lays re
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -96,6 +96,13 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     main: str = ""
+
+    @classmethod
+    def of(cls, title: str, columns: Iterable[str], rows: Mapping[str, Iterable[str]], *, main: str = "") -> "Table":
+        """Of rows by name; the first column has no title where there is one less than cells."""
+        named, cells = tuple(columns), tuple((name, *row) for name, row in rows.items())
+        head = ("",) * max(0, len(next(iter(cells), named)) - len(named))
+        return cls(title=title, columns=(*head, *named), rows=cells, main=main)
 
 
 @dataclass(frozen=True, kw_only=True)

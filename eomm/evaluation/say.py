@@ -26,7 +26,17 @@ def figure(estimate: Estimate | None, digits: int = 2, *, few: str = FEW) -> str
 
 def value(estimate: Estimate | None, digits: int = 2) -> str:
     """The figure alone."""
-    return "none" if estimate is None or estimate.value is None else figure(estimate, digits, few="").split(" (")[0]
+    return "none" if estimate is None or estimate.value is None else cell(estimate, digits).split(" (")[0]
+
+
+def cell(estimate: Estimate | None, digits: int = 2) -> str:
+    """A figure in a table: without an interval where groups are too few for one."""
+    return figure(estimate, digits, few="")
+
+
+def number(value: float | None) -> str:
+    """A bare number in a table."""
+    return "none" if value is None else f"{value:.4f}"
 
 
 def against(name: str, difference: Difference, digits: int = 2) -> str:

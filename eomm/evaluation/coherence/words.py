@@ -79,11 +79,8 @@ def tables(found: Mapping[str, Any]) -> tuple[Table, ...]:
 
 def _table(title: str, parts: Mapping[str, Any], *, against: bool) -> Table:
     labels = [label for label in next(iter(parts.values())) if not (against and label == OURS)]
-    rows = []
-    for label in labels:
-        cells = (say.figure(of[label].against if against else of[label], few="") for of in parts.values())
-        rows.append((label, *cells))
-    return Table(title=title, columns=("", *parts), rows=tuple(rows), main=OURS)
+    rows = {k: [say.cell(of[k].against if against else of[k]) for of in parts.values()] for k in labels}
+    return Table.of(title, parts, rows, main=OURS)
 
 
 def _beside(estimates: Mapping[str, Any], *only: str) -> str:

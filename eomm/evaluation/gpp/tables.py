@@ -11,8 +11,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Shaped
 
+from eomm.data.grid import to_date
 from eomm.errors import UsageError
 from eomm.evaluation.bootstrap import Resampling
 from eomm.evaluation.folds import Fold, check_no_leak, cross_folds, days_apart, group_folds, last_year_fold
@@ -45,6 +47,25 @@ class Predictions:
     def every(self, name: str) -> Float[np.ndarray, " n"]:
         """Of a method, in the folds and set aside."""
         return np.where(np.isfinite(self.methods[name]), self.methods[name], self.final[name])
+
+    def frame(self, table: Table) -> pd.DataFrame:
+        """A row for each tested tower-day of the table.
+
+        Columns are `site`, `date`, `group`, `kind`, `tested` ("folds", or "final" for rows set aside), `measured` (g C
+        m-2 d-1), and each method by its name: what it said while the row was held out, empty where it could not.
+        """
+        every = {name: self.every(name) for name in self.methods}
+        final = np.any([np.isfinite(p) for p in self.final.values()], axis=0)
+        rows = np.flatnonzero(np.any([np.isfinite(p) for p in every.values()], axis=0))
+        known = {
+            "site": table.site[rows],
+            "date": [to_date(d) for d in table.day[rows].tolist()],
+            "group": table.group[rows],
+            "kind": table.kind[rows],
+            "tested": np.where(final[rows], "final", "folds"),
+            "measured": table.gpp[rows],
+        }
+        return pd.DataFrame({**known, **{name: p[rows] for name, p in every.items()}})
 
 
 def evaluate_gpp(

@@ -1,10 +1,11 @@
 """What `evaluate gpp` says: conclusions as sentences, tables of text. Numbers come from tables.py."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eomm.evaluation import say
-from eomm.evaluation.result import Estimate, Table
+from eomm.evaluation.result import Table
 
 NO_EMBEDDING = (
     "No embedding is scored on real flux here: none was given, and a table has no imagery. The scores are those of "
@@ -71,50 +72,42 @@ def tables(found: Mapping[str, Any], shown: Sequence[str], *, simulated: bool) -
 
 
 def _scores(part: Mapping[str, Any], title: str, unit: str) -> Table:
-    order = sorted(part["methods"], key=lambda n: part["methods"][n]["all"]["rmse"].value)
-    rows = []
-    for name in order:
-        m = part["methods"][name]
+    rows = {}
+    for name, m in sorted(part["methods"].items(), key=lambda item: item[1]["all"]["rmse"].value):
         every = [*(m["all"][s] for s in ("r2", "rmse", "mae", "bias")), m["anomaly"]["r2"]]
         every += [m["growing season"]["rmse"], m["highest tenth"]["bias"]]
         days = "" if m["all"]["rows"] == part["rows"] else f" (only {m['all']['rows']} days)"
-        rows.append((name + days, *map(_cell, every)))
+        rows[name + days] = map(say.cell, every)
     size = f"{part['rows']} tower-days, {part['sites']} sites, {part['groups']} groups"
     columns = ("method", "R2", f"RMSE ({unit})", "MAE", "bias", "R2 of anomalies", "RMSE, growing season")
-    return Table(title=f"Scores: {title} ({size})", columns=(*columns, "bias, highest tenth"), rows=tuple(rows))
+    return Table.of(f"Scores: {title} ({size})", (*columns, "bias, highest tenth"), rows)
 
 
 def _differences(part: Mapping[str, Any], main: str, title: str, unit: str) -> Table:
-    rows = [
-        (n, *(_cell(d[s]) for s in ("rmse", "r2", "anomaly rmse")), say.verb(d["rmse"]))
-        for n, d in part["difference"].items()
-    ]
+    measures = ("rmse", "r2", "anomaly rmse")
+    rows = {n: (*(say.cell(d[s]) for s in measures), say.verb(d["rmse"])) for n, d in part["difference"].items()}
     columns = ("compared with", f"RMSE ({unit})", "R2", "RMSE of anomalies", f"{main}, by RMSE")
-    return Table(title=f"{main} minus each other method, paired: {title}", columns=columns, rows=tuple(rows))
+    return Table.of(f"{main} minus each other method, paired: {title}", columns, rows)
 
 
 def _variance(part: Mapping[str, Any], title: str) -> Table:
-    names = list(part["variance"])
-    days, shares = part["variance"][names[0]]["rows"], part["variance"][names[0]]["parts"]
-    head = f"Share explained between sites, of seasons, of anomalies, on {days} days with others of their site near"
-    parts = (c if v["share"] is None else f"{c} ({v['share']:.0%} of variance)" for c, v in shares.items())
-    every = {n: part["variance"][n]["parts"].values() for n in names}
-    rows = ((n, *("-" if v["explained"] is None else f"{v['explained']:.2f}" for v in own)) for n, own in every.items())
-    return Table(title=f"{head}: {title}", columns=("method", *parts), rows=tuple(rows))
+    first = next(iter(part["variance"].values()))
+    head = f"Share explained between sites, of seasons, of anomalies, on {first['rows']} days"
+    shares = first["parts"].items()
+    columns = (c if v["share"] is None else f"{c} ({v['share']:.0%} of variance)" for c, v in shares)
+    rows = {n: [_share(v["explained"]) for v in own["parts"].values()] for n, own in part["variance"].items()}
+    return Table.of(f"{head} with others of their site near: {title}", ("method", *columns), rows)
+
+
+def _share(explained: float | None) -> str:
+    return "-" if explained is None else f"{explained:.2f}"
 
 
 def _labels(part: Mapping[str, Any], shown: Sequence[str], key: str, what: str, title: str) -> Table:
-    rows = []
+    rows = {}
     for label, first in part[key][shown[0]].items():
-        cells = []
-        for n in shown:
-            own = part[key].get(n, {}).get(label)
-            cells += [_cell(own["rmse"]), _cell(own["bias"])] if own else ["-", "-"]
-        rows.append((label or "unknown", str(first["rows"]), *cells))
+        known = (part[key].get(n, {}).get(label) for n in shown)
+        cells = ([say.cell(own[s]) for s in ("rmse", "bias")] if own else ["-", "-"] for own in known)
+        rows[label or "unknown"] = (str(first["rows"]), *itertools.chain(*cells))
     columns = (what, "days", *(f"{n}: {s}" for n in shown for s in ("RMSE", "bias")))
-    return Table(title=f"By {what}: {title}", columns=columns, rows=tuple(rows))
-
-
-def _cell(estimate: Estimate) -> str:
-    """A figure without brackets has too few groups for an interval."""
-    return say.figure(estimate, few="")
+    return Table.of(f"By {what}: {title}", columns, rows)

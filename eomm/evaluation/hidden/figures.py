@@ -1,7 +1,4 @@
-"""Figures of hidden targets: skill by gap, errors by band, spectra and series of a few pixels.
-
-Colours are those of Okabe and Ito (2008), told apart with every common colour vision; markers and dashes repeat them.
-"""
+"""Figures of hidden targets: skill by gap, errors by band, spectra and series of a few pixels."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -13,34 +10,17 @@ from matplotlib.figure import Figure as Drawing
 
 from eomm.data.cube import CubeGroup
 from eomm.evaluation.hidden.examples import Example
-from eomm.evaluation.hidden.methods import LABELS
+from eomm.evaluation.hidden.methods import LABELS, LINES
 from eomm.evaluation.hidden.reconstruction_words import shown_gap
 from eomm.evaluation.result import Figure
 from eomm.page.style import (
     BLACK,
     BLUE,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    RED,
-    SKY,
     interval_line,
     legend_below,
     new_figure,
     time_axis,
 )
-
-LINES: dict[str, dict[str, Any]] = {
-    "encoder": {"color": BLUE, "marker": "o", "linewidth": 2.2, "zorder": 5},
-    "fused": {"color": BLUE, "marker": "o", "linewidth": 2.2, "zorder": 5},
-    "fused_alone": {"color": SKY, "marker": "o", "linewidth": 1.4, "zorder": 4},
-    "nearest": {"color": "#888888", "marker": "D", "linestyle": ":", "linewidth": 1.3},
-    "linear": {"color": RED, "marker": "s", "linestyle": "--", "linewidth": 1.3},
-    "gaussian_12": {"color": GREEN, "marker": "^", "linestyle": "-.", "linewidth": 1.3},
-    "gaussian_25": {"color": ORANGE, "marker": "v", "linestyle": "-.", "linewidth": 1.3},
-    "harmonic": {"color": BLACK, "marker": "X", "linestyle": (0, (5, 1)), "linewidth": 1.3},
-    "ridge_pca": {"color": PURPLE, "marker": "P", "linestyle": (0, (1, 1)), "linewidth": 1.3},
-}
 
 
 def figures_of(found: Mapping[str, Any], group: CubeGroup) -> tuple[Figure, ...]:

@@ -1,6 +1,6 @@
 """What another sensor brought, in sentences and tables. Computes no score."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eomm.evaluation import say
@@ -38,28 +38,30 @@ def conclude(found: Mapping[str, Any]) -> tuple[str, ...]:
 def tables(found: Mapping[str, Any]) -> tuple[Table, ...]:
     """Of each region and curve one of errors and gains, and with several models one of their differences."""
     made = []
-    first, *others = found["models"]
     for region, curves in found["curves"].items():
         for kind, points in curves.items():
             axis = f"{'All pixels' if region == 'all' else region.capitalize()}; {AXES[kind].format(**found)}"
-            end = f" ({found['unit']}, 95 % intervals over dates)"
-            whats = {"error": "error", "without": f"without {found['other']}", "gain": "gain"}
-            rows = []
-            for point in points:
-                for name, model in point["models"].items():
-                    cells = (say.figure(model[r][what], 4, few="") for r in READOUT for what in whats)
-                    rows.append((f"{point['at']:g}, {name}", _share(model["there"]), _days(model["days_away"]), *cells))
-            heads = (f"{r}: {what}" for r in READOUT for what in whats.values())
-            columns = ("", f"{found['other']} there", "days away", *heads)
-            made.append(Table(title=axis + end, columns=columns, rows=tuple(rows)))
-            for name in others:
-                gaps = (
-                    (f"{p['at']:g}", *(say.figure(p["models"][name][r]["to_first"], 4, few="") for r in READOUT))
-                    for p in points
-                )
-                title = f"{name} minus {first}, below 0 it is better: {axis}{end}"
-                made.append(Table(title=title, columns=("", *READOUT), rows=tuple(gaps)))
+            made += _tables_of(found, points, f"{axis} ({found['unit']}, 95 % intervals over dates)")
     return tuple(made)
+
+
+def _tables_of(found: Mapping[str, Any], points: Sequence[Mapping[str, Any]], title: str) -> list[Table]:
+    first, *others = found["models"]
+    whats = {"error": "error", "without": f"without {found['other']}", "gain": "gain"}
+    rows = {
+        f"{p['at']:g}, {name}": (
+            *(_share(model["there"]), _days(model["days_away"])),
+            *(say.cell(model[r][what], 4) for r in READOUT for what in whats),
+        )
+        for p in points
+        for name, model in p["models"].items()
+    }
+    heads = (f"{r}: {what}" for r in READOUT for what in whats.values())
+    made = [Table.of(title, (f"{found['other']} there", "days away", *heads), rows)]
+    for name in others:
+        gaps = {f"{p['at']:g}": [say.cell(p["models"][name][r]["to_first"], 4) for r in READOUT] for p in points}
+        made.append(Table.of(f"{name} minus {first}, below 0 it is better: {title}", READOUT, gaps))
+    return made
 
 
 def _share(there: float | None) -> str:

@@ -1,6 +1,12 @@
-"""Names of the methods that hidden targets are predicted by: what each is, and what figures and tables call it."""
+"""The methods that hidden targets are predicted by: what each is, what figures and tables call it, how it is drawn.
+
+Colours are those of Okabe and Ito (2008), told apart with every common colour vision; markers and dashes repeat them.
+"""
+
+from typing import Any
 
 from eomm.evaluation.hidden.ridges import INPUTS
+from eomm.page.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY
 
 METHODS = {
     "encoder": "the encoder of this modality alone, with its decoder",
@@ -27,4 +33,16 @@ LABELS = {
     "ridge_pca": "probe, PCA of raw series",
     "ridge_raw": "probe, raw series",
     "pca": "PCA of the bands",
+}
+OURS: dict[str, Any] = {"color": BLUE, "marker": "o", "linewidth": 2.2, "zorder": 5}
+LINES: dict[str, dict[str, Any]] = {
+    "encoder": OURS,
+    "fused": OURS,
+    "fused_alone": {"color": SKY, "marker": "o", "linewidth": 1.4, "zorder": 4},
+    "nearest": {"color": "#888888", "marker": "D", "linestyle": ":", "linewidth": 1.3},
+    "linear": {"color": RED, "marker": "s", "linestyle": "--", "linewidth": 1.3},
+    "gaussian_12": {"color": GREEN, "marker": "^", "linestyle": "-.", "linewidth": 1.3},
+    "gaussian_25": {"color": ORANGE, "marker": "v", "linestyle": "-.", "linewidth": 1.3},
+    "harmonic": {"color": BLACK, "marker": "X", "linestyle": (0, (5, 1)), "linewidth": 1.3},
+    "ridge_pca": {"color": PURPLE, "marker": "P", "linestyle": (0, (1, 1)), "linewidth": 1.3},
 }

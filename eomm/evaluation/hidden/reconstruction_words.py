@@ -8,7 +8,7 @@ import numpy as np
 from eomm.evaluation import say
 from eomm.evaluation.baselines import SIMPLE
 from eomm.evaluation.hidden.methods import LABELS, METHODS
-from eomm.evaluation.hidden.tally import MethodScore, Scores, Tally
+from eomm.evaluation.hidden.tally import Scores, Tally
 from eomm.evaluation.result import Difference, Estimate, Table, Verdict
 
 SHOWN_GAP = 30  # days; what is shown at one gap is shown at the nearest to it
@@ -70,11 +70,11 @@ def conclude(found: Mapping[str, Any]) -> tuple[str, ...]:
     lines = []
     for gap in sorted({min(gaps, key=int), widest}, key=int):
         best, m = best_simple(scores[gap]), scores[gap].methods
-        linear = "" if best == "linear" else f", linear in time {_number(m['linear'])}"
+        linear = "" if best == "linear" else f", linear in time {_value(m['linear'])}"
         lines.append(
             f"Targets hidden with everything within ±{gap} days: mean absolute error of the {main} "
-            f"{_number(m[found['main']])}, of {LABELS[best]} (at this gap the best of what learns nothing) "
-            f"{_number(m[best])}{linear} ({unit}). Paired difference to the best: {_figure(gaps[gap])}."
+            f"{_value(m[found['main']])}, of {LABELS[best]} (at this gap the best of what learns nothing) "
+            f"{_value(m[best])}{linear} ({unit}). Paired difference to the best: {_figure(gaps[gap])}."
         )
     dates = say.counted(scores[min(gaps, key=int)].dates, "date")
     lines.append(
@@ -91,7 +91,7 @@ def conclude(found: Mapping[str, Any]) -> tuple[str, ...]:
         k, length = found["components"]["pca"], found["components"]["embedding"]
         lines.append(
             f"Compression, not skill: at the visible centre the encoder ({length} numbers) errs by "
-            f"{_number(visible['encoder'])}, PCA of the bands with {k} components by {_number(visible['pca'])}."
+            f"{_value(visible['encoder'])}, PCA of the bands with {k} components by {_value(visible['pca'])}."
         )
     return (*lines, say.seen(found["dates_unseen"], "the test dates at this site"))
 
@@ -148,16 +148,16 @@ def _parts(found: Mapping[str, Any], gap: str) -> list[Table]:
     parts |= {f"class {k}": by[gap] for k, by in found["classes"].items()}
     parts = {f"{k}, {say.counted(p.dates, 'date')}": p for k, p in parts.items() if p.methods}
     title = f"By season and class, everything within ±{gap} days hidden: mean absolute error ({found['unit']})"
-    rows = {LABELS[m]: [_cell(p.methods[m]) for p in parts.values()] for m in _unprobed(found)}
+    rows = {LABELS[m]: [say.cell(p.methods[m], 4) for p in parts.values()] for m in _unprobed(found)}
     more = "95 % intervals over dates where there are four or more"
-    return [_table(f"{title}; {more}", parts, rows, LABELS[found["main"]])] if parts else []
+    return [Table.of(f"{title}; {more}", parts, rows, main=LABELS[found["main"]])] if parts else []
 
 
 def _bands(found: Mapping[str, Any], gap: str) -> list[Table]:
     shown = found["hidden"]["all"][gap].methods
     title = f"By band, all pixels, everything within ±{gap} days hidden: mean absolute error ({found['unit']})"
-    rows = {LABELS[m]: [_text(e) for e in shown[m].per_band] for m in _unprobed(found) if m in shown}
-    return [_table(f"{title}, mean over dates", found["bands"], rows, LABELS[found["main"]])] if rows else []
+    rows = {LABELS[m]: [say.number(e) for e in shown[m].per_band] for m in _unprobed(found) if m in shown}
+    return [Table.of(f"{title}, mean over dates", found["bands"], rows, main=LABELS[found["main"]])] if rows else []
 
 
 def _unprobed(found: Mapping[str, Any]) -> list[str]:
@@ -167,14 +167,16 @@ def _unprobed(found: Mapping[str, Any]) -> list[str]:
 def _scores(found: Mapping[str, Any], region: str, by_gap: Mapping[str, Scores]) -> Table:
     scored = {g: s for g, s in by_gap.items() if s.methods}
     first = next(iter(scored.values()), Scores(pixels=0, pixels_per_date=(), dates=0))
-    rows = {LABELS[m]: [_cell(s.methods[m]) for s in scored.values()] for m in found["methods"]}
-    rows |= {f"median: {LABELS[m]}": [_text(s.methods[m].median) for s in scored.values()] for m in _unprobed(found)}
+    rows = {LABELS[m]: [say.cell(s.methods[m], 4) for s in scored.values()] for m in found["methods"]}
+    rows |= {
+        f"median: {LABELS[m]}": [say.number(s.methods[m].median) for s in scored.values()] for m in _unprobed(found)
+    }
     where = "All pixels" if region == "all" else region.capitalize()
     title = (
         f"{where}: mean absolute error ({found['unit']}) of {first.pixels:,} target pixels on {first.dates} dates, "
         "95 % intervals over dates; below, medians of target pixels"
     )
-    return _table(title, [f"±{g} days" for g in scored], rows, LABELS[found["main"]])
+    return Table.of(title, [f"±{g} days" for g in scored], rows, main=LABELS[found["main"]])
 
 
 def _beside(found: Mapping[str, Any], beside: Mapping[str, Any], region: str) -> Table:
@@ -182,29 +184,19 @@ def _beside(found: Mapping[str, Any], beside: Mapping[str, Any], region: str) ->
     seen = {True: "unseen dates", False: "DATES SEEN IN TRAINING", None: "unknown whether it saw these dates"}
     main, *others = beside["models"]
     names = {n: f"{n} ({seen[beside['models'][n]['dates_unseen']]})" for n in others}
-    rows = {names.get(m, LABELS.get(m, m)): [_cell(s.methods[m]) for s in scored.values()] for m in beside["methods"]}
+    rows = {
+        names.get(m, LABELS.get(m, m)): [say.cell(s.methods[m], 4) for s in scored.values()] for m in beside["methods"]
+    }
     title = (
         f"Beside other models, on the same targets in {beside['pixels_read']} of {found['pixels_of_site']:,} pixels "
         f"({'all pixels' if region == 'all' else region}): mean absolute error ({found['unit']})"
     )
-    return _table(title, [f"±{g} days" for g in scored], rows, main)
-
-
-def _table(title: str, columns: Iterable[str], rows: Mapping[str, list[str]], main: str) -> Table:
-    return Table(title=title, columns=("", *columns), rows=tuple((n, *cells) for n, cells in rows.items()), main=main)
+    return Table.of(title, [f"±{g} days" for g in scored], rows, main=main)
 
 
 def _figure(difference: Difference) -> str:
     return say.figure(difference, 4, few=FEW)
 
 
-def _number(estimate: Estimate) -> str:
+def _value(estimate: Estimate) -> str:
     return say.value(estimate, 4)
-
-
-def _cell(score: MethodScore) -> str:
-    return say.figure(score, 4, few="")
-
-
-def _text(value: float | None) -> str:
-    return "none" if value is None else f"{value:.4f}"

@@ -137,7 +137,7 @@ def baselines(sites: Sequence[LabelledSite], frames: Frames, length: int) -> dic
     if not names:
         raise UsageError(f"no modality that every cube has; {sites[0].cube.path} has {', '.join(sites[0].cube)}")
     bands = partial(features_raw.bands, names=names)
-    window = partial(features_raw.window, names=names, frames={n: frames[n] for n in names})
+    window = partial(bands, frames={n: frames[n] for n in names})
     both, count = " and ".join(names), sum(len(sites[0].cube[n].modality.bands) for n in names)
     methods = {
         "bands": Method("bands", f"{both} bands of the date", bands),

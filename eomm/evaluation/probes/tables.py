@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Int
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
@@ -21,7 +22,7 @@ from eomm.evaluation.bootstrap import Resampling
 from eomm.evaluation.features import Dates, Map, Provider, chosen_dates, rows_of
 from eomm.evaluation.folds import Fold, check_no_leak
 from eomm.evaluation.probes.fit import ProbeTask, fit_head, fit_probe, reduce
-from eomm.evaluation.probes.plan import LabelledSite, Method, ProbePlan
+from eomm.evaluation.probes.plan import Labelled, LabelledSite, Method, ProbePlan
 from eomm.evaluation.probes.rows import Rows, common, draw, joint_classes, labelled, make_folds
 from eomm.evaluation.probes.scored import Gap, Score, Scored, Scorer
 
@@ -47,6 +48,34 @@ class Outcome:
     folds: Mapping[str, Int[np.ndarray, " n"]]
     classes: tuple[str, ...]
     facts: Mapping[str, Any]
+
+    def frame(self, sites: Sequence[Labelled], methods: Mapping[str, Method]) -> pd.DataFrame:
+        """A row for each mode, probe, share and scored pixel, of the first draw.
+
+        Columns are `mode`, `probe`, `share`, `site`, `row` and `column` (of the cube), `group`, `fold`, `label`, and
+        each method by its name: what it said while the pixel's group was held out. Classes are given by name.
+        """
+        names, parts = np.array([s.site for s in sites]), []
+        for mode, probe, share in dict.fromkeys(key[:3] for key in self.guesses):
+            rows = self.rows[mode]
+            known = {
+                "mode": mode,
+                "probe": probe,
+                "share": share,
+                "site": names[rows.at[:, 0]],
+                "row": rows.at[:, 1],
+                "column": rows.at[:, 2],
+                "group": np.array(rows.names)[rows.group],
+                "fold": self.folds[mode],
+                "label": self._named(rows.y),
+            }
+            said = {m: self._named(self.guesses[mode, probe, share, m]) for m in methods}
+            parts.append(pd.DataFrame({**known, **said}))
+        return pd.concat(parts, ignore_index=True)
+
+    def _named(self, values: np.ndarray) -> np.ndarray:
+        """Classes by name; numbers as they are."""
+        return np.array(self.classes)[values] if self.classes else values
 
 
 @dataclass(frozen=True, kw_only=True)

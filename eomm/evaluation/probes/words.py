@@ -177,14 +177,12 @@ def _tables_of(found: Mapping[str, Any], mode: str, kind: str, heads: Sequence[t
     scores = {(s.method, s.metric, s.share): s for s in found["scores"] if (s.mode, s.probe) == (mode, kind)}
     gaps = {(d.against, d.metric, d.share): d for d in found["differences"] if (d.mode, d.probe) == (mode, kind)}
     columns = ("features", *(f"{TITLES[m]}, {_share(s)}" for m, s in heads))
-    rows = (
-        (n, *(say.figure(scores[n, *h]) for h in heads), str(scores[n, *heads[0]].length)) for n in found["methods"]
-    )
-    made = [Table(title=say.sentence(where), columns=(*columns, "numbers"), rows=tuple(rows), main=main)]
+    names = found["methods"]
+    rows = {n: (*(say.figure(scores[n, *h]) for h in heads), str(scores[n, *heads[0]].length)) for n in names}
+    made = [Table.of(say.sentence(where), (*columns, "numbers"), rows, main=main)]
     if main:
-        names = (n for n in found["methods"] if n != main)
-        cells = ((n, *(say.figure(gaps.get((n, *h)), few="") for h in heads)) for n in names)
-        made.append(Table(title=f"{main} minus each, paired: {where}", columns=columns, rows=tuple(cells)))
+        cells = {n: [say.cell(gaps.get((n, *h))) for h in heads] for n in names if n != main}
+        made.append(Table.of(f"{main} minus each, paired: {where}", columns, cells))
     return made
 
 

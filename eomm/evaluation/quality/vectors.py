@@ -59,7 +59,7 @@ class Vectors:
         """The same with `change` made to the vectors of every series; `changes` are of fields, such as the length."""
 
         def make(series: Sequence[PointSeries], at: Sequence[np.ndarray]) -> Made:
-            return [change(v).astype(np.float32) for v in self.make(series, at)]
+            return [np.asarray(change(v), np.float32) for v in self.make(series, at)]
 
         return replace(self, make=make, **changes)
 

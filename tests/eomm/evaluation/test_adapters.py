@@ -72,14 +72,14 @@ def test_bands_of_another_modality_are_those_of_its_nearest_acquisition(cube):
 
 def test_window_holds_nothing_beyond_the_encoders_frames(cube):
     frames = {"s2": (2, 2)}
-    before = features_raw.window(cube, (to_date(DAYS[8]), to_date(DAYS[8])), frames=frames)
+    before = features_raw.bands(cube, (to_date(DAYS[8]), to_date(DAYS[8])), frames=frames)
     assert before.values.shape == (1, SIZE, SIZE, 4 * 10 + 6 * (10 + 2))
     stored_values, valid = cube["s2"].read()
     y, x = np.argwhere(valid[8] & valid[7])[0]
     # the first of the three observations before or on the target is the target itself, the second the one before
     np.testing.assert_allclose(before.values[0, y, x, 40:50], stored_values[8, y, x] / 1e4, rtol=1e-5)
     np.testing.assert_allclose(before.values[0, y, x, 52:62], stored_values[7, y, x] / 1e4, rtol=1e-5)
-    alone = features_raw.window(cube, (to_date(DAYS[8]), to_date(DAYS[8])), frames={"s2": (0, 0)})
+    alone = features_raw.bands(cube, (to_date(DAYS[8]), to_date(DAYS[8])), frames={"s2": (0, 0)})
     np.testing.assert_array_equal(alone.values[0, ..., 52:62], alone.values[0, ..., 40:50])
 
 

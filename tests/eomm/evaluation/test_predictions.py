@@ -9,7 +9,6 @@ import pytest
 from eomm.cli import main
 from eomm.data.tables import write_frame
 from eomm.evaluation.gpp.plan import Final, GppPlan
-from eomm.evaluation.gpp.predictions import prediction_rows
 from eomm.evaluation.gpp.run import run
 from tests.eomm.evaluation.fields import GRID, field_map, write_labels
 from tests.eomm.gpp_world import make_world
@@ -20,7 +19,7 @@ from tests.eomm.site import make_cube
 def test_tower_days_with_what_every_method_said(tmp_path, ending):
     path, world = tmp_path / f"rows.{ending}", make_world(simulated=True)
     result, predictions = run(world, GppPlan(models=["ridge"], final=Final(sites=["S0"])))
-    write_frame(prediction_rows(world, predictions), path)
+    write_frame(predictions.frame(world), path)
     rows = pd.read_csv(path) if ending == "csv" else pd.read_parquet(path)
     assert len(rows) == len(world) and set(rows.tested[rows.site == "S0"]) == {"final"}
     folds = rows[rows.tested == "folds"]
@@ -35,7 +34,7 @@ def test_a_single_tower_by_years_with_climatology_and_anomalies(tmp_path):
     assert result["groups"] == 1 and "climatology of the site" in result["methods"]
     ours = result["methods"]["state, ridge"]["anomaly"]["r2"].value
     assert ours > 0.5 > result["methods"]["climatology of the site"]["anomaly"]["r2"].value
-    assert len(prediction_rows(world, predictions)) == len(world)
+    assert len(predictions.frame(world)) == len(world)
 
 
 def test_pixels_with_what_every_probe_said(tmp_path, capsys):
