@@ -43,12 +43,12 @@ def score_beside(
         `pixels_read`, `models` {name: facts}, `methods` and `hidden` {region: {gap: Scores}} where `difference` is MAIN
         minus each other.
     """
-    task, reference = setting.task, setting.reference
+    task = setting.task
     setting = dataclasses.replace(setting, size=BLOCK_PX, corners=task.blocks(BLOCK_PX, pixels, seed=wanted.seed))
     methods = {}
     for name, model in models.items():
         asked = dataclasses.replace(wanted, inputs=(), simple=name == MAIN)
-        scorer = Scorer(Predictor(model, reference), setting.cube, task, asked, size=BLOCK_PX)
+        scorer = Scorer(Predictor(model, setting.reference), setting, asked)
         for corner in setting.corners:
             scorer.score(corner)
             tick()

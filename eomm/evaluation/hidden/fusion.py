@@ -102,14 +102,12 @@ def evaluate_fusion(
     for name, model in models.items():
         check_model(name, model, cube, reference, plan.other)
     setting = make_setting(plan, cube, reference, manifest, [c.gap_days for c in cases])
-    task, corners, size = setting.task, setting.corners, setting.size
     options = {"simple": False, "decoded": False, "other": plan.other, "paired": True, "seed": plan.seed}
     wanted = Wanted(cases=tuple(cases), inputs=("fused",), **options)
-    scorers = {n: Scorer(Predictor(m, reference), cube, task, wanted, size=size) for n, m in models.items()}
-    work = len(models) * (len(corners) + len(task.fit_blocks(corners, size)))
-    with tqdm(total=work, desc="evaluate fusion", unit="block", disable=not progress) as bar:
+    scorers = {n: Scorer(Predictor(m, reference), setting, wanted) for n, m in models.items()}
+    with tqdm(total=len(models) * setting.work, desc="evaluate fusion", unit="block", disable=not progress) as bar:
         for scorer in scorers.values():
-            scorer.run(corners, dates=plan.fit_dates, tick=lambda: bar.update(1))
+            scorer.run(tick=lambda: bar.update(1))
     if not any(scorer.counted for scorer in scorers.values()):
         raise DataError(f"{cube.path}: no pixel of the test dates is valid and seen at another date")
     numbers = {**setting.facts, **_numbers(plan, models, scorers)}

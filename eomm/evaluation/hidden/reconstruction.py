@@ -81,17 +81,13 @@ def evaluate(
     check_beside(plan.beside, cube, reference)
     check_classes(plan.classes, cube, reference)
     setting = make_setting(plan, cube, reference, manifest, plan.gaps)
-    task, corners, size = setting.task, setting.corners, setting.size
-    cases = tuple(Case(gap_days=g) for g in task.gaps)
+    cases = tuple(Case(gap_days=g) for g in setting.task.gaps)
     wanted = Wanted(cases=cases, inputs=PROBED if plan.probes else (), seed=plan.seed)
-    scorer = Scorer(Predictor(model, reference, length=plan.length), cube, task, wanted, size=size)
-    with tqdm(total=2 * len(corners), desc="evaluate", unit="block", disable=not progress) as bar:
-        scorer.fit(corners, dates=plan.fit_dates, tick=lambda: bar.update(1))
-        bar.update(len(corners) - bar.n)
-        points = choose_pixels(cube[reference], task, corners, size)
-        for corner in corners:
-            scorer.score(corner, points=points, classes={f"class {k}": m for k, m in plan.classes.items()})
-            bar.update(1)
+    scorer = Scorer(Predictor(model, reference, length=plan.length), setting, wanted)
+    points = choose_pixels(setting)
+    with tqdm(total=setting.work, desc="evaluate", unit="block", disable=not progress) as bar:
+        classes = {f"class {k}": m for k, m in plan.classes.items()}
+        scorer.run(points=points, classes=classes, tick=lambda: bar.update(1))
     beside = None
     if plan.beside:
         models = {MAIN: model, **plan.beside}

@@ -12,14 +12,13 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Int
 
-from eomm.data.cube import Cube
 from eomm.data.modality import Modality
 from eomm.errors import DataError
 from eomm.evaluation.baselines import SIMPLE, Observations, Pca, fit_pca, window_features
 from eomm.evaluation.hidden.examples import Example
 from eomm.evaluation.hidden.ridges import Ridges, Sample, draw_rows
+from eomm.evaluation.hidden.setting import Setting
 from eomm.evaluation.hidden.tally import Tally
-from eomm.evaluation.hidden.task import HiddenTask
 from eomm.evaluation.result import rounded
 from eomm.models.forward import Part
 from eomm.models.interface import Params
@@ -94,12 +93,13 @@ class Look:
 
 
 class Scorer:
-    """One model on one cube under one task and several cases."""
+    """One model on the hidden targets of a cube, under several cases."""
 
-    def __init__(self, predictor: Predictor, cube: Cube, task: HiddenTask, wanted: Wanted, *, size: int):
-        self.predictor, self.cube, self.task, self.wanted, self.size = predictor, cube, task, wanted, size
+    def __init__(self, predictor: Predictor, setting: Setting, wanted: Wanted):
+        self.predictor, self.setting, self.wanted = predictor, setting, wanted
+        self.cube, self.task, self.size = setting.cube, setting.task, setting.size
         self.encoder = predictor.model.encoders[predictor.reference]
-        self.tally = Tally(len(task.targets), len(self.modality.bands), seed=wanted.seed)
+        self.tally = Tally(len(self.task.targets), len(self.modality.bands), seed=wanted.seed)
         self.pca: Pca | None = None
         self._random: Params = self.encoder.init(jax.random.key(wanted.seed + 1)) if "random" in wanted.inputs else None
         self._ridges: dict[Case, Ridges] = {}
@@ -115,18 +115,24 @@ class Scorer:
         """Targets scored in all cases."""
         return sum(int(self.tally.count("all", case).sum()) for case in self.wanted.cases)
 
-    def run(self, corners: Sequence[tuple[int, int]], *, dates: int, tick: Callable[[], object]) -> None:
-        """Fit, then tally every block; `tick` is called after each."""
-        self.fit(corners, dates=dates, tick=tick)
-        for corner in corners:
-            self.score(corner)
+    def run(
+        self,
+        *,
+        points: Sequence[Example] = (),
+        classes: Mapping[str, Bool[np.ndarray, "y x"]] | None = None,
+        tick: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Fit, then tally every block, as `score`; `tick` is called after each."""
+        self.fit(tick=tick)
+        for corner in self.setting.corners:
+            self.score(corner, points=points, classes=classes)
             tick()
 
-    def fit(self, corners: Sequence[tuple[int, int]], *, dates: int, tick: Callable[[], object]) -> None:
+    def fit(self, *, tick: Callable[[], object]) -> None:
         """Fit PCA of the bands, and the probes of every case, on training dates away from the unseen block."""
-        at, spectra = self.task.fit_dates(dates), list[np.ndarray]()
+        at, spectra = self.task.fit_dates(self.setting.fit_dates), list[np.ndarray]()
         samples = {case: Sample() for case in self.wanted.cases} if self.wanted.inputs else {}
-        for corner in self.task.fit_blocks(corners, self.size):
+        for corner in self.setting.fit_corners:
             self._fit_block(corner, at, samples, spectra)
             tick()
         if not sum(map(len, spectra)) or (samples and not any(s.count for s in samples.values())):

@@ -51,6 +51,7 @@ class Setting:
         task: the targets.
         size: side of a block.
         corners: (row, column) of the blocks that are scored.
+        fit_dates: training dates that linear baselines and probes are fitted on.
         unseen: whether training has seen the dates; None where nobody knows.
     """
 
@@ -59,7 +60,18 @@ class Setting:
     task: HiddenTask
     size: int
     corners: Sequence[tuple[int, int]]
+    fit_dates: int
     unseen: bool | None
+
+    @property
+    def fit_corners(self) -> Sequence[tuple[int, int]]:
+        """Of the blocks that baselines and probes are fitted on."""
+        return self.task.fit_blocks(self.corners, self.size)
+
+    @property
+    def work(self) -> int:
+        """Blocks that a scorer goes through."""
+        return len(self.corners) + len(self.fit_corners)
 
     @property
     def facts(self) -> Mapping[str, object]:
@@ -97,8 +109,15 @@ def make_setting(
     task = make_task(cube[reference], dates, gaps, plan.columns or kept_columns)
     size = min(plan.block_px, max(task.height, task.width))
     corners = task.blocks(size, plan.max_pixels, seed=plan.seed)
-    unseen = dates_unseen(manifest, cube.site, task.days, reference)
-    return Setting(cube=cube, reference=reference, task=task, size=size, corners=corners, unseen=unseen)
+    return Setting(
+        cube=cube,
+        reference=reference,
+        task=task,
+        size=size,
+        corners=corners,
+        fit_dates=plan.fit_dates,
+        unseen=dates_unseen(manifest, cube.site, task.days, reference),
+    )
 
 
 def with_records(cube: Cube, reference: str, records: Path | str | None, options: Mapping[str, Any]) -> Options:
