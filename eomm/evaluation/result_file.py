@@ -152,4 +152,5 @@ def _verdict(found: Json) -> Verdict:
         str(name): Difference(value=d["value"], interval=d["interval"] and tuple(d["interval"]), better=d["better"])
         for name, d in found["differences"].items()
     }
-    return Verdict(**{**found, "because": tuple(found["because"]), "differences": gaps})
+    because = tuple(found["because"])
+    return Verdict(claim=found["claim"], holds=found["holds"], because=because, differences=gaps)

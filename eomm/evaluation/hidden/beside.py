@@ -13,7 +13,7 @@ from eomm.data.modality import check_contract
 from eomm.errors import UsageError
 from eomm.evaluation.baselines import SIMPLE
 from eomm.evaluation.hidden.scorer import Scorer, Wanted
-from eomm.evaluation.hidden.setting import Setting
+from eomm.evaluation.hidden.task import HiddenTask
 from eomm.models.directory import Model
 from eomm.models.predict import Predictor
 
@@ -24,7 +24,7 @@ MAIN = "this model"
 
 def score_beside(
     models: Mapping[str, Model],
-    setting: Setting,
+    task: HiddenTask,
     wanted: Wanted,
     *,
     pixels: int = PIXELS,
@@ -34,7 +34,7 @@ def score_beside(
 
     Args:
         models: by name, the one evaluated first and called MAIN.
-        setting: the targets; its cube is under the contracts of all models.
+        task: the targets; its cube is under the contracts of all models.
         wanted: under which cases; without probes.
         pixels: of the site that are scored, in blocks of 8 x 8.
         tick: called after every block of every model.
@@ -43,21 +43,21 @@ def score_beside(
         `pixels_read`, `models` {name: facts}, `methods` and `hidden` {region: {gap: Scores}} where `difference` is MAIN
         minus each other.
     """
-    task = setting.task
-    setting = dataclasses.replace(setting, size=BLOCK_PX, corners=task.blocks(BLOCK_PX, pixels, seed=wanted.seed))
+    plan = dataclasses.replace(task.plan, block_px=BLOCK_PX, max_pixels=pixels)
+    task = dataclasses.replace(task, plan=plan)
     methods = {}
     for name, model in models.items():
         asked = dataclasses.replace(wanted, inputs=(), simple=name == MAIN)
-        scorer = Scorer(Predictor(model, setting.reference), setting, asked)
-        for corner in setting.corners:
+        scorer = Scorer(Predictor(model, task.reference), task, asked)
+        for corner in task.corners:
             scorer.score(corner)
             tick()
         methods[name] = (scorer.tally, "fused" if model.fusion else "encoder")
     tally = methods[MAIN][0]
     methods |= {name: (tally, name) for name in SIMPLE}
     return {
-        "pixels_read": setting.facts["pixels_read"],
-        "models": {n: _about(m, setting) for n, m in models.items()},
+        "pixels_read": task.facts["pixels_read"],
+        "models": {n: _about(m, task) for n, m in models.items()},
         "methods": list(methods),
         "hidden": {
             r: {str(c.gap_days): tally.summary(r, c, methods, against=MAIN) for c in wanted.cases} for r in task.names
@@ -85,13 +85,13 @@ def check_contracts(name: str, model: Model, cube: Cube, reference: str) -> None
             cube.site_wide(n, reference)
 
 
-def _about(model: Model, setting: Setting) -> Mapping[str, Any]:
+def _about(model: Model, task: HiddenTask) -> Mapping[str, Any]:
     seen = {"split": model.info["split"]} if "split" in model.info else None
     return {
         "hash": model.hash,
-        "code": type(model.encoders[setting.reference]).__name__,
+        "code": type(model.encoders[task.reference]).__name__,
         "embedding": model.dim,
         "steps": model.info.get("steps"),
         "trained_on_simulated": model.info.get("simulated"),
-        "dates_unseen": dates_unseen(seen, setting.cube.site, setting.task.days, setting.reference),
+        "dates_unseen": dates_unseen(seen, task.cube.site, task.days, task.reference),
     }

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from eomm.data.cube import CubeGroup
-from eomm.evaluation.hidden.setting import Setting
+from eomm.evaluation.hidden.task import HiddenTask
 from eomm.evaluation.result import rounded
 
 NEEDED = 0.7  # of the test dates valid
@@ -50,14 +50,14 @@ def _spectra(values: Float32[np.ndarray, "n c"], ok: Bool[np.ndarray, " n"]) -> 
     return [[rounded(x) for x in spectrum] if fine else None for spectrum, fine in zip(values, ok, strict=True)]
 
 
-def choose_pixels(setting: Setting, *, limit: int = 8) -> list[Example]:
+def choose_pixels(task: HiddenTask, *, limit: int = 8) -> list[Example]:
     """Up to four pixels that differ in level and change of NDVI (or of the first band) over the test dates."""
-    group, size = setting.cube[setting.reference], setting.size
-    usable = np.flatnonzero(group.usable)[setting.task.targets]
+    group, size = task.group, task.size
+    usable = np.flatnonzero(group.usable)[task.targets]
     names = group.modality.band_names
     label = "NDVI" if {"B04", "B08"} <= set(names) else names[0]
     found: list[tuple[float, float, int, int]] = []
-    for row, col in setting.corners[:limit]:
+    for row, col in task.corners[:limit]:
         values, valid = group.read(usable, slice(row, row + size), slice(col, col + size))
         index = np.where(valid, greenness(group, values), np.nan)
         for r, c in np.argwhere(valid.mean(0) >= NEEDED):

@@ -18,7 +18,7 @@ from eomm.errors import DataError, UsageError
 from eomm.evaluation.hidden.fusion_figure import fusion_figure
 from eomm.evaluation.hidden.fusion_words import conclude, tables
 from eomm.evaluation.hidden.scorer import Case, Scorer, Wanted
-from eomm.evaluation.hidden.setting import Plan, make_setting, with_records
+from eomm.evaluation.hidden.task import Plan, make_task, with_records
 from eomm.evaluation.result import Figure, Result
 from eomm.models.directory import Model, load_model, reference_of
 from eomm.models.predict import Predictor
@@ -34,7 +34,7 @@ Curves = Mapping[str, Sequence[tuple[float, Case]]]
 
 @dataclass(frozen=True, kw_only=True)
 class FusionPlan(Plan):
-    """What is hidden (`setting.Plan`; its gaps are those with and without the other modality), and what goes missing.
+    """What is hidden (`task.Plan`; its gaps are those with and without the other modality), and what goes missing.
 
     Attributes:
         gap: days of the reference hidden on both sides of the target while the other modality's share or age varies.
@@ -101,16 +101,16 @@ def evaluate_fusion(
     reference = reference_of(next(iter(models.values())), plan.reference)
     for name, model in models.items():
         check_model(name, model, cube, reference, plan.other)
-    setting = make_setting(plan, cube, reference, manifest, [c.gap_days for c in cases])
+    task = make_task(plan, cube, reference, manifest=manifest, gaps=[c.gap_days for c in cases])
     options = {"simple": False, "decoded": False, "other": plan.other, "paired": True, "seed": plan.seed}
     wanted = Wanted(cases=tuple(cases), inputs=("fused",), **options)
-    scorers = {n: Scorer(Predictor(m, reference), setting, wanted) for n, m in models.items()}
-    with tqdm(total=len(models) * setting.work, desc="evaluate fusion", unit="block", disable=not progress) as bar:
+    scorers = {n: Scorer(Predictor(m, reference), task, wanted) for n, m in models.items()}
+    with tqdm(total=len(models) * task.work, desc="evaluate fusion", unit="block", disable=not progress) as bar:
         for scorer in scorers.values():
             scorer.run(tick=lambda: bar.update(1))
     if not any(scorer.counted for scorer in scorers.values()):
         raise DataError(f"{cube.path}: no pixel of the test dates is valid and seen at another date")
-    numbers = {**setting.facts, **_numbers(plan, models, scorers)}
+    numbers = {**task.facts, **_numbers(plan, models, scorers)}
     simulated = cube.simulated
     figure = Figure(
         name="fusion",

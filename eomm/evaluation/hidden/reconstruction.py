@@ -22,8 +22,8 @@ from eomm.evaluation.hidden.methods import METHODS
 from eomm.evaluation.hidden.reconstruction_words import conclude, judge, least, plainly, protocol, tables
 from eomm.evaluation.hidden.ridges import INPUTS, PROBED
 from eomm.evaluation.hidden.scorer import VISIBLE, Case, Scorer, Wanted
-from eomm.evaluation.hidden.setting import Plan, make_setting, with_records
 from eomm.evaluation.hidden.tally import Scores
+from eomm.evaluation.hidden.task import Plan, make_task, with_records
 from eomm.evaluation.result import Result
 from eomm.models.directory import Model, load_model, reference_of
 from eomm.models.predict import Predictor
@@ -31,7 +31,7 @@ from eomm.models.predict import Predictor
 
 @dataclass(frozen=True, kw_only=True)
 class HiddenPlan(Plan):
-    """What is hidden (`setting.Plan`), and what is scored.
+    """What is hidden (`task.Plan`), and what is scored.
 
     Attributes:
         length: of the embedding, of which only so many leading numbers are used; all when None.
@@ -80,12 +80,12 @@ def evaluate(
     check_contracts("the model", model, cube, reference)
     check_beside(plan.beside, cube, reference)
     check_classes(plan.classes, cube, reference)
-    setting = make_setting(plan, cube, reference, manifest, plan.gaps)
-    cases = tuple(Case(gap_days=g) for g in setting.task.gaps)
+    task = make_task(plan, cube, reference, manifest=manifest)
+    cases = tuple(Case(gap_days=g) for g in task.gaps)
     wanted = Wanted(cases=cases, inputs=PROBED if plan.probes else (), seed=plan.seed)
-    scorer = Scorer(Predictor(model, reference, length=plan.length), setting, wanted)
-    points = choose_pixels(setting)
-    with tqdm(total=setting.work, desc="evaluate", unit="block", disable=not progress) as bar:
+    scorer = Scorer(Predictor(model, reference, length=plan.length), task, wanted)
+    points = choose_pixels(task)
+    with tqdm(total=task.work, desc="evaluate", unit="block", disable=not progress) as bar:
         classes = {f"class {k}": m for k, m in plan.classes.items()}
         scorer.run(points=points, classes=classes, tick=lambda: bar.update(1))
     beside = None
@@ -93,15 +93,15 @@ def evaluate(
         models = {MAIN: model, **plan.beside}
         work = len(models) * max(1, plan.beside_pixels // BLOCK_PX**2)
         with tqdm(total=work, desc="beside", unit="block", disable=not progress) as bar:
-            beside = score_beside(models, setting, wanted, pixels=plan.beside_pixels, tick=lambda: bar.update(1))
-    found = {**setting.facts, **_scores(scorer, list(plan.classes)), "beside": beside, "examples": points}
-    return _result(scorer, found, unseen=setting.unseen)
+            beside = score_beside(models, task, wanted, pixels=plan.beside_pixels, tick=lambda: bar.update(1))
+    found = {**task.facts, **_scores(scorer, list(plan.classes)), "beside": beside, "examples": points}
+    return _result(scorer, found, unseen=task.unseen)
 
 
 def evaluate_records(
     model: Model | Path | str, cube: Cube | Path | str, records: Path | str, *, progress: bool = False, **options: Any
 ) -> Result:
-    """`evaluate` on what a record set kept from training at the cube's site (`setting.with_records`).
+    """`evaluate` on what a record set kept from training at the cube's site (`task.with_records`).
 
     Raises:
         UsageError: the site was trained on and no day was held out; or nothing is clear; and as `evaluate`.
@@ -148,7 +148,7 @@ def _scores(scorer: Scorer, classes: Sequence[str]) -> dict[str, Any]:
         "main": main,
         "methods": {m: METHODS[m] for m in methods},
         "gaps": list(task.gaps),
-        "pixels_of_site": task.height * task.width,
+        "pixels_of_site": task.shape[0] * task.shape[1],
         "components": {"pca": len(scorer.pca.components) if scorer.pca else 0, "embedding": predictor.length},
         "hidden": hidden,
         "seasons": {r: seasons(r) for r in task.names},

@@ -17,8 +17,8 @@ from eomm.errors import DataError
 from eomm.evaluation.baselines import SIMPLE, Observations, Pca, fit_pca, window_features
 from eomm.evaluation.hidden.examples import Example
 from eomm.evaluation.hidden.ridges import Ridges, Sample, draw_rows
-from eomm.evaluation.hidden.setting import Setting
 from eomm.evaluation.hidden.tally import Tally
+from eomm.evaluation.hidden.task import HiddenTask
 from eomm.evaluation.result import rounded
 from eomm.models.forward import Part
 from eomm.models.interface import Params
@@ -95,9 +95,9 @@ class Look:
 class Scorer:
     """One model on the hidden targets of a cube, under several cases."""
 
-    def __init__(self, predictor: Predictor, setting: Setting, wanted: Wanted):
-        self.predictor, self.setting, self.wanted = predictor, setting, wanted
-        self.cube, self.task, self.size = setting.cube, setting.task, setting.size
+    def __init__(self, predictor: Predictor, task: HiddenTask, wanted: Wanted):
+        self.predictor, self.task, self.wanted = predictor, task, wanted
+        self.cube, self.size = task.cube, task.size
         self.encoder = predictor.model.encoders[predictor.reference]
         self.tally = Tally(len(self.task.targets), len(self.modality.bands), seed=wanted.seed)
         self.pca: Pca | None = None
@@ -108,7 +108,7 @@ class Scorer:
     @property
     def modality(self) -> Modality:
         """The contract of what is hidden."""
-        return self.cube[self.predictor.reference].modality
+        return self.task.group.modality
 
     @property
     def counted(self) -> int:
@@ -124,15 +124,15 @@ class Scorer:
     ) -> None:
         """Fit, then tally every block, as `score`; `tick` is called after each."""
         self.fit(tick=tick)
-        for corner in self.setting.corners:
+        for corner in self.task.corners:
             self.score(corner, points=points, classes=classes)
             tick()
 
     def fit(self, *, tick: Callable[[], object]) -> None:
         """Fit PCA of the bands, and the probes of every case, on training dates away from the unseen block."""
-        at, spectra = self.task.fit_dates(self.setting.fit_dates), list[np.ndarray]()
+        at, spectra = self.task.fit_dates, list[np.ndarray]()
         samples = {case: Sample() for case in self.wanted.cases} if self.wanted.inputs else {}
-        for corner in self.setting.fit_corners:
+        for corner in self.task.fit_corners:
             self._fit_block(corner, at, samples, spectra)
             tick()
         if not sum(map(len, spectra)) or (samples and not any(s.count for s in samples.values())):
@@ -157,7 +157,7 @@ class Scorer:
         look = self.look(corner)
         series, targets = look.series, task.targets
         truth = series.values[targets] / unit
-        regions = task.regions(*corner, self.size)
+        regions = task.regions(corner)
         within = regions | {k: regions["all"] & self._block_of(m, corner) for k, m in (classes or {}).items()}
         for case in self.wanted.cases:
             predicted = {k: v / unit for k, v in self._predict(look, case).items()}
@@ -202,7 +202,7 @@ class Scorer:
         samples: Mapping[Case, Sample],
         spectra: list[np.ndarray],
     ) -> None:
-        may = self.task.may_fit(*corner, self.size)
+        may = self.task.may_fit(corner)
         look = self.look(corner) if samples else None
         series = look.series if look else self._series(self._read(self.predictor.reference, corner))
         spectra += [series.values[t][series.valid[t] & may] for t in dates]

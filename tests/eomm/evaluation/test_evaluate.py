@@ -10,7 +10,7 @@ from eomm.data.held_out import dates_unseen, held_out, third_of_clear_days
 from eomm.errors import ContractError, UsageError
 from eomm.evaluation import say
 from eomm.evaluation.baselines import SIMPLE
-from eomm.evaluation.hidden import reconstruction, scorer, setting
+from eomm.evaluation.hidden import reconstruction, scorer, task
 from eomm.evaluation.hidden.reconstruction import evaluate, evaluate_records
 from eomm.evaluation.hidden.scorer import Case
 from eomm.evaluation.hidden.tally import Tally
@@ -191,7 +191,7 @@ def test_of_a_site_that_records_do_not_have_every_third_clear_day_is_hidden(cube
     class Records:
         manifest = {"split": {"sites": {"train": ["elsewhere"]}}}  # noqa: RUF012
 
-    monkeypatch.setattr(setting, "open_records", lambda path: Records)
+    monkeypatch.setattr(task, "open_records", lambda path: Records)
     result = evaluate_records(make_model(), cube.path, "records", gaps=(0,), probes=False)
     assert result["dates_unseen"] is True and result["days"] == third_of_clear_days(cube["s2"]) != []
 
@@ -200,7 +200,7 @@ def test_a_training_site_without_held_out_days_is_refused(cube, monkeypatch):
     class Records:
         manifest = {"split": {"sites": {"train": [cube.site]}}}  # noqa: RUF012
 
-    monkeypatch.setattr(setting, "open_records", lambda path: Records)
+    monkeypatch.setattr(task, "open_records", lambda path: Records)
     with pytest.raises(UsageError, match=f"held out no day of {cube.site}"):
         evaluate_records(make_model(), cube, "records")
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from eomm.errors import UsageError
-from eomm.evaluation.hidden.task import make_task
+from eomm.evaluation.hidden.task import Plan, make_task
 from eomm.models.predict import Predictor, read_batch
 from tests import zoo
 from tests.eomm.site import DAYS, SIZE, TEST_DAYS, make_cube, make_model
@@ -25,8 +25,7 @@ def test_neighbours_within_the_gap_reach_no_method(tmp_path):
     model = make_model()
     caught = []
     for cube in (zoo.local(), make_cube(tmp_path / "b.zarr", s1=False, change=change)):
-        group = cube["s2"]
-        task = make_task(group, [day], (20,), None)
+        task = make_task(Plan(dates=[day], gaps=(20,)), cube, "s2")
         predictor = Predictor(model, "s2")
         batch = read_batch(cube, "s2", row=0, col=0, size=SIZE, halo=7)
         seen = predictor.see("s2", batch, task.is_test)
@@ -36,7 +35,7 @@ def test_neighbours_within_the_gap_reach_no_method(tmp_path):
 
 def test_fused_predictions_are_those_of_the_parts_composed_by_hand(cube):
     model = make_model(("s2", "s1"), fused=True)
-    task = make_task(cube["s2"], TEST_DAYS, GAPS, None)
+    task = make_task(Plan(dates=TEST_DAYS, gaps=GAPS), cube, "s2")
     predictor = Predictor(model, "s2")
     batches = {n: read_batch(cube, n, row=0, col=0, size=SIZE, halo=7) for n in ("s2", "s1")}
     seen = {n: predictor.see(n, batches[n], task.is_test if n == "s2" else None) for n in batches}
@@ -66,7 +65,7 @@ def test_fused_predictions_are_those_of_the_parts_composed_by_hand(cube):
 
 
 def test_a_shorter_length_uses_only_the_first_numbers_of_what_is_stored(cube):
-    task = make_task(cube["s2"], TEST_DAYS, GAPS, None)
+    task = make_task(Plan(dates=TEST_DAYS, gaps=GAPS), cube, "s2")
     batch = read_batch(cube, "s2", row=0, col=0, size=SIZE, halo=7)
     hidden = task.hidden(task.targets, 20)
     for model in (make_model(), make_model(("s2", "s1"), fused=True)):  # the latter stores what is fused
