@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from eomm.evaluation.bootstrap import Resampling, Statistic, ratio
 from eomm.evaluation.gpp.climatology import fit_climatology, left_out_years
+from eomm.evaluation.gpp.rows import Table
 from eomm.evaluation.result import Difference, rounded
 
 GROWING = 0.25  # of the range of the site's mean season
@@ -84,20 +85,12 @@ class Targets:
         return moments(self.y, p, mask)
 
 
-def make_targets(
-    site: Shaped[np.ndarray, " n"],
-    day: Int[np.ndarray, " n"],
-    y: Float[np.ndarray, " n"],
-    known: Bool[np.ndarray, " n"],
-) -> Targets:
+def make_targets(table: Table) -> Targets:
     """Views of all targets, tested or not: seasons and anomalies are known of a site, whoever predicts it.
 
-    Args:
-        site: of every row.
-        day: days since 1970-01-01.
-        y: measured.
-        known: rows that have a measurement; in others nothing is scored.
+    Nothing is scored in rows without a measurement.
     """
+    site, day, y, known = table.site, table.day, table.gpp, table.scored
     reference, growing = np.full(len(y), np.nan), np.zeros(len(y), bool)
     reference[known] = left_out_years(site[known], day[known], y[known])
     curve = fit_climatology(site[known], day[known], y[known])

@@ -102,7 +102,7 @@ def evaluate_gpp(
     for done, (method, (part, which)) in enumerate(fits, 1):
         said[method.name][which, part.test] = method.model(table, part)
         progress(done, len(fits))
-    targets = make_targets(table.site, table.day, np.where(table.scored, table.gpp, np.nan), table.scored)
+    targets = make_targets(table)
     predictions = Predictions(targets, *({name: own[k] for name, own in said.items()} for k in (0, 1)))
     baselines = [m.name for m in methods if m.baseline]
     score_of = partial(_score, table, targets, baselines=baselines, plan=plan)

@@ -5,14 +5,14 @@ method are averaged before that.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Shaped
 
 from eomm.errors import UsageError
-from eomm.evaluation.bootstrap import RESAMPLES, Weights, draws, interval_of, ratio
+from eomm.evaluation.bootstrap import RESAMPLES, Statistic, Weights, draws, interval_of, ratio
 from eomm.evaluation.result import Better, Difference, Estimate, rounded
 
 FEWEST = 8  # groups for any claim
@@ -56,17 +56,19 @@ class Outcome:
         return float(self.score(np.ones((1, len(self.groups))))[0])
 
 
+def of_sums(group: Shaped[np.ndarray, " n"], moments: Float[np.ndarray, "s n k"], statistic: Statistic) -> Outcome:
+    """A statistic of sums over rows, averaged over the first axis, such as seeds."""
+    names, index = np.unique(np.asarray(group, str), return_inverse=True)
+    sums = np.zeros((len(moments), len(names), moments.shape[-1]))
+    np.add.at(sums.swapaxes(0, 1), index, moments.swapaxes(0, 1))
+    return Outcome(groups=names, score=lambda w: statistic(w @ sums).mean(0), rows=moments.shape[1])
+
+
 def mean_of(group: Shaped[np.ndarray, " n"], top: Float[np.ndarray, "*s n"], bottom: Any = 1.0) -> Outcome:
     """A ratio of sums over rows, such as a mean; `top` may have a row per seed."""
-    names, index = np.unique(np.asarray(group, str), return_inverse=True)
     tops = np.atleast_2d(np.asarray(top, np.float64))
     bottoms = np.broadcast_to(np.asarray(bottom, np.float64), tops.shape)
-    above, below = _sums(index, tops, len(names)), _sums(index, bottoms, len(names))
-
-    def score(weights: Weights) -> Float[np.ndarray, " r"]:
-        return ratio(weights @ above.T, weights @ below.T).mean(1)
-
-    return Outcome(groups=names, score=score, rows=tops.shape[1])
+    return of_sums(group, np.stack([tops, bottoms], axis=-1), lambda s: ratio(s[..., 0], s[..., 1]))
 
 
 def skill(
@@ -74,7 +76,7 @@ def skill(
 ) -> Outcome:
     """1 - sum of squared errors / sum of squared deviations."""
     lost = mean_of(group, error, spread)
-    return Outcome(groups=lost.groups, score=lambda w: 1 - lost.score(w), rows=lost.rows)
+    return replace(lost, score=lambda w: 1 - lost.score(w))
 
 
 def balanced_accuracy(
@@ -91,21 +93,14 @@ def balanced_accuracy(
         guess: by draw of labels; anything where not scored. A row's draws are averaged before classes are.
         scored: by draw; all when None.
     """
-    names, index = np.unique(np.asarray(group, str), return_inverse=True)
     which = np.ones(guess.shape, bool) if scored is None else scored
-    hits, counts = [], []
-    for c in np.unique(truth):
-        mine = (truth == c)[None] & which
-        counts.append(_sums(index, mine.astype(float), len(names)))
-        hits.append(_sums(index, (mine & (guess == c)).astype(float), len(names)))
-    hit, count = np.sum(hits, axis=1), np.sum(counts, axis=1)  # [class, group]
-
-    def score(weights: Weights) -> Float[np.ndarray, " r"]:
-        return np.asarray(
-            ratio(weights @ hit.T, weights @ count.T).mean(1)
-        )  # a class that was not drawn makes it NaN: no score of fewer classes
-
-    return Outcome(groups=names, score=score, rows=int(which.any(0).sum()))
+    classes = np.unique(truth)
+    counts = (truth[None, :, None] == classes) & which[..., None]
+    hits = counts & (guess[..., None] == classes)
+    moments = np.concatenate([hits, counts], axis=-1).sum(0, dtype=np.float64)[None]
+    # a class that was not drawn makes it NaN: no score of fewer classes
+    found = of_sums(group, moments, lambda s: ratio(*np.split(s, 2, axis=-1)).mean(-1))
+    return replace(found, rows=int(which.any(0).sum()))
 
 
 def auc(
@@ -221,10 +216,6 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
         highest = max(highest, min(1.0, float(p[i]) * (len(known) - rank)))  # type: ignore[arg-type]
         adjusted[i] = highest
     return adjusted
-
-
-def _sums(index: Int[np.ndarray, " n"], rows: Float[np.ndarray, "s n"], count: int) -> Float[np.ndarray, "s g"]:
-    return np.stack([np.bincount(index, row, minlength=count) for row in rows])
 
 
 def _interval(drawn: Float[np.ndarray, " r"], groups: int) -> tuple[float, float] | None:

@@ -77,10 +77,10 @@ def test_a_season_of_a_few_days_is_none():
     few = world.take(np.flatnonzero((world.site != "S1") | (np.arange(len(world)) % 60 == 0)))
     reference = left_out_years(few.site, few.day, few.gpp)
     assert np.isfinite(reference[few.site != "S1"]).all() and np.isnan(reference[few.site == "S1"]).mean() > 0.5
-    targets = make_targets(few.site, few.day, few.gpp, few.scored)
+    targets = make_targets(few)
     assert targets.moments(few.gpp, "anomaly")[:, 0].sum() == np.isfinite(reference).sum()
     only = few.take(np.flatnonzero(few.site == "S1")[:3])
-    alone = split_variance(make_targets(only.site, only.day, only.gpp, only.scored), only.gpp)
+    alone = split_variance(make_targets(only), only.gpp)
     assert alone["rows"] == 0 and alone["parts"]["season"]["explained"] is None
 
 
@@ -195,7 +195,7 @@ def test_climatologies_of_few_days_are_smoothed_more():
 
 def test_variance_adds_up_and_a_climatology_explains_the_season():
     world = make_world(noise=1.0)
-    targets = make_targets(world.site, world.day, world.gpp, world.scored)
+    targets = make_targets(world)
     season = fit_climatology(world.site, world.day, world.gpp).predict(world.site, world.day)
     found = split_variance(targets, season)
     split = found["parts"]
