@@ -125,7 +125,10 @@ def result_of(found: Any, where: str) -> Result:
         dataset=str(found.get("dataset", found.get("site")) or ""),
         verdicts=tuple(map(_verdict, found.get("verdicts", ()))),
         tables=tuple(_table(one, where) for one in found["tables"]),
-        figures=tuple(Figure(**{"title": "", "caption": "", **one}) for one in found.get("figures", ())),
+        figures=tuple(
+            Figure(**{part: one.get(part, "") for part in ("title", "caption", "png")})
+            for one in found.get("figures", ())
+        ),
         protocol={name: str(fact) for name, fact in found.get("protocol", {}).items()},
         numbers={k: v for k, v in found.items() if k not in (*known, "eomm:kind")},
     )

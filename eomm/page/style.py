@@ -124,6 +124,14 @@ def interval_line(ax: Axes, shift: float, estimates: Sequence[Value], **style: A
     ax.errorbar(x, y, yerr=below_above, markersize=4.5, elinewidth=0.9, capsize=0, **style)
 
 
+def interval_dots(ax: Axes, y: Sequence[float], estimates: Sequence[Value], **style: Any) -> None:
+    """Values as marks along x, each at its height, with 95 % intervals where there are any; nothing for none."""
+    known = [(at, e) for at, e in zip(y, estimates, strict=True) if e.value is not None]
+    x = np.array([e.value for _, e in known], float)
+    ends = np.array([e.interval or (e.value, e.value) for _, e in known], float).reshape(-1, 2)
+    ax.errorbar(x, [at for at, _ in known], xerr=np.abs(ends.T - x), linestyle="none", **style)
+
+
 def time_axis(ax: Axes) -> None:
     """Short dates."""
     locator = AutoDateLocator(minticks=3, maxticks=7)

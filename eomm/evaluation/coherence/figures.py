@@ -18,7 +18,7 @@ from eomm.evaluation.fields import borders
 from eomm.evaluation.pictures import clearest_dates, components, true_colour
 from eomm.evaluation.representations import BOTH, BOX, OURS, RANDOM, RAW, TIME
 from eomm.evaluation.result import Figure
-from eomm.page.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, bare, new_figure, scale_bar
+from eomm.page.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, bare, interval_dots, new_figure, scale_bar
 
 COLOURS = {OURS: BLUE, RAW: BLACK, BOX: GREEN, TIME: RED, BOTH: PURPLE, RANDOM: ORANGE}
 MAP_DATES = 4
@@ -117,9 +117,7 @@ def measure_figure(views: Views) -> Drawing:
     axes = figure.subplots(2, 4, squeeze=False)
     for ax, (measure, estimates) in zip(axes.ravel(), parts.items(), strict=False):
         for y, (label, e) in enumerate(estimates.items()):
-            if e.value is not None:
-                ax.plot(e.interval or (e.value, e.value), [y, y], color=COLOURS[label], linewidth=2)
-                ax.plot(e.value, y, "o", color=COLOURS[label], markersize=6)
+            interval_dots(ax, [y], [e], color=COLOURS[label], marker="o", markersize=6, elinewidth=2)
         ax.set_ylim(len(estimates) - 0.5, -0.5)
         ax.set_yticks(range(len(estimates)), list(estimates) if ax in axes[:, 0] else [""] * len(estimates))
         says = f"{better[measure]} is better" if measure in better else biased.get(measure, "")

@@ -12,7 +12,7 @@ from eomm.evaluation import say
 from eomm.evaluation.gpp.climatology import year_of
 from eomm.evaluation.gpp.tables import Predictions
 from eomm.evaluation.result import Figure
-from eomm.page.style import BLACK, BLUE, GREEN, ORANGE, RED, legend_below, new_figure, time_axis
+from eomm.page.style import BLACK, BLUE, GREEN, ORANGE, RED, interval_dots, legend_below, new_figure, time_axis
 
 COLOURS = (BLUE, RED, GREEN, ORANGE)
 DASHES = ("-", "--", "-.", ":")
@@ -74,14 +74,9 @@ def site_figure(result: Mapping[str, Any], names: Sequence[str]) -> Drawing:
     ax = figure.subplots()
     for i, (name, colour, marker) in enumerate(zip(names, COLOURS, "os^D", strict=False)):
         place = np.arange(len(order)) + (i - (len(names) - 1) / 2) * 0.2
-        label: str | None = name
-        for y, site in zip(place, order, strict=True):
-            if (own := found[name].get(site)) is None or own["rmse"].value is None:
-                continue
-            if interval := own["rmse"].interval:
-                ax.plot(interval, [y, y], color=colour, linewidth=1)
-            ax.plot(own["rmse"].value, y, marker, color=colour, markersize=4.5, label=label)
-            label = None
+        known = [(y, found[name][site]["rmse"]) for y, site in zip(place, order, strict=True) if site in found[name]]
+        style = {"color": colour, "marker": marker, "markersize": 4.5, "elinewidth": 1, "label": name}
+        interval_dots(ax, [y for y, _ in known], [e for _, e in known], **style)
     ax.set_yticks(range(len(order)), [f"{s} ({found[names[0]][s]['rows']})" for s in order])
     ax.set_ylim(-0.7, len(order) - 0.3)
     ax.set_xlim(left=0)

@@ -18,7 +18,19 @@ from eomm.evaluation.probes.scored import Score
 from eomm.evaluation.probes.tables import Outcome
 from eomm.evaluation.probes.words import TITLES, main_metric
 from eomm.evaluation.result import Figure
-from eomm.page.style import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, YELLOW, legend_below, new_figure, scale_bar
+from eomm.page.style import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    YELLOW,
+    interval_dots,
+    legend_below,
+    new_figure,
+    scale_bar,
+)
 
 PALETTE = (GREEN, ORANGE, SKY, RED, PURPLE, YELLOW, BLUE)
 SHARES = ((SKY, "v"), (ORANGE, "s"), (BLUE, "o"))  # from few labels to all
@@ -73,13 +85,10 @@ def score_figure(result: Mapping[str, Any], metric: str) -> Drawing:
 def _score_panel(ax: Axes, scores: Sequence[Score], methods: Sequence[str]) -> None:
     shares = sorted({s.share for s in scores})
     for k, (share, (colour, marker)) in enumerate(zip(shares, _marks(len(shares)), strict=True)):
-        found = [s for s in scores if s.share == share and s.value is not None]
+        found = [s for s in scores if s.share == share]
         y = [methods.index(s.method) + (k - (len(shares) - 1) / 2) * 0.22 for s in found]
-        x = np.array([s.value for s in found])
-        ends = np.array([s.interval or (s.value, s.value) for s in found], float).reshape(-1, 2)
         label = "all labels" if share == 1 else f"{share:.0%} of labels"
-        style: dict[str, Any] = {"marker": marker, "color": colour, "linestyle": "none", "label": label}
-        ax.errorbar(x, y, xerr=np.abs(ends.T - x), markersize=4.5, elinewidth=1.1, **style)
+        interval_dots(ax, y, found, marker=marker, color=colour, label=label, markersize=4.5, elinewidth=1.1)
     ax.set_yticks(range(len(methods)), methods)
     ax.set_ylim(len(methods) - 0.5, -0.5)
     ax.grid(False, axis="y")

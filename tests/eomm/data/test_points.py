@@ -252,3 +252,15 @@ def test_labels_travel_from_a_table_to_batches_and_records_without_are_as_before
     assert without.data_hash != records.data_hash
     with pytest.raises(UsageError, match="already exists"):
         build_point_records(tmp_path / "r", plain, **options)
+
+
+def test_some_dates_are_kept_and_a_valid_value_is_finite():
+    day, values = np.array([1, 5, 9], np.int32), np.arange(6, dtype=np.float32).reshape(3, 2)
+    series = PointSeries(id="a", group="g", day=day, values=values, valid=np.array([True, False, True]), orbit=day)
+    kept = series.keep(series.valid)
+    assert len(kept) == 2 and kept.day.tolist() == [1, 9] == kept.orbit.tolist() and kept.values[1, 0] == 4
+    assert series.keep(np.array([1])).valid.tolist() == [False]
+    values[1] = np.nan
+    assert len(dataclasses.replace(series, values=values)) == 3  # what is not valid says nothing
+    with pytest.raises(DataError, match="NaN or infinity"):
+        dataclasses.replace(series, values=values, valid=np.ones(3, bool))

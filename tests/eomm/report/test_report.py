@@ -258,12 +258,12 @@ def test_a_broken_file_below_a_folder_does_not_stop_the_page(tmp_path):
 @pytest.mark.parametrize(
     "changes, error",
     [
-        ({"kind": "../../gone"}, "kind not as expected"),
-        ({"simulated": "no"}, "simulated not as expected"),
-        ({"conclusions": "all is well"}, "conclusions not as expected"),
-        ({"tables": [{"title": "T", "columns": ["a", "b"], "rows": [["1"]]}]}, "tables not as expected"),
-        ({"tables": [{"title": "T", "columns": ["a"], "rows": ["1"]}]}, "tables not as expected"),
-        ({"figures": ["own.png"]}, "figures not as expected"),
+        ({"kind": "../../gone"}, "kind is '../../gone', expected a lower-case word"),
+        ({"simulated": "no"}, "simulated is .*expected"),
+        ({"conclusions": "all is well"}, "conclusions is .*expected"),
+        ({"tables": [{"title": "T", "columns": ["a", "b"], "rows": [["1"]]}]}, "not as wide"),
+        ({"tables": [{"title": "T", "columns": ["a"], "rows": ["1"]}]}, "tables/0/rows/0 is"),
+        ({"figures": ["own.png"]}, "figures/0/ is"),
         ({"figures": [{"title": "T", "png": "../own.png"}]}, "lies outside its folder"),
         ({"figures": [{"title": "T", "png": "/own.png"}]}, "lies outside its folder"),
     ],
