@@ -130,7 +130,7 @@ def mean_of(sums: Float[np.ndarray, "*r 2"]) -> Float[np.ndarray, "*r"]:
     return ratio(sums[..., 0], sums[..., 1])
 
 
-def ratio(top: Float[np.ndarray, "*r"], bottom: Float[np.ndarray, "*r"]) -> Float[np.ndarray, "*r"]:
-    """NaN where there is nothing below."""
+def ratio(top: Any, bottom: Any) -> np.ndarray:
+    """Of numbers or arrays that broadcast; NaN where there is nothing below."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(np.where(bottom == 0, np.nan, top / bottom))

@@ -35,7 +35,7 @@ def moments(
 def r2(s: Float[np.ndarray, "*r 6"]) -> Float[np.ndarray, "*r"]:
     """Share of the variance explained, 1 - squared error / variance round the mean of the scored rows."""
     variance = s[..., 2] - ratio(s[..., 1] ** 2, s[..., 0])
-    return 1 - ratio(s[..., 3], np.where(variance > 1e-9, variance, 0))
+    return np.asarray(1 - ratio(s[..., 3], np.where(variance > 1e-9, variance, 0)))
 
 
 def rmse(s: Float[np.ndarray, "*r 6"]) -> Float[np.ndarray, "*r"]:
