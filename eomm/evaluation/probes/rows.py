@@ -113,7 +113,9 @@ def common(rows: Rows, maps: Mapping[str, Sequence[Map]]) -> tuple[Rows, dict[st
 
 
 def make_folds(rows: Rows, plan: ProbePlan) -> tuple[list[Fold], Buffer | None]:
-    """Folds by group with the buffer between them."""
+    """Folds by group with the buffer between them. Raises UsageError where there is one group; names it."""
+    if len(rows.names) < 2:
+        raise UsageError(f"one group ({rows.names[0]}) cannot be divided into folds; give more groups, or others")
     buffer = None
     if plan.groups != "sites" and plan.buffer_px:
         buffer = Buffer(position=rows.at[:, 1:].astype(float), distance=plan.buffer_px, within=rows.at[:, 0])
