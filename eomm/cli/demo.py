@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from eomm.errors import UsageError
+from eomm.store.fields import Json
 from eomm.store.folders import entered, write_json
 from eomm.store.progress import progress_bar
 
@@ -39,7 +40,7 @@ SMALL = [
 ]
 
 
-def run_demo(out: Path | str, *, seed: int = 0, overwrite: bool = False) -> dict[str, Any]:
+def run_demo(out: Path | str, *, seed: int = 0, overwrite: bool = False) -> Json:
     """Simulate, prepare, train, embed, evaluate, report and show under `out`.
 
     Returns:
@@ -104,7 +105,7 @@ def run_demo(out: Path | str, *, seed: int = 0, overwrite: bool = False) -> dict
         from eomm.view.run import write_view
 
         view = write_view(embeddings, work / "view.html", cube=cubes[HELD_OUT], progress=bar.counted)
-    summary: dict[str, Any] = {
+    summary: Json = {
         "seconds": round(timer.total, 1),
         "steps": timer.seconds,
         "verdict": evaluation.headline,
@@ -231,8 +232,12 @@ def errors_of(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def format_demo(summary: dict[str, Any]) -> str:
-    """The end of the demo for people: what it took, the scores, where to look."""
+def format_demo(summary: Json) -> str:
+    """The end of either demo for people: what it took, the scores, where to look."""
+    from eomm.cli.demo_real import format_real
+
+    if "shipped" not in summary:
+        return format_real(summary)
     shipped = summary["shipped"]
     return "\n".join(
         [

@@ -1,10 +1,10 @@
 """`eomm demo --real PATH`: the shipped model on data of one's own: embedded, scored on hidden dates, and a page."""
 
 from pathlib import Path
-from typing import Any
 
 from eomm.cli.demo import GAPS, MARKER, SHIPPED, Timer, errors_of, make_room, outset_of
 from eomm.errors import UsageError
+from eomm.store.fields import Json
 from eomm.store.folders import check_apart, entered, write_json
 from eomm.store.progress import progress_bar
 
@@ -12,7 +12,7 @@ MAPPING = "worldcereal_s2"
 PIXELS = 4096  # of a larger site that are scored
 
 
-def run_real(source: Path | str, out: Path | str, *, mapping: str = MAPPING, overwrite: bool = False) -> dict[str, Any]:
+def run_real(source: Path | str, out: Path | str, *, mapping: str = MAPPING, overwrite: bool = False) -> Json:
     """Embed a cube, or scenes, with the shipped model and say how well it predicts dates that it does not see.
 
     Every third date that is at least 90 % clear is hidden from it, and what lies around that within each gap.
@@ -79,7 +79,7 @@ def run_real(source: Path | str, out: Path | str, *, mapping: str = MAPPING, ove
     return summary
 
 
-def format_real(summary: dict[str, Any]) -> str:
+def format_real(summary: Json) -> str:
     """The end of the demo for people."""
     return "\n".join(
         [
