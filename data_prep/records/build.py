@@ -97,11 +97,8 @@ def build_patches(
         "strata": dict(sorted((strata or {}).items())),
     }
     request = digest([VERSION, [head, names, crops.shard_records, [[c.site, content_of(c)] for c in opened]]])
-    recover(out)
-    if is_whole(out, request):
+    if is_made(out, request, overwrite=overwrite):
         return out
-    check_free(out, overwrite=overwrite, kind="records")
-
     takes = list(list_takes(split, opened, shares, names, crops))
     check_not_empty(split, {t.part.split for t in takes}, opened, shares, crops)
     sizes = largest(sizes_of(t.cube, t.corners, t.windows, names, crops) for t in takes)
@@ -129,7 +126,6 @@ def build_patches(
             "request": request,
             **describe_draws(takes, recipe.shapes, crops),
         }
-        shutil.rmtree(folder / FOLDER)
         finish_records(folder, shapes=recipe.shapes, files=files, manifest=manifest)
     return out
 
@@ -158,6 +154,7 @@ def unfinished(out: Path, request: str) -> Iterator[Path]:
             if is_disk_full(e):
                 raise disk_full(out) from e
             raise
+        shutil.rmtree(units.folder)
         put_in_place(folder, out)
 
 
@@ -203,12 +200,15 @@ def _name(folder: Path, shards: Sequence[Shard], figures: Figures) -> list[dict[
     return files
 
 
-def is_whole(out: Path, request: str) -> bool:
-    """Whether a set is there, of this request, with all its files."""
-    if _request_of(out / "manifest.json") != request:
-        return False
-    sizes = {out / f["name"]: f["bytes"] for f in read_json(out / "manifest.json")["files"]}
-    return all(file.exists() and file.stat().st_size == size for file, size in sizes.items())
+def is_made(out: Path, request: str, *, overwrite: bool) -> bool:
+    """Whether a set is there, of this request, with all its files; raises UsageError where it is not and may not be."""
+    recover(out)
+    if _request_of(out / "manifest.json") == request:
+        sizes = {out / f["name"]: f["bytes"] for f in read_json(out / "manifest.json")["files"]}
+        if all(file.exists() and file.stat().st_size == size for file, size in sizes.items()):
+            return True
+    check_free(out, overwrite=overwrite, kind="records")
+    return False
 
 
 def _request_of(file: Path) -> Any:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.records.points import build_point_records
+from data_prep.records.points import PointOptions, build_point_records
 from eomm.data.cube import open_cube
 from eomm.data.modality import SENTINEL1_SIGMA0
 from eomm.data.points import PointSeries
@@ -78,8 +78,8 @@ def train_without_mean(data: Path, work: Path) -> Model:
     """The second encoder, seed 0."""
     sets = {"flanders": read_flanders_radar(data, "train"), "forest": read_forest_radar(data)}
     for name, series in sets.items():
-        options: dict[str, Any] = {"modality": SENTINEL1_SIGMA0, "acquisitions": ACQUISITIONS, "min_dates": 20}
-        build_point_records(work / "records" / name, without_mean(series), source=name, **options)
+        options = PointOptions(modality=SENTINEL1_SIGMA0, acquisitions=ACQUISITIONS, min_dates=20, source=name)
+        build_point_records(work / "records" / name, without_mean(series), options)
     weights = {name: len({s.group for s in series}) ** 0.5 for name, series in sets.items()}
     return load_model(run_experiment(configuration(weights, work, 0), work / "radar-seed0"))
 

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from data_prep.records.points import build_point_records
+from data_prep.records.points import PointOptions, build_point_records
 from eomm.data.modality import SENTINEL1_SIGMA0
 from eomm.data.points import PointSeries
 from eomm.evaluation.quality.series import Series
@@ -124,8 +124,8 @@ def build_radar_records(data: Path, out: Path) -> dict[str, float]:
     """Record sets below `out`; what is complete is kept. Returns the weight of each: the root of its groups."""
     sets = {"flanders": read_flanders_radar(data, "train"), "forest": read_forest_radar(data)}
     for name, series in sets.items():
-        options: dict[str, Any] = {"modality": SENTINEL1_SIGMA0, "acquisitions": ACQUISITIONS, "min_dates": 20}
-        build_point_records(out / name, series, source=name, **options)
+        options = PointOptions(modality=SENTINEL1_SIGMA0, acquisitions=ACQUISITIONS, min_dates=20, source=name)
+        build_point_records(out / name, series, options)
     return {name: len({s.group for s in series}) ** 0.5 for name, series in sets.items()}
 
 
