@@ -5,7 +5,6 @@ of them are data_prep/records/points.py; a table that is one cube's would rather
 """
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,11 @@ import pandas as pd
 from jaxtyping import Int32, Shaped
 
 from eomm.data.days import parse_days
+from eomm.data.described import made_of, modality_of, read_toml
 from eomm.data.missing import is_fill
 from eomm.data.modality import KNOWN, Modality
 from eomm.data.tables import read_frame
 from eomm.errors import ContractError, DataError, UsageError
-from eomm.store.fields import check_dataclass
 
 ENDINGS = (".csv", ".parquet")
 
@@ -167,28 +166,10 @@ def load_point_mapping(path: Path | str) -> PointMapping:
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"{path}: no such file; a mapping of points is a TOML file, see `PointMapping`")
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise DataError(f"{path}: not valid TOML ({e}); correct the mapping") from e
+    table = read_toml(path)
     if isinstance(table.get("modality"), dict):
-        table["modality"] = Modality.from_dict(table["modality"], str(path))
-    known: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(PointMapping)}
-    unknown = [k for k in table if k not in known]
-    missing = [k for k, default in known.items() if default is dataclasses.MISSING and k not in table]
-    if unknown or missing:
-        raise ContractError(
-            f"{path}: unknown keys {', '.join(unknown) or 'none'}, missing {', '.join(missing) or 'none'}; expected "
-            f"only {', '.join(known)}"
-        )
-    check_dataclass(
-        PointMapping, table, str(path), error=ContractError, remedy="see `PointMapping` in eomm.data.points"
-    )
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
-    try:
-        return PointMapping(**fields)
-    except ContractError as e:
-        raise ContractError(f"{path}: {e}") from e
+        table["modality"] = modality_of(table["modality"], where=f"{path}, [modality]")
+    return made_of(PointMapping, table, where=str(path))
 
 
 def read_points(path: Path | str, mapping: PointMapping) -> list[PointSeries]:

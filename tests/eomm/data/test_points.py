@@ -107,7 +107,10 @@ def test_what_a_table_lacks_is_named(tmp_path):
         PointMapping(modality="s2", id="i", date="d", bands={"B02": "x"})
     file = tmp_path / "m.toml"
     file.write_text('modality = "s2"\nid = "parcel"\nwrong = 1\n')
-    with pytest.raises(ContractError, match="unknown keys wrong, missing date, bands"):
+    with pytest.raises(ContractError, match=r"m.toml: unknown key wrong; expected only modality, id, date"):
+        load_point_mapping(file)
+    file.write_text('modality = "s2"\nid = "parcel"\n')
+    with pytest.raises(ContractError, match=r"m.toml: key date, bands is missing"):
         load_point_mapping(file)
     bands = "\n".join(f'{b} = "{c}"' for b, c in MAPPING.bands.items())
     file.write_text(
