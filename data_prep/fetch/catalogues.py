@@ -147,16 +147,14 @@ def recognise(assets: Sequence[str], *, address: str) -> Catalogue:
 
 def check_item(item: Any, catalogue: Catalogue) -> None:
     """Refuse what an item says it is not. Raises ContractError for L1C and for uncalibrated radar."""
-    p = item.properties
-    kind = str(p.get("product:type") or p.get("s2:product_type") or p.get("sar:product_type") or "")
-    level = str(p.get("processing:level") or "")
+    p = {k: str(v) for k, v in item.properties.items() if v}
+    kind = p.get("product:type") or p.get("s2:product_type") or p.get("sar:product_type", "")
+    level = p.get("processing:level", "")
     if catalogue.modality == "s2" and ("1C" in kind.upper() or level.upper() in ("L1C", "L1")):
         raise ContractError(f"item {item.id}: is {kind or level} (top of atmosphere), expected L2A")
-    if catalogue.modality != "s1":
-        return
-    measured = str(p.get("card4l:measurement_type") or "").lower()
-    named = f"{item.collection_id or ''} {item.id}".lower()
-    if measured not in ("", "gamma0") or (not measured and "GRD" in kind.upper() and "rtc" not in named):
+    measured = p.get("card4l:measurement_type", "").lower()
+    raw = "GRD" in kind.upper() and "rtc" not in f"{item.collection_id or ''} {item.id}".lower()
+    if catalogue.modality == "s1" and (measured != "gamma0" if measured else raw):
         raise ContractError(
             f"item {item.id}: is {measured or kind}, whose numbers are not terrain-corrected gamma0; {RTC_SOURCES}"
         )

@@ -15,7 +15,7 @@ from typing import Any
 from data_prep.cubes.build import Source, build_cube
 from data_prep.cubes.options import CubeOptions
 from data_prep.fetch.place import site_grid
-from data_prep.fetch.run import fetch_scenes
+from data_prep.fetch.run import FetchOptions, fetch_scenes
 from data_prep.mappings.mapping import load_mapping
 from data_prep.records.build import build_patches
 from data_prep.records.manifest import content_of
@@ -200,9 +200,8 @@ def _fetch(scenes: Path, request: Request, catalogue: str) -> Source:
     assert grid is not None  # where something is fetched, a size is known
     first, last = (date.fromisoformat(d) for d in request["dates"])
     address, _, collection = catalogue.partition("#")
-    found = fetch_scenes(
-        scenes, site=request["site"], source=address, collection=collection or None, grid=grid, dates=(first, last)
-    )
+    options = FetchOptions(site=request["site"], source=address, collection=collection or None, dates=(first, last))
+    found = fetch_scenes(scenes, grid, options)
     if missing := found["missing"]:
         raise DataError(
             f"{scenes}: {len(missing)} of {found['found']} items of {catalogue} are missing, such as "

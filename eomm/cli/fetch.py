@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from eomm.cli.arguments import Both, command, shared
+from eomm.cli.arguments import Both, command, options_of, shared
 from eomm.cli.numbers import amount, number, whole
 from eomm.store.fields import Json
 from eomm.store.progress import progress_bar
@@ -13,22 +13,13 @@ from eomm.store.progress import progress_bar
 def prepare_fetch(a: argparse.Namespace, _: list[str]) -> Json:
     """Scenes from a STAC catalogue to local files."""
     from data_prep.fetch.net import Net
-    from data_prep.fetch.run import fetch_scenes
+    from data_prep.fetch.run import FetchOptions, fetch_scenes
 
     grid = grid_of(a)
     assert grid is not None  # the parser demands a place
+    options = options_of(FetchOptions, a, net=options_of(Net, a, timeout_s=a.timeout))
     with progress_bar("fetch") as report:
-        return fetch_scenes(
-            a.out,
-            site=a.site,
-            source=a.source,
-            grid=grid,
-            dates=a.dates,
-            collection=a.collection,
-            like=a.like,
-            net=Net(parallel=a.parallel, tries=a.tries, timeout_s=a.timeout),
-            progress=report.named,
-        )
+        return fetch_scenes(a.out, grid, options, progress=report.named)
 
 
 def format_fetch(result: Json) -> str:
@@ -37,11 +28,11 @@ def format_fetch(result: Json) -> str:
         f"{result['site']}: {result['found']} items of {result['from']}, {result['complete']} complete "
         f"({result['fetched']} fetched now), {result['empty']} beside the site, {len(result['missing'])} missing",
         *(f"missing: {m['time']} {m['item']}: {m['reason']}" for m in result["missing"]),
-        f"index: {result['index']}",
+        f"notes: {result['notes']}",
     ]
     if result["missing"]:
         return "\n".join([*lines, "run the same command again to try what is missing"])
-    scenes = Path(result["index"]).parent
+    scenes = Path(result["notes"]).parent
     return "\n".join([*lines, f"next: eomm prepare cube --source fetched_{result['modality']}={scenes} …"])
 
 

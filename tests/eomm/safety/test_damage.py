@@ -7,7 +7,7 @@ import tomllib
 import pytest
 from ml_collections import ConfigDict
 
-from data_prep.fetch.run import _open_index
+from data_prep.fetch.run import made_of
 from data_prep.mappings import mapping as mappings
 from data_prep.sites.units import status as sites_status
 from eomm.cli import main
@@ -22,6 +22,7 @@ from eomm.export.frames import Frames
 from eomm.models.directory import load_model
 from eomm.report.data import read_metrics
 from eomm.store.fields import Fields, ListOf, Maybe, Number, TableOf, check
+from eomm.store.notes import Notes
 from eomm.training.config import load_config
 from eomm.training.writers import MetricsLog
 from tests.eomm.safety.damage import damaged, text
@@ -204,20 +205,11 @@ def test_numbers_of_options_are_finite_and_above_nothing(value, capsys):
 
 
 def test_lists_of_sites_and_of_what_was_fetched(tmp_path):
-    from data_prep.fetch.catalogues import KNOWN
-    from eomm.data.grid import Grid
-
-    grid = Grid(crs="EPSG:32631", transform=(10, 0, 0, 0, -10, 0), height=4, width=4)
     sites = {"eomm:kind": "sites", "sites": [{"name": "a", "lon": 3.0, "lat": 50.0}]}
-    item = {"state": "complete", "time": "2020", "files": [{"name": "a.tif", "bytes": 3, "sha256": "0"}]}
-    catalogue = next(iter(KNOWN.values()))
+    item = {"state": "complete", "files": [{"name": "a.tif", "bytes": 3, "sha256": "0"}]}
     for name, whole, read in (
         ("sites.json", sites, lambda: sites_status(tmp_path)),
-        (
-            "i.json",
-            {"items": {"x": item}},
-            lambda: _open_index(tmp_path / "i.json", site="a", catalogue=catalogue, grid=grid),
-        ),
+        ("i.json", item, lambda: made_of(Notes(tmp_path), "i")),
     ):
         for _, content in damaged(whole):
             (tmp_path / name).write_text(text(content))
