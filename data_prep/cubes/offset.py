@@ -72,23 +72,24 @@ def check_statement(scene: Scene, accept: Collection[str]) -> None:
     if "offset" in accept or scene.mapping.contract.unit != "reflectance":
         return
     baseline, added = _baseline(scene), scene.added_offset
-    said_itself = scene.offset is not None or scene.mapping.harmonised
-    if baseline is not None and baseline >= BASELINE and added == 0 and not said_itself:
-        raise ContractError(
-            f"{scene.label}: {_said(scene)}. Products of baseline 04.00 and later carry +1000, and nothing takes it "
-            "out: write the tag BOA_OFFSET=-1000 into the file or `offset = -0.1` into the mapping; if the provider "
-            "has taken it out, BOA_OFFSET=0 or `harmonised = true`; or accept 'offset'"
+    left_in = added == 0 and scene.offset is None and not scene.mapping.harmonised
+    words = ""
+    if left_in and baseline is not None and baseline >= BASELINE:
+        words = (
+            ". Products of baseline 04.00 and later carry +1000, and nothing takes it out: write the tag "
+            "BOA_OFFSET=-1000 into the file or `offset = -0.1` into the mapping; if the provider has taken it out, "
+            "BOA_OFFSET=0 or `harmonised = true`"
         )
-    if added < 0 and scene.mapping.harmonised:
-        raise ContractError(
-            f"{scene.label}: {_said(scene)}, so it is taken out twice: remove `offset` or `harmonised` from the "
-            "mapping, or BOA_OFFSET from the file, or accept 'offset'"
+    elif added < 0 and scene.mapping.harmonised:
+        words = (
+            ", so it is taken out twice: remove `offset` or `harmonised` from the mapping, or BOA_OFFSET from the file"
         )
-    if baseline is not None and baseline < BASELINE and added < 0:
-        raise ContractError(
-            f"{scene.label}: {_said(scene)}. Products before baseline 04.00 carry none: remove BOA_OFFSET from the "
-            "file or `offset` from the mapping, or accept 'offset'"
+    elif added < 0 and baseline is not None and baseline < BASELINE:
+        words = (
+            ". Products before baseline 04.00 carry none: remove BOA_OFFSET from the file or `offset` from the mapping"
         )
+    if words:
+        raise ContractError(f"{scene.label}: {_said(scene)}{words}, or accept 'offset'")
 
 
 def check_values(series: Sequence[Darkness], infrared: Callable[[int], float], accept: Collection[str]) -> str:
@@ -112,7 +113,15 @@ def check_values(series: Sequence[Darkness], infrared: Callable[[int], float], a
                 f"the median of the darkest visible band is {d.middle:.3f}, expected land or water above {NEGATIVE}: "
                 "the +1000 offset looks taken out of values that do not carry it (BOA_OFFSET, `offset`)",
             )
-    # One hazy date may be bright everywhere; a run of clear ones, or all of a short series, is not.
+    _check_run(clear)
+    _check_mixed(clear, infrared)
+    if not clear:
+        return "offset: not checked"
+    return f"offset: dark pixels agree with the metadata at {len(clear)} clear acquisitions"
+
+
+def _check_run(clear: Sequence[Darkness]) -> None:
+    """One hazy date may be bright everywhere; a run of clear ones, or all of a short series, is not."""
     run = min(RUN, max(len(clear), 1))
     for i in range(len(clear) - run + 1):
         lowest = min(d.low for d in clear[i : i + run])
@@ -124,12 +133,6 @@ def check_values(series: Sequence[Darkness], infrared: Callable[[int], float], a
                 "04.00 looks left in (or the product is L1C): set `offset = -0.1` in the mapping or write the tag "
                 "BOA_OFFSET=-1000",
             )
-    _check_mixed(clear, infrared)
-    return (
-        f"offset: dark pixels agree with the metadata at {len(clear)} clear acquisitions"
-        if clear
-        else "offset: not checked"
-    )
 
 
 def _check_mixed(clear: Sequence[Darkness], infrared: Callable[[int], float]) -> None:
@@ -143,7 +146,8 @@ def _check_mixed(clear: Sequence[Darkness], infrared: Callable[[int], float]) ->
         near = sorted(dark, key=lambda other: abs(other.index - d.index))[:NEAR]
         shift = infrared(d.index) - float(np.median([infrared(other.index) for other in near]))
         visible = d.low - float(np.median([other.low for other in near]))
-        if all(SHIFT[0] <= s <= SHIFT[1] for s in (shift, visible)) and abs(shift - visible) <= ALIKE:
+        low, high = sorted((shift, visible))
+        if SHIFT[0] <= low and high <= SHIFT[1] and high - low <= ALIKE:
             shifted.append((d, shift))
     if len(shifted) >= MIXED:
         d, shift = shifted[0]

@@ -158,21 +158,16 @@ def _common(found: Found, layers: Sequence[Layer]) -> list[str]:
     """Keys of any mapping: reader, files, scale, offset, fill, time."""
     first, fills = layers[0], sorted({f for layer in layers for f in layer.numbers.fill})
     scale, offset, said = first.numbers.scale, first.numbers.offset, "  # as the files say"
+    whole = first.dtype.kind in "iu"
+    guess = f"scale = {1e-4 if whole else 1.0:g}{CHECK}: {'whole numbers' if whole else 'fractions'}, no scale stated"
     lines = [f'reader = "{found.reader}"', f'files = "{found.files}"{CHECK}']
-    if scale is None:
-        whole = first.dtype.kind in "iu"
-        why = "whole numbers, no scale stated" if whole else "fractions, no scale stated"
-        lines += [f"scale = {1e-4 if whole else 1.0:g}{CHECK}: {why}"]
-    else:
-        lines += [f"scale = {scale!r}{said}"]
+    lines += [guess if scale is None else f"scale = {scale!r}{said}"]
     lines += [f"offset = {offset!r}{said}"] if offset is not None else []
     if fills:
         lines += [f"fill = [{', '.join(f'{f:g}' for f in fills)}]{said}"]
-    elif first.dtype.kind in "iu":
+    elif whole:
         lines += [f"fill = [0]{CHECK}: no fill stated"]
-    if found.time and found.time != "time":
-        lines += [f'time = "{found.time}"']
-    return lines
+    return lines + ([f'time = "{found.time}"'] if found.time not in (None, "time") else [])
 
 
 def _optical(found: Found, bands: Table[str, str]) -> list[str]:

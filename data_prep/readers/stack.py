@@ -23,6 +23,8 @@ BAND = "band"
 """That dimension, and the coordinate that has the bands' names."""
 PART = "eomm:part"
 """The attribute that keeps the band's place among them, in what is open; never in a file."""
+STATED = {"processing_level": "level", "calibration": "calibration"}
+"""Attribute of a file -> what it states of itself (`Scene.stated`)."""
 BLOCK_PIXELS = 1_000_000
 """Time steps of a variable are read in blocks of this size: one HDF5 request each, 3 ms, dominates small sites."""
 BLOCK_BYTES = 2**29
@@ -58,13 +60,7 @@ def scenes_of(data: xr.Dataset, file: Path, mapping: Mapping) -> list[Scene]:
     times = times_of(data, file, mapping)
     grid, flip = grid_of_coordinates(data, file, mapping, layers)
     for layer, variable in layers.items():
-        shape = (data.sizes[mapping.time], grid.height, grid.width)
-        if set(data[variable].dims) != {mapping.time, "y", "x"} or data[variable].size != np.prod(shape):
-            raise ContractError(
-                f"{file}: {variable} ({layer}) has dimensions {data[variable].dims}, expected {mapping.time}, y, x"
-            )
-        if data[variable].dtype.kind not in "iufb":
-            raise ContractError(f"{file}: {variable} ({layer}) holds {data[variable].dtype}, expected numbers")
+        _check_variable(data[variable], mapping.time, f"{file}: {variable} ({layer})")
     incidence = _degrees(data, mapping.incidence, mapping)
     angles = {angle: _degrees(data, variable, mapping) for angle, variable in mapping.angles.items()}
     masks = mapping.mask_layers
@@ -73,8 +69,7 @@ def scenes_of(data: xr.Dataset, file: Path, mapping: Mapping) -> list[Scene]:
         for layer, variable in layers.items()
     }
     read = _reader(data, file, mapping, layers, numbers, flip)
-    known = {"processing_level": "level", "calibration": "calibration"}
-    stated = {key: str(data.attrs[attribute]) for attribute, key in known.items() if attribute in data.attrs}
+    stated = {key: str(data.attrs[attribute]) for attribute, key in STATED.items() if attribute in data.attrs}
     return [
         Scene(
             product=file.stem,
@@ -93,6 +88,14 @@ def scenes_of(data: xr.Dataset, file: Path, mapping: Mapping) -> list[Scene]:
         )
         for i, time in enumerate(times)
     ]
+
+
+def _check_variable(variable: xr.DataArray, time: str, where: str) -> None:
+    """Raise ContractError unless it holds numbers over time, y and x."""
+    if set(variable.dims) != {time, "y", "x"}:
+        raise ContractError(f"{where} has dimensions {variable.dims}, expected {time}, y, x")
+    if variable.dtype.kind not in "iufb":
+        raise ContractError(f"{where} holds {variable.dtype}, expected numbers")
 
 
 def block_steps(data: xr.Dataset, variable: str, mapping: Mapping) -> int:

@@ -20,6 +20,7 @@ from data_prep.readers.scene import Scene
 from data_prep.readers.stack import bands_apart, block_steps, scenes_of
 from eomm.data.grid import Grid
 from eomm.errors import DataError
+from eomm.store.fields import Json, check
 
 
 def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid | None = None) -> list[Scene]:
@@ -50,11 +51,9 @@ def _check_plain(file: Path) -> None:
     for path in found:
         try:
             text = path.read_text(encoding="utf-8")
-            metadata = json.loads(text)
+            metadata = check(json.loads(text), dict, str(path), remedy="the store is damaged")
         except (OSError, ValueError) as e:
             raise DataError(f"{path}: not readable ({e}); the store is damaged") from e
-        if not isinstance(metadata, dict):
-            raise DataError(f"{path}: not a table of metadata; the store is damaged")
         arrays = metadata.get("metadata") if path.name == ".zmetadata" else {"": metadata}
         if "pickle" in text.lower() or any(map(_of_objects, (arrays or {}).values())):
             raise DataError(
@@ -63,7 +62,7 @@ def _check_plain(file: Path) -> None:
             )
 
 
-def _of_objects(array: dict[str, Any]) -> bool:
+def _of_objects(array: Json) -> bool:
     codecs = {c.get("id") for c in array.get("filters") or [] if isinstance(c, dict)}
     return str(array.get("dtype", "")) == "|O" and not codecs & {"vlen-utf8", "vlen-bytes"}
 

@@ -28,6 +28,7 @@ from data_prep.records.takes import check_held_out, check_not_empty, describe_dr
 from eomm.data.records import VERSION, finish_records, shard_name
 from eomm.errors import DataError
 from eomm.store.digest import digest
+from eomm.store.fields import Json
 from eomm.store.folders import (
     check_apart,
     check_free,
@@ -44,7 +45,7 @@ from eomm.store.notes import FOLDER, Notes
 from eomm.store.progress import NamedProgress
 from eomm.store.workers import Pool, run_units
 
-Figures = dict[int, dict[str, Any]]  # by shard, what `write_shard` tells
+Figures = dict[int, Json]  # by shard, what `write_shard` tells
 
 
 def build_patches(
@@ -110,18 +111,14 @@ def build_patches(
     shards = list(list_shards(takes, split.cut, crops.shard_records))
     with unfinished(out, request) as folder:
         figures = _write(folder, recipe, shards, pool, progress)
-        counts = {s: Counter(records=0, skipped=0) for s in split.cut}
-        for one in figures.values():
-            counts[one["split"]].update(records=one["records"], skipped=one["skipped"])
+        counts = _count(split, figures)
         _check_kept(split, counts, crops, folder)
-        statistics = Statistics({n: s.modality for n, s in recipe.shapes.items()})
-        statistics.load([p for s in shards if (p := folder / FOLDER / f"{s.number}.npz").exists()])
         files = _name(folder, shards, figures)
         manifest = {
             **head,
             "counts": {s: dict(c) for s, c in counts.items()},
             "balance": describe_balance(files, strata or {}),
-            "statistics": statistics.to_dict(),
+            "statistics": _statistics(folder, recipe, shards),
             "sources": [describe_source(c, names, reference) for c in opened],
             "request": request,
             **describe_draws(takes, recipe.shapes, crops),
@@ -188,7 +185,21 @@ def _write(
     return figures
 
 
-def _name(folder: Path, shards: Sequence[Shard], figures: Figures) -> list[dict[str, Any]]:
+def _count(split: SplitConfig, figures: Figures) -> dict[str, Counter[str]]:
+    """Records and skipped crops of each split that is cut."""
+    counts = {s: Counter(records=0, skipped=0) for s in split.cut}
+    for one in figures.values():
+        counts[one["split"]].update(records=one["records"], skipped=one["skipped"])
+    return counts
+
+
+def _statistics(folder: Path, recipe: Recipe, shards: Sequence[Shard]) -> Json:
+    statistics = Statistics({n: s.modality for n, s in recipe.shapes.items()})
+    statistics.load([p for s in shards if (p := folder / FOLDER / f"{s.number}.npz").exists()])
+    return dict(statistics.to_dict())
+
+
+def _name(folder: Path, shards: Sequence[Shard], figures: Figures) -> list[Json]:
     """Give the shards that hold records their names, and describe them as `finish_records` wants it."""
     files = []
     for split in sorted({s.split for s in shards}):

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from eomm.data.grid import to_date
 from eomm.data.modality import check_contract
 from eomm.data.records import PatchShape
 from eomm.errors import ContractError, DataError, UsageError
+from eomm.store.fields import Json
 
 WINDOW_PX = 2 * HALO_PX + 1  # below it a crop holds no window of an encoder
 
@@ -47,41 +47,48 @@ def open_cubes(paths: Sequence[Path | str], config: CropConfig, modalities: Sequ
         raise UsageError("patches: a cube is given twice; name each once")
     cubes = [open_cube(p) for p in paths]
     cubes.sort(key=lambda c: (c.site, c.path.name, c[config.reference].day.tolist()))
-    first = cubes[0]
+    first, names = cubes[0], list(modalities or cubes[0])
+    if modalities is not None and config.reference not in modalities:
+        raise UsageError(f"patches: modalities {', '.join(modalities)} lack the reference {config.reference!r}; add it")
+    if unknown := set(config.windows) - set(names):
+        raise UsageError(f"patches: windows name {', '.join(unknown)}; taken are {', '.join(names)}")
     for cube in cubes:
         if modalities is None and set(cube) != set(first):
             raise ContractError(
                 f"{cube.path} holds {', '.join(cube)}, {first.path} holds {', '.join(first)}; name the modalities "
                 "to take, or prepare the cubes alike"
             )
-        for name in modalities or first:
-            check_contract(
-                cube[name].modality, first[name].modality, found_in=str(cube.path), expected_by=str(first.path)
-            )
-        if cube.simulated != first.simulated:
-            real, simulated = sorted((cube, first), key=lambda c: c.simulated)
-            raise UsageError(
-                f"{simulated.path} is simulated and {real.path} is real; a record set holds one kind: cut two sets"
-            )
-        grid, group = cube[config.reference].grid, cube[config.reference]
-        if min(grid.height, grid.width) < config.crop_px:
-            raise DataError(
-                f"{cube.path}: {grid.height} x {grid.width} px is smaller than a crop of {config.crop_px} px; choose "
-                f"crops of at most {min(grid.height, grid.width)} px (--crop-px), or a larger site"
-            )
-        if not group.usable.any():
-            raise DataError(f"{cube.path}: no usable {config.reference} acquisition; leave this cube out")
-    unknown = set(config.windows) - set(modalities or cubes[0])
-    if unknown:
-        raise UsageError(f"patches: windows name {', '.join(unknown)}; taken are {', '.join(modalities or cubes[0])}")
+        _check_alike(cube, first, names)
+        _check_large_enough(cube, config)
     if static := [n for n in (config.reference, *config.windows) if first[n].modality.static]:
         raise UsageError(
             f"patches: {static[0]} is static: it has no dates for records to follow, and every record has it. Choose a "
             "reference with dates, and no window for it"
         )
-    if modalities is not None and config.reference not in modalities:
-        raise UsageError(f"patches: modalities {', '.join(modalities)} lack the reference {config.reference!r}; add it")
     return cubes
+
+
+def _check_alike(cube: Cube, first: Cube, names: Sequence[str]) -> None:
+    """Raise where two cubes follow other contracts, or one is simulated and the other real."""
+    for name in names:
+        check_contract(cube[name].modality, first[name].modality, found_in=str(cube.path), expected_by=str(first.path))
+    if cube.simulated != first.simulated:
+        real, simulated = sorted((cube, first), key=lambda c: c.simulated)
+        raise UsageError(
+            f"{simulated.path} is simulated and {real.path} is real; a record set holds one kind: cut two sets"
+        )
+
+
+def _check_large_enough(cube: Cube, config: CropConfig) -> None:
+    """Raise DataError where no crop fits into a cube, or nothing in it is usable."""
+    grid, group = cube[config.reference].grid, cube[config.reference]
+    if min(grid.height, grid.width) < config.crop_px:
+        raise DataError(
+            f"{cube.path}: {grid.height} x {grid.width} px is smaller than a crop of {config.crop_px} px; choose "
+            f"crops of at most {min(grid.height, grid.width)} px (--crop-px), or a larger site"
+        )
+    if not group.usable.any():
+        raise DataError(f"{cube.path}: no usable {config.reference} acquisition; leave this cube out")
 
 
 def check_held_out(split: SplitConfig, cubes: Sequence[Cube], reference: str) -> None:
@@ -170,7 +177,7 @@ def list_shards(takes: Sequence[Take], splits: Sequence[str], shard_records: int
             number += 1
 
 
-def describe_draws(takes: Sequence[Take], shapes: Mapping[str, PatchShape], config: CropConfig) -> dict[str, Any]:
+def describe_draws(takes: Sequence[Take], shapes: Mapping[str, PatchShape], config: CropConfig) -> Json:
     """What a set without copies tells of the crops that batches draw from its records: "draw" and "drawn".
 
     Nothing for sets whose records are used whole. The drawing itself is eomm/data/draw.py.
@@ -190,11 +197,10 @@ def describe_draws(takes: Sequence[Take], shapes: Mapping[str, PatchShape], conf
                 "margin. Prepare both on one grid, or cut with margin_px 0"
             )
     lengths: dict[str, int] = {}
-    for take in takes:
-        for window in take.windows:
-            day = {n: take.cube[n].day[window.indices[n]] for n in shapes}
-            found = longest_runs(day, windows, config.reference, config.draw_acquisitions)
-            lengths = {n: max(lengths.get(n, 1), length) for n, length in found.items()}
+    for take, window in ((t, w) for t in takes for w in t.windows):
+        day = {n: take.cube[n].day[window.indices[n]] for n in shapes}
+        found = longest_runs(day, windows, config.reference, config.draw_acquisitions)
+        lengths = {n: max(lengths.get(n, 1), length) for n, length in found.items()}
     inner = config.draw_px - 2 * config.margin_px
     places = ((config.crop_px - 2 * config.margin_px) / inner) ** 2
     draw = Draw(
