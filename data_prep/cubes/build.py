@@ -5,13 +5,12 @@ import hashlib
 import itertools
 import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import rasterio
 
@@ -25,6 +24,7 @@ from eomm.data.cube import write_cube
 from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.store.digest import sha256
+from eomm.store.fields import Json
 from eomm.store.folders import check_apart, check_free, disk_full, entered
 from eomm.store.progress import NamedProgress
 
@@ -100,19 +100,36 @@ def build_cube(
         _check_local(everything)
         _check_zones(everything, window)
         target = window or _target(by_modality)
-        for label, g in _grids(everything):
-            grid.check_crs(g, target, label=label)
-        make = partial(SourceSeries, options=options, report=progress or (lambda what, done, total: None))
-        groups = [make(_inside(scenes, target), target=_site_wide(scenes) or target) for scenes in by_modality.values()]
+        _check_crs(everything, target)
+        groups = _series(by_modality, target, options, progress or (lambda what, done, total: None))
         provenance = _provenance(resolved, sought, options.accept, everything)
         out.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with _told_full(out):
             prepared = [g.prepare(out.parent) for g in groups]
             return write_cube(out, site=site, groups=prepared, provenance=provenance, overwrite=overwrite)
-        except OSError as e:
-            if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise disk_full(out) from e
-            raise
+
+
+@contextmanager
+def _told_full(out: Path) -> Iterator[None]:
+    """A full disk is an error that says so, wherever scratch files met it."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise disk_full(out) from e
+        raise
+
+
+def _series(
+    by_modality: Mapping[str, list[Scene]], target: Grid, options: CubeOptions, report: NamedProgress
+) -> list[SourceSeries]:
+    make = partial(SourceSeries, options=options, report=report)
+    return [make(_inside(scenes, target), target=_site_wide(scenes) or target) for scenes in by_modality.values()]
+
+
+def _check_crs(scenes: Sequence[Scene], target: Grid) -> None:
+    for label, g in _grids(scenes):
+        grid.check_crs(g, target, label=label)
 
 
 def _grids(scenes: Sequence[Scene]) -> list[tuple[str, Grid]]:
@@ -212,7 +229,7 @@ def _provenance(
     sought: Sequence[Found],
     accept: Sequence[str],
     scenes: Sequence[Scene],
-) -> dict[str, Any]:
+) -> Json:
     packages = ("eomm", "numpy", "scipy", "rasterio", "xarray", "zarr")
     return {
         "made_by": "data_prep.cubes.build",
@@ -227,7 +244,7 @@ def _provenance(
     }
 
 
-def _fingerprint(file: Path) -> dict[str, Any]:
+def _fingerprint(file: Path) -> Json:
     if file.is_dir():  # a store: gigabytes, of which a site needs little
         parts = sorted((p.relative_to(file).as_posix(), p.stat().st_size) for p in file.rglob("*") if p.is_file())
         digest = hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -3,6 +3,7 @@
 Never decided by date: old dates were processed anew, and providers remove the offset or do not, and state it wrongly.
 """
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -71,25 +72,29 @@ def check_statement(scene: Scene, accept: Collection[str]) -> None:
     """Check that a scene's metadata and what its mapping does with it agree. Raises ContractError ("offset")."""
     if "offset" in accept or scene.mapping.contract.unit != "reflectance":
         return
+    if words := _contradiction(scene):
+        raise ContractError(f"{scene.label}: {_said(scene)}{words}, or accept 'offset'")
+
+
+def _contradiction(scene: Scene) -> str:
+    """What is wrong between a scene's baseline and what is added to it, and what to do; "" where nothing is."""
     baseline, added = _baseline(scene), scene.added_offset
     left_in = added == 0 and scene.offset is None and not scene.mapping.harmonised
-    words = ""
-    if left_in and baseline is not None and baseline >= BASELINE:
-        words = (
+    if left_in and baseline >= BASELINE:
+        return (
             ". Products of baseline 04.00 and later carry +1000, and nothing takes it out: write the tag "
             "BOA_OFFSET=-1000 into the file or `offset = -0.1` into the mapping; if the provider has taken it out, "
             "BOA_OFFSET=0 or `harmonised = true`"
         )
-    elif added < 0 and scene.mapping.harmonised:
-        words = (
+    if added < 0 and scene.mapping.harmonised:
+        return (
             ", so it is taken out twice: remove `offset` or `harmonised` from the mapping, or BOA_OFFSET from the file"
         )
-    elif added < 0 and baseline is not None and baseline < BASELINE:
-        words = (
+    if added < 0 and baseline < BASELINE:
+        return (
             ". Products before baseline 04.00 carry none: remove BOA_OFFSET from the file or `offset` from the mapping"
         )
-    if words:
-        raise ContractError(f"{scene.label}: {_said(scene)}{words}, or accept 'offset'")
+    return ""
 
 
 def check_values(series: Sequence[Darkness], infrared: Callable[[int], float], accept: Collection[str]) -> str:
@@ -137,18 +142,10 @@ def _check_run(clear: Sequence[Darkness]) -> None:
 
 def _check_mixed(clear: Sequence[Darkness], infrared: Callable[[int], float]) -> None:
     """Some acquisitions bright in the visible and, unlike haze, in the infrared too, between others that are not."""
-    bright = [d for d in clear if d.low >= FLOOR and d.pixels >= MIN_PIXELS]
-    dark = [d for d in clear if d.low < FLOOR]
-    if len(bright) < MIXED or not dark:
+    bright, dark = ([d for d in clear if (d.low >= FLOOR) is high] for high in (True, False))
+    if not dark:
         return
-    shifted = []
-    for d in bright:
-        near = sorted(dark, key=lambda other: abs(other.index - d.index))[:NEAR]
-        shift = infrared(d.index) - float(np.median([infrared(other.index) for other in near]))
-        visible = d.low - float(np.median([other.low for other in near]))
-        low, high = sorted((shift, visible))
-        if SHIFT[0] <= low and high <= SHIFT[1] and high - low <= ALIKE:
-            shifted.append((d, shift))
+    shifted = [(d, shift) for d in bright if (shift := _shift(d, dark, infrared)) is not None]
     if len(shifted) >= MIXED:
         d, shift = shifted[0]
         _fail(
@@ -157,6 +154,17 @@ def _check_mixed(clear: Sequence[Darkness], infrared: Callable[[int], float]) ->
             f"than in those around them, in the infrared by {shift:.3f}, as with the +1000 offset of Sentinel-2 "
             "baseline 04.00 left in: the series mixes products with and without it. Tag each file with BOA_OFFSET",
         )
+
+
+def _shift(d: Darkness, dark: Sequence[Darkness], infrared: Callable[[int], float]) -> float | None:
+    """How much brighter an acquisition is in the infrared than those near it; None where not as with the offset in."""
+    if d.pixels < MIN_PIXELS:
+        return None
+    near = sorted(dark, key=lambda other: abs(other.index - d.index))[:NEAR]
+    shift = infrared(d.index) - float(np.median([infrared(other.index) for other in near]))
+    visible = d.low - float(np.median([other.low for other in near]))
+    low, high = sorted((shift, visible))
+    return shift if SHIFT[0] <= low and high <= SHIFT[1] and high - low <= ALIKE else None
 
 
 def _fail(d: Darkness, values_say: str, /) -> None:
@@ -179,11 +187,12 @@ def _said(scene: Scene) -> str:
     return ", ".join(words)
 
 
-def _baseline(scene: Scene) -> float | None:
+def _baseline(scene: Scene) -> float:
+    """The processing baseline; NaN, which is neither before nor after any, where none is stated."""
     text = str(scene.stated.get("baseline", "")).upper().lstrip("N")
     if text.isdigit() and len(text) == 4:  # N0400
         text = f"{text[:2]}.{text[2:]}"
     try:
         return float(text)
     except ValueError:
-        return None
+        return math.nan

@@ -60,7 +60,7 @@ def find_overpasses(scenes: Sequence[Scene]) -> list[Overpass]:
 
 def _overpass(key: tuple[int, str, str], members: Sequence[Scene]) -> Overpass:
     """The scenes of one key, in the order of their times, as one acquisition."""
-    (day, platform, orbit), first, last = key, members[0], members[-1]
+    (_, platform, orbit), first, last = key, members[0], members[-1]
     if last.time - first.time > SAME_PASS:
         raise DataError(
             f"{first.label} and {last.label}: two overpasses of platform {platform or 'unknown'}, orbit "
@@ -70,21 +70,24 @@ def _overpass(key: tuple[int, str, str], members: Sequence[Scene]) -> Overpass:
     products = _join(members)
     for product in products:
         _check_complete(product)
-    static = first.mapping.contract.static
-    if static:
+    if first.mapping.contract.static:
         _check_static(members, products)
-    incidences = [s.incidence_deg for s in members if s.incidence_deg is not None]
-    acquisition = Acquisition(
+    return Overpass(_acquisition(key, members), tuple(products))
+
+
+def _acquisition(key: tuple[int, str, str], members: Sequence[Scene]) -> Acquisition:
+    """What is known of an acquisition: what its scenes state, of angles the mean."""
+    (day, platform, orbit), first = key, members[0]
+    return Acquisition(
         day=day,
-        datetime=None if static else first.time.isoformat(timespec="seconds"),
+        datetime=None if first.mapping.contract.static else first.time.isoformat(timespec="seconds"),
         platform=platform or None,
         orbit=orbit or None,
         direction=next((s.direction for s in members if s.direction), None),
-        incidence_deg=round(float(np.mean(incidences)), 3) if incidences else None,
+        incidence_deg=_mean_incidence(members),
         product_ids=tuple(sorted({s.product for s in members if s.named})),
         **{f"{angle}_deg": _mean_angle(members, angle) for angle in ANGLES},
     )
-    return Overpass(acquisition, tuple(products))
 
 
 def _key(scene: Scene, orbit: str | None) -> tuple[int, str, str]:
@@ -142,6 +145,11 @@ def _times_of_day(scenes: Sequence[Scene], members: Sequence[int]) -> dict[int, 
         middle = int(np.median([seconds[i] for i in run]))
         found |= dict.fromkeys(run.tolist(), f"{middle // 3600:02d}:{middle // 60 % 60:02d}")
     return found
+
+
+def _mean_incidence(members: Sequence[Scene]) -> float | None:
+    degrees = [s.incidence_deg for s in members if s.incidence_deg is not None]
+    return round(float(np.mean(degrees)), 3) if degrees else None
 
 
 def _mean_angle(members: Sequence[Scene], angle: str) -> float | None:

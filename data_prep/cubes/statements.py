@@ -52,16 +52,19 @@ def check_mixture(scenes: Sequence[Scene], accept: Collection[str]) -> None:
     if "offset" in accept:
         return
     for band in {b for s in scenes for b in s.numbers if not b.startswith(MASK)}:
-        asked = [s for s in scenes if band in s.numbers and s.offset is None]
-        declared = [s for s in asked if s.numbers[band].offset]
-        silent = [s for s in asked if _adds_unasked(s, band)]
-        if declared and silent:
-            raise ContractError(
-                f"{silent[0].label}, band {band}: declares no offset, as {len(silent)} of {len(asked)} files; "
-                f"{declared[0].label} declares {declared[0].numbers[band].offset:g}, and mapping "
-                f"{silent[0].mapping.name!r} adds {silent[0].mapping.offset:g} to all of them. Give every file the tag "
-                "BOA_OFFSET, give the two kinds a mapping each, or accept 'offset' if the mapping is right"
-            )
+        _check_band([s for s in scenes if band in s.numbers and s.offset is None], band)
+
+
+def _check_band(scenes: Sequence[Scene], band: str) -> None:
+    declared = [s for s in scenes if s.numbers[band].offset]
+    silent = [s for s in scenes if _adds_unasked(s, band)]
+    if declared and silent:
+        raise ContractError(
+            f"{silent[0].label}, band {band}: declares no offset, as {len(silent)} of {len(scenes)} files; "
+            f"{declared[0].label} declares {declared[0].numbers[band].offset:g}, and mapping "
+            f"{silent[0].mapping.name!r} adds {silent[0].mapping.offset:g} to all of them. Give every file the tag "
+            "BOA_OFFSET, give the two kinds a mapping each, or accept 'offset' if the mapping is right"
+        )
 
 
 def _adds_unasked(scene: Scene, band: str) -> bool:
@@ -74,12 +77,13 @@ def _check_unit(stated: Numbers, band: str, where: str, mapping: Mapping, accept
     found = plain_unit(stated.unit or "")
     if not found:
         return 1.0
-    own = next((b.unit for b in mapping.contract.bands if b.name == band), None)
-    said = own if own is not None else mapping.unit
-    if factor := FACTORS.get((found, plain_unit(said))):
+    own = {b.name: b.unit for b in mapping.contract.bands}.get(band)
+    said = mapping.unit if own is None else own
+    wanted = plain_unit(said)
+    if factor := FACTORS.get((found, wanted)):
         return factor
-    comparable = own is not None or found in QUANTITIES or plain_unit(said) not in QUANTITIES
-    if "unit" not in accept and comparable and found != plain_unit(said):
+    comparable = own is not None or found in QUANTITIES or wanted not in QUANTITIES
+    if "unit" not in accept and comparable and found != wanted:
         raise ContractError(
             f"{where}: the file states the unit {stated.unit!r}, expected {said!r} as mapping {mapping.name!r} says; "
             "use a mapping for that unit, convert the file, or accept 'unit' if the file is wrong"

@@ -205,8 +205,7 @@ class Mapping:
         self._demand(known, "modality", self.modality, f"one of {', '.join(KNOWN)}, or a table [modality]")
         directed = self.direction in (None, "ascending", "descending")
         self._demand(directed, "direction", self.direction, "ascending or descending")
-        if self.in_name is not None:
-            self._check_in_name(self.in_name)
+        self._check_in_name(self.in_name or "")
         placed = self.reader != "hdf5" or (self.local_grid and self.gsd_m and self.products)
         lacking = "all three: HDF5 stacks have no coordinates or times"
         self._demand(placed, "local_grid, gsd_m or products", "missing", lacking)
@@ -237,7 +236,7 @@ class Mapping:
             found, expected = f"no regular expression ({e})", "one with groups such as (?P<band>B..)"
             raise self._wrong("in_name", found, expected) from e
         expected = f"groups of {', '.join(IN_NAME)}, of GeoTIFF"
-        known = groups <= set(IN_NAME) and self.reader == "geotiff"
+        known = groups <= set(IN_NAME) and (self.reader == "geotiff" or self.in_name is None)
         self._demand(known, "in_name", f"{pattern!r} (reader {self.reader})", expected)
 
     def _demand(self, holds: object, field: str, found: object, expected: str) -> None:

@@ -16,7 +16,7 @@ from data_prep.mappings.mapping import ANGLES, IN_NAME, RTC_SOURCES
 from data_prep.mappings.mapping import Mapping as SourceMapping
 from data_prep.readers.crop import Crop, crop_to
 from data_prep.readers.scene import STATIC, Scene, decode
-from data_prep.readers.stated import Numbers, agreed, check_utc
+from data_prep.readers.stated import Numbers, agreed, check_utc, is_true
 from data_prep.readers.stated import number as stated_number
 from eomm.data.days import parse_time
 from eomm.data.grid import Grid
@@ -30,6 +30,7 @@ STATED = {
     "level": "PROCESSING_LEVEL",
     "calibration": "CALIBRATION",
     "baseline": "PROCESSING_BASELINE",
+    "time": "DATETIME",
 }
 
 
@@ -65,7 +66,6 @@ def open_file(file: Path, mapping: SourceMapping, keep_open: ExitStack, window: 
     boa_offset = number("BOA_OFFSET")
     offset = None if boa_offset is None else boa_offset * mapping.scale
     direction = tags.get("ORBIT_DIRECTION", "").lower() or mapping.direction
-    stated = STATED | ({"time": "DATETIME"} if static else {})
     scene = Scene(
         product=tags.get("PRODUCT_ID", file.stem),
         file=file,
@@ -80,8 +80,8 @@ def open_file(file: Path, mapping: SourceMapping, keep_open: ExitStack, window: 
         angles={angle: degrees for angle in ANGLES if (degrees := number(angle.upper())) is not None},
         named=True,
         offset=offset,
-        simulated=tags.get("SIMULATED", "").lower() in ("true", "1", "yes"),
-        stated={key: tags[tag] for key, tag in stated.items() if tags.get(tag)},
+        simulated=is_true(tags.get("SIMULATED")),
+        stated={key: tags[tag] for key, tag in STATED.items() if tags.get(tag)},
         numbers={layer: head.numbers[i] for layer, i in head.bands.items()},
     )
     return [scene]

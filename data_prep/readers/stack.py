@@ -14,7 +14,7 @@ import xarray as xr
 from data_prep.mappings.mapping import Mapping
 from data_prep.readers.coordinates import grid_of_coordinates, times_of
 from data_prep.readers.scene import Scene, decode
-from data_prep.readers.stated import Numbers, of_attributes
+from data_prep.readers.stated import Numbers, is_true, of_attributes
 from eomm.errors import ContractError, DataError
 
 LABELLED = re.compile(r"(\w+)\[(\w+)\]")
@@ -52,7 +52,7 @@ def bands_apart(data: xr.Dataset, file: Path, mapping: Mapping) -> xr.Dataset:
 def scenes_of(data: xr.Dataset, file: Path, mapping: Mapping) -> list[Scene]:
     """The scenes of an open stack, one per time step; its variables are read as they are asked for."""
     layers = {layer: variable for layer, variable in mapping.layers.items() if variable in data.data_vars}
-    if not set(layers) - set(mapping.mask_layers):
+    if not layers.keys() & mapping.bands.keys():
         raise ContractError(
             f"{file}: holds {' '.join(map(str, data.data_vars))}, expected some of "
             f"{' '.join(mapping.bands.values())}; correct [bands] of mapping {mapping.name!r}"
@@ -82,7 +82,7 @@ def scenes_of(data: xr.Dataset, file: Path, mapping: Mapping) -> list[Scene]:
             direction=mapping.direction,
             incidence_deg=incidence[i],
             angles={angle: found for angle, degrees in angles.items() if (found := degrees[i]) is not None},
-            simulated=str(data.attrs.get("simulated", "")).lower() in ("true", "1", "yes"),
+            simulated=is_true(data.attrs.get("simulated")),
             stated=stated,
             numbers=numbers,
         )

@@ -87,6 +87,11 @@ def check_utc(attributes: Mapping[str, Any], *, where: str) -> None:
             )
 
 
+def is_true(text: Any) -> bool:
+    """Whether an attribute or tag says yes."""
+    return str(text).lower() in ("true", "1", "yes")
+
+
 def number(value: Any, what: str) -> float | None:
     """A stated number; None where nothing is stated. Raises DataError where it is none, or not finite."""
     if value is None or (isinstance(value, str) and not value.strip()):

@@ -46,24 +46,30 @@ def describe_split(
     config: CropConfig,
 ) -> Json:
     """The manifest's account of the split: rule, sites, buffers, held-out days, and block ranges per site."""
-    named = {s: sorted(site for site in split_of if split_of[site] == s) for s in SPLITS}
-    blocks = _blocks(cubes, shares, config.reference)
-    shared = split.divides_sites
+    blocks = _blocks(cubes, shares, config.reference) if split.divides_sites else {}
     return {
         "rule": split.rule,
-        "sites": {s: sorted(blocks) for s in split.names} if shared else {s: n for s, n in named.items() if n},
+        "sites": _sites(split, split_of),
         "uncut": list(split.uncut),
         "fractions": dict(split.fractions),
         "site_buffer_m": split.site_buffer_m,
-        "least_distance_m": None if shared else least_distance(extents(cubes, config.reference), split_of),
+        "least_distance_m": None if blocks else least_distance(extents(cubes, config.reference), split_of),
         "sites_without_position": sorted({c.site for c in cubes if c[config.reference].grid.crs == "LOCAL"}),
         "space_buffer_px": split.space_buffer_px,
         "time_buffer_acquisitions": max(config.window),
         "hold_out_days": list(split.hold_out_days),
         "hold_out_dates": [str(to_date(d)) for d in split.hold_out_days],
         "hold_out_from": [s for s in split.names if s != "test"] if split.hold_out_days else [],
-        "blocks": blocks if shared else {},
+        "blocks": blocks,
     }
+
+
+def _sites(split: SplitConfig, split_of: Mapping[str, str]) -> dict[str, list[str]]:
+    """Split -> its sites; where blocks divide them, all sites are every split's."""
+    if split.divides_sites:
+        return {s: sorted(split_of) for s in split.names}
+    named = {s: sorted(site for site in split_of if split_of[site] == s) for s in SPLITS}
+    return {s: sites for s, sites in named.items() if sites}
 
 
 def _blocks(cubes: Sequence[Cube], shares: Sequence[Sequence[Part]], reference: str) -> Json:

@@ -6,7 +6,7 @@ Such records have no margin: `reading` says what an encoder that sees neighbours
 import csv
 import dataclasses
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -134,38 +134,49 @@ def build_point_records(
         raise DataError(f"{options.label}: {few}")
     labels = sorted({s.label for s in series if s.label})
     shape = _shape([stored[i] for i in kept], options, labelled=bool(labels))
-    shapes, statistics = {modality.name: shape}, Statistics({modality.name: modality})
-    files: list[Json] = []
-    numbers = Counter[int]()  # records of each series
     with unfinished(out, request) as folder:
+        writer = _Writer(folder, shape, options.shard_records)
         for split in SPLITS:
             chosen = [i for i in kept if split_of[series[i].group] == split]
             places = [(i, a) for i in chosen for a in _runs(len(stored[i].day), shape.acquisitions)]
-            numbers.update(i for i, _ in places)
-            for k in range(count := -(-len(places) // options.shard_records)):
-                part = places[k * options.shard_records : (k + 1) * options.shard_records]
-                patches = [_patch(series[i], i, a, stored[i], shape, labels) for i, a in part]
-                name = shard_name(split, k, count)
-                files.append({"name": name, "split": split, **write_file(folder / name, shapes, patches)})
-                for patch in patches if split == "train" else ():
-                    statistics.add(patch)
-        skipped = Counter(split_of[s.group] for s in series) - Counter(split_of[series[i].group] for i in kept)
+            writer.write(split, places, lambda i, a: _patch(series[i], i, a, stored[i], shape, labels))
         rule = f"series with at least {options.min_dates} usable dates"
         manifest = {
             **head,
             "crop": {**head["crop"], "acquisitions": shape.acquisitions, "rule": rule},
-            "counts": {s: {"records": _count(files, s), "skipped": skipped[s]} for s in sorted(set(split_of.values()))},
-            "balance": describe_balance(files, head["strata"]),
-            **({"labels": _count_labels(series, labels, split_of, numbers)} if labels else {}),
-            "statistics": statistics.to_dict(),
+            "counts": _counts(series, kept, split_of, writer.files),
+            "balance": describe_balance(writer.files, head["strata"]),
+            **({"labels": _count_labels(series, labels, split_of, writer.records)} if labels else {}),
+            "statistics": writer.statistics.to_dict(),
             "checked": checked,
             "accepted": sorted(options.accept),
             "sources": _describe_sources(series, options),
             "request": request,
         }
-        _write_table(folder / TABLE, series, split_of, numbers)
-        finish_records(folder, shapes=shapes, files=files, manifest=manifest)
+        _write_table(folder / TABLE, series, split_of, writer.records)
+        finish_records(folder, shapes=writer.shapes, files=writer.files, manifest=manifest)
     return out
+
+
+class _Writer:
+    """Writes records to shards, and counts: `files` as of the manifest, `records` of each series, `statistics`."""
+
+    def __init__(self, folder: Path, shape: PatchShape, shard_records: int):
+        self.folder, self.shard_records, self.shapes = folder, shard_records, {shape.modality.name: shape}
+        self.files: list[Json] = []
+        self.records = Counter[int]()
+        self.statistics = Statistics({shape.modality.name: shape.modality})
+
+    def write(self, split: str, places: Sequence[tuple[int, int]], patch: Callable[[int, int], Patch]) -> None:
+        """The records of a split: `patch` of (number of the series, its first date) of every place."""
+        self.records.update(i for i, _ in places)
+        for k in range(count := -(-len(places) // self.shard_records)):
+            part = places[k * self.shard_records : (k + 1) * self.shard_records]
+            patches = [patch(i, a) for i, a in part]
+            name = shard_name(split, k, count)
+            self.files.append({"name": name, "split": split, **write_file(self.folder / name, self.shapes, patches)})
+            for one in patches if split == "train" else ():
+                self.statistics.add(one)
 
 
 def _head(series: Sequence[PointSeries], split_of: Mapping[str, str], options: PointOptions) -> Json:
@@ -323,8 +334,15 @@ def _count_labels(
     return found
 
 
-def _count(files: Sequence[Json], split: str) -> int:
-    return sum(f["records"] for f in files if f["split"] == split)
+def _counts(
+    series: Sequence[PointSeries], kept: Sequence[int], split_of: Mapping[str, str], files: Sequence[Json]
+) -> Json:
+    """Split -> its records, and the series that were left out."""
+    skipped = Counter(split_of[s.group] for s in series) - Counter(split_of[series[i].group] for i in kept)
+    records = Counter[str]()
+    for file in files:
+        records[file["split"]] += file["records"]
+    return {s: {"records": records[s], "skipped": skipped[s]} for s in sorted(set(split_of.values()))}
 
 
 def _write_table(

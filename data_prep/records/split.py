@@ -220,10 +220,10 @@ def _on_sphere(places: Mapping[str, Extent], names: Sequence[str]) -> np.ndarray
 
 
 def _named(config: SplitConfig, present: set[str], clusters: Sequence[Sequence[str]]) -> dict[str, str]:
-    counts = Counter(site for sites in config.sites.values() for site in sites)
-    if twice := sorted(site for site, count in counts.items() if count > 1):
+    pairs = [(site, split) for split, sites in config.sites.items() for site in sites]
+    if twice := sorted(site for site, count in Counter(site for site, _ in pairs).items() if count > 1):
         raise UsageError(f"split: {', '.join(twice)} named twice; every site belongs to one split")
-    named = {site: split for split, sites in config.sites.items() for site in sites}
+    named = dict(pairs)
     if set(named) != present:
         missing, unknown = sorted(present - set(named)), sorted(set(named) - present)
         raise UsageError(

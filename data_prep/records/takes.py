@@ -60,12 +60,17 @@ def open_cubes(paths: Sequence[Path | str], config: CropConfig, modalities: Sequ
             )
         _check_alike(cube, first, names)
         _check_large_enough(cube, config)
-    if static := [n for n in (config.reference, *config.windows) if first[n].modality.static]:
+    for name in (config.reference, *config.windows):
+        _check_dated(first, name)
+    return cubes
+
+
+def _check_dated(cube: Cube, name: str) -> None:
+    if cube[name].modality.static:
         raise UsageError(
-            f"patches: {static[0]} is static: it has no dates for records to follow, and every record has it. Choose a "
+            f"patches: {name} is static: it has no dates for records to follow, and every record has it. Choose a "
             "reference with dates, and no window for it"
         )
-    return cubes
 
 
 def _check_alike(cube: Cube, first: Cube, names: Sequence[str]) -> None:
@@ -189,18 +194,8 @@ def describe_draws(takes: Sequence[Take], shapes: Mapping[str, PatchShape], conf
         return {}
     lead = shapes[config.reference]
     windows = {n: config.around(s.modality) for n, s in shapes.items() if n != config.reference}
-    for name, shape in shapes.items():
-        if not shape.site_wide and (shape.height, shape.width) != (lead.height, lead.width):
-            raise UsageError(
-                f"patches: {name} has a grid of its own ({shape.height} x {shape.width} px for {lead.height} x "
-                f"{lead.width} of {config.reference}); expected the same grid or a single pixel where records have a "
-                "margin. Prepare both on one grid, or cut with margin_px 0"
-            )
-    lengths: dict[str, int] = {}
-    for take, window in ((t, w) for t in takes for w in t.windows):
-        day = {n: take.cube[n].day[window.indices[n]] for n in shapes}
-        found = longest_runs(day, windows, config.reference, config.draw_acquisitions)
-        lengths = {n: max(lengths.get(n, 1), length) for n, length in found.items()}
+    for shape in shapes.values():
+        _check_grid(shape, lead, config.reference)
     inner = config.draw_px - 2 * config.margin_px
     places = ((config.crop_px - 2 * config.margin_px) / inner) ** 2
     draw = Draw(
@@ -209,9 +204,29 @@ def describe_draws(takes: Sequence[Take], shapes: Mapping[str, PatchShape], conf
         margin_px=config.margin_px,
         acquisitions=config.draw_acquisitions,
         windows=windows,
-        lengths=lengths,
+        lengths=_longest(takes, windows, config),
         per_record=max(1, round(places * lead.acquisitions / config.draw_acquisitions)),
     )
     drawn = draw.shapes(shapes)
     sizes = {n: {"acquisitions": s.acquisitions, "height": s.height, "width": s.width} for n, s in drawn.items()}
     return {"draw": draw.to_manifest(), "drawn": sizes}
+
+
+def _check_grid(shape: PatchShape, lead: PatchShape, reference: str) -> None:
+    """Raise UsageError where a modality has a grid of its own of several pixels."""
+    if not shape.site_wide and (shape.height, shape.width) != (lead.height, lead.width):
+        raise UsageError(
+            f"patches: {shape.modality.name} has a grid of its own ({shape.height} x {shape.width} px for "
+            f"{lead.height} x {lead.width} of {reference}); expected the same grid or a single pixel where records have a margin. "
+            "Prepare both on one grid, or cut with margin_px 0"
+        )
+
+
+def _longest(takes: Sequence[Take], windows: Mapping[str, tuple[int, int]], config: CropConfig) -> dict[str, int]:
+    """Modality -> the most acquisitions that a drawn run has."""
+    lengths: dict[str, int] = {}
+    for take, window in ((t, w) for t in takes for w in t.windows):
+        day = {n: take.cube[n].day[window.indices[n]] for n in (config.reference, *windows)}
+        found = longest_runs(day, windows, config.reference, config.draw_acquisitions)
+        lengths = {n: max(lengths.get(n, 1), length) for n, length in found.items()}
+    return lengths

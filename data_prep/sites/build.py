@@ -26,6 +26,7 @@ from eomm.data.cube import Cube, open_cube
 from eomm.data.grid import Grid
 from eomm.errors import DataError, UsageError
 from eomm.store.digest import digest
+from eomm.store.fields import Json
 from eomm.store.folders import is_disk_full
 from eomm.store.workers import Pool, reason_of, run_units
 
@@ -45,7 +46,7 @@ def build_sites(
     pool: Pool = Pool(),
     overwrite: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
-) -> dict[str, Any]:
+) -> Json:
     """Build the cubes of many sites, and say how far they are; a site that fails stops no other.
 
     Args:

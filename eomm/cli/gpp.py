@@ -19,8 +19,7 @@ def evaluate_with(a: argparse.Namespace, more: Callable[[Any, Any], Any]) -> Any
     """The same with further methods of the table."""
     from eomm.data.tables import write_frame
     from eomm.evaluation.gpp.predictions import prediction_rows
-    from eomm.evaluation.gpp.run import GppPlan, run
-    from eomm.evaluation.gpp.tables import Final
+    from eomm.evaluation.gpp.run import run
     from eomm.evaluation.result_file import check_result_free, write_result
     from eomm.store.folders import check_free_file
 
@@ -35,13 +34,19 @@ def evaluate_with(a: argparse.Namespace, more: Callable[[Any, Any], Any]) -> Any
     tested = a.tested or list(pairs_of(a.embedding))
     if lost := sorted({*tested, *a.check} - set(table.features)):
         raise UsageError(f"features {', '.join(lost)}: there are none; there are {', '.join(table.features)}")
-    final = Final(sites=a.test_site, years=a.test_year) if a.test_site or a.test_year else None
-    models = a.model or ["ridge", "boosting"]
-    plan = options_of(GppPlan, a, tested=tested, checks=a.check, models=models, count=a.fold_count, final=final)
-    result, predictions = run(table, plan, dataset=a.dataset or (a.table.stem if a.table else None), more=more)
+    result, predictions = run(table, _plan(a, tested), dataset=a.dataset or (a.table and a.table.stem), more=more)
     if a.predictions:
         write_frame(prediction_rows(table, predictions), a.predictions)
     return write_result(result, a.out, commands=[a.typed])
+
+
+def _plan(a: argparse.Namespace, tested: list[str]) -> Any:
+    from eomm.evaluation.gpp.run import GppPlan
+    from eomm.evaluation.gpp.tables import Final
+
+    final = Final(sites=a.test_site, years=a.test_year) if a.test_site or a.test_year else None
+    models = a.model or ["ridge", "boosting"]
+    return options_of(GppPlan, a, tested=tested, checks=a.check, models=models, count=a.fold_count, final=final)
 
 
 def _table(a: argparse.Namespace) -> Any:

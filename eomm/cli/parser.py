@@ -91,8 +91,8 @@ def build_parser() -> argparse.ArgumentParser:
   eomm embed --model runs/fusion/model --cube newer.zarr --out e.zarr --append
   eomm embed --cubes many/cubes --out embeddings                              # many sites at once"""
     summary = "embed cubes; run again to go on where it stopped"
-    c = command(commands, "embed", handlers.embed, summary, example, succeeded="eomm.embedding.sites:succeeded")
-    c.set_defaults(formatter=handlers.format_embed)
+    c = command(commands, "embed", handlers.embed, summary, example, formatter="eomm.cli.handlers:format_embed")
+    c.set_defaults(succeeded=lambda found: not found.get("failures"))
     add_model(c, required=False, default="base, which comes with eomm")
     which = c.add_mutually_exclusive_group()
     shared(which, cube="of `eomm prepare cube`")

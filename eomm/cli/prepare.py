@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # what commands take, imported when they run
     from eomm.store.workers import Pool
 
 INFO = "eomm.cli.info_words:format_info"
-SITES = {"formatter": "data_prep.sites.units:format_status", "succeeded": "data_prep.sites.units:succeeded"}
+SITES = "data_prep.sites.units:format_status"
 
 
 def prepare_cube(a: argparse.Namespace, _: list[str]) -> Json:
@@ -177,7 +177,8 @@ def add_sites(steps: Any) -> None:
   eomm prepare sites sites.geojson --sample 100 --by land_cover --from planetary-computer-s2 \\
       --from planetary-computer-s1-rtc --dates 2020-01-01 2020-12-31 --out many --records --test-fraction 0.2"""
     summary = "a list of sites to cubes; run again to go on and to try again what failed (exit status 1 while some did)"
-    c = command(steps, "sites", prepare_sites, summary, example, **SITES)
+    c = command(steps, "sites", prepare_sites, summary, example, formatter=SITES)
+    c.set_defaults(succeeded=lambda found: not found["failed"])
     c.add_argument("sites", type=Path, help="CSV with columns name, lon, lat (and size_m, split, …), or GeoJSON")
     source_help = "{site} stands for the site's name; repeat per source"
     c.add_argument("--source", action="append", default=[], metavar="MAPPING=PATH", help=source_help)
@@ -201,7 +202,8 @@ def add_sites(steps: Any) -> None:
     add_crops(c)
 
     example = "eomm prepare status many"
-    c = command(steps, "status", prepare_status, "how far the sites of a folder are", example, **SITES)
+    c = command(steps, "status", prepare_status, "how far the sites of a folder are", example, formatter=SITES)
+    c.set_defaults(succeeded=lambda found: not found["failed"])
     c.add_argument("folder", type=Path)
 
 

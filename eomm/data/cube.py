@@ -103,23 +103,7 @@ def _finest(groups: "Iterable[GroupSource | CubeGroup]") -> Grid:
 
 def _write_group(root: zarr.Group, source: GroupSource, scratch: Path) -> None:
     modality, grid, acquisitions = source.modality, source.grid, source.acquisitions
-    keys = [a.key for a in acquisitions]
-    if modality.static and keys != [(STATIC_DAY, "", "")]:
-        raise DataError(
-            f"modality {modality.name!r} is static, but has {len(keys)} acquisitions (day, platform, orbit): "
-            f"{', '.join(map(str, keys[:3])) or 'none'}; expected one of day {STATIC_DAY}. Write one layer, or leave "
-            "`static` out of the contract of a series"
-        )
-    if not keys:
-        raise DataError(f"modality {modality.name!r}: no acquisition; check the date range and the site's extent")
-    if keys != sorted(keys):
-        raise DataError(f"modality {modality.name!r}: acquisitions are not in the order of (day, platform, orbit)")
-    for a, b in itertools.pairwise(keys):
-        if a == b:
-            raise DataError(
-                f"modality {modality.name!r}: two acquisitions of {to_date(a[0])}, platform {a[1] or 'unknown'}, "
-                f"orbit {a[2] or 'unknown'}; merge the scenes of one pass before writing a cube"
-            )
+    _check_keys(modality, [a.key for a in acquisitions])
     group = root.create_group(modality.name)
     about = {
         "coordinates": "spatial_ref",
@@ -128,7 +112,7 @@ def _write_group(root: zarr.Group, source: GroupSource, scratch: Path) -> None:
         **grid.attributes(),
     }
     group.attrs.update(to_flat(about))
-    count, height, width, bands = len(keys), grid.height, grid.width, len(modality.bands)
+    count, height, width, bands = len(acquisitions), grid.height, grid.width, len(modality.bands)
     values = create_sharded(group, "values", (count, height, width, bands), "int16", ("time", "y", "x", "band"))
     valid = create_sharded(group, "valid", (count, height, width), "bool", ("time", "y", "x"))
     values.attrs.update(PLAIN)
@@ -161,6 +145,26 @@ def _write_group(root: zarr.Group, source: GroupSource, scratch: Path) -> None:
     add_array(group, "x", grid.x, ("x",), X)
     add_array(group, "y", grid.y, ("y",), Y)
     add_array(group, "spatial_ref", np.array(0, np.int32), (), grid.spatial_ref())
+
+
+def _check_keys(modality: Modality, keys: Sequence[tuple[int, str, str]]) -> None:
+    """Raise DataError unless there are acquisitions, of a static layer one, in order and each once."""
+    if modality.static and keys != [(STATIC_DAY, "", "")]:
+        raise DataError(
+            f"modality {modality.name!r} is static, but has {len(keys)} acquisitions (day, platform, orbit): "
+            f"{', '.join(map(str, keys[:3])) or 'none'}; expected one of day {STATIC_DAY}. Write one layer, or leave "
+            "`static` out of the contract of a series"
+        )
+    if not keys:
+        raise DataError(f"modality {modality.name!r}: no acquisition; check the date range and the site's extent")
+    if keys != sorted(keys):
+        raise DataError(f"modality {modality.name!r}: acquisitions are not in the order of (day, platform, orbit)")
+    if twice := [a for a, b in itertools.pairwise(keys) if a == b]:
+        day, platform, orbit = twice[0]
+        raise DataError(
+            f"modality {modality.name!r}: two acquisitions of {to_date(day)}, platform {platform or 'unknown'}, "
+            f"orbit {orbit or 'unknown'}; merge the scenes of one pass before writing a cube"
+        )
 
 
 def _write_screen(group: zarr.Group, source: GroupSource, shape: tuple[int, int, int], scratch: Path) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,13 +27,8 @@ def made_of(kind: type[Kind], table: Mapping[str, Any], *, where: str) -> Kind:
     Raises:
         ContractError: a key is unknown or missing, or its value cannot be; named after `where`.
     """
-    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     see = f"see {kind.__name__} in {kind.__module__}"
-    if unknown := [k for k in table if k not in fields]:
-        raise ContractError(f"{where}: unknown key {', '.join(unknown)}; expected only {', '.join(fields)}")
-    needed = [n for n, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING]
-    if missing := [n for n in needed if n not in table]:
-        raise ContractError(f"{where}: key {', '.join(missing)} is missing; add it ({see})")
+    _check_keys(dataclasses.fields(kind), table, where, see)  # type: ignore[arg-type]
     check_dataclass(kind, table, where, error=ContractError, remedy=see)
     try:
         return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
@@ -41,6 +36,15 @@ def made_of(kind: type[Kind], table: Mapping[str, Any], *, where: str) -> Kind:
         raise ContractError(f"{where}: {e}") from e
     except (TypeError, ZeroDivisionError) as e:
         raise ContractError(f"{where}: a value is of the wrong kind ({e}); {see}") from e
+
+
+def _check_keys(fields: Sequence[Any], table: Mapping[str, Any], where: str, see: str) -> None:
+    names = [f.name for f in fields]
+    if unknown := [k for k in table if k not in names]:
+        raise ContractError(f"{where}: unknown key {', '.join(unknown)}; expected only {', '.join(names)}")
+    needed = [f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING]
+    if missing := [n for n in needed if n not in table]:
+        raise ContractError(f"{where}: key {', '.join(missing)} is missing; add it ({see})")
 
 
 def modality_of(table: Mapping[str, Any], *, where: str) -> Modality:

@@ -58,11 +58,8 @@ def fetch_records(url: Path | str) -> Path:
     partial.mkdir(parents=True)
     try:
         for name in tqdm([*listed, *BESIDE], desc=f"fetch {text}", unit="file", file=sys.stderr):
-            if name in BESIDE and not files.exists(f"{root}/{name}"):
-                continue
-            copy(files, f"{root}/{name}", partial / name, text)
-            if name in listed and sha256(partial / name) != listed[name]:
-                raise DataError(f"{text}/{name}: its content differs from the manifest; upload the records again")
+            if name in listed or files.exists(f"{root}/{name}"):
+                copy(files, f"{root}/{name}", partial / name, text, listed.get(name))
         (partial / MANIFEST).write_bytes(raw)
         os.rename(partial, target)
     except OSError:
@@ -97,12 +94,14 @@ def read(files: Any, path: str, url: str) -> bytes:
         raise DataError(f"{url}: no {MANIFEST} there; expected a finished record set of `eomm prepare records`") from e
 
 
-def copy(files: Any, path: str, target: Path, url: str) -> None:
-    """One file to this machine. Raises DataError where it is missing."""
+def copy(files: Any, path: str, target: Path, url: str, digest: str | None) -> None:
+    """One file to this machine. Raises DataError where it is missing, or is not that of the digest."""
     try:
         files.get_file(path, str(target))
     except FileNotFoundError as e:
         raise DataError(f"{url}: lacks {target.name}, which its manifest lists; upload the records again") from e
+    if digest is not None and sha256(target) != digest:
+        raise DataError(f"{url}/{target.name}: its content differs from the manifest; upload the records again")
 
 
 def local_path(path: Path | str, why: str) -> Path:
