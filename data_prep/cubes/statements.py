@@ -30,12 +30,13 @@ def check_numbers(scene: Scene, accept: Collection[str]) -> None:
         scale = factor if stated.scale is None and factor != 1 else stated.scale and stated.scale * factor
         offset = None if stated.offset is None else stated.offset * factor
         by = f"mapping {mapping.name!r}"
-        _check_stated("scale", scale, mapping.scale, where, by, accept)
+        check_stated("scale", scale, mapping.scale, where, by, accept)
         own = by if scene.offset is None else "its own BOA_OFFSET"
-        _check_stated("offset", offset, scene.added_offset, where, own, accept)
+        check_stated("offset", offset, scene.added_offset, where, own, accept)
 
 
-def _check_stated(key: str, found: float | None, said: float, where: str, by: str, accept: Collection[str]) -> None:
+def check_stated(key: str, found: float | None, said: float, where: str, by: str, accept: Collection[str]) -> None:
+    """Compare a scale or offset that a file states, if it does, with the one that is applied. Raises ContractError."""
     if found is None or key in accept or np.isclose(found, said, rtol=1e-6, atol=1e-9 if key == "offset" else 0):
         return
     raise ContractError(

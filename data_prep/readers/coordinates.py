@@ -40,7 +40,7 @@ def times_of(data: xr.Dataset, file: Path, mapping: SourceMapping) -> list[datet
         raise ContractError(f"{where} has the dimensions {time.dims}, expected one of time steps")
     for attributes in (time.attrs, time.encoding, data.attrs):
         check_utc(attributes, where=where)
-    time = _decoded(time, where)
+    time = decoded(time, where)
     if time.dtype.kind == "M":
         if (missing := np.flatnonzero(np.isnat(time.values))).size:
             raise DataError(f"{where}: has no time at step {missing[0]} ({missing.size} of {time.size}); leave it out")
@@ -53,7 +53,7 @@ def times_of(data: xr.Dataset, file: Path, mapping: SourceMapping) -> list[datet
     )
 
 
-def _decoded(time: xr.DataArray, where: str) -> xr.DataArray:
+def decoded(time: xr.DataArray, where: str) -> xr.DataArray:
     """Times where they are numbers since a date, which may have an offset from UTC. Raises as `times_of`."""
     units, calendar = (str(time.attrs.get(key, "")) for key in ("units", "calendar"))
     if time.dtype.kind not in "iuf" or " since " not in units:

@@ -1,10 +1,6 @@
-"""Stacks: variables [time, y, x] of an open data set, or bands of arrays [time, band, y, x]. Not how it is opened.
-
-Read raw: decoding is ours, since declared fills mislead.
-"""
+"""Stacks: variables [time, y, x] of an open data set, or bands of arrays [time, band, y, x]. Opened by arrays.py."""
 
 import dataclasses
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,41 +8,18 @@ import numpy as np
 import xarray as xr
 
 from data_prep.mappings.mapping import Mapping
+from data_prep.readers.arrays import BAND, LABELLED, PART
 from data_prep.readers.coordinates import grid_of_coordinates, times_of
 from data_prep.readers.scene import Scene, decode
 from data_prep.readers.stated import Numbers, is_true, of_attributes
 from eomm.errors import ContractError, DataError
 
-LABELLED = re.compile(r"(\w+)\[(\w+)\]")
-"""How a mapping names a band of an array with a dimension of bands: s2l2a[B02]."""
-BAND = "band"
-"""That dimension, and the coordinate that has the bands' names."""
-PART = "eomm:part"
-"""The attribute that keeps the band's place among them, in what is open; never in a file."""
 STATED = {"processing_level": "level", "calibration": "calibration"}
 """Attribute of a file -> what it states of itself (`Scene.stated`)."""
 BLOCK_PIXELS = 1_000_000
 """Time steps of a variable are read in blocks of this size: one HDF5 request each, 3 ms, dominates small sites."""
 BLOCK_BYTES = 2**29
 """So much may be read of a store at once to open none of its chunks twice."""
-
-
-def bands_apart(data: xr.Dataset, file: Path, mapping: Mapping) -> xr.Dataset:
-    """Each band that the mapping names by a label as a variable of its own, still unread. Raises ContractError."""
-    for name in mapping.layers.values():
-        match = LABELLED.fullmatch(name)
-        if not match or match[1] not in data:
-            continue
-        array, label = data[match[1]], match[2]
-        if BAND not in array.dims or BAND not in data.coords:
-            raise ContractError(f"{file}: {match[1]} has dimensions {array.dims}, expected one of bands, {BAND!r}")
-        labels = [str(v) for v in data[BAND].values]
-        if labels.count(label) > 1:
-            raise ContractError(f"{file}: {match[1]} has {labels.count(label)} bands named {label}, expected one")
-        if label in labels:
-            part = labels.index(label)
-            data[name] = array.isel({BAND: part}).drop_vars(BAND).assign_attrs({PART: part})
-    return data
 
 
 def scenes_of(data: xr.Dataset, file: Path, mapping: Mapping) -> list[Scene]:

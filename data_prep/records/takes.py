@@ -217,8 +217,8 @@ def _check_grid(shape: PatchShape, lead: PatchShape, reference: str) -> None:
     if not shape.site_wide and (shape.height, shape.width) != (lead.height, lead.width):
         raise UsageError(
             f"patches: {shape.modality.name} has a grid of its own ({shape.height} x {shape.width} px for "
-            f"{lead.height} x {lead.width} of {reference}); expected the same grid or a single pixel where records have a margin. "
-            "Prepare both on one grid, or cut with margin_px 0"
+            f"{lead.height} x {lead.width} of {reference}); expected the same grid or a single pixel where records "
+            "have a margin. Prepare both on one grid, or cut with margin_px 0"
         )
 
 
