@@ -149,19 +149,22 @@ def numbers_of(data: Any, band: int, where: str) -> Numbers:
     units, fill = [data.units[band - 1]], [data.nodatavals[band - 1]]
     for place, given in (("its band", data.tags(band)), ("its tags", data.tags())):
         tags = {k.upper(): v for k, v in given.items()}
-        scales += [(f"{k} among {place}", _tag(tags, k, where)) for k in ("SCALE_FACTOR", "SCALE")]
-        for k in ("BOA_QUANTIFICATION_VALUE", "QUANTIFICATION_VALUE"):
-            whole = _tag(tags, k, where)
-            scales.append((f"1 / {k} among {place}", 1 / whole if whole else None))
-        offsets += [(f"{k} among {place}", _tag(tags, k, where)) for k in ("ADD_OFFSET", "OFFSET")]
-        units += [tags.get(k) for k in ("UNITS", "UNIT", "UNITTYPE")]
-        fill += [_tag(tags, k, where) for k in FILL_TAGS]
+        scales += _tagged(tags, ("SCALE_FACTOR", "SCALE"), place, where)
+        wholes = _tagged(tags, ("BOA_QUANTIFICATION_VALUE", "QUANTIFICATION_VALUE"), place, where)
+        scales += [(f"1 / {name}", 1 / whole) for name, whole in wholes if whole]
+        offsets += _tagged(tags, ("ADD_OFFSET", "OFFSET"), place, where)
+        units += map(tags.get, ("UNITS", "UNIT", "UNITTYPE"))
+        fill += [value for _, value in _tagged(tags, FILL_TAGS, place, where)]
     return Numbers(
         scale=agreed(scales, where=where, what="scale"),
         offset=agreed(offsets, where=where, what="offset"),
         unit=next(filter(None, units), None),
         fill=tuple(dict.fromkeys(v for v in fill if v is not None)),
     )
+
+
+def _tagged(tags: Mapping[str, str], names: Sequence[str], place: str, where: str) -> list[tuple[str, float | None]]:
+    return [(f"{name} among {place}", _tag(tags, name, where)) for name in names]
 
 
 def _tag(tags: Mapping[str, str], name: str, where: str) -> float | None:

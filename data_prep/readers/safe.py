@@ -170,10 +170,10 @@ def _check_member(file: Path, member: zipfile.ZipInfo) -> None:
 def _scene(product: Product, root: Any, granule: str, mapping: Mapping, window: Grid | None) -> Scene:
     file, folder = product.file, f"GRANULE/{granule}/"
     tile = product.xml(f"{folder}MTD_TL.xml")
-    images = {layer: _image(product, folder, variable) for layer, variable in mapping.layers.items()}
-    crops = {layer: crop_to(_grid(product, name), window) for layer, name in images.items()}
     quantification = _number(root, ("BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE"), file)
     offsets = {layer: number / quantification for layer, number in _offsets_of(mapping, root, file).items()}
+    images = {layer: _image(product, folder, variable) for layer, variable in mapping.layers.items()}
+    crops = {layer: crop_to(_grid(product, name), window) for layer, name in images.items()}
     special = [_integer(v, "SPECIAL_VALUE_INDEX", file) for v in _every(root, "Special_Values")]
     numbers = Numbers(scale=1 / quantification, fill=tuple(special))
     zenith, azimuth = _view(tile)

@@ -140,14 +140,10 @@ def build_point_records(
             chosen = [i for i in kept if split_of[series[i].group] == split]
             places = [(i, a) for i in chosen for a in _runs(len(stored[i].day), shape.acquisitions)]
             writer.write(split, places, lambda i, a: _patch(series[i], i, a, stored[i], shape, labels))
-        rule = f"series with at least {options.min_dates} usable dates"
+        kept_of = Counter(split_of[series[i].group] for i in kept)
         manifest = {
-            **head,
-            "crop": {**head["crop"], "acquisitions": shape.acquisitions, "rule": rule},
-            "counts": _counts(series, kept, split_of, writer.files),
-            "balance": describe_balance(writer.files, head["strata"]),
+            **_manifest(head, series, split_of, writer, kept_of),
             **({"labels": _count_labels(series, labels, split_of, writer.records)} if labels else {}),
-            "statistics": writer.statistics.to_dict(),
             "checked": checked,
             "accepted": sorted(options.accept),
             "sources": _describe_sources(series, options),
@@ -177,6 +173,25 @@ class _Writer:
             self.files.append({"name": name, "split": split, **write_file(self.folder / name, self.shapes, patches)})
             for one in patches if split == "train" else ():
                 self.statistics.add(one)
+
+
+def _manifest(
+    head: Json, series: Sequence[PointSeries], split_of: Mapping[str, str], writer: _Writer, kept: Counter[str]
+) -> Json:
+    """What was written, with the series of each split that were left out."""
+    skipped = Counter(split_of[s.group] for s in series) - kept
+    records = Counter[str]()
+    for file in writer.files:
+        records[file["split"]] += file["records"]
+    (shape,) = writer.shapes.values()
+    rule = f"series with at least {head['crop']['min_dates']} usable dates"
+    return {
+        **head,
+        "crop": {**head["crop"], "acquisitions": shape.acquisitions, "rule": rule},
+        "counts": {s: {"records": records[s], "skipped": skipped[s]} for s in sorted(set(split_of.values()))},
+        "balance": describe_balance(writer.files, head["strata"]),
+        "statistics": writer.statistics.to_dict(),
+    }
 
 
 def _head(series: Sequence[PointSeries], split_of: Mapping[str, str], options: PointOptions) -> Json:
@@ -332,17 +347,6 @@ def _count_labels(
         if s.label and split_of[s.group] == "train":
             found[s.label] += records[i]
     return found
-
-
-def _counts(
-    series: Sequence[PointSeries], kept: Sequence[int], split_of: Mapping[str, str], files: Sequence[Json]
-) -> Json:
-    """Split -> its records, and the series that were left out."""
-    skipped = Counter(split_of[s.group] for s in series) - Counter(split_of[series[i].group] for i in kept)
-    records = Counter[str]()
-    for file in files:
-        records[file["split"]] += file["records"]
-    return {s: {"records": records[s], "skipped": skipped[s]} for s in sorted(set(split_of.values()))}
 
 
 def _write_table(

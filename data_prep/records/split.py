@@ -221,15 +221,8 @@ def _on_sphere(places: Mapping[str, Extent], names: Sequence[str]) -> np.ndarray
 
 def _named(config: SplitConfig, present: set[str], clusters: Sequence[Sequence[str]]) -> dict[str, str]:
     pairs = [(site, split) for split, sites in config.sites.items() for site in sites]
-    if twice := sorted(site for site, count in Counter(site for site, _ in pairs).items() if count > 1):
-        raise UsageError(f"split: {', '.join(twice)} named twice; every site belongs to one split")
     named = dict(pairs)
-    if set(named) != present:
-        missing, unknown = sorted(present - set(named)), sorted(set(named) - present)
-        raise UsageError(
-            f"split: sites without a split: {', '.join(missing) or 'none'}; named but without a cube: "
-            f"{', '.join(unknown) or 'none'}; name every site of the given cubes once"
-        )
+    _check_named([site for site, _ in pairs], present)
     for cluster in clusters:
         if len({named[s] for s in cluster}) > 1:
             raise UsageError(
@@ -237,6 +230,18 @@ def _named(config: SplitConfig, present: set[str], clusters: Sequence[Sequence[s
                 "to each other; put them into one split, or lower site_buffer_m and say why"
             )
     return named
+
+
+def _check_named(named: Sequence[str], present: set[str]) -> None:
+    """Raise UsageError unless every site that is there is named once, and no other."""
+    if twice := sorted(site for site, count in Counter(named).items() if count > 1):
+        raise UsageError(f"split: {', '.join(twice)} named twice; every site belongs to one split")
+    if set(named) != present:
+        missing, unknown = sorted(present - set(named)), sorted(set(named) - present)
+        raise UsageError(
+            f"split: sites without a split: {', '.join(missing) or 'none'}; named but without a cube: "
+            f"{', '.join(unknown) or 'none'}; name every site of the given cubes once"
+        )
 
 
 def draw_groups(groups: Sequence[str], fractions: Mapping[str, float], seed: int) -> dict[str, str]:

@@ -58,23 +58,27 @@ def read_frame(path: Path | str, *, text: bool | Collection[str] = False) -> pd.
         DataError: missing, not of its kind, or a line has another number of values than the first.
     """
     path = Path(path)
-    kept = set() if isinstance(text, bool) else {plain_name(n) for n in text}
     try:
         if path.suffix.lower() in PARQUET:
             return pd.read_parquet(path)
-        encoding, separator = _form(path)
-        how, decimals = {"sep": separator, "encoding": encoding}, separator != "," and text is not True
-        table = _with_every_value(path, **how, **(TEXT if text is True else {}))
-        if words := [c for c in table if plain_name(c) in kept]:
-            table[words] = _with_every_value(path, **how, usecols=words, **TEXT)[words]
+        return _read_csv(path, text)
     except FileNotFoundError as e:
         raise DataError(f"{path}: missing") from e
     except (OSError, ValueError) as e:  # pandas' and Arrow's errors are ValueErrors
         raise DataError(f"{path}: not a readable table, CSV or Parquet ({str(e).strip()}); mend or replace it") from e
+
+
+def _read_csv(path: Path, text: bool | Collection[str]) -> pd.DataFrame:
+    encoding, separator = _form(path)
+    how = {"sep": separator, "encoding": encoding}
+    kept = set() if isinstance(text, bool) else {plain_name(n) for n in text}
+    table = _with_every_value(path, **how, **(TEXT if text is True else {}))
+    if words := [c for c in table if plain_name(c) in kept]:
+        table[words] = _with_every_value(path, **how, usecols=words, **TEXT)[words]
     table = table.rename(columns=lambda name: str(name).strip())
     for column in [c for c in table if not pd.api.types.is_numeric_dtype(table[c])]:
         table[column] = table[column].map(lambda v: v.strip() if isinstance(v, str) else v)
-        if decimals and plain_name(column) not in kept:
+        if separator != "," and text is not True and plain_name(column) not in kept:
             table[column] = _with_points(table[column])
     return table
 

@@ -13,6 +13,7 @@ from data_prep.sites.units import status as sites_status
 from eomm.cli import main
 from eomm.cli.info import describe
 from eomm.cli.info_words import format_info
+from eomm.data import described
 from eomm.data.cube import open_cube
 from eomm.data.records import open_records
 from eomm.embedding.store import open_embedding
@@ -92,7 +93,7 @@ def test_no_damage_of_a_mapping_ends_in_a_traceback(monkeypatch):
     table = tomllib.loads(path.read_text())
     for what, content in damaged(table, depth=3):
         if isinstance(content, dict):
-            monkeypatch.setattr(mappings.tomllib, "loads", lambda _, content=content: dict(content))
+            monkeypatch.setattr(described.tomllib, "loads", lambda _, content=content: dict(content))
             try:
                 found = mappings.load_mapping(str(path))
             except (ContractError, DataError) as error:
@@ -120,7 +121,7 @@ def test_nonsense_in_a_mapping_is_refused_by_its_key(key, value, monkeypatch):
     path = mappings.SHIPPED / "fetched_s2.toml"
     table = tomllib.loads(path.read_text())
     table[key] = table[key] | value if isinstance(value, dict) else value
-    monkeypatch.setattr(mappings.tomllib, "loads", lambda _: table)
+    monkeypatch.setattr(described.tomllib, "loads", lambda _: table)
     with pytest.raises(ContractError, match=next(iter(value)) if isinstance(value, dict) else key):
         mappings.load_mapping(str(path))
 
