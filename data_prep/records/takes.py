@@ -40,13 +40,7 @@ class Take:
 
 def open_cubes(paths: Sequence[Path | str], config: CropConfig, modalities: Sequence[str] | None) -> list[Cube]:
     """The cubes in an order of their own, checked against each other."""
-    if not paths:
-        raise UsageError("patches: no cube given; name at least one")
-    distinct = {Path(p).resolve() for p in paths}
-    if len(distinct) < len(paths):
-        raise UsageError("patches: a cube is given twice; name each once")
-    cubes = [open_cube(p) for p in paths]
-    cubes.sort(key=lambda c: (c.site, c.path.name, c[config.reference].day.tolist()))
+    cubes = sorted(_opened(paths), key=lambda c: (c.site, c.path.name, c[config.reference].day.tolist()))
     first, names = cubes[0], list(modalities or cubes[0])
     if modalities is not None and config.reference not in modalities:
         raise UsageError(f"patches: modalities {', '.join(modalities)} lack the reference {config.reference!r}; add it")
@@ -63,6 +57,14 @@ def open_cubes(paths: Sequence[Path | str], config: CropConfig, modalities: Sequ
     for name in (config.reference, *config.windows):
         _check_dated(first, name)
     return cubes
+
+
+def _opened(paths: Sequence[Path | str]) -> list[Cube]:
+    if not paths:
+        raise UsageError("patches: no cube given; name at least one")
+    if len({Path(p).resolve() for p in paths}) < len(paths):
+        raise UsageError("patches: a cube is given twice; name each once")
+    return [open_cube(p) for p in paths]
 
 
 def _check_dated(cube: Cube, name: str) -> None:

@@ -24,6 +24,7 @@ from data_prep.simulate.world import World
 BANDS_10M = ("B02", "B03", "B04", "B08")
 BANDS_20M = ("B05", "B06", "B07", "B8A", "B11", "B12")
 S2_ORBITS = ((51, 10 * 3600 + 54 * 60 + 21, 1.0), (8, 10 * 3600 + 44 * 60 + 20, -1.0))  # orbit, time, view side
+Tags = dict[str, str]
 S1_SECONDS = {True: 17 * 3600 + 32 * 60 + 11, False: 5 * 3600 + 58 * 60 + 44}
 
 
@@ -95,13 +96,12 @@ def _acquisition(platform: str, day: date, seconds: int, orbit: int, index: int,
 
 
 def write_tiff(
-    path: Path, values: NDArray, *, transform: Affine, crs: CRS, bands: tuple[str, ...],
-    nodata: float | None, tags: dict[str, str],
-) -> None:  # fmt: skip
+    path: Path, values: NDArray, place: tuple[CRS, Affine], *, bands: tuple[str, ...], nodata: float, tags: Tags
+) -> None:
     """Write [band, y, x] as a deflated GeoTIFF with band descriptions and tags; dtype as given."""
     profile = {
         "driver": "GTiff", "count": values.shape[0], "height": values.shape[1], "width": values.shape[2],
-        "dtype": values.dtype.name, "crs": crs, "transform": transform, "nodata": nodata,
+        "dtype": values.dtype.name, "crs": place[0], "transform": place[1], "nodata": nodata,
         "compress": "deflate", "zlevel": 1,
     }  # fmt: skip
     with rasterio.open(path, "w", **profile) as file:
@@ -143,7 +143,7 @@ def write_sentinel2(folder: Path, acquisition: Acquisition, world: World) -> NDA
         ("SCL", scl[None], ("SCL",), coarse),
     ):
         path = folder / f"{acquisition.stem}_{suffix}.tif"
-        write_tiff(path, values, transform=grid, crs=land.crs, bands=bands, nodata=0, tags=tags)
+        write_tiff(path, values, (land.crs, grid), bands=bands, nodata=0, tags=tags)
     return truth
 
 
@@ -178,7 +178,7 @@ def write_sentinel1(folder: Path, acquisition: Acquisition, world: World, scatte
         "INCIDENCE_DEG": f"{track.incidence_deg:.3f}", "CALIBRATION": "gamma0_rtc", "UNIT": "linear power",
     }  # fmt: skip
     path = folder / f"{acquisition.stem}.tif"
-    write_tiff(path, image, transform=land.transform, crs=land.crs, bands=("VV", "VH"), nodata=np.nan, tags=tags)
+    write_tiff(path, image, (land.crs, land.transform), bands=("VV", "VH"), nodata=np.nan, tags=tags)
 
 
 def _tags(acquisition: Acquisition) -> dict[str, str]:

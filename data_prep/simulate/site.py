@@ -160,7 +160,7 @@ def _write_truth(folder: Path, options: SiteOptions, world: World, carbon: flux.
         ("classes.tif", rotation.astype(np.uint8), tuple(str(year) for year in years), 0),
         ("fields.tif", land.unit[None], ("unit",), 0),
     ):
-        write_tiff(folder / name, values, transform=land.transform, crs=land.crs, bands=bands, nodata=nodata, tags={})
+        write_tiff(folder / name, values, (land.crs, land.transform), bands=bands, nodata=nodata, tags={})
     arrays: dict[str, NDArray[Any]] = {
         name: values[days].astype(np.float32) for name, values in {**vars(states), **vars(carbon)}.items()
     }

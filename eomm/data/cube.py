@@ -118,8 +118,7 @@ def _write_group(root: zarr.Group, source: GroupSource, scratch: Path) -> None:
     values.attrs.update(PLAIN)
     values.attrs["grid_mapping"] = valid.attrs["grid_mapping"] = "spatial_ref"
     usable, digests = np.zeros(count, bool), []
-    for start in range(0, count, SHARD[0]):
-        stop = min(start + SHARD[0], count)
+    for start, stop in _shard_times(count):
         with tempfile.TemporaryFile(dir=scratch) as v, tempfile.TemporaryFile(dir=scratch) as m:
             for i in range(start, stop):
                 one, mask = source.read(i)
@@ -173,12 +172,16 @@ def _write_screen(group: zarr.Group, source: GroupSource, shape: tuple[int, int,
     array = create_sharded(group, "screen", shape, "uint8", ("time", "y", "x"))
     values = list(range(len(source.screen_meanings.split())))
     array.attrs.update({"flag_values": values, "flag_meanings": source.screen_meanings, "grid_mapping": "spatial_ref"})
-    for start in range(0, shape[0], SHARD[0]):
-        stop = min(start + SHARD[0], shape[0])
+    for start, stop in _shard_times(shape[0]):
         with tempfile.TemporaryFile(dir=scratch) as file:
             for i in range(start, stop):
                 file.write(np.ascontiguousarray(source.screen(i), np.uint8).reshape(shape[1:]).data)
             _write_shards(array, file, start, stop)
+
+
+def _shard_times(count: int) -> list[tuple[int, int]]:
+    """First and behind the last acquisition of each shard."""
+    return [(start, min(start + SHARD[0], count)) for start in range(0, count, SHARD[0])]
 
 
 def _write_shards(array: zarr.Array, file: IO[bytes], start: int, stop: int) -> None:

@@ -69,6 +69,9 @@ class Mixture:
                 other = first.setdefault(name, share.records)
                 where = {"found_in": str(share.records.path), "expected_by": str(other.path)}
                 check_contract(shape.modality, other.shapes[name].modality, **where)
+        self._check_group_weights()
+
+    def _check_group_weights(self) -> None:
         if self.group_weights and min(self.group_weights.values()) < 0:
             raise UsageError(f"weights of groups are {dict(self.group_weights)}; expected numbers from 0")
         groups = {g for s in self.shares if s.balance for g in _groups(s)}
