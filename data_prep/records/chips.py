@@ -73,7 +73,8 @@ def _named(data: xr.Dataset, mapping: PointMapping, path: Path) -> xr.Dataset:
         )
     (chip,), (*_, time) = data[mapping.id].dims, data[mapping.date].dims
     dims = (chip, time, *(d for d in bands[0].dims if d not in (chip, time)))
-    allowed = {mapping.date: {chip, time}, **{name: {chip} for name in mapping.names}}
+    allowed = {name: {chip} for name in (*mapping.names, mapping.label, mapping.lon, mapping.lat)}
+    allowed |= {name: {chip, time} for name in (mapping.date, mapping.orbit)}
     for name in mapping.columns:
         own, most = set(data[name].dims), allowed.get(name, set(dims))
         if not own <= most or (name in mapping.bands.values() and own != most):

@@ -140,9 +140,8 @@ def build_point_records(
             chosen = [i for i in kept if split_of[series[i].group] == split]
             places = [(i, a) for i in chosen for a in _runs(len(stored[i].day), shape.acquisitions)]
             writer.write(split, places, lambda i, a: _patch(series[i], i, a, stored[i], shape, labels))
-        kept_of = Counter(split_of[series[i].group] for i in kept)
         manifest = {
-            **_manifest(head, series, split_of, writer, kept_of),
+            **_manifest(head, series, kept, split_of, writer),
             **({"labels": _count_labels(series, labels, split_of, writer.records)} if labels else {}),
             "checked": checked,
             "accepted": sorted(options.accept),
@@ -176,10 +175,10 @@ class _Writer:
 
 
 def _manifest(
-    head: Json, series: Sequence[PointSeries], split_of: Mapping[str, str], writer: _Writer, kept: Counter[str]
+    head: Json, series: Sequence[PointSeries], kept: Sequence[int], split_of: Mapping[str, str], writer: _Writer
 ) -> Json:
-    """What was written, with the series of each split that were left out."""
-    skipped = Counter(split_of[s.group] for s in series) - kept
+    """What was written of the series that were kept, with how many of each split were not."""
+    skipped = Counter(split_of[s.group] for s in series) - Counter(split_of[series[i].group] for i in kept)
     records = Counter[str]()
     for file in writer.files:
         records[file["split"]] += file["records"]
