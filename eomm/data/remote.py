@@ -7,17 +7,15 @@ import json
 import os
 import re
 import shutil
-import sys
 import uuid
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tqdm import tqdm
-
 from eomm.errors import DataError, UsageError
 from eomm.store.digest import digest_text, sha256
 from eomm.store.folders import cache_folder
+from eomm.store.progress import progress_bar
 
 MANIFEST = "manifest.json"
 BESIDE = ("dataset_info.json", "features.json")  # by which TensorFlow Datasets opens the set
@@ -57,9 +55,11 @@ def fetch_records(url: Path | str) -> Path:
     partial = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.partial")
     partial.mkdir(parents=True)
     try:
-        for name in tqdm([*listed, *BESIDE], desc=f"fetch {text}", unit="file", file=sys.stderr):
-            if name in listed or files.exists(f"{root}/{name}"):
+        names = [n for n in (*listed, *BESIDE) if n in listed or files.exists(f"{root}/{n}")]
+        with progress_bar(f"fetch {text}") as bar:
+            for done, name in enumerate(names, 1):
                 copy(files, f"{root}/{name}", partial / name, text, listed.get(name))
+                bar.counted(done, len(names))
         (partial / MANIFEST).write_bytes(raw)
         os.rename(partial, target)
     except OSError:
