@@ -30,7 +30,6 @@ STATED = {
     "level": "PROCESSING_LEVEL",
     "calibration": "CALIBRATION",
     "baseline": "PROCESSING_BASELINE",
-    "time": "DATETIME",
 }
 
 
@@ -65,6 +64,7 @@ def open_file(file: Path, mapping: SourceMapping, keep_open: ExitStack, window: 
     # Baseline 04.00 of Sentinel-2 adds 1000 to DN; the metadata say so, per scene, and the scene's own word is used.
     boa_offset = number("BOA_OFFSET")
     offset = None if boa_offset is None else boa_offset * mapping.scale
+    stated = STATED | ({"time": "DATETIME"} if static else {})
     direction = tags.get("ORBIT_DIRECTION", "").lower() or mapping.direction
     scene = Scene(
         product=tags.get("PRODUCT_ID", file.stem),
@@ -81,7 +81,7 @@ def open_file(file: Path, mapping: SourceMapping, keep_open: ExitStack, window: 
         named=True,
         offset=offset,
         simulated=is_true(tags.get("SIMULATED")),
-        stated={key: tags[tag] for key, tag in STATED.items() if tags.get(tag)},
+        stated={key: tags[tag] for key, tag in stated.items() if tags.get(tag)},
         numbers={layer: head.numbers[i] for layer, i in head.bands.items()},
     )
     return [scene]
