@@ -20,15 +20,15 @@ SIGMA_FLOOR = 6.0
 def suspicious_dates(sample: Sample) -> list[Json]:
     """Dates that lie far from their neighbours in time, with the likely reason; plain JSON types."""
     modality = sample.group.modality
-    found_of = {int(i): d for i in sample.compared if (d := _deviation(sample, int(i)))}
+    deviations = {int(i): d for i in sample.compared if (d := _deviation(sample, int(i)))}
     step = expected.STEP.get(modality.unit)
-    if not found_of or step is None:
+    if not deviations or step is None:
         return []
-    changes = np.stack([d.change for d in found_of.values()])
+    changes = np.stack([d.change for d in deviations.values()])
     middle = np.median(changes, axis=0)
     sigma = np.maximum(1.4826 * np.median(np.abs(changes - middle), axis=0), step / SIGMA_FLOOR)
     found = []
-    for i, d in found_of.items():
+    for i, d in deviations.items():
         reasons = _reasons(sample, i, d, np.abs(d.change - middle) / sigma, step)
         if reasons:
             acquisition = sample.group.acquisitions[i]

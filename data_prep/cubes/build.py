@@ -104,13 +104,13 @@ def build_cube(
         groups = _series(by_modality, target, options, progress or (lambda what, done, total: None))
         provenance = _provenance(resolved, sought, options.accept, everything)
         out.parent.mkdir(parents=True, exist_ok=True)
-        with _told_full(out):
+        with _naming_full_disk(out):
             prepared = [g.prepare(out.parent) for g in groups]
             return write_cube(out, site=site, groups=prepared, provenance=provenance, overwrite=overwrite)
 
 
 @contextmanager
-def _told_full(out: Path) -> Iterator[None]:
+def _naming_full_disk(out: Path) -> Iterator[None]:
     """A full disk is an error that says so, wherever scratch files met it."""
     try:
         yield

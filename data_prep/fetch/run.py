@@ -144,11 +144,11 @@ def _unit(item: Any) -> str:
 
 def _entry(notes: Notes, item: Any) -> Json:
     """What is noted of an item."""
-    made = made_of(notes, _unit(item)) or {"state": "failed", "reason": notes.failure(_unit(item))}
+    made = read_note(notes, _unit(item)) or {"state": "failed", "reason": notes.failure(_unit(item))}
     return {"time": catalogues.time_of(item).isoformat(), **made}
 
 
-def made_of(notes: Notes, unit: str) -> Json | None:
+def read_note(notes: Notes, unit: str) -> Json | None:
     """What was noted of an item that was fetched, or lies beside the site. Raises DataError where the note is none."""
     made = notes.made(unit)
     return None if made is None else dict(check(made, FETCHED, f"{notes.folder / unit}.json", remedy="remove it"))
@@ -196,7 +196,7 @@ def _begin(notes: Notes, site: str, catalogue: Catalogue, grid: Grid) -> Json:
 
 def _is_complete(out: Path, notes: Notes, item: Any) -> bool:
     """Whether an item's files are there and unchanged; one that lies beside the site stays so."""
-    made = made_of(notes, _unit(item))
+    made = read_note(notes, _unit(item))
     return made is not None and all(
         (path := out / Path(f["name"]).name).is_file()
         and path.stat().st_size == f["bytes"]
@@ -207,7 +207,7 @@ def _is_complete(out: Path, notes: Notes, item: Any) -> bool:
 
 def _forget(out: Path, notes: Notes, item: Any) -> None:
     """Remove what is left of an item's files, so that no cube is built from damaged ones."""
-    for file in (made_of(notes, _unit(item)) or {}).get("files", ()):
+    for file in (read_note(notes, _unit(item)) or {}).get("files", ()):
         (out / Path(file["name"]).name).unlink(missing_ok=True)
     notes.forget(_unit(item))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from eomm.data.described import made_of, modality_of, read_toml
+from eomm.data.described import modality_of, read_toml, to_dataclass
 from eomm.data.modality import KNOWN, Modality
 from eomm.errors import ContractError, UsageError
 from eomm.store.fields import Fields, Json, Maybe, Number, check
@@ -284,10 +284,10 @@ def load_mapping(name: str | Path) -> Mapping:
     table = read_toml(path)
     check(table, Fields({"mask?": dict}), str(path), error=ContractError, remedy="correct the mapping")
     if "mask" in table:
-        table["mask"] = made_of(Mask, table["mask"], where=f"{path}, [mask]")
+        table["mask"] = to_dataclass(Mask, table["mask"], where=f"{path}, [mask]")
     defaults: Json = {"name": path.stem}
     if isinstance(table.get("modality"), dict):
         table["modality"] = own = modality_of(table["modality"], where=f"{path}, [modality]")
         defaults |= {"level": own.level, "calibration": own.calibration, "unit": own.unit}
         defaults["bands"] = {name: name for name in own.band_names}
-    return made_of(Mapping, defaults | table, where=str(path))
+    return to_dataclass(Mapping, defaults | table, where=str(path))

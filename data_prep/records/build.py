@@ -98,7 +98,7 @@ def build_patches(
         "strata": dict(sorted(strata.items())),
     }
     request = digest([VERSION, [head, names, crops.shard_records, [[c.site, content_of(c)] for c in opened]]])
-    if is_made(out, request, overwrite=overwrite):
+    if is_complete(out, request, overwrite=overwrite):
         return out
     takes = list(list_takes(split, opened, shares, names, crops))
     check_not_empty(split, {t.part.split for t in takes}, opened, shares, crops)
@@ -219,7 +219,7 @@ def _name(folder: Path, shards: Sequence[Shard], figures: Figures) -> list[Json]
     return files
 
 
-def is_made(out: Path, request: str, *, overwrite: bool) -> bool:
+def is_complete(out: Path, request: str, *, overwrite: bool) -> bool:
     """Whether a set is there, of this request, with all its files; raises UsageError where it is not and may not be."""
     recover(out)
     if _request_of(out / "manifest.json") == request:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.cubes.checks import check_accept, check_spectra
-from data_prep.records.build import is_made, unfinished
+from data_prep.records.build import is_complete, unfinished
 from data_prep.records.cut import starts
 from data_prep.records.manifest import describe_balance
 from data_prep.records.shards import Statistics, write_file
@@ -124,7 +124,7 @@ def build_point_records(
     head = _head(series, split_of, options)
     asked = [head, modality.to_dict(), options.shard_records, sorted(options.accept), options.source]
     request = digest([VERSION, [*asked, [_content(s) for s in series]]])
-    if is_made(out, request, overwrite=overwrite):
+    if is_complete(out, request, overwrite=overwrite):
         return out
     checked = check_values(series, modality, label=options.label, accept=options.accept)
     stored = [_stored(s, modality) for s in series]

@@ -15,7 +15,7 @@ EXTRACT = "pixel, window:N, footprint:METRES, or weights.tif (default: %(default
 RESULT = "also write the result there, and figures into a folder beside it"
 
 
-class Both(argparse.Action):
+class AsTuple(argparse.Action):
     """Keeps several values of one argument as a tuple, which options are made of."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
@@ -30,7 +30,7 @@ SHARED: dict[str, dict[str, Any]] = {
     "code": {"action": "append", "default": [], "metavar": "MODULE", "help": "trust encoders in this module"},
     "column": {"metavar": "NAME", "help": "NetCDF variable, or property or column with the label"},
     "cube": {"type": Path},
-    "dates": {"type": day, "nargs": 2, "action": Both, "metavar": ("FIRST", "LAST"), "help": "both included"},
+    "dates": {"type": day, "nargs": 2, "action": AsTuple, "metavar": ("FIRST", "LAST"), "help": "both included"},
     "extract": {"default": "window:3", "metavar": "HOW", "help": EXTRACT},
     "flux": {"type": Path, "nargs": "+", "default": [], "help": "daily files: FLUXNET2015, ICOS, FLUXNET"},
     "gaps": {"type": whole, "nargs": "+", "default": [0, 10, 30, 45, 60], "metavar": "DAYS"},

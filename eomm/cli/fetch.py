@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from eomm.cli.arguments import Both, command, options_of, shared
+from eomm.cli.arguments import AsTuple, command, options_of, shared
 from eomm.cli.numbers import amount, number, whole
 from eomm.store.fields import Json
 from eomm.store.progress import progress_bar
@@ -69,7 +69,9 @@ def add_place(c: argparse.ArgumentParser, *, required: bool) -> None:
     """The arguments that say where a site lies."""
     place = c.add_mutually_exclusive_group(required=required)
     place.add_argument("--at", type=position_of, metavar="LON,LAT", help="centre in degrees (--at=-70,-9 if negative)")
-    place.add_argument("--bbox", type=number, nargs=4, action=Both, metavar=("W", "S", "E", "N"), help="box in degrees")
+    place.add_argument(
+        "--bbox", type=number, nargs=4, action=AsTuple, metavar=("W", "S", "E", "N"), help="box in degrees"
+    )
     c.add_argument("--size-m", type=amount, default=1280, help="side of the square around --at (default: 1280)")
     c.add_argument("--crs", metavar="EPSG:CODE", help="UTM zone of the grid (default: the zone of the site's centre)")
 

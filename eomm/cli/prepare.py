@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eomm.cli.arguments import Both, command, options_of, pair_of, shared
+from eomm.cli.arguments import AsTuple, command, options_of, pair_of, shared
 from eomm.cli.fetch import add_fetch, add_place, grid_of
 from eomm.cli.mapping import add_mapping
 from eomm.cli.numbers import amount, number, whole
@@ -151,7 +151,7 @@ def add_commands(commands: Any) -> None:
     c.add_argument("--out", type=Path, required=True, metavar="RECORDS", help="folder to make")
     c.add_argument("--sites", action="append", default=[], metavar="SPLIT=A,B", help="which sites a split has")
     columns_help = "columns for test, as shares"
-    c.add_argument("--test-columns", type=number, nargs=2, action=Both, metavar=("FROM", "TO"), help=columns_help)
+    c.add_argument("--test-columns", type=number, nargs=2, action=AsTuple, metavar=("FROM", "TO"), help=columns_help)
     c.add_argument("--test-uncut", action="store_true", help="keep --test-columns free, but cut no records from them")
     c.add_argument("--hold-out-every", type=whole, metavar="N", help="keep every Nth clear S2 date from training")
     add_crops(c)

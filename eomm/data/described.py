@@ -21,7 +21,7 @@ def read_toml(path: Path) -> Json:
         raise DataError(f"{path}: not valid TOML ({e}); correct the mapping") from e
 
 
-def made_of(kind: type[Kind], table: Mapping[str, Any], *, where: str) -> Kind:
+def to_dataclass(kind: type[Kind], table: Mapping[str, Any], *, where: str) -> Kind:
     """A dataclass of a table's values, lists as tuples.
 
     Raises:
@@ -52,5 +52,5 @@ def modality_of(table: Mapping[str, Any], *, where: str) -> Modality:
     bands = table.get("bands", ())
     if not isinstance(bands, list) or not all(isinstance(b, dict) for b in bands):
         raise ContractError(f"{where}: bands is {bands!r}, expected a list of tables, one per band")
-    made = tuple(made_of(Band, b, where=f"{where}, band {i}") for i, b in enumerate(bands, 1))
-    return made_of(Modality, {**table, "bands": made}, where=where)
+    made = tuple(to_dataclass(Band, b, where=f"{where}, band {i}") for i, b in enumerate(bands, 1))
+    return to_dataclass(Modality, {**table, "bands": made}, where=where)

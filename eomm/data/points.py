@@ -15,7 +15,7 @@ import pandas as pd
 from jaxtyping import Int32, Shaped
 
 from eomm.data.days import parse_days
-from eomm.data.described import made_of, modality_of, read_toml
+from eomm.data.described import modality_of, read_toml, to_dataclass
 from eomm.data.missing import is_fill
 from eomm.data.modality import KNOWN, Modality
 from eomm.data.tables import read_frame
@@ -175,7 +175,7 @@ def load_point_mapping(path: Path | str) -> PointMapping:
     table = read_toml(path)
     if isinstance(table.get("modality"), dict):
         table["modality"] = modality_of(table["modality"], where=f"{path}, [modality]")
-    return made_of(PointMapping, table, where=str(path))
+    return to_dataclass(PointMapping, table, where=str(path))
 
 
 def read_points(path: Path | str, mapping: PointMapping) -> list[PointSeries]:

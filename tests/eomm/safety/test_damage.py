@@ -7,7 +7,7 @@ import tomllib
 import pytest
 from ml_collections import ConfigDict
 
-from data_prep.fetch.run import made_of
+from data_prep.fetch.run import read_note
 from data_prep.mappings import mapping as mappings
 from data_prep.sites.units import status as sites_status
 from eomm.cli import main
@@ -210,7 +210,7 @@ def test_lists_of_sites_and_of_what_was_fetched(tmp_path):
     item = {"state": "complete", "files": [{"name": "a.tif", "bytes": 3, "sha256": "0"}]}
     for name, whole, read in (
         ("sites.json", sites, lambda: sites_status(tmp_path)),
-        ("i.json", item, lambda: made_of(Notes(tmp_path), "i")),
+        ("i.json", item, lambda: read_note(Notes(tmp_path), "i")),
     ):
         for _, content in damaged(whole):
             (tmp_path / name).write_text(text(content))
