@@ -1,8 +1,8 @@
 """What a finished cube looks like, in numbers: bands, dates, alignment, and what is suspicious. Draws nothing."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from data_prep.check.dates import suspicious_dates
 from data_prep.check.sample import MIN_SIDE_PX, Sample, take_sample
 from eomm.data.cube import open_cube
 from eomm.data.grid import to_date
+from eomm.store.fields import Json
 from eomm.store.progress import NamedProgress
 
 CLEAREST = 12  # optical dates that alignment is measured with
@@ -29,7 +30,7 @@ class Checked:
         samples: by modality, for figures.
     """
 
-    summary: dict[str, Any]
+    summary: Json
     samples: dict[str, Sample] = field(repr=False)
 
 
@@ -49,8 +50,7 @@ def check_cube(path: Path | str, progress: NamedProgress | None = None) -> Check
         samples[name] = take_sample(cube[name])
         modalities[name] = _modality(samples[name])
         report("check", k + 1, len(cube.groups))
-    pairs = [_align(samples["s2"], samples[n]) for n in samples if n != "s2"] if "s2" in samples else []
-    alignment = [a for a in pairs if a]
+    alignment = _alignments(samples)
     findings = [f"{n}: {b['band']}: {b['finding']}" for n, m in modalities.items() for b in m["bands"] if b["finding"]]
     findings += [f"{a['between']}: {a['finding']}" for a in alignment if a["finding"]]
     return Checked(
@@ -68,12 +68,18 @@ def check_cube(path: Path | str, progress: NamedProgress | None = None) -> Check
     )
 
 
-def nothing_found(summary: dict[str, Any]) -> bool:
+def _alignments(samples: Mapping[str, Sample]) -> list[Json]:
+    """How the other sensors lie on the optical one, where that can be told."""
+    pairs = [_align(samples["s2"], s) for n, s in samples.items() if n != "s2"] if "s2" in samples else []
+    return [a for a in pairs if a]
+
+
+def nothing_found(summary: Json) -> bool:
     """Whether there is no finding; suspicious dates are none."""
     return not summary["findings"]
 
 
-def _modality(sample: Sample) -> dict[str, Any]:
+def _modality(sample: Sample) -> Json:
     group, used = sample.group, np.flatnonzero(sample.group.usable)
     days = group.day
     labels = ["static"] if group.modality.static else [str(to_date(d)) for d in days]
@@ -96,12 +102,12 @@ def _modality(sample: Sample) -> dict[str, Any]:
     }
 
 
-def _band(sample: Sample, k: int) -> dict[str, Any]:
+def _band(sample: Sample, k: int) -> Json:
     band, modality = sample.group.modality.bands[k], sample.group.modality
     chosen = sample.group.usable[:, None, None] & sample.valid
     stored = sample.values[..., k][chosen]
     unit = modality.units[band.name]
-    found: dict[str, Any] = {
+    found: Json = {
         "band": band.name,
         "unit": unit,
         "quantiles": None,
@@ -122,28 +128,16 @@ def _band(sample: Sample, k: int) -> dict[str, Any]:
     return found
 
 
-def _align(optical: Sample, other: Sample) -> dict[str, Any] | None:
+def _align(optical: Sample, other: Sample) -> Json | None:
     """The shift between the optical images and another sensor's, averaged against speckle by orbit; None if unfit."""
     if other.group.modality.unit != "dB" or min(other.valid.shape[1:]) < MIN_SIDE_PX:
         return None
-    if optical.group.grid != other.group.grid:
-        return None
-    order = np.argsort(-optical.valid.mean((1, 2)))[:CLEAREST]
-    clear = [int(i) for i in order if optical.valid[i].mean() > 0.8 and optical.group.usable[i]]
-    if len(clear) < 3:
+    clear, radar = _clearest(optical), _averaged(other)
+    if optical.group.grid != other.group.grid or len(clear) < 3 or not radar:
         return None
     names = optical.group.modality.band_names
     k = next((names.index(b) for b in ("B11", "B08", "B04") if b in names), 0)
     images = [optical.physical(i)[..., k] for i in clear]
-    orbits = sorted({a.orbit or "" for a in other.group.acquisitions})
-    radar = []
-    for orbit in orbits:
-        members = [i for i in other.compared if (other.group.acquisitions[i].orbit or "") == orbit]
-        for part in np.array_split(members, max(1, min(4, len(members) // 10))):
-            if len(part) >= 5:
-                radar.append(np.nanmean([other.physical(i)[..., 0] for i in part], axis=0))
-    if not radar:
-        return None
     shift = compare(images, radar)
     gsd_m = optical.group.grid.gsd_m
     return {
@@ -157,6 +151,23 @@ def _align(optical: Sample, other: Sample) -> dict[str, Any] | None:
         "determined": shift.determined,
         "finding": _alignment_finding(shift, gsd_m),
     }
+
+
+def _clearest(sample: Sample) -> list[int]:
+    """The clearest usable acquisitions, if they are clear."""
+    share = sample.valid.mean((1, 2))
+    return [int(i) for i in np.argsort(-share)[:CLEAREST] if share[i] > 0.8 and sample.group.usable[i]]
+
+
+def _averaged(sample: Sample) -> list[np.ndarray]:
+    """Means against speckle, of up to four parts of each orbit's acquisitions."""
+    orbit_of = {i: sample.group.acquisitions[i].orbit or "" for i in sample.compared}
+    found = []
+    for orbit in sorted(set(orbit_of.values())):
+        members = [i for i, own in orbit_of.items() if own == orbit]
+        parts = np.array_split(members, max(1, min(4, len(members) // 10)))
+        found += [np.nanmean([sample.physical(i)[..., 0] for i in part], axis=0) for part in parts if len(part) >= 5]
+    return found
 
 
 def _alignment_finding(shift: Shift, gsd_m: float) -> str | None:

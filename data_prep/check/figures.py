@@ -1,7 +1,6 @@
 """Figures of a cube's check: samples in, matplotlib figures out. What the page says about them is in check_page."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from matplotlib.dates import date2num
@@ -10,6 +9,7 @@ from matplotlib.figure import Figure
 from data_prep.check.sample import Sample
 from eomm.data.grid import to_date
 from eomm.page.style import BLUE, ORANGE, RED, new_figure, scale_bar, stretch, time_axis
+from eomm.store.fields import Json
 
 QUICKLOOKS = 6
 COLOURS = (("B04", "B03", "B02"), ("B11", "B08", "B04"))
@@ -70,7 +70,7 @@ def clearest(sample: Sample) -> list[int]:
     return [int(s[np.argmax(share[s])]) for s in np.array_split(good, min(QUICKLOOKS, len(good)))]
 
 
-def histogram_figure(sample: Sample, bands: list[dict[str, Any]]) -> Figure:
+def histogram_figure(sample: Sample, bands: list[Json]) -> Figure:
     """Each band's values over all valid pixels; the median, and where that of land is expected."""
     count = len(bands)
     columns = min(5, count)

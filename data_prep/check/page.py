@@ -9,6 +9,7 @@ from typing import Any
 from data_prep.check.cube import QUANTILES, Checked
 from data_prep.check.words import alignment_words, pixel_words, span_words
 from eomm.page.html import Section, card, conclusions, image, page, paragraph, table
+from eomm.store.fields import Json
 from eomm.store.folders import check_free_file, write_text
 
 
@@ -61,7 +62,7 @@ def write_page(checked: Checked, out: Path | str, *, overwrite: bool = False) ->
     return out
 
 
-def _found(summary: dict[str, Any]) -> str:
+def _found(summary: Json) -> str:
     measured = any(a["determined"] for a in summary["alignment"])
     shift = "and no sensor is shifted" if measured else "but whether sensors lie on each other could not be told"
     lines = list(summary["findings"]) or [f"Nothing: every band lies where land does, {shift}."]
@@ -83,7 +84,7 @@ def _found(summary: dict[str, Any]) -> str:
     return conclusions(lines) + aligned
 
 
-def _facts(m: dict[str, Any]) -> dict[str, object]:
+def _facts(m: Json) -> dict[str, object]:
     facts: dict[str, object] = {
         "acquisitions": f"{m['acquisitions']}, {m['usable']} usable, {span_words(m)}",
         "speckle filter": m["speckle_filter"],
@@ -100,7 +101,7 @@ def _facts(m: dict[str, Any]) -> dict[str, object]:
     return facts
 
 
-def _bands(m: dict[str, Any]) -> str:
+def _bands(m: Json) -> str:
     rows = []
     for b in m["bands"]:
         q, span = b["quantiles"], b["expected_median"]
@@ -112,7 +113,7 @@ def _bands(m: dict[str, Any]) -> str:
     return table(head, rows)
 
 
-def _suspicious(summary: dict[str, Any]) -> str:
+def _suspicious(summary: Json) -> str:
     rows = {
         " ".join(filter(None, (s["date"], name, s["orbit"]))): f"{'; '.join(s['reasons'])} ({s['valid']:.0%} valid, "
         f"correlation {s['correlation']:.2f})"

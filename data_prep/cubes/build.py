@@ -2,14 +2,15 @@
 
 import errno
 import hashlib
+import itertools
 import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import rasterio
 
@@ -23,6 +24,7 @@ from eomm.data.cube import write_cube
 from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.store.digest import sha256
+from eomm.store.fields import Json
 from eomm.store.folders import check_apart, check_free, disk_full, entered
 from eomm.store.progress import NamedProgress
 
@@ -85,42 +87,59 @@ def build_cube(
     if not sources:
         raise UsageError(f"{out}: no source given; name at least one folder and its mapping")
     check_free(out, overwrite=overwrite, kind="cube")  # write_cube says so too, but only after the work
-    report = progress or (lambda what, done, total: None)
     with ExitStack() as keep_open, rasterio.Env():  # or each of thousands of reads and warps makes one, 1 ms
         resolved = [s.resolve() for s in sources]
         sought = [find_source(path, mapping) for path, mapping in resolved]
-        files = [found.files for found in sought]
-        check_apart(out, {f"source {f}": f for found in files for f in found if f.is_dir()})
+        check_apart(out, {f"source {f}": f for found in sought for f in found.files if f.is_dir()})
         by_modality: dict[str, list[Scene]] = {}
-        for (_, mapping), found in zip(resolved, files, strict=True):
-            by_modality.setdefault(mapping.contract.name, []).extend(open_scenes(found, mapping, keep_open, window))
+        for (_, mapping), found in zip(resolved, sought, strict=True):
+            scenes = open_scenes(found.files, mapping, keep_open, window)
+            by_modality.setdefault(mapping.contract.name, []).extend(scenes)
         _check_joinable(by_modality, options.accept)
         everything = [s for scenes in by_modality.values() for s in scenes]
         _check_local(everything)
         _check_zones(everything, window)
-        deciding = [v for v in by_modality.values() if not (_site_wide(v) or v[0].mapping.contract.static)]
-        target = window or _target([s for v in deciding for s in v] or everything)
-        for scene in everything:
-            for g in scene.grids.values():
-                grid.check_crs(g, target, label=scene.label)
-        groups = [
-            SourceSeries(
-                _inside(scenes, target),
-                target=_site_wide(scenes) or target,
-                options=options,
-                report=report,
-            )
-            for scenes in by_modality.values()
-        ]
+        target = window or _target(by_modality)
+        _check_crs(everything, target)
+        groups = _series(by_modality, target, options, progress or (lambda what, done, total: None))
         provenance = _provenance(resolved, sought, options.accept, everything)
         out.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with _naming_full_disk(out):
             prepared = [g.prepare(out.parent) for g in groups]
             return write_cube(out, site=site, groups=prepared, provenance=provenance, overwrite=overwrite)
-        except OSError as e:
-            if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise disk_full(out) from e
-            raise
+
+
+@contextmanager
+def _naming_full_disk(out: Path) -> Iterator[None]:
+    """A full disk is an error that says so, wherever scratch files met it."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise disk_full(out) from e
+        raise
+
+
+def _series(
+    by_modality: Mapping[str, list[Scene]], target: Grid, options: CubeOptions, report: NamedProgress
+) -> list[SourceSeries]:
+    make = partial(SourceSeries, options=options, report=report)
+    return [make(_inside(scenes, target), target=_site_wide(scenes) or target) for scenes in by_modality.values()]
+
+
+def _check_crs(scenes: Sequence[Scene], target: Grid) -> None:
+    for label, g in _grids(scenes):
+        grid.check_crs(g, target, label=label)
+
+
+def _grids(scenes: Sequence[Scene]) -> list[tuple[str, Grid]]:
+    """(where it comes from, grid) of every layer of every scene."""
+    return [(s.label, g) for s in scenes for g in s.grids.values()]
+
+
+def _leading(scenes: Sequence[Scene]) -> Sequence[Scene]:
+    """The optical scenes, or else all."""
+    return [s for s in scenes if s.mapping.unit == "reflectance"] or scenes
 
 
 def _check_zones(scenes: Sequence[Scene], window: Grid | None) -> None:
@@ -128,10 +147,9 @@ def _check_zones(scenes: Sequence[Scene], window: Grid | None) -> None:
 
     Whichever is met first, a tile of the next zone is what differs, not all the others.
     """
-    optical = [s for s in scenes if s.mapping.unit == "reflectance"]
-    found = Counter(g.crs for s in optical or scenes for g in s.grids.values())
+    found = Counter(g.crs for _, g in _grids(_leading(scenes)))
     expected = window.crs if window else found.most_common(1)[0][0]
-    others = {s.label: g.crs for s in scenes for g in s.grids.values() if g.crs != expected}
+    others = {label: g.crs for label, g in _grids(scenes) if g.crs != expected}
     if others:
         label, crs = next(iter(others.items()))
         raise ContractError(
@@ -142,7 +160,6 @@ def _check_zones(scenes: Sequence[Scene], window: Grid | None) -> None:
 
 def _check_joinable(by_modality: Mapping[str, list[Scene]], accept: Sequence[str]) -> None:
     """Metadata, one contract and one mask per modality, and overlap in time between modalities."""
-    spans = {}
     for name, scenes in by_modality.items():
         if not scenes:
             raise DataError(f"modality {name!r}: the sources hold no time step; expected at least one acquisition")
@@ -151,22 +168,25 @@ def _check_joinable(by_modality: Mapping[str, list[Scene]], accept: Sequence[str
             statements.check_numbers(scene, accept)
             offset.check_statement(scene, accept)
         statements.check_mixture(scenes, accept)
-        for what in ("modality", "unit", "mask"):
-            values = {repr(getattr(s.mapping, what)) for s in scenes if what != "mask" or s.mapping.mask}
-            if len(values) > 1:
-                raise UsageError(
-                    f"modality {name!r}: its sources' mappings differ in {what}: {', '.join(sorted(values))}; "
-                    "expected one. Build one cube per kind"
-                )
-        if not scenes[0].mapping.contract.static:
-            spans[name] = (min(scenes, key=lambda s: s.time), max(scenes, key=lambda s: s.time))
-    for a, (a_first, a_last) in spans.items():
-        for b, (b_first, _) in spans.items():
-            if a_last.time < b_first.time:
-                raise DataError(
-                    f"{a_first.file} ({a}) ends on {a_last.time:%Y-%m-%d}, before {b_first.file} ({b}) begins on "
-                    f"{b_first.time:%Y-%m-%d}: no overlap in time; expected one site's series of the same years"
-                )
+        _check_alike(name, [s.mapping for s in scenes])
+    dated = {n: sorted(s, key=lambda s: s.time) for n, s in by_modality.items() if not s[0].mapping.contract.static}
+    for (a, first), (b, second) in itertools.permutations(dated.items(), 2):
+        if first[-1].time < second[0].time:
+            raise DataError(
+                f"{first[0].file} ({a}) ends on {first[-1].time:%Y-%m-%d}, before {second[0].file} ({b}) "
+                f"begins on {second[0].time:%Y-%m-%d}: no overlap in time; expected one site's series of the same years"
+            )
+
+
+def _check_alike(name: str, mappings: Sequence[SourceMapping]) -> None:
+    """Sources of one modality are joined, and so must have one contract, unit and mask."""
+    for what in ("modality", "unit", "mask"):
+        values = {repr(getattr(m, what)) for m in mappings if what != "mask" or m.mask}
+        if len(values) > 1:
+            raise UsageError(
+                f"modality {name!r}: its sources' mappings differ in {what}: {', '.join(sorted(values))}; "
+                "expected one. Build one cube per kind"
+            )
 
 
 def _check_local(scenes: Sequence[Scene]) -> None:
@@ -179,15 +199,15 @@ def _check_local(scenes: Sequence[Scene]) -> None:
         )
 
 
-def _target(scenes: Sequence[Scene]) -> Grid:
-    """The cube's grid: of the optical scenes where there are any."""
-    optical = [s for s in scenes if s.mapping.unit == "reflectance"]
-    return grid.cube_grid((s.label, g) for s in optical or scenes for g in s.grids.values())
+def _target(by_modality: Mapping[str, list[Scene]]) -> Grid:
+    """The cube's grid: of the optical scenes where there are any, and of no layer that is a single pixel or static."""
+    deciding = [v for v in by_modality.values() if not (_site_wide(v) or v[0].mapping.contract.static)]
+    return grid.cube_grid(_grids(_leading([s for v in deciding or by_modality.values() for s in v])))
 
 
 def _site_wide(scenes: Sequence[Scene]) -> Grid | None:
     """The one pixel in which all scenes of a modality lie, such as weather; it is kept, not spread over the cube."""
-    grids = {g for s in scenes for g in s.grids.values()}
+    grids = {g for _, g in _grids(scenes)}
     only = next(iter(grids))
     return only if len(grids) == 1 and only.height == only.width == 1 else None
 
@@ -209,7 +229,7 @@ def _provenance(
     sought: Sequence[Found],
     accept: Sequence[str],
     scenes: Sequence[Scene],
-) -> dict[str, Any]:
+) -> Json:
     packages = ("eomm", "numpy", "scipy", "rasterio", "xarray", "zarr")
     return {
         "made_by": "data_prep.cubes.build",
@@ -224,7 +244,7 @@ def _provenance(
     }
 
 
-def _fingerprint(file: Path) -> dict[str, Any]:
+def _fingerprint(file: Path) -> Json:
     if file.is_dir():  # a store: gigabytes, of which a site needs little
         parts = sorted((p.relative_to(file).as_posix(), p.stat().st_size) for p in file.rglob("*") if p.is_file())
         digest = hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -5,12 +5,12 @@ offset, linear power for dB, exchanged bands), and each check can be overruled b
 (`accept`), which the cube then records.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
 
-from data_prep.mappings.mapping import Mapping
+from data_prep.mappings.mapping import Mapping as SourceMapping
 from data_prep.readers.scene import Scene
 from eomm.errors import ContractError, UsageError
 
@@ -25,6 +25,7 @@ CHECKS = {
 }
 """Name of each check, as `accept` uses it, and what it looks for."""
 
+Rule = tuple[str, str, float, float]
 MIN_PIXELS = 200  # fewer pixels of a kind decide nothing
 
 
@@ -57,27 +58,48 @@ def check_raw(values: Float[np.ndarray, "y x"], *, band: str, scene: Scene, acce
     low, middle, high = np.quantile(finite, [0.01, 0.5, 0.99])
     found = f"{scene.label}, band {band}: values from {low:.4g} to {high:.4g}, median {middle:.4g} (after `scale`)"
 
-    def fail(name: str, expected: str, do: str) -> None:
-        if name not in accept:
-            raise ContractError(f"{found}; expected {expected}. {do}, or accept {name!r} if this is right")
+    unit = "power" if scene.mapping.unit in ("linear power", "amplitude") else scene.mapping.unit
+    if unit in ODD and (odd := ODD[unit](low, middle, high)) and odd[0] not in accept:
+        name, expected, remedy = odd
+        do = (remedy or SCALE).format(scene.mapping.name)
+        raise ContractError(f"{found}; expected {expected}. {do}, or accept {name!r} if this is right")
 
-    unit, advice = scene.mapping.unit, f"Correct `scale` of mapping {scene.mapping.name!r}"
-    if unit == "reflectance" and middle > 2:
-        fail("scale", "reflectance between 0 and 1.6: these look like digital numbers", f"{advice} (usually 1e-4)")
-    if unit == "reflectance" and 0 < high < 5e-4:
-        fail("scale", "reflectance between 0 and 1.6: the scale looks applied twice", advice)
-    if unit == "dB" and (high > 50 or middle < -60):
-        fail("scale", "backscatter between -50 and 20 dB: these look like digital numbers", advice)
-    elif unit == "dB" and low >= 0:
-        fail("unit", "backscatter in dB, mostly negative: these look like linear power", 'Set `unit = "linear power"`')
-    if unit in ("linear power", "amplitude") and middle < 0:
-        fail("unit", f"{unit}, which is positive: these look like dB", 'Set `unit = "dB"`')
-    elif unit in ("linear power", "amplitude") and middle > 20:
-        fail("scale", f"{unit}, in power near 0.1: these look like digital numbers", advice)
+
+SCALE = "Correct `scale` of mapping {!r}"
+Odd = tuple[str, str, str] | None  # the check that fails, what was expected, what to do where not to correct the scale
+
+
+def _odd_reflectance(low: float, middle: float, high: float) -> Odd:
+    if middle > 2:
+        return "scale", "reflectance between 0 and 1.6: these look like digital numbers", f"{SCALE} (usually 1e-4)"
+    if 0 < high < 5e-4:
+        return "scale", "reflectance between 0 and 1.6: the scale looks applied twice", ""
+    return None
+
+
+def _odd_db(low: float, middle: float, high: float) -> Odd:
+    if high > 50 or middle < -60:
+        return "scale", "backscatter between -50 and 20 dB: these look like digital numbers", ""
+    if low >= 0:
+        expected = "backscatter in dB, mostly negative: these look like linear power"
+        return "unit", expected, 'Set `unit = "linear power"`'
+    return None
+
+
+def _odd_power(low: float, middle: float, high: float) -> Odd:
+    if middle < 0:
+        return "unit", "linear power or amplitude, which is positive: these look like dB", 'Set `unit = "dB"`'
+    if middle > 20:
+        return "scale", "linear power or amplitude, in power near 0.1: these look like digital numbers", ""
+    return None
+
+
+ODD = {"reflectance": _odd_reflectance, "dB": _odd_db, "power": _odd_power}
+"""Unit -> what is odd of values whose 1 %, 50 % and 99 % quantiles are these."""
 
 
 def check_bands(
-    values: Float[np.ndarray, "y x band"], *, mapping: Mapping, label: str, accept: Collection[str]
+    values: Float[np.ndarray, "y x band"], *, mapping: SourceMapping, label: str, accept: Collection[str]
 ) -> None:
     """Check that no band of an acquisition is empty or constant while others are not. Raises ContractError."""
     if "constant" in accept:
@@ -133,16 +155,20 @@ def check_spectra(
         ("vegetated", wet & (index["B8A"] > 0.2), VEGETATION),
         ("bare", dry & (index["B11"] > 0.15), SOIL),
     ):
-        if chosen.sum() < MIN_PIXELS:
-            continue
-        middle = {n: float(np.median(v[chosen])) for n, v in index.items()}
-        for a, b, least, most in rules:
-            ratio = max(middle[a], DARK) / max(middle[b], DARK)
-            if not least <= ratio <= most:
-                found = f"at {chosen.sum()} {kind} pixels the medians are {a} {middle[a]:.3f} and {b} {middle[b]:.3f}"
-                _fail_order(label, found, f"{a} between {least} and {most} times {b}")
-        checked.append(f"{chosen.sum()} {kind} pixels")
+        if chosen.sum() >= MIN_PIXELS:
+            _check_kind({n: v[chosen] for n, v in index.items()}, kind, rules, label)
+            checked.append(f"{chosen.sum()} {kind} pixels")
     return "band order: agrees at " + ", ".join(checked) if checked else "band order: not checked (too few pixels)"
+
+
+def _check_kind(pixels: Mapping[str, np.ndarray], kind: str, rules: Sequence[Rule], label: str) -> None:
+    """Raise ContractError where the medians of pixels of one kind do not go together."""
+    middle = {n: float(np.median(v)) for n, v in pixels.items()}
+    for a, b, least, most in rules:
+        if not least <= max(middle[a], DARK) / max(middle[b], DARK) <= most:
+            count = len(pixels[a])
+            found = f"at {count} {kind} pixels the medians are {a} {middle[a]:.3f} and {b} {middle[b]:.3f}"
+            _fail_order(label, found, f"{a} between {least} and {most} times {b}")
 
 
 LAND = (("B07", "B06", 0.9, 1.6), ("B8A", "B08", 0.75, 1.45), ("B12", "B11", 0.2, 1.15))

@@ -4,7 +4,6 @@ What none of them knows: shadows and thin cloud that the provider's classes or p
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
@@ -12,6 +11,7 @@ from scipy import ndimage
 
 from data_prep.cubes.cloud_models import by_omnicloudmask, by_s2cloudless
 from data_prep.mappings.mapping import MASK, SNOW, Mask
+from eomm.store.fields import Json
 
 NOT_SEEN, CLEAR, LEFT_OUT, CLOUD = range(4)
 """States of a pixel. What is left out (unclassified, snow) is not kept, but its neighbours are; cloud is dilated."""
@@ -28,9 +28,9 @@ def classify(mask: Mask, layers: Mapping[str, Float32[np.ndarray, "y x"]]) -> UI
     return find(mask, layers).astype(np.uint8)
 
 
-def describe(mask: Mask) -> dict[str, Any]:
+def describe(mask: Mask) -> Json:
     """Plain JSON types, for a cube's attributes."""
-    said: dict[str, Any] = {"method": mask.method, "dilation_m": mask.dilation_m}
+    said: Json = {"method": mask.method, "dilation_m": mask.dilation_m}
     if mask.method == "classes":
         dilated = "all not kept" if mask.cloud is None else list(mask.cloud)
         return said | {"classes_from": mask.variable, "kept_classes": list(mask.clear), "dilated_classes": dilated}

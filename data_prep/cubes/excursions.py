@@ -5,13 +5,13 @@ clear dates; tell shadow from soil that is wet on one clear date. Mowing, harves
 infrared apart or do not come back.
 """
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int16, Int32, UInt8
 
+from eomm.data.spool import Spool
 from eomm.errors import UsageError
 
 BANDS = ("B06", "B07", "B08", "B8A", "B11", "B12")
@@ -72,7 +72,7 @@ def _judge(own: np.ndarray, past: np.ndarray, future: np.ndarray) -> np.ndarray:
 
 
 class ExcursionScreen:
-    """`excursions` for a whole site: the series goes through files without a name, so that memory holds a few rows.
+    """`excursions` for a whole site: the series goes through a `Spool`, so that memory holds a few rows.
 
     Raises OSError where the disk is full.
     """
@@ -86,47 +86,36 @@ class ExcursionScreen:
     def __init__(self, shape: tuple[int, int], bands: int, directory: Path):
         self.shape, self.bands = shape, bands
         self._days: list[int] = []
-        self._series = tempfile.TemporaryFile(dir=directory)
-        self._found = tempfile.TemporaryFile(dir=directory)
+        self._directory, self._series = directory, Spool(directory, np.int16, (bands, *shape))
+        self._found: Spool | None = None
 
     def __enter__(self) -> "ExcursionScreen":
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._series.close()
-        self._found.close()
+        for spool in filter(None, (self._series, self._found)):
+            spool.__exit__()
 
     def add(self, day: int, planes: Float[np.ndarray, "b y x"]) -> None:
         """The next acquisition: reflectances of the infrared bands, NaN where missing."""
         known = np.isfinite(planes) & (np.abs(planes) < 3)
-        self._series.write(np.where(known, np.rint(planes * 1e4), MISSING).astype(np.int16).tobytes())
+        self._series.add(np.where(known, np.rint(planes * 1e4), MISSING).astype(np.int16))
         self._days.append(day)
 
     def found(self, kept: Callable[[int], Bool[np.ndarray, "y x"]]) -> Iterator[UInt8[np.ndarray, "y x"]]:
         """What `excursions` finds, acquisition by acquisition; `kept` says of each where it is clear."""
-        self._series.flush()
         count, (height, width) = len(self._days), self.shape
-        day = np.array(self._days, np.int32)
+        day, series = np.array(self._days, np.int32), self._series.read()
+        self._found = Spool(self._directory, np.uint8, (count, width))
         rows = max(1, ROWS_TOGETHER // max(1, count * self.bands * width))
-        series = np.memmap(self._series, np.int16, mode="r", shape=(count, self.bands, height, width))
         for start in range(0, height, rows):
             stop = min(start + rows, height)
             block = np.array(series[:, :, start:stop])
             clear = np.stack([kept(i)[start:stop] for i in range(count)])
-            self._found.write(excursions(block, clear & (block != MISSING).all(1), day).tobytes())
-        self._found.flush()
-        return self._read(rows)
-
-    def _read(self, rows: int) -> Iterator[np.ndarray]:
-        """Acquisition by acquisition what was written in blocks of rows."""
-        count, (height, width) = len(self._days), self.shape
-        for i in range(count):
-            parts = []
-            for start in range(0, height, rows):
-                high = min(rows, height - start)
-                self._found.seek(count * start * width + i * high * width)
-                parts.append(np.frombuffer(self._found.read(high * width), np.uint8).reshape(high, width))
-            yield np.concatenate(parts)
+            for row in excursions(block, clear & (block != MISSING).all(1), day).swapaxes(0, 1):
+                self._found.add(row)
+        found = self._found.read()  # [y, time, x]
+        return (np.array(found[:, i]) for i in range(count))
 
 
 def infrared(bands: Sequence[str]) -> tuple[str, ...]:

@@ -25,18 +25,13 @@ def cube_grid(grids: Iterable[tuple[str, Grid]]) -> Grid:
     """
     distinct = {g: label for label, g in grids}
     for g, label in distinct.items():
-        if not g.crs.startswith(("EPSG:326", "EPSG:327", "LOCAL")) or g.transform[0] != -g.transform[4]:
-            raise ContractError(
-                f"{label}: lies in {g.crs} with pixels of {g.transform[0]} x {-g.transform[4]}; expected a UTM zone "
-                "(EPSG:326xx, EPSG:327xx) and square pixels. Warp it with gdalwarp"
-            )
+        _check_utm(g, label)
     gsd = min(g.transform[0] for g in distinct)
     finest = {g: label for g, label in distinct.items() if g.transform[0] == gsd}
     base = next(iter(finest))
     for g, label in distinct.items():
         check_crs(g, base, label=label)
-    for g, label in finest.items():
-        if g.offset(base) is None:
+        if g in finest and g.offset(base) is None:
             raise ContractError(
                 f"{label}: its {gsd:g} m grid starts at {g.transform[2]}, {g.transform[5]} and is not aligned with the "
                 f"one of {finest[base]}, which starts at {base.transform[2]}, {base.transform[5]}; expected a whole "
@@ -50,6 +45,14 @@ def cube_grid(grids: Iterable[tuple[str, Grid]]) -> Grid:
         height=round((north - south) / gsd),
         width=round((east - west) / gsd),
     )
+
+
+def _check_utm(g: Grid, label: str) -> None:
+    if not g.crs.startswith(("EPSG:326", "EPSG:327", "LOCAL")) or g.transform[0] != -g.transform[4]:
+        raise ContractError(
+            f"{label}: lies in {g.crs} with pixels of {g.transform[0]} x {-g.transform[4]}; expected a UTM zone "
+            "(EPSG:326xx, EPSG:327xx) and square pixels. Warp it with gdalwarp"
+        )
 
 
 def check_crs(found: Grid, expected: Grid, *, label: str) -> None:

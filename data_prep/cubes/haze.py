@@ -4,14 +4,14 @@ What it cannot do: find shadows, or dark thin cloud over snow; find haze where f
 60 days; find haze that stays for most of them; tell haze from a lasting change that brightens blue more than red.
 """
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int16
 from scipy import ndimage
+
+from eomm.data.spool import Spool
 
 WINDOW_DAYS = 60  # either side: what a pixel is compared with
 NODE_DAYS = 10  # the running median is evaluated at these steps and the nearest is used
@@ -33,8 +33,7 @@ class HazeScreen:
     clear pixels, exceed the pixel's running median over +-60 days by HOT_EXCESS and BLUE_EXCESS; and wherever more than
     MAJORITY of the clear pixels in a box of 500 m are. The thresholds were set on one site (Flanders 2017-2018).
 
-    The series goes through a temporary file that has no name, so memory holds a few planes whatever the length, and
-    nothing is left behind. Raises OSError where the disk is full.
+    The series goes through a `Spool`. Raises OSError where the disk is full.
     """
 
     description = (
@@ -45,15 +44,14 @@ class HazeScreen:
     def __init__(self, shape: tuple[int, int], gsd_m: float, directory: Path):
         self.shape, self.gsd_m = shape, gsd_m
         self._days: list[int] = []
-        self._series = tempfile.TemporaryFile(dir=directory)
-        self._medians = tempfile.TemporaryFile(dir=directory)
+        self._series, self._medians = (Spool(directory, np.int16, (2, *shape)) for _ in range(2))
 
     def __enter__(self) -> "HazeScreen":
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._series.close()
-        self._medians.close()
+        self._series.__exit__()
+        self._medians.__exit__()
 
     def add(
         self, day: int, blue: Float[np.ndarray, "y x"], red: Float[np.ndarray, "y x"], clear: Bool[np.ndarray, "y x"]
@@ -61,8 +59,7 @@ class HazeScreen:
         """The next acquisition: reflectances of B02 and B04, and where they are clear."""
         clear = clear & (np.abs(blue) < 2) & (np.abs(red) < 2)  # false for NaN
         planes = np.stack([blue, blue - np.float32(0.5) * red])
-        planes = np.where(clear, np.rint(planes * 1e4), MISSING).astype(np.int16)
-        self._series.write(planes.tobytes())
+        self._series.add(np.where(clear, np.rint(planes * 1e4), MISSING).astype(np.int16))
         self._days.append(day)
 
     def hazy(self) -> Iterator[Bool[np.ndarray, "y x"]]:
@@ -70,7 +67,7 @@ class HazeScreen:
         days = np.array(self._days)
         nodes = np.arange(days.min(), days.max() + NODE_DAYS, NODE_DAYS)
         self._write_medians(days, nodes)
-        series, medians = self._map(self._series, len(days)), self._map(self._medians, len(nodes))
+        series, medians = self._series.read(), self._medians.read()
         for i, day in enumerate(days):
             median = medians[np.abs(nodes - day).argmin()]
             yield self._flag(series[i], median)
@@ -91,9 +88,7 @@ class HazeScreen:
         return np.divide(total, count, out=np.zeros_like(total), where=count > 1e-6)
 
     def _write_medians(self, days: np.ndarray, nodes: np.ndarray) -> None:
-        self._series.flush()
-        series = self._map(self._series, len(days))
-        self._medians.seek(0)
+        series = self._series.read()
         for node in nodes:
             near = np.flatnonzero(np.abs(days - node) <= WINDOW_DAYS)
             plane = np.full((2, *self.shape), MISSING, np.int16)
@@ -102,12 +97,7 @@ class HazeScreen:
             for start in range(0, self.shape[0], rows) if len(near) else ():
                 block = series[near, :, start : start + rows]
                 plane[:, start : start + rows] = _median(block)
-            self._medians.write(plane.tobytes())
-        self._medians.flush()
-
-    def _map(self, file: Any, count: int) -> np.ndarray:
-        # Mapped only after it was written: a full disk is an OSError on write, but kills a process that maps.
-        return np.memmap(file, np.int16, mode="r", shape=(count, 2, *self.shape))
+            self._medians.add(plane)
 
 
 def _median(values: Int16[np.ndarray, "t 2 y x"]) -> Int16[np.ndarray, "2 y x"]:

@@ -3,6 +3,7 @@
 Never decided by date: old dates were processed anew, and providers remove the offset or do not, and state it wrongly.
 """
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -71,24 +72,29 @@ def check_statement(scene: Scene, accept: Collection[str]) -> None:
     """Check that a scene's metadata and what its mapping does with it agree. Raises ContractError ("offset")."""
     if "offset" in accept or scene.mapping.contract.unit != "reflectance":
         return
+    if words := _contradiction(scene):
+        raise ContractError(f"{scene.label}: {_said(scene)}{words}, or accept 'offset'")
+
+
+def _contradiction(scene: Scene) -> str:
+    """What is wrong between a scene's baseline and what is added to it, and what to do; "" where nothing is."""
     baseline, added = _baseline(scene), scene.added_offset
-    said_itself = scene.offset is not None or scene.mapping.harmonised
-    if baseline is not None and baseline >= BASELINE and added == 0 and not said_itself:
-        raise ContractError(
-            f"{scene.label}: {_said(scene)}. Products of baseline 04.00 and later carry +1000, and nothing takes it "
-            "out: write the tag BOA_OFFSET=-1000 into the file or `offset = -0.1` into the mapping; if the provider "
-            "has taken it out, BOA_OFFSET=0 or `harmonised = true`; or accept 'offset'"
+    left_in = added == 0 and scene.offset is None and not scene.mapping.harmonised
+    if left_in and baseline >= BASELINE:
+        return (
+            ". Products of baseline 04.00 and later carry +1000, and nothing takes it out: write the tag "
+            "BOA_OFFSET=-1000 into the file or `offset = -0.1` into the mapping; if the provider has taken it out, "
+            "BOA_OFFSET=0 or `harmonised = true`"
         )
     if added < 0 and scene.mapping.harmonised:
-        raise ContractError(
-            f"{scene.label}: {_said(scene)}, so it is taken out twice: remove `offset` or `harmonised` from the "
-            "mapping, or BOA_OFFSET from the file, or accept 'offset'"
+        return (
+            ", so it is taken out twice: remove `offset` or `harmonised` from the mapping, or BOA_OFFSET from the file"
         )
-    if baseline is not None and baseline < BASELINE and added < 0:
-        raise ContractError(
-            f"{scene.label}: {_said(scene)}. Products before baseline 04.00 carry none: remove BOA_OFFSET from the "
-            "file or `offset` from the mapping, or accept 'offset'"
+    if added < 0 and baseline < BASELINE:
+        return (
+            ". Products before baseline 04.00 carry none: remove BOA_OFFSET from the file or `offset` from the mapping"
         )
+    return ""
 
 
 def check_values(series: Sequence[Darkness], infrared: Callable[[int], float], accept: Collection[str]) -> str:
@@ -112,7 +118,15 @@ def check_values(series: Sequence[Darkness], infrared: Callable[[int], float], a
                 f"the median of the darkest visible band is {d.middle:.3f}, expected land or water above {NEGATIVE}: "
                 "the +1000 offset looks taken out of values that do not carry it (BOA_OFFSET, `offset`)",
             )
-    # One hazy date may be bright everywhere; a run of clear ones, or all of a short series, is not.
+    _check_run(clear)
+    _check_mixed(clear, infrared)
+    if not clear:
+        return "offset: not checked"
+    return f"offset: dark pixels agree with the metadata at {len(clear)} clear acquisitions"
+
+
+def _check_run(clear: Sequence[Darkness]) -> None:
+    """One hazy date may be bright everywhere; a run of clear ones, or all of a short series, is not."""
     run = min(RUN, max(len(clear), 1))
     for i in range(len(clear) - run + 1):
         lowest = min(d.low for d in clear[i : i + run])
@@ -124,27 +138,14 @@ def check_values(series: Sequence[Darkness], infrared: Callable[[int], float], a
                 "04.00 looks left in (or the product is L1C): set `offset = -0.1` in the mapping or write the tag "
                 "BOA_OFFSET=-1000",
             )
-    _check_mixed(clear, infrared)
-    return (
-        f"offset: dark pixels agree with the metadata at {len(clear)} clear acquisitions"
-        if clear
-        else "offset: not checked"
-    )
 
 
 def _check_mixed(clear: Sequence[Darkness], infrared: Callable[[int], float]) -> None:
     """Some acquisitions bright in the visible and, unlike haze, in the infrared too, between others that are not."""
-    bright = [d for d in clear if d.low >= FLOOR and d.pixels >= MIN_PIXELS]
-    dark = [d for d in clear if d.low < FLOOR]
-    if len(bright) < MIXED or not dark:
+    bright, dark = ([d for d in clear if (d.low >= FLOOR) is high] for high in (True, False))
+    if not dark:
         return
-    shifted = []
-    for d in bright:
-        near = sorted(dark, key=lambda other: abs(other.index - d.index))[:NEAR]
-        shift = infrared(d.index) - float(np.median([infrared(other.index) for other in near]))
-        visible = d.low - float(np.median([other.low for other in near]))
-        if all(SHIFT[0] <= s <= SHIFT[1] for s in (shift, visible)) and abs(shift - visible) <= ALIKE:
-            shifted.append((d, shift))
+    shifted = [(d, shift) for d in bright if (shift := _shift(d, dark, infrared)) is not None]
     if len(shifted) >= MIXED:
         d, shift = shifted[0]
         _fail(
@@ -153,6 +154,17 @@ def _check_mixed(clear: Sequence[Darkness], infrared: Callable[[int], float]) ->
             f"than in those around them, in the infrared by {shift:.3f}, as with the +1000 offset of Sentinel-2 "
             "baseline 04.00 left in: the series mixes products with and without it. Tag each file with BOA_OFFSET",
         )
+
+
+def _shift(d: Darkness, dark: Sequence[Darkness], infrared: Callable[[int], float]) -> float | None:
+    """How much brighter an acquisition is in the infrared than those near it; None where not as with the offset in."""
+    if d.pixels < MIN_PIXELS:
+        return None
+    near = sorted(dark, key=lambda other: abs(other.index - d.index))[:NEAR]
+    shift = infrared(d.index) - float(np.median([infrared(other.index) for other in near]))
+    visible = d.low - float(np.median([other.low for other in near]))
+    low, high = sorted((shift, visible))
+    return shift if SHIFT[0] <= low and high <= SHIFT[1] and high - low <= ALIKE else None
 
 
 def _fail(d: Darkness, values_say: str, /) -> None:
@@ -175,11 +187,12 @@ def _said(scene: Scene) -> str:
     return ", ".join(words)
 
 
-def _baseline(scene: Scene) -> float | None:
+def _baseline(scene: Scene) -> float:
+    """The processing baseline; NaN, which is neither before nor after any, where none is stated."""
     text = str(scene.stated.get("baseline", "")).upper().lstrip("N")
     if text.isdigit() and len(text) == 4:  # N0400
         text = f"{text[:2]}.{text[2:]}"
     try:
         return float(text)
     except ValueError:
-        return None
+        return math.nan

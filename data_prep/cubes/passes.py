@@ -54,34 +54,40 @@ def find_overpasses(scenes: Sequence[Scene]) -> list[Overpass]:
     keyed = sorted(
         (_key(s, label), s.time, s.file.name, i) for i, (s, label) in enumerate(zip(scenes, labels, strict=True))
     )
-    overpasses = []
-    for (day, platform, orbit), group in itertools.groupby(keyed, key=lambda k: k[0]):
-        members = [scenes[i] for *_, i in group]
-        first, last = members[0], members[-1]
-        if last.time - first.time > SAME_PASS:
-            raise DataError(
-                f"{first.label} and {last.label}: two overpasses of platform {platform or 'unknown'}, orbit "
-                f"{orbit or 'unknown'} on one day; expected one, within {SAME_PASS}. "
-                "State platform and orbit (tags, or `platform` and `orbit_cycle_days` in the mapping), or remove one"
-            )
-        products = _join(members)
-        for product in products:
-            _check_complete(product)
-        if first.mapping.contract.static:
-            _check_static(members, products)
-        incidences = [s.incidence_deg for s in members if s.incidence_deg is not None]
-        acquisition = Acquisition(
-            day=day,
-            datetime=None if first.mapping.contract.static else first.time.isoformat(timespec="seconds"),
-            platform=platform or None,
-            orbit=orbit or None,
-            direction=next((s.direction for s in members if s.direction), None),
-            incidence_deg=round(float(np.mean(incidences)), 3) if incidences else None,
-            product_ids=tuple(sorted({s.product for s in members if s.named})),
-            **{f"{angle}_deg": _mean_angle(members, angle) for angle in ANGLES},
+    grouped = itertools.groupby(keyed, key=lambda k: k[0])
+    return [_overpass(key, [scenes[i] for *_, i in group]) for key, group in grouped]
+
+
+def _overpass(key: tuple[int, str, str], members: Sequence[Scene]) -> Overpass:
+    """The scenes of one key, in the order of their times, as one acquisition."""
+    (_, platform, orbit), first, last = key, members[0], members[-1]
+    if last.time - first.time > SAME_PASS:
+        raise DataError(
+            f"{first.label} and {last.label}: two overpasses of platform {platform or 'unknown'}, orbit "
+            f"{orbit or 'unknown'} on one day; expected one, within {SAME_PASS}. "
+            "State platform and orbit (tags, or `platform` and `orbit_cycle_days` in the mapping), or remove one"
         )
-        overpasses.append(Overpass(acquisition, tuple(products)))
-    return overpasses
+    products = _join(members)
+    for product in products:
+        _check_complete(product)
+    if first.mapping.contract.static:
+        _check_static(members, products)
+    return Overpass(_acquisition(key, members), tuple(products))
+
+
+def _acquisition(key: tuple[int, str, str], members: Sequence[Scene]) -> Acquisition:
+    """What is known of an acquisition: what its scenes state, of angles the mean."""
+    (day, platform, orbit), first = key, members[0]
+    return Acquisition(
+        day=day,
+        datetime=None if first.mapping.contract.static else first.time.isoformat(timespec="seconds"),
+        platform=platform or None,
+        orbit=orbit or None,
+        direction=next((s.direction for s in members if s.direction), None),
+        incidence_deg=_mean_incidence(members),
+        product_ids=tuple(sorted({s.product for s in members if s.named})),
+        **{f"{angle}_deg": _mean_angle(members, angle) for angle in ANGLES},
+    )
 
 
 def _key(scene: Scene, orbit: str | None) -> tuple[int, str, str]:
@@ -124,18 +130,26 @@ def label_orbits(scenes: Sequence[Scene]) -> list[str | None]:
             phases.setdefault((s.direction or "orbit", phase), []).append(i)
     timed = any(s.time.time() != time.min for s in scenes)
     for (direction, phase), members in phases.items():
-        if not timed:
-            for i in members:
-                labels[i] = f"{direction} day {phase} of {scenes[i].mapping.orbit_cycle_days}"
-            continue
-        seconds = {i: scenes[i].time.hour * 3600 + scenes[i].time.minute * 60 + scenes[i].time.second for i in members}
-        ordered = sorted(members, key=lambda i: seconds[i])
-        gaps = np.diff([seconds[i] for i in ordered]) > OTHER_ORBIT
-        for run in np.split(np.array(ordered), np.flatnonzero(gaps) + 1):
-            middle = int(np.median([seconds[i] for i in run]))
-            for i in run:
-                labels[i] = f"{direction} {middle // 3600:02d}:{middle // 60 % 60:02d}"
+        cycle = f"day {phase} of {scenes[members[0]].mapping.orbit_cycle_days}"
+        for i, when in _times_of_day(scenes, members).items() if timed else dict.fromkeys(members, cycle).items():
+            labels[i] = f"{direction} {when}"
     return labels
+
+
+def _times_of_day(scenes: Sequence[Scene], members: Sequence[int]) -> dict[int, str]:
+    """Scene -> the median time of day, such as "17:32", of those that pass without a gap between them."""
+    seconds = {i: scenes[i].time.hour * 3600 + scenes[i].time.minute * 60 + scenes[i].time.second for i in members}
+    ordered, found = sorted(members, key=lambda i: seconds[i]), dict[int, str]()
+    gaps = np.diff([seconds[i] for i in ordered]) > OTHER_ORBIT
+    for run in np.split(np.array(ordered), np.flatnonzero(gaps) + 1):
+        middle = int(np.median([seconds[i] for i in run]))
+        found |= dict.fromkeys(run.tolist(), f"{middle // 3600:02d}:{middle // 60 % 60:02d}")
+    return found
+
+
+def _mean_incidence(members: Sequence[Scene]) -> float | None:
+    degrees = [s.incidence_deg for s in members if s.incidence_deg is not None]
+    return round(float(np.mean(degrees)), 3) if degrees else None
 
 
 def _mean_angle(members: Sequence[Scene], angle: str) -> float | None:

@@ -4,7 +4,6 @@ import dataclasses
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from data_prep.readers import Scene
 from eomm.data.cube import Acquired, GroupSource
 from eomm.data.grid import Grid
 from eomm.data.modality import SENTINEL2, Modality
+from eomm.store.fields import Json
 from eomm.store.progress import NamedProgress
 
 SAMPLED = 16
@@ -62,7 +62,7 @@ class SourceSeries:
     def prepare(self, scratch: Path) -> GroupSource:
         """Check the series, decide the masks, and say how an acquisition is read."""
         acquisitions = [o.acquisition for o in self.overpasses]
-        attributes: dict[str, Any] = {
+        attributes: Json = {
             "resampling": {
                 "method": self.options.resampling,
                 "bands": self.gsd_by_band,
@@ -183,7 +183,7 @@ class SourceSeries:
             return [f for f in declared if not 0 <= f <= 100]
         return [f for f in declared if f not in (*self.mask.clear, *(self.mask.cloud or ()))]
 
-    def _mask_series(self, mask: Mask, scratch: Path) -> tuple[list[float], dict[str, Any]]:
+    def _mask_series(self, mask: Mask, scratch: Path) -> tuple[list[float], Json]:
         """Decide `keep`; returns the cloud fraction per acquisition and the summary for the group's attributes."""
         total, size = len(self.overpasses), self.target.height * self.target.width
         gsd_m = self.target.transform[0]
@@ -215,7 +215,7 @@ class SourceSeries:
             "removed_fraction": {k: round(v / (total * size), 4) for k, v in removed.items()},
         }
 
-    def _run_screen(self, scratch: Path) -> dict[str, Any]:
+    def _run_screen(self, scratch: Path) -> Json:
         """Decide `flags`, and in mode "mask" take what is flagged out of `keep`; the summary for the attributes."""
         check_screen(self.name, self.modality.band_names)
         names, total = infrared(self.modality.band_names), len(self.overpasses)

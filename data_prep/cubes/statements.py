@@ -28,17 +28,21 @@ def check_numbers(scene: Scene, accept: Collection[str]) -> None:
         where, mapping = f"{scene.label}, band {band}", scene.mapping
         factor = _check_unit(stated, band, where, mapping, accept)
         scale = factor if stated.scale is None and factor != 1 else stated.scale and stated.scale * factor
-        pairs = {"scale": (scale, mapping.scale), "offset": (stated.offset, scene.added_offset)}
-        for key, (found, said) in pairs.items():
-            if found is None or key in accept:
-                continue
-            found = found * factor if key == "offset" else found
-            if not np.isclose(found, said, rtol=1e-6, atol=1e-9 if key == "offset" else 0):
-                by = f"mapping {mapping.name!r}" if scene.offset is None or key == "scale" else "its own BOA_OFFSET"
-                raise ContractError(
-                    f"{where}: the file declares the {key} {found:g}, expected {said:g} as {by} says; correct `{key}` "
-                    f"of the mapping or what the file declares, or accept {key!r} if the mapping is right"
-                )
+        offset = None if stated.offset is None else stated.offset * factor
+        by = f"mapping {mapping.name!r}"
+        check_stated("scale", scale, mapping.scale, where, by, accept)
+        own = by if scene.offset is None else "its own BOA_OFFSET"
+        check_stated("offset", offset, scene.added_offset, where, own, accept)
+
+
+def check_stated(key: str, found: float | None, said: float, where: str, by: str, accept: Collection[str]) -> None:
+    """Compare a scale or offset that a file states, if it does, with the one that is applied. Raises ContractError."""
+    if found is None or key in accept or np.isclose(found, said, rtol=1e-6, atol=1e-9 if key == "offset" else 0):
+        return
+    raise ContractError(
+        f"{where}: the file declares the {key} {found:g}, expected {said:g} as {by} says; correct `{key}` of the "
+        f"mapping or what the file declares, or accept {key!r} if the mapping is right"
+    )
 
 
 def check_mixture(scenes: Sequence[Scene], accept: Collection[str]) -> None:
@@ -49,28 +53,38 @@ def check_mixture(scenes: Sequence[Scene], accept: Collection[str]) -> None:
     if "offset" in accept:
         return
     for band in {b for s in scenes for b in s.numbers if not b.startswith(MASK)}:
-        here = [s for s in scenes if band in s.numbers and s.offset is None]
-        declared = [s for s in here if s.numbers[band].offset]
-        silent = [s for s in here if not s.numbers[band].offset and not s.stated.get("baseline") and s.mapping.offset]
-        if declared and silent:
-            raise ContractError(
-                f"{silent[0].label}, band {band}: declares no offset, as {len(silent)} of {len(here)} files; "
-                f"{declared[0].label} declares {declared[0].numbers[band].offset:g}, and mapping "
-                f"{silent[0].mapping.name!r} adds {silent[0].mapping.offset:g} to all of them. Give every file the tag "
-                "BOA_OFFSET, give the two kinds a mapping each, or accept 'offset' if the mapping is right"
-            )
+        _check_band([s for s in scenes if band in s.numbers and s.offset is None], band)
+
+
+def _check_band(scenes: Sequence[Scene], band: str) -> None:
+    declared = [s for s in scenes if s.numbers[band].offset]
+    silent = [s for s in scenes if _adds_unasked(s, band)]
+    if declared and silent:
+        raise ContractError(
+            f"{silent[0].label}, band {band}: declares no offset, as {len(silent)} of {len(scenes)} files; "
+            f"{declared[0].label} declares {declared[0].numbers[band].offset:g}, and mapping "
+            f"{silent[0].mapping.name!r} adds {silent[0].mapping.offset:g} to all of them. Give every file the tag "
+            "BOA_OFFSET, give the two kinds a mapping each, or accept 'offset' if the mapping is right"
+        )
+
+
+def _adds_unasked(scene: Scene, band: str) -> bool:
+    """Whether only the mapping says that there is an offset: neither the file nor the baseline of its product does."""
+    return bool(scene.mapping.offset) and not (scene.numbers[band].offset or scene.stated.get("baseline"))
 
 
 def _check_unit(stated: Numbers, band: str, where: str, mapping: Mapping, accept: Collection[str]) -> float:
     """What the file's quantity is multiplied by to be in the mapping's unit. Raises ContractError ("unit")."""
-    if stated.unit is None or not (found := plain_unit(stated.unit)):
+    found = plain_unit(stated.unit or "")
+    if not found:
         return 1.0
-    own = next((b.unit for b in mapping.contract.bands if b.name == band), None)
-    said = own if own is not None else mapping.unit
-    if factor := FACTORS.get((found, plain_unit(said))):
+    own = {b.name: b.unit for b in mapping.contract.bands}.get(band)
+    said = mapping.unit if own is None else own
+    wanted = plain_unit(said)
+    if factor := FACTORS.get((found, wanted)):
         return factor
-    comparable = own is not None or found in QUANTITIES or plain_unit(said) not in QUANTITIES
-    if "unit" not in accept and comparable and found != plain_unit(said):
+    comparable = own is not None or found in QUANTITIES or wanted not in QUANTITIES
+    if "unit" not in accept and comparable and found != wanted:
         raise ContractError(
             f"{where}: the file states the unit {stated.unit!r}, expected {said!r} as mapping {mapping.name!r} says; "
             "use a mapping for that unit, convert the file, or accept 'unit' if the file is wrong"

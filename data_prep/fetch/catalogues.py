@@ -147,19 +147,23 @@ def recognise(assets: Sequence[str], *, address: str) -> Catalogue:
 
 def check_item(item: Any, catalogue: Catalogue) -> None:
     """Refuse what an item says it is not. Raises ContractError for L1C and for uncalibrated radar."""
-    p = item.properties
-    kind = str(p.get("product:type") or p.get("s2:product_type") or p.get("sar:product_type") or "")
-    level = str(p.get("processing:level") or "")
-    if catalogue.modality == "s2" and ("1C" in kind.upper() or level.upper() in ("L1C", "L1")):
-        raise ContractError(f"item {item.id}: is {kind or level} (top of atmosphere), expected L2A")
-    if catalogue.modality != "s1":
-        return
-    measured = str(p.get("card4l:measurement_type") or "").lower()
-    named = f"{item.collection_id or ''} {item.id}".lower()
-    if measured not in ("", "gamma0") or (not measured and "GRD" in kind.upper() and "rtc" not in named):
+    p = {k: str(v) for k, v in item.properties.items() if v}
+    kind = p.get("product:type") or p.get("s2:product_type") or p.get("sar:product_type", "")
+    if catalogue.modality == "s2":
+        level = p.get("processing:level", "")
+        if "1C" in kind.upper() or level.upper() in ("L1C", "L1"):
+            raise ContractError(f"item {item.id}: is {kind or level} (top of atmosphere), expected L2A")
+    elif not _is_gamma0(p, kind, f"{item.collection_id} {item.id}".lower()):
         raise ContractError(
-            f"item {item.id}: is {measured or kind}, whose numbers are not terrain-corrected gamma0; {RTC_SOURCES}"
+            f"item {item.id}: is {p.get('card4l:measurement_type') or kind}, whose numbers are not terrain-corrected "
+            f"gamma0; {RTC_SOURCES}"
         )
+
+
+def _is_gamma0(properties: Mapping[str, str], kind: str, named: str) -> bool:
+    """Whether radar is what it says, or else what its product is: GRD is not, unless it is called RTC."""
+    measured = properties.get("card4l:measurement_type", "").lower()
+    return measured == "gamma0" if measured else "GRD" not in kind.upper() or "rtc" in named
 
 
 def baseline_of(item: Any) -> str | None:

@@ -19,6 +19,7 @@ from eomm.data.grid import Grid
 from eomm.data.raster import GEOTIFF, JPEG2000, open_raster
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.store.digest import digest_text, sha256
+from eomm.store.fields import Json
 from eomm.store.folders import new_file
 
 SIGN_TIMEOUT_S = 120
@@ -26,7 +27,7 @@ SIGN_TIMEOUT_S = 120
 
 def fetch_item(
     out: Path, item: Any, catalogue: Catalogue, grid: Grid, *, parallel: int, settings: Mapping[str, str]
-) -> dict[str, Any]:
+) -> Json:
     """Write an item's window on the site's grid to the files of one scene.
 
     Args:
@@ -47,30 +48,31 @@ def fetch_item(
     try:
         catalogues.check_item(item, catalogue)
         catalogues.check_numbers(item, catalogue)
-        tags = catalogues.tags_of(item, catalogue)
-        files = FILES[catalogue.modality]
-        assets = {layer: catalogue.assets[layer] for _, layers in files.values() for layer in layers}
-        if lacking := sorted(a for a in assets.values() if a not in item.assets):
-            raise DataError(f"item {item.id}: has no asset {' '.join(lacking)}")
-        for asset in assets.values():
-            check_href(item.assets[asset].href, catalogue.address)
-        stem = _stem(tags, item.id, catalogue.modality)
-        written: list[Path] = []
+        tags, files = catalogues.tags_of(item, catalogue), FILES[catalogue.modality]
+        _check_assets(item, catalogue)
         loaded = _load_all(item, catalogue, grid, parallel, settings)
         if not any(_seen(values) for ending, values in loaded.items() if ending != "_SCL"):
             return {"state": "empty"}
+        stem, written = _stem(tags, item.id, catalogue.modality), []
         for ending, (gsd, layers) in files.items():
             path = out / f"{stem}{ending}.tif"
             _write(path, loaded[ending], _at(grid, gsd), layers=layers, tags=tags)
-            written.append(path)
-        return {
-            "state": "complete",
-            "files": [{"name": p.name, "bytes": p.stat().st_size, "sha256": sha256(p)} for p in written],
-        }
+            written.append({"name": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)})
+        return {"state": "complete", "files": written}
     except _Unread as e:
         return {"state": "failed", "reason": str(e), "may_pass": True}
     except (ContractError, DataError) as e:
         return {"state": "failed", "reason": str(e)}
+
+
+def _check_assets(item: Any, catalogue: Catalogue) -> None:
+    """Raise DataError where an asset is missing, or leads where a catalogue's must not."""
+    layers = [layer for _, layers in FILES[catalogue.modality].values() for layer in layers]
+    assets = [catalogue.assets[layer] for layer in layers]
+    if lacking := sorted(a for a in assets if a not in item.assets):
+        raise DataError(f"item {item.id}: has no asset {' '.join(lacking)}")
+    for asset in assets:
+        check_href(item.assets[asset].href, catalogue.address)
 
 
 class _Unread(DataError):

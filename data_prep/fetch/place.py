@@ -53,28 +53,36 @@ def site_grid(
             "(west > east only across 180 degrees), south <= north within -80 and 84, longitude first"
         )
     lon, lat = longitude.wrapped(west + wide / 2), (south + north) / 2
-    crs = crs or f"EPSG:{(32600 if lat >= 0 else 32700) + utm_zone(lon, lat)}"
+    crs = crs or utm_crs(lon, lat)
     if not re.fullmatch("EPSG:32[67][0-6][0-9]", crs):
         raise UsageError(f"CRS {crs}: expected a UTM zone, EPSG:326xx or EPSG:327xx")
-    to_metres = pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True)
-    if at is not None:
-        x, y = to_metres.transform(lon, lat)
-        side = math.ceil(size_m / ALIGN_M) * ALIGN_M
-        left, top = round((x - side / 2) / ALIGN_M) * ALIGN_M, round((y + side / 2) / ALIGN_M) * ALIGN_M
-        right, bottom = left + side, top - side
-    else:
-        edges = to_metres.transform_bounds(west, south, east, north)
-        left, bottom = (math.floor(v / ALIGN_M) * ALIGN_M for v in edges[:2])
-        right, top = (math.ceil(v / ALIGN_M) * ALIGN_M for v in edges[2:])
+    left, bottom, right, top = _square(at, size_m, crs) if at else _around((west, south, east, north), crs)
     height, width = (top - bottom) // 10, (right - left) // 10
     if not 2 <= min(height, width) <= max(height, width) <= 10_980:
         raise UsageError(f"the site has {height} x {width} pixels of 10 m; expected 2 to 10,980 (one tile) a side")
     return Grid(crs=crs, transform=(10.0, 0.0, float(left), 0.0, -10.0, float(top)), height=height, width=width)
 
 
-def utm_zone(lon: float, lat: float) -> int:
+def _square(at: tuple[float, float], size_m: float, crs: str) -> tuple[int, int, int, int]:
+    """West, south, east, north of the square around a position."""
+    x, y = pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(*at)
+    side = math.ceil(size_m / ALIGN_M) * ALIGN_M
+    left, top = round((x - side / 2) / ALIGN_M) * ALIGN_M, round((y + side / 2) / ALIGN_M) * ALIGN_M
+    return left, top - side, left + side, top
+
+
+def _around(bbox: Bbox, crs: str) -> tuple[int, ...]:
+    """The same of the least grid that covers a box in degrees."""
+    to_metres = pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True)
+    west, south, east, north = (v / ALIGN_M for v in to_metres.transform_bounds(*bbox))
+    edges = math.floor(west), math.floor(south), math.ceil(east), math.ceil(north)
+    return tuple(edge * ALIGN_M for edge in edges)
+
+
+def utm_crs(lon: float, lat: float) -> str:
     """The UTM zone in which Sentinel-2's tiles lie at a position, with the military grid's exceptions."""
-    for south, north, west, east, zone in MOVED_ZONES:
+    zone = min(int((lon + 180) // 6) + 1, 60)
+    for south, north, west, east, moved in MOVED_ZONES:
         if south <= lat < north and west <= lon < east:
-            return zone
-    return min(int((lon + 180) // 6) + 1, 60)
+            zone = moved
+    return f"EPSG:{(32600 if lat >= 0 else 32700) + zone}"

@@ -1,13 +1,13 @@
 """Scenes of a site from a STAC catalogue to small local GeoTIFFs. A step of its own: cubes are built from the files.
 
 Every item becomes the files of one scene on the site's grid, written under another name and renamed when complete;
-an index beside them says what was asked for, what is there and what failed. Run again, only what is missing is
-fetched. Bands keep their own resolution: the cube resamples them, whatever the source.
+notes beside them (`eomm.store.notes`, a folder for each catalogue) say what was asked for, what is there and what
+failed. Run again, only what is missing is fetched. Bands keep their own resolution: the cube resamples them.
 """
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -21,125 +21,149 @@ from eomm.data.grid import Grid
 from eomm.errors import DataError, UsageError
 from eomm.store.descriptions import FETCHED
 from eomm.store.digest import sha256
-from eomm.store.fields import check
-from eomm.store.folders import locked, read_json, write_json
+from eomm.store.fields import Json, check
+from eomm.store.folders import locked
+from eomm.store.notes import Notes
 from eomm.store.progress import NamedProgress
 
 
-def choose_catalogue(source: str, *, collection: str | None = None, like: str | None = None) -> Catalogue | str:
-    """The catalogue that `--from` names: a known one, or one's own that is like `like`; else its address.
+@dataclass(frozen=True, kw_only=True)
+class FetchOptions:
+    """What is fetched: the options of `prepare fetch`. Raises UsageError where the last day lies before the first.
 
-    Raises:
-        UsageError: `like` is unknown, or is given for a known catalogue.
-    """
-    if source in catalogues.KNOWN:
-        if like or collection:
-            raise UsageError(f"--from {source} is a known catalogue; leave out --like and --collection")
-        return catalogues.KNOWN[source]
-    if not is_remote(source) and not Path(source).is_file():
-        raise UsageError(
-            f"--from {source}: neither a known catalogue ({', '.join(catalogues.KNOWN)}), nor an address, nor a file"
-        )
-    if like is None:
-        return source
-    if like not in catalogues.KNOWN:
-        raise UsageError(f"--like {like}: unknown; choose one of {', '.join(catalogues.KNOWN)}")
-    return catalogues.own_catalogue(source, collection, catalogues.KNOWN[like])
-
-
-def fetch_scenes(
-    out: Path | str,
-    *,
-    site: str,
-    source: str,
-    grid: Grid,
-    dates: tuple[date, date],
-    collection: str | None = None,
-    like: str | None = None,
-    net: Net = Net(),
-    progress: NamedProgress | None = None,
-) -> dict[str, Any]:
-    """Fetch a site's scenes; what is complete already is not fetched again.
-
-    Args:
-        out: folder of the scenes; several catalogues may share it.
+    Attributes:
         site: the site's name.
         source: a name of `catalogues.KNOWN`, or the address or path of a STAC API or static catalogue.
-        grid: the site's (`place.site_grid`).
         dates: first and last day, UTC, both included.
         collection: of one's own catalogue; None for all.
         like: the known catalogue that one's own names its assets like; found by the assets' names where None.
         net: how it is asked.
+    """
+
+    site: str
+    source: str
+    dates: tuple[date, date]
+    collection: str | None = None
+    like: str | None = None
+    net: Net = Net()
+
+    def __post_init__(self) -> None:
+        if self.dates[1] < self.dates[0]:
+            raise UsageError(f"dates {self.dates[0]} to {self.dates[1]}: expected the first day before the last")
+
+
+def choose_catalogue(options: FetchOptions) -> Catalogue:
+    """The catalogue that `--from` names: a known one, or one's own, whose assets are not known yet without `like`.
+
+    Raises:
+        UsageError: `like` is unknown, or is given for a known catalogue; or credentials are missing.
+    """
+    source, like, known = options.source, options.like, catalogues.KNOWN
+    if source in known:
+        if like or options.collection:
+            raise UsageError(f"--from {source} is a known catalogue; leave out --like and --collection")
+        _check_credentials(known[source])
+        return known[source]
+    if not is_remote(source) and not Path(source).is_file():
+        raise UsageError(f"--from {source}: neither a known catalogue ({', '.join(known)}), nor an address, nor a file")
+    if like is None:
+        return Catalogue(name=source, modality="s2", address=source, collection=options.collection, assets={})
+    if like not in known:
+        raise UsageError(f"--like {like}: unknown; choose one of {', '.join(known)}")
+    return catalogues.own_catalogue(source, options.collection, known[like])
+
+
+def fetch_scenes(out: Path | str, grid: Grid, options: FetchOptions, *, progress: NamedProgress | None = None) -> Json:
+    """Fetch a site's scenes; what is complete already is not fetched again.
+
+    Args:
+        out: folder of the scenes; several catalogues may share it.
+        grid: the site's (`place.site_grid`).
+        options: what is fetched.
         progress: told how far it is.
 
     Returns:
-        The index (also written to `out`): "items" by id, each {"state": "complete", "empty" or "failed", …}, and the
-        counts "found", "fetched" (now), "complete", "empty", and "missing", a list of {"item", "time", "reason"}.
+        What was asked for; "notes", their folder; "items" by id, each {"state": "complete", "empty" or "failed", …};
+        and counts: "found", "fetched" (now), "complete", "empty"; "missing", a list of {"item", "time", "reason"}.
 
     Raises:
         UsageError: a bad option, the extra `stac` or credentials missing, a folder fetched for another grid, another
             process that fetches the same, or files that cannot be written.
         DataError: the catalogue cannot be searched, or has nothing of this site and these days.
     """
-    out = Path(out)
-    if dates[1] < dates[0]:
-        raise UsageError(f"dates {dates[0]} to {dates[1]}: expected the first day before the last")
-    chosen = choose_catalogue(source, collection=collection, like=like)
-    search = chosen
-    if not isinstance(search, Catalogue):
-        search = Catalogue(name=search, modality="s2", address=search, collection=collection, assets={})
-    _check_credentials(search)
-    box = grid.box()
-    found = find_items(search, bbox=box, first=dates[0], last=dates[1], net=net)
-    if not found:
-        raise DataError(
-            f"{search.address}: nothing from {dates[0]} to {dates[1]} touches {', '.join(f'{v:.5f}' for v in box)} "
-            f"(collection {search.collection or 'any'}); are place, days and collection right?"
-        )
-    catalogue = (
-        chosen
-        if isinstance(chosen, Catalogue)
-        else catalogues.own_catalogue(chosen, collection, catalogues.recognise(sorted(found[0].assets), address=chosen))
-    )
+    out, catalogue = Path(out), choose_catalogue(options)
+    found = _find(catalogue, grid, options)
+    if not catalogue.assets:
+        like = catalogues.recognise(sorted(found[0].assets), address=catalogue.address)
+        catalogue = catalogues.own_catalogue(catalogue.address, catalogue.collection, like)
     own = "" if catalogue.name in catalogues.KNOWN else f" {catalogue.modality} {catalogue.collection or ''}"
-    index_path = out / f"fetch-{file_safe(catalogue.name + own)}.json"
-    with locked(index_path), _environment(catalogue.settings):
-        index = _open_index(index_path, site=site, catalogue=catalogue, grid=grid)
-        index["dates"] = [str(d) for d in dates]
-        entries: dict[str, Any] = index["items"]
-        fetched = 0
-        for done, total, item, entry in _entries(out, found, catalogue, grid, entries, net):
+    notes = Notes(out / f"fetch-{file_safe(catalogue.name + own)}")
+    fetched = 0
+    with locked(notes.folder), _environment(catalogue.settings):
+        asked = _begin(notes, options.site, catalogue, grid)
+        for done, total, item, entry in _entries(out, found, catalogue, grid, notes, options.net):
             fetched += entry["state"] == "complete"
-            entries[item.id] = {"time": catalogues.time_of(item).isoformat(), **entry}
-            write_json(index_path, index)
+            if entry["state"] == "failed":
+                notes.failed(_unit(item), entry["reason"])
+            else:
+                notes.done(_unit(item), entry)
             if progress:
-                progress(f"fetch {site}", done, total)
-        asked = {i.id: entries[i.id] for i in found}
-        index["items"] = dict(sorted(entries.items(), key=lambda e: (e[1]["time"], e[0])))
-        write_json(index_path, index)
+                progress(f"fetch {options.site}", done, total)
+        items = {i.id: _entry(notes, i) for i in found}
+    states = [entry["state"] for entry in items.values()]
     return {
-        **index,
-        "index": str(index_path),
+        **asked,
+        "notes": str(notes.folder),
+        "items": items,
         "found": len(found),
         "fetched": fetched,
-        "complete": sum(e["state"] == "complete" for e in asked.values()),
-        "empty": sum(e["state"] == "empty" for e in asked.values()),
+        "complete": states.count("complete"),
+        "empty": states.count("empty"),
         "missing": [
-            {"item": i, "time": e["time"], "reason": e["reason"]} for i, e in asked.items() if e["state"] == "failed"
+            {"item": i, "time": e["time"], "reason": e["reason"]} for i, e in items.items() if e["state"] == "failed"
         ],
     }
 
 
+def _find(catalogue: Catalogue, grid: Grid, options: FetchOptions) -> list[Any]:
+    """The items of a site and of the days that are asked for. Raises DataError where there is none."""
+    box, (first, last) = grid.box(), options.dates
+    found = find_items(catalogue, bbox=box, first=first, last=last, net=options.net)
+    if not found:
+        raise DataError(
+            f"{catalogue.address}: nothing from {first} to {last} touches {', '.join(f'{v:.5f}' for v in box)} "
+            f"(collection {catalogue.collection or 'any'}); are place, days and collection right?"
+        )
+    return found
+
+
+def _unit(item: Any) -> str:
+    """The name of an item's note."""
+    return f"item-{file_safe(item.id)}"
+
+
+def _entry(notes: Notes, item: Any) -> Json:
+    """What is noted of an item."""
+    made = read_note(notes, _unit(item)) or {"state": "failed", "reason": notes.failure(_unit(item))}
+    return {"time": catalogues.time_of(item).isoformat(), **made}
+
+
+def read_note(notes: Notes, unit: str) -> Json | None:
+    """What was noted of an item that was fetched, or lies beside the site. Raises DataError where the note is none."""
+    made = notes.made(unit)
+    return None if made is None else dict(check(made, FETCHED, f"{notes.folder / unit}.json", remedy="remove it"))
+
+
 def _entries(
-    out: Path, found: Sequence[Any], catalogue: Catalogue, grid: Grid, entries: Mapping[str, Any], net: Net
-) -> Iterator[tuple[int, int, Any, dict[str, Any]]]:
+    out: Path, found: Sequence[Any], catalogue: Catalogue, grid: Grid, notes: Notes, net: Net
+) -> Iterator[tuple[int, int, Any, Json]]:
     """Fetch what is not complete, those that failed again after all others: (done, in all, item, its entry)."""
-    todo = [i for i in found if not _is_complete(out, entries.get(i.id))]
+    todo = [i for i in found if not _is_complete(out, notes, i)]
     total = len(todo)
     for attempt in range(net.tries):
         again: list[Any] = []
         for k, item in enumerate(todo, 1):
-            _forget(out, entries.get(item.id))
+            _forget(out, notes, item)
             entry = fetch_item(out, item, catalogue, grid, parallel=net.parallel, settings=net.gdal)
             if entry.pop("may_pass", False):
                 again.append(item)
@@ -150,8 +174,9 @@ def _entries(
         wait(attempt + 1)
 
 
-def _open_index(path: Path, *, site: str, catalogue: Catalogue, grid: Grid) -> dict[str, Any]:
-    asked = {
+def _begin(notes: Notes, site: str, catalogue: Catalogue, grid: Grid) -> Json:
+    """Note what is asked for. Raises UsageError where the notes are of another request."""
+    asked: Json = {
         "site": site,
         "from": catalogue.name,
         "address": catalogue.address,
@@ -159,35 +184,32 @@ def _open_index(path: Path, *, site: str, catalogue: Catalogue, grid: Grid) -> d
         "modality": catalogue.modality,
         "grid": {**asdict(grid), "transform": list(grid.transform)},
     }
-    if not path.exists():
-        return {**asked, "dates": [], "items": {}}
-    index: dict[str, Any] = check(read_json(path), FETCHED, str(path), remedy="choose another --out")
-    differing = [k for k, v in asked.items() if index.get(k) != v]
-    if differing:
-        k = differing[0]
+    noted = notes.request or asked
+    for k in (k for k, v in asked.items() if noted.get(k) != v):
         raise UsageError(
-            f"{path}: these scenes were fetched for another request: {k} is {index.get(k)}, expected {asked[k]}; "
-            "choose another --out"
+            f"{notes.folder}: these scenes were fetched for another request: {k} is {noted.get(k)}, expected "
+            f"{asked[k]}; choose another --out"
         )
-    return index
+    notes.begin(asked)
+    return asked
 
 
-def _is_complete(out: Path, entry: Mapping[str, Any] | None) -> bool:
-    """Whether the files of an entry are there and unchanged; an item that lies beside the site stays so."""
-    if entry is None or entry["state"] == "failed":
-        return False
-    return all(
+def _is_complete(out: Path, notes: Notes, item: Any) -> bool:
+    """Whether an item's files are there and unchanged; one that lies beside the site stays so."""
+    made = read_note(notes, _unit(item))
+    return made is not None and all(
         (path := out / Path(f["name"]).name).is_file()
         and path.stat().st_size == f["bytes"]
         and sha256(path) == f["sha256"]
-        for f in entry.get("files", ())
+        for f in made.get("files", ())
     )
 
 
-def _forget(out: Path, entry: Mapping[str, Any] | None) -> None:
+def _forget(out: Path, notes: Notes, item: Any) -> None:
     """Remove what is left of an item's files, so that no cube is built from damaged ones."""
-    for file in (entry or {}).get("files", ()):
+    for file in (read_note(notes, _unit(item)) or {}).get("files", ()):
         (out / Path(file["name"]).name).unlink(missing_ok=True)
+    notes.forget(_unit(item))
 
 
 def _check_credentials(catalogue: Catalogue) -> None:

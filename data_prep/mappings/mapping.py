@@ -2,15 +2,15 @@
 
 import dataclasses
 import re
-import tomllib
 from collections.abc import Mapping as Table
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from eomm.data.modality import KNOWN, Band, Modality
-from eomm.errors import ContractError, DataError, UsageError
-from eomm.store.fields import Fields, Maybe, Number, check, check_dataclass
+from eomm.data.described import modality_of, read_toml, to_dataclass
+from eomm.data.modality import KNOWN, Modality
+from eomm.errors import ContractError, UsageError
+from eomm.store.fields import Fields, Json, Maybe, Number, check
 
 READERS = ("netcdf", "geotiff", "hdf5", "safe", "zarr")
 UNITS = {"dB": ("dB", "linear power", "amplitude")}
@@ -194,53 +194,58 @@ class Mapping:
     products: str | None = None
 
     def __post_init__(self) -> None:
-        if self.reader not in READERS:
-            self._fail("reader", self.reader, "one of " + ", ".join(READERS))
         where, remedy = f"mapping {self.name!r}", "correct the mapping"
         check(vars(self), Fields(RANGES), where, error=ContractError, remedy=remedy)
-        for pattern in self.files.split("|"):
-            if not pattern or Path(pattern).is_absolute() or ".." in Path(pattern).parts:
-                self._fail("files", repr(pattern), "patterns of names below the source's folder")
-        if not self.scale:
-            self._fail("scale", self.scale, "a number other than 0")
-        if not isinstance(self.modality, Modality) and self.modality not in KNOWN:
-            self._fail("modality", self.modality, f"one of {', '.join(KNOWN)}, or a table [modality]")
-        if self.direction not in (None, "ascending", "descending"):
-            self._fail("direction", self.direction, "ascending or descending")
-        if self.in_name is not None:
-            self._check_in_name(self.in_name)
-        modality = self.contract
-        unknown = [b for b in self.bands if b not in modality.band_names]
-        if unknown or not self.bands:
-            self._fail("bands", " ".join(unknown) or "none", "some of " + " ".join(modality.band_names))
-        if modality.static and self.reader != "geotiff":
-            self._fail(
-                "reader", self.reader, "geotiff of a static modality: make GeoTIFFs of its files (gdal_translate)"
-            )
+        self._demand(self.reader in READERS, "reader", self.reader, "one of " + ", ".join(READERS))
+        for path in map(Path, self.files.split("|")):
+            inside = path.parts and not path.is_absolute() and ".." not in path.parts
+            self._demand(inside, "files", repr(str(path)), "patterns of names below the source's folder")
+        self._demand(self.scale, "scale", self.scale, "a number other than 0")
+        known = isinstance(self.modality, Modality) or self.modality in KNOWN
+        self._demand(known, "modality", self.modality, f"one of {', '.join(KNOWN)}, or a table [modality]")
+        directed = self.direction in (None, "ascending", "descending")
+        self._demand(directed, "direction", self.direction, "ascending or descending")
+        self._check_in_name(self.in_name or "")
+        placed = self.reader != "hdf5" or (self.local_grid and self.gsd_m and self.products)
+        lacking = "all three: HDF5 stacks have no coordinates or times"
+        self._demand(placed, "local_grid, gsd_m or products", "missing", lacking)
+        unknown = " ".join(angle for angle in self.angles if angle not in ANGLES)
+        self._demand(not unknown, "angles", unknown, "some of " + " ".join(ANGLES))
+        self._check_contract(self.contract)
+
+    def _check_contract(self, modality: Modality) -> None:
+        """Raise ContractError where what the files are said to hold is not what the modality has."""
+        unknown = " ".join(b for b in self.bands if b not in modality.band_names)
+        expected = "some of " + " ".join(modality.band_names)
+        self._demand(self.bands and not unknown, "bands", unknown or "none", expected)
+        layered = not modality.static or self.reader == "geotiff"
+        expected = "geotiff of a static modality: make GeoTIFFs of its files (gdal_translate)"
+        self._demand(layered, "reader", self.reader, expected)
         units = UNITS.get(modality.unit, (modality.unit,))
-        if self.unit not in units:
-            self._fail("unit", self.unit, "one of " + ", ".join(units))
+        self._demand(self.unit in units, "unit", self.unit, "one of " + ", ".join(units))
         for key in ("level", "calibration"):
             found, expected = getattr(self, key), getattr(modality, key)
-            if found != expected:
-                self._fail(key, found, f"{expected}, as modality {modality.name} demands")
-        if self.reader == "hdf5" and not (self.local_grid and self.gsd_m and self.products):
-            self._fail(
-                "local_grid, gsd_m or products", "missing", "all three: HDF5 stacks have no coordinates or times"
-            )
-        unknown = [angle for angle in self.angles if angle not in ANGLES]
-        if unknown:
-            self._fail("angles", " ".join(unknown), "some of " + " ".join(ANGLES))
-        if self.mask and self.mask.haze and not {"B02", "B04"} <= set(modality.band_names):
-            self._fail("mask.haze", "true", "false, since the screen needs bands B02 and B04")
+            self._demand(found == expected, key, found, f"{expected}, as modality {modality.name} demands")
+        screened = not (self.mask and self.mask.haze) or {"B02", "B04"} <= set(modality.band_names)
+        self._demand(screened, "mask.haze", "true", "false, since the screen needs bands B02 and B04")
 
     def _check_in_name(self, pattern: str) -> None:
         try:
             groups = set(re.compile(pattern).groupindex)
         except re.error as e:
-            self._fail("in_name", f"no regular expression ({e})", "one with groups such as (?P<band>B..)")
-        if groups - set(IN_NAME) or self.reader != "geotiff":
-            self._fail("in_name", f"{pattern!r} (reader {self.reader})", f"groups of {', '.join(IN_NAME)}, of GeoTIFF")
+            found, expected = f"no regular expression ({e})", "one with groups such as (?P<band>B..)"
+            raise self._wrong("in_name", found, expected) from e
+        expected = f"groups of {', '.join(IN_NAME)}, of GeoTIFF"
+        known = groups <= set(IN_NAME) and (self.reader == "geotiff" or self.in_name is None)
+        self._demand(known, "in_name", f"{pattern!r} (reader {self.reader})", expected)
+
+    def _demand(self, holds: object, field: str, found: object, expected: str) -> None:
+        """Raise ContractError unless something holds."""
+        if not holds:
+            raise self._wrong(field, found, expected)
+
+    def _wrong(self, field: str, found: object, expected: str) -> ContractError:
+        return ContractError(f"mapping {self.name!r}: {field} is {found}, expected {expected}; correct the mapping")
 
     @property
     def contract(self) -> Modality:
@@ -257,12 +262,9 @@ class Mapping:
         """The mask's layers, which readers give as the file has them."""
         return self.mask.layers if self.mask else {}
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types, for provenance."""
+    def to_dict(self) -> Json:
+        """For provenance."""
         return dataclasses.asdict(self)
-
-    def _fail(self, field: str, found: object, expected: str) -> None:
-        raise ContractError(f"mapping {self.name!r}: {field} is {found}, expected {expected}; correct the mapping")
 
 
 def load_mapping(name: str | Path) -> Mapping:
@@ -279,42 +281,13 @@ def load_mapping(name: str | Path) -> Mapping:
     if not path.is_file():
         shipped = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.toml")))
         raise UsageError(f"{name}: neither a file nor a shipped mapping; shipped are {shipped}")
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise DataError(f"{path}: not valid TOML ({e}); correct the mapping") from e
+    table = read_toml(path)
     check(table, Fields({"mask?": dict}), str(path), error=ContractError, remedy="correct the mapping")
     if "mask" in table:
-        table["mask"] = _construct(Mask, table["mask"], where=f"{path}, [mask]")
-    defaults: dict[str, Any] = {"name": path.stem}
+        table["mask"] = to_dataclass(Mask, table["mask"], where=f"{path}, [mask]")
+    defaults: Json = {"name": path.stem}
     if isinstance(table.get("modality"), dict):
-        table["modality"] = own = _own_modality(table["modality"], where=f"{path}, [modality]")
+        table["modality"] = own = modality_of(table["modality"], where=f"{path}, [modality]")
         defaults |= {"level": own.level, "calibration": own.calibration, "unit": own.unit}
         defaults["bands"] = {name: name for name in own.band_names}
-    return _construct(Mapping, defaults | table, where=str(path))
-
-
-def _own_modality(table: Table[str, Any], *, where: str) -> Modality:
-    bands = table.get("bands", ())
-    if not isinstance(bands, list) or not all(isinstance(b, dict) for b in bands):
-        raise ContractError(f"{where}: bands is {bands!r}, expected a list of tables, one per band")
-    own = tuple(_construct(Band, b, where=f"{where}, band {i}") for i, b in enumerate(bands, 1))
-    try:
-        modality: Modality = _construct(Modality, {**table, "bands": own}, where=where)
-    except (TypeError, ZeroDivisionError) as e:
-        raise ContractError(f"{where}: a value is of the wrong kind ({e}); see Modality and Band") from e
-    return modality
-
-
-def _construct(kind: Any, table: Table[str, Any], *, where: str) -> Any:
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    unknown = [k for k in table if k not in fields]
-    if unknown:
-        raise ContractError(f"{where}: unknown key {', '.join(unknown)}; expected only {', '.join(fields)}")
-    required = [n for n, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING]
-    missing = [n for n in required if n not in table]
-    if missing:
-        see = f"{kind.__name__} in {kind.__module__}"
-        raise ContractError(f"{where}: key {', '.join(missing)} is missing; add it (see {see})")
-    check_dataclass(kind, table, where, error=ContractError, remedy=f"see {kind.__name__} in {kind.__module__}")
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
+    return to_dataclass(Mapping, defaults | table, where=str(path))

@@ -39,12 +39,16 @@ def find_source(path: Path, mapping: Mapping) -> Found:
     if other := len(found.files) - len(files):
         passed[f"files whose names do not fit in_name of mapping {mapping.name!r}"] = other
     if not files:
-        beside = "".join(f"; passed over were {count} {what}" for what, count in passed.items())
-        raise DataError(
-            f"{path}: no file named {mapping.in_name or mapping.files}, which mapping {mapping.name!r} expects{beside}"
-            "; is it the right folder, and the right mapping?"
-        )
+        raise _nothing(path, mapping, passed)
     return Found(files, passed)
+
+
+def _nothing(path: Path, mapping: Mapping, passed: dict[str, int]) -> DataError:
+    beside = "".join(f"; passed over were {count} {what}" for what, count in passed.items())
+    return DataError(
+        f"{path}: no file named {mapping.in_name or mapping.files}, which mapping {mapping.name!r} expects{beside}"
+        "; is it the right folder, and the right mapping?"
+    )
 
 
 def open_scenes(files: list[Path], mapping: Mapping, keep_open: ExitStack, window: Grid | None = None) -> list[Scene]:

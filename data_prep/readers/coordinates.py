@@ -1,5 +1,6 @@
 """Where and when the values of an open data set lie, by its coordinates: grid, CRS and times. Not its values."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pyproj
 import xarray as xr
 from pyproj.exceptions import CRSError
 
-from data_prep.mappings.mapping import Mapping
+from data_prep.mappings.mapping import Mapping as SourceMapping
 from data_prep.readers.stated import check_utc, of_attributes
 from eomm.data.days import parse_time
 from eomm.data.grid import Grid
@@ -21,7 +22,7 @@ METRES = ("m", "metre", "metres", "meter", "meters", "1", "")
 PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value")
 
 
-def times_of(data: xr.Dataset, file: Path, mapping: Mapping) -> list[datetime]:
+def times_of(data: xr.Dataset, file: Path, mapping: SourceMapping) -> list[datetime]:
     """The time steps in UTC, without zone; texts are read as `parse_time` does.
 
     Raises:
@@ -39,7 +40,7 @@ def times_of(data: xr.Dataset, file: Path, mapping: Mapping) -> list[datetime]:
         raise ContractError(f"{where} has the dimensions {time.dims}, expected one of time steps")
     for attributes in (time.attrs, time.encoding, data.attrs):
         check_utc(attributes, where=where)
-    time = _decoded(time, where)
+    time = decoded(time, where)
     if time.dtype.kind == "M":
         if (missing := np.flatnonzero(np.isnat(time.values))).size:
             raise DataError(f"{where}: has no time at step {missing[0]} ({missing.size} of {time.size}); leave it out")
@@ -52,7 +53,7 @@ def times_of(data: xr.Dataset, file: Path, mapping: Mapping) -> list[datetime]:
     )
 
 
-def _decoded(time: xr.DataArray, where: str) -> xr.DataArray:
+def decoded(time: xr.DataArray, where: str) -> xr.DataArray:
     """Times where they are numbers since a date, which may have an offset from UTC. Raises as `times_of`."""
     units, calendar = (str(time.attrs.get(key, "")) for key in ("units", "calendar"))
     if time.dtype.kind not in "iuf" or " since " not in units:
@@ -70,7 +71,9 @@ def _decoded(time: xr.DataArray, where: str) -> xr.DataArray:
     return xr.DataArray(decoded)
 
 
-def grid_of_coordinates(data: xr.Dataset, file: Path, mapping: Mapping, layers: dict[str, str]) -> tuple[Grid, bool]:
+def grid_of_coordinates(
+    data: xr.Dataset, file: Path, mapping: SourceMapping, layers: dict[str, str]
+) -> tuple[Grid, bool]:
     """The grid from pixel-centre coordinates x and y, and whether rows run from south to north.
 
     Raises:
@@ -115,10 +118,8 @@ def crs_of(data: xr.Dataset, file: Path, layers: dict[str, str]) -> str:
     Raises:
         ContractError: it states none, two that differ, or one that is not understood.
     """
-    spoken = [data[v].attrs.get("grid_mapping") or data[v].encoding.get("grid_mapping") for v in layers.values()]
-    named = [word for text in spoken if text for word in str(text).replace(":", " ").split()]  # also "crs: x y"
     stated: dict[str, str] = {}  # place -> code
-    for place in dict.fromkeys([*named, "spatial_ref", "crs"]):
+    for place in dict.fromkeys([*_grid_mappings(data, layers), "spatial_ref", "crs"]):
         if place in data.variables:
             stated |= _codes(data[place].attrs, f"variable {place}", file)
     stated |= _codes(data.attrs, "attribute", file)
@@ -136,6 +137,12 @@ def crs_of(data: xr.Dataset, file: Path, layers: dict[str, str]) -> str:
                 "wrong one from the file"
             )
     return code
+
+
+def _grid_mappings(data: xr.Dataset, layers: Mapping[str, str]) -> list[str]:
+    """The variables that layers name for their CRS; also "crs: x y"."""
+    spoken = [data[v].attrs.get("grid_mapping") or data[v].encoding.get("grid_mapping") for v in layers.values()]
+    return [word for text in spoken if text for word in str(text).replace(":", " ").split()]
 
 
 def _codes(attributes: Any, what: str, file: Path) -> dict[str, str]:

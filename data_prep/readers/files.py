@@ -85,21 +85,20 @@ def _walk(folder: Path, wanted: list[str], passed: Counter[str]) -> Iterator[Pat
     """The files and stores below a folder that fit, in the order of their names."""
     seen = {os.path.realpath(folder)}
     for root, below, names in os.walk(folder, followlinks=True, onerror=lambda e: _count(passed, e)):
-        here, enter = Path(root), []
+        base, enter = Path(root), []
         for name in sorted(below):
-            path = here / name
-            true = os.path.realpath(path)
+            path = base / name
             if is_store(path) and _fits(path.relative_to(folder), wanted):
                 yield path if is_twin(name) else inner_store(path)
             elif name == "__MACOSX":
                 passed[TWINS] += sum(_fits(Path(n), wanted) for *_, files in os.walk(path) for n in files)
-            elif true in seen:
+            elif (true := os.path.realpath(path)) in seen:
                 passed["links to folders that are entered already"] += 1
             else:
                 seen.add(true)
                 enter.append(name)
         below[:] = enter
-        yield from (here / n for n in sorted(names) if _fits((here / n).relative_to(folder), wanted))
+        yield from (path for n in sorted(names) if _fits((path := base / n).relative_to(folder), wanted))
 
 
 def _fits(path: Path, wanted: list[str]) -> bool:

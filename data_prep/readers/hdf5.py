@@ -1,5 +1,6 @@
 """HDF5 stacks [time, channel, y, x] whose dates and orbits stand in ESA product names; no coordinates, a local grid."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -24,21 +25,10 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack) -> list[Scene]
         raise DataError(f"{file}: not a readable HDF5 file ({e}); it is empty, truncated or of another kind") from e
     layers = {layer: _locate(data, file, variable, mapping) for layer, variable in mapping.layers.items()}
     products = _products(data, file, mapping)
-    shapes = {dataset.shape for dataset, _ in layers.values()}
-    counts = {s[0] for s in shapes}
-    if counts != {len(products)} or len({s[2:] for s in shapes}) != 1:
-        found = ", ".join(f"{dataset.name} {dataset.shape}" for dataset, _ in layers.values())
-        raise ContractError(f"{file}: {found} and {len(products)} products; expected as many time steps, and one grid")
-    height, width = next(iter(shapes))[2:]
-    assert mapping.gsd_m  # the mapping sees to it
-    gsd = float(mapping.gsd_m)
-    grid = Grid(crs="LOCAL", transform=(gsd, 0.0, 0.0, 0.0, -gsd, gsd * height), height=height, width=width)
-
+    grid = _grid(file, [dataset for dataset, _ in layers.values()], len(products), mapping)
     numbers = {
-        layer: of_attributes(
-            dict(dataset.attrs), dataset.dtype, where=f"{file}, {dataset.name}/{channel}", part=channel
-        )
-        for layer, (dataset, channel) in layers.items()
+        layer: of_attributes(dict(d.attrs), d.dtype, where=f"{file}, {d.name}/{channel}", part=channel)
+        for layer, (d, channel) in layers.items()
     }
 
     def read(layer: str, i: int) -> np.ndarray:
@@ -47,30 +37,38 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack) -> list[Scene]
             raw = np.asarray(dataset[i, channel])
         except OSError as e:
             raise DataError(f"{file}: {layer} of {products[i]} cannot be read ({e}); the file is damaged") from e
-        if layer in mapping.mask_layers:
-            return raw
-        return decode(raw, mapping, stated=numbers[layer])
+        return raw if layer in mapping.mask_layers else decode(raw, mapping, stated=numbers[layer])
 
-    scenes = []
-    for i, product in enumerate(products):
-        name = parse(product)
-        scenes.append(
-            Scene(
-                product=product,
-                file=file,
-                time=name.time,
-                mapping=mapping,
-                grids=dict.fromkeys(layers, grid),
-                read=lambda layer, i=i: read(layer, i),  # type: ignore[misc]
-                platform=name.platform,
-                orbit=_orbit(name, mapping),
-                direction=mapping.direction,
-                named=True,
-                stated={"level": name.level} | ({"baseline": name.baseline} if name.baseline else {}),
-                numbers=numbers,
-            )
+    names = [parse(product) for product in products]
+    return [
+        Scene(
+            product=product,
+            file=file,
+            time=name.time,
+            mapping=mapping,
+            grids=dict.fromkeys(layers, grid),
+            read=lambda layer, i=i: read(layer, i),  # type: ignore[misc]
+            platform=name.platform,
+            orbit=_orbit(name, mapping),
+            direction=mapping.direction,
+            named=True,
+            stated={"level": name.level} | ({"baseline": name.baseline} if name.baseline else {}),
+            numbers=numbers,
         )
-    return scenes
+        for i, (product, name) in enumerate(zip(products, names, strict=True))
+    ]
+
+
+def _grid(file: Path, datasets: Sequence[h5py.Dataset], steps: int, mapping: Mapping) -> Grid:
+    """The local grid that all data sets have; raises ContractError where they have several, or other time steps."""
+    shapes = {d.shape for d in datasets}
+    if {s[0] for s in shapes} != {steps} or len({s[2:] for s in shapes}) != 1:
+        found = ", ".join(f"{d.name} {d.shape}" for d in datasets)
+        raise ContractError(f"{file}: {found} and {steps} products; expected as many time steps, and one grid")
+    height, width = next(iter(shapes))[2:]
+    assert mapping.gsd_m  # the mapping sees to it
+    gsd = float(mapping.gsd_m)
+    return Grid(crs="LOCAL", transform=(gsd, 0.0, 0.0, 0.0, -gsd, gsd * height), height=height, width=width)
 
 
 def _locate(data: h5py.File, file: Path, variable: str, mapping: Mapping) -> tuple[h5py.Dataset, int]:

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import xarray as xr
 from rasterio.errors import RasterioError
 
+from data_prep.readers.arrays import open_arrays
 from data_prep.readers.files import find_files, is_store
 from data_prep.readers.geotiff import numbers_of
 from data_prep.readers.stated import Numbers, of_attributes, plain_unit
 from eomm.data.modality import KNOWN
-from eomm.data.raster import check_self_contained, open_raster
+from eomm.data.raster import open_raster
 from eomm.errors import DataError
 
 LOOKED_AT = 12  # files of a folder
@@ -120,7 +120,7 @@ def _read(reader: str, files: Sequence[Path], pattern: str) -> Found:
                 own, from_name = _geotiff(file)
                 in_name |= from_name
             else:
-                own, time = _stack(file, reader)
+                own, time = _stack(file)
         except (OSError, ValueError, KeyError, RasterioError) as e:
             raise DataError(f"{file}: cannot be read as {reader} ({str(e)[:200]})") from e
         for layer in own:
@@ -141,10 +141,8 @@ def _geotiff(file: Path) -> tuple[list[Layer], bool]:
         return found, not named and data.count == 1
 
 
-def _stack(file: Path, reader: str) -> tuple[list[Layer], str | None]:
-    check_self_contained(file)
-    engine = "h5netcdf" if reader == "netcdf" else "zarr"
-    with xr.open_dataset(file, engine=engine, mask_and_scale=False, decode_times=False) as data:
+def _stack(file: Path) -> tuple[list[Layer], str | None]:
+    with open_arrays(file) as data:
         found, time = [], None
         for name, variable in data.data_vars.items():
             if variable.ndim == 3:
@@ -158,21 +156,16 @@ def _common(found: Found, layers: Sequence[Layer]) -> list[str]:
     """Keys of any mapping: reader, files, scale, offset, fill, time."""
     first, fills = layers[0], sorted({f for layer in layers for f in layer.numbers.fill})
     scale, offset, said = first.numbers.scale, first.numbers.offset, "  # as the files say"
+    whole = first.dtype.kind in "iu"
+    guess = f"scale = {1e-4 if whole else 1.0:g}{CHECK}: {'whole numbers' if whole else 'fractions'}, no scale stated"
     lines = [f'reader = "{found.reader}"', f'files = "{found.files}"{CHECK}']
-    if scale is None:
-        whole = first.dtype.kind in "iu"
-        why = "whole numbers, no scale stated" if whole else "fractions, no scale stated"
-        lines += [f"scale = {1e-4 if whole else 1.0:g}{CHECK}: {why}"]
-    else:
-        lines += [f"scale = {scale!r}{said}"]
+    lines += [guess if scale is None else f"scale = {scale!r}{said}"]
     lines += [f"offset = {offset!r}{said}"] if offset is not None else []
     if fills:
         lines += [f"fill = [{', '.join(f'{f:g}' for f in fills)}]{said}"]
-    elif first.dtype.kind in "iu":
+    elif whole:
         lines += [f"fill = [0]{CHECK}: no fill stated"]
-    if found.time and found.time != "time":
-        lines += [f'time = "{found.time}"']
-    return lines
+    return lines + ([f'time = "{found.time}"'] if found.time not in (None, "time") else [])
 
 
 def _optical(found: Found, bands: Table[str, str]) -> list[str]:

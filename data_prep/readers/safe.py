@@ -154,7 +154,7 @@ def _below(names: Sequence[str], top: str) -> tuple[str, ...]:
 
 def _check_member(file: Path, member: zipfile.ZipInfo) -> None:
     name, size = member.filename, member.file_size
-    if PurePosixPath(name).is_absolute() or ".." in name.split("/") or "\\" in name or ":" in name or "}" in name:
+    if name.startswith("/") or ".." in name.split("/") or set(name) & set("\\:}"):
         raise DataError(f"{file}: has a member {name!r}, which leads out of it; refused")
     if stat.S_ISLNK(member.external_attr >> 16):
         raise DataError(f"{file}: its member {name!r} is a link; refused")
@@ -170,27 +170,17 @@ def _check_member(file: Path, member: zipfile.ZipInfo) -> None:
 def _scene(product: Product, root: Any, granule: str, mapping: Mapping, window: Grid | None) -> Scene:
     file, folder = product.file, f"GRANULE/{granule}/"
     tile = product.xml(f"{folder}MTD_TL.xml")
-    ids = {variable: _band_id(variable, mapping) for variable in mapping.bands.values()}
+    quantification = _number(root, ("BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE"), file)
+    offsets = {layer: number / quantification for layer, number in _offsets_of(mapping, root, file).items()}
     images = {layer: _image(product, folder, variable) for layer, variable in mapping.layers.items()}
     crops = {layer: crop_to(_grid(product, name), window) for layer, name in images.items()}
-    quantification = _number(root, ("BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE"), file)
-    offsets = _offsets(root, file)
-    if lacking := [v for v, i in ids.items() if offsets and i not in offsets]:
-        raise DataError(
-            f"{file}: states BOA_ADD_OFFSET of other bands, but not of {', '.join(lacking)}; the metadata are damaged"
-        )
     special = [_integer(v, "SPECIAL_VALUE_INDEX", file) for v in _every(root, "Special_Values")]
     numbers = Numbers(scale=1 / quantification, fill=tuple(special))
     zenith, azimuth = _view(tile)
 
-    def offset_of(variable: str) -> float | None:
-        return offsets[ids[variable]] / quantification if offsets else None
-
     def read(layer: str) -> np.ndarray:
         raw = _read(product, images[layer], crops[layer])
-        if layer in mapping.mask_layers:
-            return raw
-        return decode(raw, mapping, offset=offset_of(mapping.layers[layer]), stated=numbers)
+        return raw if layer in mapping.mask_layers else decode(raw, mapping, offset=offsets.get(layer), stated=numbers)
 
     sun = _first(tile, "Mean_Sun_Angle")
     angles = {
@@ -210,12 +200,9 @@ def _scene(product: Product, root: Any, granule: str, mapping: Mapping, window: 
         direction=(_text(root, "SENSING_ORBIT_DIRECTION", file)).lower(),
         incidence_deg=zenith,
         angles={k: v for k, v in angles.items() if v is not None},
-        offset=offset_of(next(iter(mapping.bands.values()))),
+        offset=offsets.get(next(iter(mapping.bands))),
         named=True,
-        stated={
-            "level": "L2A",
-            "baseline": _text(root, "PROCESSING_BASELINE", file),
-        },
+        stated={"level": "L2A", "baseline": _text(root, "PROCESSING_BASELINE", file)},
         # The offsets of bands are not compared: what the product states of each is what `read` adds to it.
         numbers=dict.fromkeys(mapping.bands, numbers),
     )
@@ -256,12 +243,18 @@ def _read(product: Product, name: str, crop: Crop) -> np.ndarray:
     return raw
 
 
-def _offsets(root: Any, file: Path) -> dict[int, float]:
-    """BOA_ADD_OFFSET by band id, to be added to numbers; empty before baseline 04.00."""
+def _offsets_of(mapping: Mapping, root: Any, file: Path) -> dict[str, float]:
+    """BOA_ADD_OFFSET by band of the mapping, to be added to numbers; empty before baseline 04.00."""
+    ids = {band: _band_id(variable, mapping) for band, variable in mapping.bands.items()}
     try:
-        return {int(o.attrib["band_id"]): float(o.text) for o in _every(root, "BOA_ADD_OFFSET")}
+        offsets = {int(o.attrib["band_id"]): float(o.text) for o in _every(root, "BOA_ADD_OFFSET")}
     except (KeyError, TypeError, ValueError) as e:
         raise DataError(f"{file}: a BOA_ADD_OFFSET has no band_id or number ({e}); the metadata are damaged") from e
+    if lacking := [mapping.bands[band] for band, i in ids.items() if offsets and i not in offsets]:
+        raise DataError(
+            f"{file}: states BOA_ADD_OFFSET of other bands, but not of {', '.join(lacking)}; the metadata are damaged"
+        )
+    return {band: offsets[i] for band, i in ids.items()} if offsets else {}
 
 
 def _band_id(variable: str, mapping: Mapping) -> int:

@@ -1,10 +1,6 @@
-"""Stacks: variables [time, y, x] of an open data set, or bands of arrays [time, band, y, x]. Not how it is opened.
-
-Read raw: decoding is ours, since declared fills mislead.
-"""
+"""Stacks: variables [time, y, x] of an open data set, or bands of arrays [time, band, y, x]. Opened by arrays.py."""
 
 import dataclasses
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,45 +8,24 @@ import numpy as np
 import xarray as xr
 
 from data_prep.mappings.mapping import Mapping
+from data_prep.readers.arrays import BAND, LABELLED, PART
 from data_prep.readers.coordinates import grid_of_coordinates, times_of
 from data_prep.readers.scene import Scene, decode
-from data_prep.readers.stated import Numbers, of_attributes
+from data_prep.readers.stated import Numbers, is_true, of_attributes
 from eomm.errors import ContractError, DataError
 
-LABELLED = re.compile(r"(\w+)\[(\w+)\]")
-"""How a mapping names a band of an array with a dimension of bands: s2l2a[B02]."""
-BAND = "band"
-"""That dimension, and the coordinate that has the bands' names."""
-PART = "eomm:part"
-"""The attribute that keeps the band's place among them, in what is open; never in a file."""
+STATED = {"processing_level": "level", "calibration": "calibration"}
+"""Attribute of a file -> what it states of itself (`Scene.stated`)."""
 BLOCK_PIXELS = 1_000_000
 """Time steps of a variable are read in blocks of this size: one HDF5 request each, 3 ms, dominates small sites."""
 BLOCK_BYTES = 2**29
 """So much may be read of a store at once to open none of its chunks twice."""
 
 
-def bands_apart(data: xr.Dataset, file: Path, mapping: Mapping) -> xr.Dataset:
-    """Each band that the mapping names by a label as a variable of its own, still unread. Raises ContractError."""
-    for name in mapping.layers.values():
-        match = LABELLED.fullmatch(name)
-        if not match or match[1] not in data:
-            continue
-        array, label = data[match[1]], match[2]
-        if BAND not in array.dims or BAND not in data.coords:
-            raise ContractError(f"{file}: {match[1]} has dimensions {array.dims}, expected one of bands, {BAND!r}")
-        labels = [str(v) for v in data[BAND].values]
-        if labels.count(label) > 1:
-            raise ContractError(f"{file}: {match[1]} has {labels.count(label)} bands named {label}, expected one")
-        if label in labels:
-            part = labels.index(label)
-            data[name] = array.isel({BAND: part}).drop_vars(BAND).assign_attrs({PART: part})
-    return data
-
-
 def scenes_of(data: xr.Dataset, file: Path, mapping: Mapping) -> list[Scene]:
     """The scenes of an open stack, one per time step; its variables are read as they are asked for."""
     layers = {layer: variable for layer, variable in mapping.layers.items() if variable in data.data_vars}
-    if not set(layers) - set(mapping.mask_layers):
+    if not layers.keys() & mapping.bands.keys():
         raise ContractError(
             f"{file}: holds {' '.join(map(str, data.data_vars))}, expected some of "
             f"{' '.join(mapping.bands.values())}; correct [bands] of mapping {mapping.name!r}"
@@ -58,13 +33,7 @@ def scenes_of(data: xr.Dataset, file: Path, mapping: Mapping) -> list[Scene]:
     times = times_of(data, file, mapping)
     grid, flip = grid_of_coordinates(data, file, mapping, layers)
     for layer, variable in layers.items():
-        shape = (data.sizes[mapping.time], grid.height, grid.width)
-        if set(data[variable].dims) != {mapping.time, "y", "x"} or data[variable].size != np.prod(shape):
-            raise ContractError(
-                f"{file}: {variable} ({layer}) has dimensions {data[variable].dims}, expected {mapping.time}, y, x"
-            )
-        if data[variable].dtype.kind not in "iufb":
-            raise ContractError(f"{file}: {variable} ({layer}) holds {data[variable].dtype}, expected numbers")
+        _check_variable(data[variable], mapping.time, f"{file}: {variable} ({layer})")
     incidence = _degrees(data, mapping.incidence, mapping)
     angles = {angle: _degrees(data, variable, mapping) for angle, variable in mapping.angles.items()}
     masks = mapping.mask_layers
@@ -73,8 +42,7 @@ def scenes_of(data: xr.Dataset, file: Path, mapping: Mapping) -> list[Scene]:
         for layer, variable in layers.items()
     }
     read = _reader(data, file, mapping, layers, numbers, flip)
-    known = {"processing_level": "level", "calibration": "calibration"}
-    stated = {key: str(data.attrs[attribute]) for attribute, key in known.items() if attribute in data.attrs}
+    stated = {key: str(data.attrs[attribute]) for attribute, key in STATED.items() if attribute in data.attrs}
     return [
         Scene(
             product=file.stem,
@@ -87,12 +55,20 @@ def scenes_of(data: xr.Dataset, file: Path, mapping: Mapping) -> list[Scene]:
             direction=mapping.direction,
             incidence_deg=incidence[i],
             angles={angle: found for angle, degrees in angles.items() if (found := degrees[i]) is not None},
-            simulated=str(data.attrs.get("simulated", "")).lower() in ("true", "1", "yes"),
+            simulated=is_true(data.attrs.get("simulated")),
             stated=stated,
             numbers=numbers,
         )
         for i, time in enumerate(times)
     ]
+
+
+def _check_variable(variable: xr.DataArray, time: str, where: str) -> None:
+    """Raise ContractError unless it holds numbers over time, y and x."""
+    if set(variable.dims) != {time, "y", "x"}:
+        raise ContractError(f"{where} has dimensions {variable.dims}, expected {time}, y, x")
+    if variable.dtype.kind not in "iufb":
+        raise ContractError(f"{where} holds {variable.dtype}, expected numbers")
 
 
 def block_steps(data: xr.Dataset, variable: str, mapping: Mapping) -> int:

@@ -60,15 +60,16 @@ def of_attributes(attributes: Mapping[str, Any], dtype: np.dtype, *, where: str,
 
 def _valid(attributes: Mapping[str, Any], dtype: np.dtype, where: str) -> tuple[float, float] | None:
     """`valid_range`, or `valid_min` and `valid_max`; of the packed numbers where they are of their kind (CF 8.1)."""
-    given = [attributes.get(name) for name in ("valid_min", "valid_max")]
-    if "valid_range" in attributes:
-        given = list(np.ravel(np.asarray(attributes["valid_range"])))
+    pair = [attributes.get(name) for name in ("valid_min", "valid_max")]
+    given = list(np.ravel(np.asarray(attributes["valid_range"]))) if "valid_range" in attributes else pair
     kinds = {np.asarray(v).dtype.kind in "iu" for v in given if v is not None}
     if len(given) != 2 or kinds != {dtype.kind in "iu"}:
         return None
-    low, high = (number(v, f"{where}: valid range") for v in given)
-    low, high = (None if v is None else _as(v, dtype) for v in (low, high))
-    return (-np.inf if low is None else low, np.inf if high is None else high)
+    ends = []
+    for value, open_end in zip(given, (-np.inf, np.inf), strict=True):
+        found = number(value, f"{where}: valid range")
+        ends.append(open_end if found is None else _as(found, dtype))
+    return ends[0], ends[1]
 
 
 def _as(value: float, dtype: np.dtype) -> float:
@@ -84,6 +85,11 @@ def check_utc(attributes: Mapping[str, Any], *, where: str) -> None:
                 f"{where}: the file states the {key} {str(value)[:60]!r}, expected UTC; write the times in UTC, or "
                 "with their offset (2018-07-01T10:54:21+02:00; NetCDF: hours since 2018-01-01 00:00:00 +01:00)"
             )
+
+
+def is_true(text: Any) -> bool:
+    """Whether an attribute or tag says yes."""
+    return str(text).lower() in ("true", "1", "yes")
 
 
 def number(value: Any, what: str) -> float | None:
@@ -109,11 +115,6 @@ def agreed(statements: Iterable[tuple[str, float | None]], *, where: str, what: 
                 "remove the wrong one from the file"
             )
     return found[0][1] if found else None
-
-
-def same_unit(a: str, b: str) -> bool:
-    """Whether two spellings are of one unit, such as "m/s" and "m s**-1"."""
-    return plain_unit(a) == plain_unit(b)
 
 
 def plain_unit(text: str) -> str:

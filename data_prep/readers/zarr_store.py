@@ -1,11 +1,5 @@
-"""Zarr stores of others (versions 2 and 3, local): arrays [time, y, x], or with a dimension of bands. Not our cubes.
+"""Zarr stores of others (local): arrays [time, y, x], or with a dimension of bands. Not our cubes."""
 
-What is in them is numbers and strings: stores that would make Python unpickle objects are refused before they are
-opened.
-"""
-
-import json
-import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,12 +8,11 @@ import numpy as np
 import xarray as xr
 
 from data_prep.mappings.mapping import Mapping
+from data_prep.readers.arrays import bands_apart, open_arrays
 from data_prep.readers.crop import MARGIN_M
-from data_prep.readers.files import files_below
 from data_prep.readers.scene import Scene
-from data_prep.readers.stack import bands_apart, block_steps, scenes_of
+from data_prep.readers.stack import block_steps, scenes_of
 from eomm.data.grid import Grid
-from eomm.errors import DataError
 
 
 def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid | None = None) -> list[Scene]:
@@ -27,45 +20,12 @@ def open_file(file: Path, mapping: Mapping, keep_open: ExitStack, window: Grid |
 
     Raises DataError or ContractError as `open_scenes` says.
     """
-    _check_plain(file)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of stores without consolidated metadata, and of version 3's strings
-            data = keep_open.enter_context(xr.open_zarr(file, chunks=None, mask_and_scale=False, decode_times=False))
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise DataError(f"{file}: not a readable Zarr store ({e}); it is unfinished or of another kind") from e
-    data = bands_apart(data, file, mapping)
+    data = bands_apart(keep_open.enter_context(open_arrays(file)), file, mapping.layers.values())
     data = _centred(data, mapping)
     data = _cut(data, window)
     scenes = scenes_of(data, file, mapping)
     kept = _with_data(data, mapping)
     return [scene for scene, keep in zip(scenes, kept, strict=True) if keep]
-
-
-def _check_plain(file: Path) -> None:
-    """Refuse object arrays, of which only strings by their own codec are plain, and pickle in any place."""
-    found = [p for p in files_below(file) if p.name in (".zarray", ".zmetadata", "zarr.json")]  # links are followed too
-    if not found:
-        raise DataError(f"{file}: holds neither .zarray nor zarr.json; expected a Zarr store, version 2 or 3")
-    for path in found:
-        try:
-            text = path.read_text(encoding="utf-8")
-            metadata = json.loads(text)
-        except (OSError, ValueError) as e:
-            raise DataError(f"{path}: not readable ({e}); the store is damaged") from e
-        if not isinstance(metadata, dict):
-            raise DataError(f"{path}: not a table of metadata; the store is damaged")
-        arrays = metadata.get("metadata") if path.name == ".zmetadata" else {"": metadata}
-        if "pickle" in text.lower() or any(map(_of_objects, (arrays or {}).values())):
-            raise DataError(
-                f"{path}: holds Python objects (object dtype or pickle), which may run code when read: refused. "
-                "Expected numbers and strings; write the store again without them"
-            )
-
-
-def _of_objects(array: dict[str, Any]) -> bool:
-    codecs = {c.get("id") for c in array.get("filters") or [] if isinstance(c, dict)}
-    return str(array.get("dtype", "")) == "|O" and not codecs & {"vlen-utf8", "vlen-bytes"}
 
 
 def _centred(data: xr.Dataset, mapping: Mapping) -> xr.Dataset:

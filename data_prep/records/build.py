@@ -6,11 +6,11 @@ they do in the cubes, and training draws an order over all shards anyway (eomm/d
 
 import os
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from data_prep.records.crops import CropConfig
@@ -25,9 +25,10 @@ from data_prep.records.manifest import (
 from data_prep.records.shards import Recipe, Shard, Statistics, write_shard, written
 from data_prep.records.split import SplitConfig, assign_sites, parts
 from data_prep.records.takes import check_held_out, check_not_empty, describe_draws, list_shards, list_takes, open_cubes
-from eomm.data.records import VERSION, finish_records, shard_name
+from eomm.data.records import VERSION, finish_records, shard_name, size_misfit
 from eomm.errors import DataError
 from eomm.store.digest import digest
+from eomm.store.fields import Json
 from eomm.store.folders import (
     check_apart,
     check_free,
@@ -44,7 +45,7 @@ from eomm.store.notes import FOLDER, Notes
 from eomm.store.progress import NamedProgress
 from eomm.store.workers import Pool, run_units
 
-Figures = dict[int, dict[str, Any]]  # by shard, what `write_shard` tells
+Figures = dict[int, Json]  # by shard, what `write_shard` tells
 
 
 def build_patches(
@@ -54,7 +55,7 @@ def build_patches(
     split: SplitConfig,
     crops: CropConfig = CropConfig(),
     modalities: Sequence[str] | None = None,
-    strata: Mapping[str, str] | None = None,
+    strata: Mapping[str, str] = MappingProxyType({}),
     pool: Pool = Pool(),
     overwrite: bool = False,
     progress: NamedProgress | None = None,
@@ -94,14 +95,11 @@ def build_patches(
         "seed": split.seed,
         "split": describe_split(split, opened, split_of, shares, crops),
         "crop": describe_crops(crops),
-        "strata": dict(sorted((strata or {}).items())),
+        "strata": dict(sorted(strata.items())),
     }
     request = digest([VERSION, [head, names, crops.shard_records, [[c.site, content_of(c)] for c in opened]]])
-    recover(out)
-    if is_whole(out, request):
+    if is_complete(out, request, overwrite=overwrite):
         return out
-    check_free(out, overwrite=overwrite, kind="records")
-
     takes = list(list_takes(split, opened, shares, names, crops))
     check_not_empty(split, {t.part.split for t in takes}, opened, shares, crops)
     sizes = largest(sizes_of(t.cube, t.corners, t.windows, names, crops) for t in takes)
@@ -113,23 +111,17 @@ def build_patches(
     shards = list(list_shards(takes, split.cut, crops.shard_records))
     with unfinished(out, request) as folder:
         figures = _write(folder, recipe, shards, pool, progress)
-        counts = {s: Counter(records=0, skipped=0) for s in split.cut}
-        for one in figures.values():
-            counts[one["split"]].update(records=one["records"], skipped=one["skipped"])
-        _check_kept(split, counts, crops, folder)
-        statistics = Statistics({n: s.modality for n, s in recipe.shapes.items()})
-        statistics.load([p for s in shards if (p := folder / FOLDER / f"{s.number}.npz").exists()])
+        counts = _count(split, figures, crops, folder)
         files = _name(folder, shards, figures)
         manifest = {
             **head,
-            "counts": {s: dict(c) for s, c in counts.items()},
-            "balance": describe_balance(files, strata or {}),
-            "statistics": statistics.to_dict(),
+            "counts": counts,
+            "balance": describe_balance(files, strata),
+            "statistics": _statistics(folder, recipe, shards),
             "sources": [describe_source(c, names, reference) for c in opened],
             "request": request,
             **describe_draws(takes, recipe.shapes, crops),
         }
-        shutil.rmtree(folder / FOLDER)
         finish_records(folder, shapes=recipe.shapes, files=files, manifest=manifest)
     return out
 
@@ -158,6 +150,7 @@ def unfinished(out: Path, request: str) -> Iterator[Path]:
             if is_disk_full(e):
                 raise disk_full(out) from e
             raise
+        shutil.rmtree(units.folder)
         put_in_place(folder, out)
 
 
@@ -191,7 +184,30 @@ def _write(
     return figures
 
 
-def _name(folder: Path, shards: Sequence[Shard], figures: Figures) -> list[dict[str, Any]]:
+def _count(split: SplitConfig, figures: Figures, config: CropConfig, folder: Path) -> Json:
+    """Records and skipped crops of each split that is cut. Raises DataError where one has none."""
+    counts = {s: {"records": 0, "skipped": 0} for s in split.cut}
+    for one in figures.values():
+        for what, number in counts[one["split"]].items():
+            counts[one["split"]][what] = number + one[what]
+    for name, count in counts.items():
+        if not count["records"]:
+            shutil.rmtree(folder)
+            raise DataError(
+                f"split: {name} is empty: all of {count['skipped']} crops have fewer than {config.min_clear} "
+                f"{config.reference} acquisitions with {config.clear_fraction:.0%} of the crop valid; lower "
+                "min_clear, take longer series, or prepare a clearer site"
+            )
+    return counts
+
+
+def _statistics(folder: Path, recipe: Recipe, shards: Sequence[Shard]) -> Json:
+    statistics = Statistics({n: s.modality for n, s in recipe.shapes.items()})
+    statistics.load([p for s in shards if (p := folder / FOLDER / f"{s.number}.npz").exists()])
+    return dict(statistics.to_dict())
+
+
+def _name(folder: Path, shards: Sequence[Shard], figures: Figures) -> list[Json]:
     """Give the shards that hold records their names, and describe them as `finish_records` wants it."""
     files = []
     for split in sorted({s.split for s in shards}):
@@ -203,12 +219,14 @@ def _name(folder: Path, shards: Sequence[Shard], figures: Figures) -> list[dict[
     return files
 
 
-def is_whole(out: Path, request: str) -> bool:
-    """Whether a set is there, of this request, with all its files."""
-    if _request_of(out / "manifest.json") != request:
-        return False
-    sizes = {out / f["name"]: f["bytes"] for f in read_json(out / "manifest.json")["files"]}
-    return all(file.exists() and file.stat().st_size == size for file, size in sizes.items())
+def is_complete(out: Path, request: str, *, overwrite: bool) -> bool:
+    """Whether a set is there, of this request, with all its files; raises UsageError where it is not and may not be."""
+    recover(out)
+    if _request_of(out / "manifest.json") == request:
+        if not any(size_misfit(out, f) for f in read_json(out / "manifest.json")["files"]):
+            return True
+    check_free(out, overwrite=overwrite, kind="records")
+    return False
 
 
 def _request_of(file: Path) -> Any:
@@ -216,14 +234,3 @@ def _request_of(file: Path) -> Any:
         return read_json(file).get("request")
     except (DataError, AttributeError):
         return None
-
-
-def _check_kept(split: SplitConfig, counts: Mapping[str, Mapping[str, int]], config: CropConfig, folder: Path) -> None:
-    for name in split.cut:
-        if not counts[name]["records"]:
-            shutil.rmtree(folder)
-            raise DataError(
-                f"split: {name} is empty: all of {counts[name]['skipped']} crops have fewer than {config.min_clear} "
-                f"{config.reference} acquisitions with {config.clear_fraction:.0%} of the crop valid; lower "
-                "min_clear, take longer series, or prepare a clearer site"
-            )

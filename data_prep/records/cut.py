@@ -10,6 +10,7 @@ import numpy as np
 from data_prep.records.crops import CropConfig
 from data_prep.records.split import Part
 from eomm.data.cube import Cube
+from eomm.data.draw import run_around
 from eomm.data.records import Patch, PatchShape
 from eomm.errors import ContractError, DataError
 
@@ -59,46 +60,13 @@ def starts(low: int, high: int, size: int, stride: int, *, even: bool = False) -
     return sorted({*range(low, last + 1, stride), last})
 
 
-def series(
-    cube: Cube,
-    times: tuple[int, int],
-    *,
-    reference: str,
-    length: int,
-    stride: int,
-    around: Mapping[str, tuple[int, int]],
-    held_out: Sequence[int] = (),
-    even: bool = False,
-) -> list[Window]:
-    """Series of `length` consecutive usable reference acquisitions, and what other modalities saw around them.
-
-    `times` are positions among the usable reference acquisitions. A modality in `around` gives every usable
-    acquisition from so many before the first reference day to so many after the last, but stays within the days of
-    `times` where those end at another split's block. Held-out reference acquisitions are as if they had not been taken.
-    """
-    group = cube[reference]
-    usable = np.flatnonzero(group.usable)
-    begin, end = times
-    low = group.day[usable[begin]] if begin > 0 else -np.inf
-    high = group.day[usable[end - 1]] if end < len(usable) else np.inf
-    taken = usable[begin:end]
-    taken = taken[~np.isin(group.day[taken], np.asarray(held_out, np.int32))]
-    if not len(taken):
-        return []
-    windows = []
-    for start in starts(0, len(taken), min(length, len(taken)), stride, even=even):
-        chosen = taken[start : start + length]
-        first, last = group.day[chosen[0]], group.day[chosen[-1]]
-        indices = {reference: chosen}
-        for name, (before, after) in around.items():
-            other = np.flatnonzero(cube[name].usable)
-            day = cube[name].day[other]
-            a = max(0, int(np.searchsorted(day, first, side="left")) - before)
-            b = int(np.searchsorted(day, last, side="right")) + after
-            inside = (day[a:b] >= low) & (day[a:b] <= high) | cube[name].modality.static
-            indices[name] = other[a:b][inside]
-        windows.append(Window(indices))
-    return windows
+def _around(cube: Cube, name: str, config: CropConfig, days: tuple[int, int], low: float, high: float) -> np.ndarray:
+    """The usable acquisitions of a modality around the days of a series, those of other splits' days left out."""
+    group, (before, after) = cube[name], config.around(cube[name].modality)
+    other = np.flatnonzero(group.usable)
+    run = run_around(group.day[other], days, before, after)
+    day = group.day[other[run]]
+    return other[run][(day >= low) & (day <= high) | group.modality.static]
 
 
 def covering(cube: Cube, name: str, reference: str, *, row: int, col: int, size: int) -> Area:
@@ -125,21 +93,27 @@ def covering(cube: Cube, name: str, reference: str, *, row: int, col: int, size:
 def series_of(
     cube: Cube, part: Part, names: Sequence[str], *, held_out: Sequence[int], config: CropConfig
 ) -> list[Window]:
-    """The series that every crop of `part` has."""
-    return [
-        window
-        for times in part.times
-        for window in series(
-            cube,
-            times,
-            reference=config.reference,
-            length=config.acquisitions,
-            stride=config.strides[1],
-            around={n: config.around(cube[n].modality) for n in names if n != config.reference},
-            held_out=held_out,
-            even=bool(config.margin_px),
-        )
-    ]
+    """The series that every crop of `part` has: of consecutive usable reference acquisitions, and what others saw.
+
+    A modality gives every usable acquisition from so many before the first reference day to so many after the last,
+    but stays within the days of the part where those end at another split's block. Held-out reference acquisitions are
+    as if they had not been taken.
+    """
+    group, length = cube[config.reference], config.acquisitions
+    usable, windows = np.flatnonzero(group.usable), []
+    for begin, end in part.times:
+        low = group.day[usable[begin]] if begin > 0 else -np.inf
+        high = group.day[usable[end - 1]] if end < len(usable) else np.inf
+        taken = usable[begin:end]
+        taken = taken[~np.isin(group.day[taken], np.asarray(held_out, np.int32))]
+        pieces = min(length, len(taken)), config.strides[1]
+        for start in starts(0, len(taken), *pieces, even=bool(config.margin_px)) if len(taken) else ():
+            chosen = taken[start : start + length]
+            days = int(group.day[chosen[0]]), int(group.day[chosen[-1]])
+            others = [n for n in names if n != config.reference]
+            around = {n: _around(cube, n, config, days, low, high) for n in others}
+            windows.append(Window({config.reference: chosen, **around}))
+    return windows
 
 
 def corners_of(cube: Cube, part: Part, config: CropConfig) -> np.ndarray:
@@ -148,6 +122,11 @@ def corners_of(cube: Cube, part: Part, config: CropConfig) -> np.ndarray:
     rows = starts(0, height, config.crop_px, config.strides[0], even=even)
     cols = [c for low, high in part.columns for c in starts(low, high, config.crop_px, config.strides[0], even=even)]
     return np.array(list(itertools.product(rows, cols)), np.int32).reshape(-1, 2)
+
+
+def _areas(cube: Cube, names: Sequence[str], config: CropConfig, row: int, col: int) -> dict[str, Area]:
+    """The pixels of each modality's own grid that cover a crop."""
+    return {n: covering(cube, n, config.reference, row=row, col=col, size=config.crop_px) for n in names}
 
 
 def locate(
@@ -159,12 +138,9 @@ def locate(
     config: CropConfig,
 ) -> Iterator[Location]:
     """The crops at `corners` with the series to cut there."""
-    for row, col in corners:
-        areas = {
-            name: covering(cube, name, config.reference, row=int(row), col=int(col), size=config.crop_px)
-            for name in names
-        }
-        yield Location(cube=cube, split=split, row=int(row), col=int(col), windows=windows, areas=areas)
+    for row, col in ((int(row), int(col)) for row, col in corners):
+        areas = _areas(cube, names, config, row, col)
+        yield Location(cube=cube, split=split, row=row, col=col, windows=windows, areas=areas)
 
 
 def largest(sizes: Iterable[Mapping[str, tuple[int, int, int]]]) -> dict[str, tuple[int, int, int]]:
@@ -181,16 +157,13 @@ def sizes_of(
     cube: Cube, corners: np.ndarray, windows: Sequence[Window], names: Sequence[str], config: CropConfig
 ) -> dict[str, tuple[int, int, int]]:
     """(acquisitions, rows, columns) of each modality that every record cut at `corners` fits."""
-    rows, cols = (np.unique(c) for c in corners.T)
+    rows, cols = (np.unique(c).tolist() for c in corners.T)
     places = [(row, cols[0]) for row in rows] + [(rows[0], col) for col in cols]
+    reach = [_areas(cube, names, config, row, col) for row, col in places]
     sizes = {}
     for name in names:
-        reach = [
-            covering(cube, name, config.reference, row=int(row), col=int(col), size=config.crop_px)
-            for row, col in places
-        ]
         longest = max(len(w.indices[name]) for w in windows)
-        sizes[name] = (longest, *(max(area[i].stop - area[i].start for area in reach) for i in (0, 1)))
+        sizes[name] = (longest, *(max(r[name][i].stop - r[name][i].start for r in reach) for i in (0, 1)))
     return sizes
 
 

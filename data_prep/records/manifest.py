@@ -10,6 +10,7 @@ from data_prep.records.split import SPLITS, Part, SplitConfig, extents, least_di
 from eomm.data.cube import Cube
 from eomm.data.grid import to_date
 from eomm.store.digest import digest
+from eomm.store.fields import Json
 
 
 def content_of(cube: Cube) -> str:
@@ -21,7 +22,7 @@ def content_of(cube: Cube) -> str:
     return digest(parts)
 
 
-def describe_crops(config: CropConfig) -> dict[str, Any]:
+def describe_crops(config: CropConfig) -> Json:
     """How records were cut, with the rule by which some were skipped."""
     pixels, acquisitions = config.strides
     rule = (
@@ -43,35 +44,47 @@ def describe_split(
     split_of: Mapping[str, str],
     shares: Sequence[Sequence[Part]],
     config: CropConfig,
-) -> dict[str, Any]:
+) -> Json:
     """The manifest's account of the split: rule, sites, buffers, held-out days, and block ranges per site."""
-    blocks: dict[str, Any] = {}
-    for cube, share in zip(cubes, shares, strict=True):
-        group = cube[config.reference]
-        day = group.day[group.usable]
-        for p in share:
-            dates = [[str(to_date(day[a])), str(to_date(day[b - 1]))] for a, b in p.times]
-            blocks.setdefault(cube.site, {})[p.split] = {"columns": [list(c) for c in p.columns], "dates": dates}
-    named = {s: sorted(site for site in split_of if split_of[site] == s) for s in SPLITS}
-    shared = split.divides_sites
+    blocks = _blocks(cubes, shares, config.reference) if split.divides_sites else {}
     return {
         "rule": split.rule,
-        "sites": {s: sorted(blocks) for s in split.names} if shared else {s: n for s, n in named.items() if n},
+        "sites": _sites(split, split_of),
         "uncut": list(split.uncut),
         "fractions": dict(split.fractions),
         "site_buffer_m": split.site_buffer_m,
-        "least_distance_m": None if shared else least_distance(extents(cubes, config.reference), split_of),
+        "least_distance_m": None if blocks else least_distance(extents(cubes, config.reference), split_of),
         "sites_without_position": sorted({c.site for c in cubes if c[config.reference].grid.crs == "LOCAL"}),
         "space_buffer_px": split.space_buffer_px,
         "time_buffer_acquisitions": max(config.window),
         "hold_out_days": list(split.hold_out_days),
         "hold_out_dates": [str(to_date(d)) for d in split.hold_out_days],
         "hold_out_from": [s for s in split.names if s != "test"] if split.hold_out_days else [],
-        "blocks": blocks if split.divides_sites else {},
+        "blocks": blocks,
     }
 
 
-def describe_source(cube: Cube, names: Sequence[str], reference: str) -> dict[str, Any]:
+def _sites(split: SplitConfig, split_of: Mapping[str, str]) -> dict[str, list[str]]:
+    """Split -> its sites; where blocks divide them, all sites are every split's."""
+    if split.divides_sites:
+        return {s: sorted(split_of) for s in split.names}
+    named = {s: sorted(site for site in split_of if split_of[site] == s) for s in SPLITS}
+    return {s: sites for s, sites in named.items() if sites}
+
+
+def _blocks(cubes: Sequence[Cube], shares: Sequence[Sequence[Part]], reference: str) -> Json:
+    """Site -> split -> the columns and dates that are its own."""
+    found: Json = {}
+    for cube, share in zip(cubes, shares, strict=True):
+        group = cube[reference]
+        day = group.day[group.usable]
+        for p in share:
+            dates = [[str(to_date(day[a])), str(to_date(day[b - 1]))] for a, b in p.times]
+            found.setdefault(cube.site, {})[p.split] = {"columns": [list(c) for c in p.columns], "dates": dates}
+    return found
+
+
+def describe_source(cube: Cube, names: Sequence[str], reference: str) -> Json:
     """A source cube: name, site, content, place, contracts, dates, acquisitions."""
     extent = extents([cube], reference).get(cube.site)
     place = dataclasses.asdict(extent) if extent else None
@@ -88,7 +101,7 @@ def describe_source(cube: Cube, names: Sequence[str], reference: str) -> dict[st
     return {**head, "place": place, "modalities": groups}
 
 
-def describe_balance(files: Sequence[Mapping[str, Any]], strata: Mapping[str, str]) -> dict[str, Any]:
+def describe_balance(files: Sequence[Mapping[str, Any]], strata: Mapping[str, str]) -> Json:
     """{"site" and, where there are strata, "stratum": {split: {group: {"records", "weight"}}}}.
 
     Drawn by its weight (the mean number of records of a group over its own), a record of a rare group is drawn more
@@ -98,7 +111,7 @@ def describe_balance(files: Sequence[Mapping[str, Any]], strata: Mapping[str, st
         files: the shards, each with its split and "sites" {site: records}.
         strata: site -> stratum.
     """
-    found: dict[str, Any] = {}
+    found: Json = {}
     for by in ("site", "stratum") if strata else ("site",):
         counts: dict[str, Counter[str]] = {}
         for file in files:
@@ -109,6 +122,6 @@ def describe_balance(files: Sequence[Mapping[str, Any]], strata: Mapping[str, st
     return found
 
 
-def _weights(counts: Mapping[str, int]) -> dict[str, Any]:
+def _weights(counts: Mapping[str, int]) -> Json:
     mean = sum(counts.values()) / len(counts)
     return {group: {"records": n, "weight": round(mean / n, 6)} for group, n in sorted(counts.items())}

@@ -4,16 +4,16 @@ Such records have no margin: `reading` says what an encoder that sees neighbours
 """
 
 import csv
-import shutil
+import dataclasses
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from data_prep.cubes.checks import check_accept, check_spectra
-from data_prep.records.build import is_whole, unfinished
+from data_prep.records.build import is_complete, unfinished
 from data_prep.records.cut import starts
 from data_prep.records.manifest import describe_balance
 from data_prep.records.shards import Statistics, write_file
@@ -24,27 +24,77 @@ from eomm.data.points import PointSeries
 from eomm.data.records import READINGS, VERSION, Patch, PatchShape, finish_records, shard_name
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.store.digest import digest, digest_text
-from eomm.store.folders import check_free, recover
-from eomm.store.notes import FOLDER
+from eomm.store.fields import Json
 
 USABLE = 0.03  # of the field's pixels valid, as of a site in a cube
 TABLE = "series.csv"
 
 
+@dataclass(frozen=True, kw_only=True)
+class PointOptions:
+    """How records are made of series: the options of `prepare points`. Raises UsageError where a choice cannot be.
+
+    Attributes:
+        modality: contract of the values.
+        reading: "lone": nothing is known beside the pixels; "homogeneous": the pixels beside are like the nearest.
+        acquisitions: dates of a record; series longer than that become several records, half of one apart, and
+            shorter ones are padded. The longest series' where None.
+        min_dates: series with fewer are left out, and counted.
+        fractions: split other than train -> share of the groups, drawn by `seed`; only where no series names a split.
+        seed: of what is drawn.
+        source: where the series come from, for the manifest.
+        simulated: whether they were simulated.
+        accept: checks to overrule (`data_prep.cubes.checks.CHECKS`): scale, offset, band_order.
+        shard_records: at most so many records in a file.
+    """
+
+    modality: Modality = SENTINEL2
+    reading: str = "lone"
+    acquisitions: int | None = None
+    min_dates: int = 4
+    fractions: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 0
+    source: str = ""
+    simulated: bool = False
+    accept: Sequence[str] = ()
+    shard_records: int = 4096
+
+    def __post_init__(self) -> None:
+        check_accept(self.accept)
+        if self.reading not in READINGS[1:] or self.shard_records < 1 or (self.acquisitions or 1) < 1:
+            raise UsageError(
+                f"points: reading {self.reading!r}, {self.acquisitions} acquisitions, {self.shard_records} records a "
+                f"shard; expected {' or '.join(READINGS[1:])}, and numbers from 1"
+            )
+
+    @property
+    def label(self) -> str:
+        """Where the series come from, for messages."""
+        return self.source or "points"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """The usable dates of a series, as records have them.
+
+    Attributes:
+        day: [t] days since 1970-01-01.
+        values: [t, y, x, band] as stored.
+        valid: [t, y, x].
+        orbit: [t], 0 unknown.
+    """
+
+    day: np.ndarray
+    values: np.ndarray
+    valid: np.ndarray
+    orbit: np.ndarray
+
+
 def build_point_records(
     out: Path | str,
     series: Sequence[PointSeries],
+    options: PointOptions = PointOptions(),
     *,
-    modality: Modality = SENTINEL2,
-    reading: str = "lone",
-    acquisitions: int | None = None,
-    min_dates: int = 4,
-    fractions: Mapping[str, float] | None = None,
-    seed: int = 0,
-    source: str = "",
-    simulated: bool = False,
-    accept: Collection[str] = (),
-    shard_records: int = 4096,
     overwrite: bool = False,
 ) -> Path:
     """Write the records of a training set from series; the order of `series` does not matter.
@@ -58,90 +108,114 @@ def build_point_records(
     Args:
         out: directory of the record set.
         series: what to write.
-        modality: contract of the values.
-        reading: "lone": nothing is known beside the pixels; "homogeneous": the pixels beside are like the nearest.
-        acquisitions: dates of a record; series longer than that become several records, half of one apart, and
-            shorter ones are padded. The longest series' where None.
-        min_dates: series with fewer are left out, and counted.
-        fractions: split other than train -> share of the groups, drawn by `seed`; only where no series names a split.
-        seed: of what is drawn.
-        source: where the series come from, for the manifest.
-        simulated: whether they were simulated.
-        accept: checks to overrule (`data_prep.cubes.checks.CHECKS`): scale, offset, band_order.
-        shard_records: at most so many records in a file.
+        options: how.
         overwrite: replace an existing set of another request.
 
     Raises:
-        UsageError: no series; a group in two splits; `out` is another set; an unknown reading, split or check.
+        UsageError: no series; a group in two splits; `out` is another set; an unknown split.
         ContractError: values are not what the modality says.
         DataError: two series of a name in a group; no series has `min_dates` dates.
     """
-    out, fractions = Path(out).absolute(), dict(fractions or {})
-    check_accept(accept)
-    if reading not in READINGS[1:] or not series or shard_records < 1 or (acquisitions or 1) < 1:
-        raise UsageError(
-            f"points: {len(series)} series, reading {reading!r}, {acquisitions} acquisitions, {shard_records} records "
-            f"a shard; expected some series, {' or '.join(READINGS[1:])}, and numbers from 1"
-        )
+    out, modality = Path(out).absolute(), options.modality
+    if not series:
+        raise UsageError(f"{options.label}: no series given; expected some")
     series = sorted(series, key=lambda s: (s.group, s.id))
-    split_of = _splits(series, fractions, seed)
-    strata, labels = _strata(series), sorted({s.label for s in series if s.label})
-    head: dict[str, Any] = {
-        "simulated": simulated,
-        "seed": seed,
-        "reading": reading,
-        "shuffle": PERMUTATION,
-        "split": _describe_split(series, split_of, fractions),
-        "crop": {"reference": modality.name, "acquisitions": acquisitions, "min_dates": min_dates},
-        "strata": strata,
-    }
-    options = [head, modality.to_dict(), shard_records, sorted(accept), source]
-    request = digest([VERSION, [*options, [_content(s) for s in series]]])
-    recover(out)
-    if is_whole(out, request):
+    split_of = _splits(series, options)
+    head = _head(series, split_of, options)
+    asked = [head, modality.to_dict(), options.shard_records, sorted(options.accept), options.source]
+    request = digest([VERSION, [*asked, [_content(s) for s in series]]])
+    if is_complete(out, request, overwrite=overwrite):
         return out
-    check_free(out, overwrite=overwrite, kind="records")
-    checked = check_values(series, modality, label=source or "points", accept=accept)
+    checked = check_values(series, modality, label=options.label, accept=options.accept)
     stored = [_stored(s, modality) for s in series]
-    kept = [i for i, (day, *_) in enumerate(stored) if len(day) >= min_dates]
+    kept = [i for i, one in enumerate(stored) if len(one.day) >= options.min_dates]
     if not kept:
-        raise DataError(f"{source or 'points'}: none of {len(series)} series has {min_dates} dates; lower min_dates")
-    length = acquisitions or max(len(stored[i][0]) for i in kept)
-    height, width = (max(stored[i][1].shape[axis] for i in kept) for axis in (1, 2))
-    size = {"acquisitions": length, "height": height, "width": width, "labelled": bool(labels)}
-    shapes = {modality.name: PatchShape(modality=modality, **size)}
-    statistics = Statistics({modality.name: modality})
+        few = f"none of {len(series)} series has {options.min_dates} dates; lower min_dates"
+        raise DataError(f"{options.label}: {few}")
+    labels = sorted({s.label for s in series if s.label})
+    shape = _shape([stored[i] for i in kept], options, labelled=bool(labels))
     with unfinished(out, request) as folder:
-        files: list[dict[str, Any]] = []
-        numbers = Counter[int]()
+        writer = _Writer(folder, shape, options.shard_records)
         for split in SPLITS:
             chosen = [i for i in kept if split_of[series[i].group] == split]
-            places = [(i, a) for i in chosen for a in _runs(len(stored[i][0]), length)]
-            numbers.update(i for i, _ in places)
-            for k in range(count := -(-len(places) // shard_records)):
-                part = places[k * shard_records : (k + 1) * shard_records]
-                patches = [_patch(series[i], i, a, stored[i], shapes[modality.name], labels) for i, a in part]
-                file = write_file(folder / shard_name(split, k, count), shapes, patches)
-                files.append({"name": shard_name(split, k, count), "split": split, **file})
-                for patch in patches if split == "train" else ():
-                    statistics.add(patch)
-        skipped = Counter(split_of[s.group] for s in series) - Counter(split_of[series[i].group] for i in kept)
+            places = [(i, a) for i in chosen for a in _runs(len(stored[i].day), shape.acquisitions)]
+            writer.write(split, places, lambda i, a: _patch(series[i], i, a, stored[i], shape, labels))
         manifest = {
-            **head,
-            "crop": {**head["crop"], "acquisitions": length, "rule": f"series with at least {min_dates} usable dates"},
-            "counts": {s: {"records": _count(files, s), "skipped": skipped[s]} for s in sorted(set(split_of.values()))},
-            "balance": describe_balance(files, strata),
-            **({"labels": _count_labels(series, labels, split_of, numbers)} if labels else {}),
-            "statistics": statistics.to_dict(),
+            **_manifest(head, series, kept, split_of, writer),
+            **({"labels": _count_labels(series, labels, split_of, writer.records)} if labels else {}),
             "checked": checked,
-            "accepted": sorted(accept),
-            "sources": _describe_sources(series, source, simulated),
+            "accepted": sorted(options.accept),
+            "sources": _describe_sources(series, options),
             "request": request,
         }
-        _write_table(folder / TABLE, series, split_of, numbers)
-        shutil.rmtree(folder / FOLDER)
-        finish_records(folder, shapes=shapes, files=files, manifest=manifest)
+        _write_table(folder / TABLE, series, split_of, writer.records)
+        finish_records(folder, shapes=writer.shapes, files=writer.files, manifest=manifest)
     return out
+
+
+class _Writer:
+    """Writes records to shards, and counts: `files` as of the manifest, `records` of each series, `statistics`."""
+
+    def __init__(self, folder: Path, shape: PatchShape, shard_records: int):
+        self.folder, self.shard_records, self.shapes = folder, shard_records, {shape.modality.name: shape}
+        self.files: list[Json] = []
+        self.records = Counter[int]()
+        self.statistics = Statistics({shape.modality.name: shape.modality})
+
+    def write(self, split: str, places: Sequence[tuple[int, int]], patch: Callable[[int, int], Patch]) -> None:
+        """The records of a split: `patch` of (number of the series, its first date) of every place."""
+        self.records.update(i for i, _ in places)
+        for k in range(count := -(-len(places) // self.shard_records)):
+            part = places[k * self.shard_records : (k + 1) * self.shard_records]
+            patches = [patch(i, a) for i, a in part]
+            name = shard_name(split, k, count)
+            self.files.append({"name": name, "split": split, **write_file(self.folder / name, self.shapes, patches)})
+            for one in patches if split == "train" else ():
+                self.statistics.add(one)
+
+
+def _manifest(
+    head: Json, series: Sequence[PointSeries], kept: Sequence[int], split_of: Mapping[str, str], writer: _Writer
+) -> Json:
+    """What was written of the series that were kept, with how many of each split were not."""
+    skipped = Counter(split_of[s.group] for s in series) - Counter(split_of[series[i].group] for i in kept)
+    records = Counter[str]()
+    for file in writer.files:
+        records[file["split"]] += file["records"]
+    (shape,) = writer.shapes.values()
+    rule = f"series with at least {head['crop']['min_dates']} usable dates"
+    return {
+        **head,
+        "crop": {**head["crop"], "acquisitions": shape.acquisitions, "rule": rule},
+        "counts": {s: {"records": records[s], "skipped": skipped[s]} for s in sorted(set(split_of.values()))},
+        "balance": describe_balance(writer.files, head["strata"]),
+        "statistics": writer.statistics.to_dict(),
+    }
+
+
+def _head(series: Sequence[PointSeries], split_of: Mapping[str, str], options: PointOptions) -> Json:
+    """What of the manifest is known before anything is read."""
+    return {
+        "simulated": options.simulated,
+        "seed": options.seed,
+        "reading": options.reading,
+        "shuffle": PERMUTATION,
+        "split": _describe_split(series, split_of, options.fractions),
+        "crop": {
+            "reference": options.modality.name,
+            "acquisitions": options.acquisitions,
+            "min_dates": options.min_dates,
+        },
+        "strata": _strata(series),
+    }
+
+
+def _shape(stored: Sequence[Stored], options: PointOptions, *, labelled: bool) -> PatchShape:
+    """The least that all series fit, or as many dates as were asked for."""
+    length = options.acquisitions or max(len(one.day) for one in stored)
+    height, width = (max(one.valid.shape[axis] for one in stored) for axis in (1, 2))
+    size = {"acquisitions": length, "height": height, "width": width}
+    return PatchShape(modality=options.modality, labelled=labelled, **size)
 
 
 def check_values(
@@ -157,35 +231,33 @@ def check_values(
     middle, high = (float(v) for v in np.quantile(clear, [0.5, 0.99]))
     dark = float(np.quantile(clear.min(1), 0.01))
     found = f"{label}: reflectances have the median {middle:.4g}, 99 % are below {high:.4g}"
-    if "scale" not in accept and (middle > 2 or 0 < high < 5e-4):
-        raise ContractError(
-            f"{found}; expected 0 to 1.6: correct `scale` of the mapping (usually 1e-4), or accept 'scale'"
-        )
-    if "offset" not in accept and dark > 0.09:
-        raise ContractError(
-            f"{found}, and the darkest band of the darkest 1 % is {dark:.3f}; expected below 0.09: is the +1000 offset "
-            "of Sentinel-2 left in (`offset` = -0.1)? Correct the mapping, or accept 'offset'"
-        )
+    scaled = "expected 0 to 1.6: correct `scale` of the mapping (usually 1e-4), or accept 'scale'"
+    lifted = (
+        f"and the darkest band of the darkest 1 % is {dark:.3f}; expected below 0.09: is the +1000 offset of "
+        "Sentinel-2 left in (`offset` = -0.1)? Correct the mapping, or accept 'offset'"
+    )
+    odd = {"scale": (middle > 2 or 0 < high < 5e-4, f"; {scaled}"), "offset": (dark > 0.09, f", {lifted}")}
+    for check, (wrong, words) in odd.items():
+        if wrong and check not in accept:
+            raise ContractError(found + words)
     if set(SENTINEL2.band_names) <= set(modality.band_names):
         return check_spectra(clear, names=modality.band_names, label=label, accept=accept)
     return "band order: not checked (other bands)"
 
 
-def _splits(series: Sequence[PointSeries], fractions: Mapping[str, float], seed: int) -> dict[str, str]:
+def _splits(series: Sequence[PointSeries], options: PointOptions) -> dict[str, str]:
     """Group -> split: as series name it, or else drawn."""
-    named: dict[str, set[str]] = {}
+    if not any(s.split for s in series):
+        return draw_groups(sorted({s.group for s in series}), options.fractions, options.seed)
+    found: dict[str, str] = {}
     for s in series:
-        named.setdefault(s.group, set()).add(s.split)
-    if {x for v in named.values() for x in v} == {""}:
-        return draw_groups(sorted(named), fractions, seed)
-    wrong = {g: v for g, v in named.items() if len(v) > 1 or not v <= set(SPLITS)}
-    if wrong or fractions:
-        group = next(iter(wrong), "")
-        raise UsageError(
-            f"points: group {group!r} has the splits {sorted(wrong.get(group, ()))}, fractions are {dict(fractions)}; "
-            f"expected one of {', '.join(SPLITS)} for every group, or fractions and no split"
-        )
-    return {g: next(iter(v)) for g, v in named.items()}
+        if found.setdefault(s.group, s.split) != s.split or s.split not in SPLITS or options.fractions:
+            raise UsageError(
+                f"points: group {s.group!r} has the splits {sorted({found[s.group], s.split})}, fractions are "
+                f"{dict(options.fractions)}; expected one of {', '.join(SPLITS)} for every group, or fractions and no "
+                "split"
+            )
+    return found
 
 
 def _strata(series: Sequence[PointSeries]) -> dict[str, str]:
@@ -197,8 +269,7 @@ def _strata(series: Sequence[PointSeries]) -> dict[str, str]:
     return found if any(found.values()) else {}
 
 
-def _stored(s: PointSeries, modality: Modality) -> tuple[np.ndarray, ...]:
-    """(days, values as stored [t, y, x, band], valid [t, y, x], orbits) of its usable dates."""
+def _stored(s: PointSeries, modality: Modality) -> Stored:
     if s.values.shape[-1] != len(modality.bands):
         raise ContractError(
             f"series {s.name}: {s.values.shape[-1]} bands, expected {' '.join(modality.band_names)}, those of modality "
@@ -210,27 +281,22 @@ def _stored(s: PointSeries, modality: Modality) -> tuple[np.ndarray, ...]:
     pixels = max(int(valid.any(0).sum()), 1)
     usable = valid.sum((1, 2)) >= max(USABLE * pixels, 1)
     orbit = np.zeros(len(s.day), np.int32) if s.orbit is None else s.orbit.astype(np.int32)
-    return s.day[usable].astype(np.int32), values[usable], valid[usable], orbit[usable]
+    day = s.day[usable].astype(np.int32)
+    return Stored(day=day, values=values[usable], valid=valid[usable], orbit=orbit[usable])
 
 
 def _runs(dates: int, length: int) -> list[int]:
     return starts(0, dates, min(length, dates), max(1, length // 2))
 
 
-def _patch(
-    s: PointSeries,
-    number: int,
-    first: int,
-    stored: tuple[np.ndarray, ...],
-    shape: PatchShape,
-    labels: Sequence[str],
-) -> Patch:
-    day, values, valid, orbit = (x[first : first + shape.acquisitions] for x in stored)
+def _patch(s: PointSeries, number: int, first: int, stored: Stored, shape: PatchShape, labels: Sequence[str]) -> Patch:
+    run = slice(first, first + shape.acquisitions)
+    day, valid = stored.day[run], stored.valid[run]
     fields: dict[str, np.ndarray] = {name: np.zeros(dims, dtype) for name, (dims, dtype) in shape.fields().items()}
     t, y, x = valid.shape
-    fields["values"][:t, :y, :x], fields["valid"][:t, :y, :x] = values, valid
+    fields["values"][:t, :y, :x], fields["valid"][:t, :y, :x] = stored.values[run], valid
     fields["day"][:], fields["present"][:t] = day[-1], 1
-    fields["day"][:t], fields["orbit"][:t] = day, orbit
+    fields["day"][:t], fields["orbit"][:t] = day, stored.orbit[run]
     if shape.labelled:
         fields["label"][...] = labels.index(s.label) if s.label else -1
     return {shape.modality.name: fields, "site": s.group, "row": number, "col": first}
@@ -243,30 +309,32 @@ def _content(s: PointSeries) -> str:
     return digest_text(repr(described + ((s.label,) if s.label else ())), arrays)
 
 
-def _describe_split(
-    series: Sequence[PointSeries], split_of: Mapping[str, str], fractions: Mapping[str, float]
-) -> dict[str, Any]:
-    places = {s.group: Extent(lon=s.place[0], lat=s.place[1], radius_m=0.0) for s in series if s.place}
-    placed = {g: split for g, split in split_of.items() if g in places}
+def _describe_split(series: Sequence[PointSeries], split_of: Mapping[str, str], fractions: Mapping[str, float]) -> Json:
+    places = _places(series)
     sites = {split: sorted(g for g, own in split_of.items() if own == split) for split in SPLITS}
     return {
         "rule": "fractions of groups" if fractions else "groups",
         "sites": {split: groups for split, groups in sites.items() if groups},
         "fractions": dict(fractions),
-        "least_distance_m": least_distance(places, placed),
+        "least_distance_m": least_distance(places, {g: split_of[g] for g in split_of if g in places}),
         "sites_without_position": sorted(set(split_of) - set(places)),
         "hold_out_days": [],
         "blocks": {},
     }
 
 
-def _describe_sources(series: Sequence[PointSeries], source: str, simulated: bool) -> list[dict[str, Any]]:
-    counts = Counter(s.group for s in series)
-    places = {s.group: {"lon": s.place[0], "lat": s.place[1], "radius_m": 0.0} for s in series if s.place}
+def _describe_sources(series: Sequence[PointSeries], options: PointOptions) -> list[Json]:
+    counts, places = Counter(s.group for s in series), _places(series)
+    about = {"name": options.source, "simulated": options.simulated}
     return [
-        {"name": source, "site": g, "series": n, "simulated": simulated, "place": places.get(g)}
+        {**about, "site": g, "series": n, "place": dataclasses.asdict(places[g]) if g in places else None}
         for g, n in sorted(counts.items())
     ]
+
+
+def _places(series: Sequence[PointSeries]) -> dict[str, Extent]:
+    """Where groups lie: where the last of their series does."""
+    return {s.group: Extent(lon=s.place[0], lat=s.place[1], radius_m=0.0) for s in series if s.place}
 
 
 def _count_labels(
@@ -278,10 +346,6 @@ def _count_labels(
         if s.label and split_of[s.group] == "train":
             found[s.label] += records[i]
     return found
-
-
-def _count(files: Sequence[Mapping[str, Any]], split: str) -> int:
-    return sum(f["records"] for f in files if f["split"] == split)
 
 
 def _write_table(

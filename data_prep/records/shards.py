@@ -22,6 +22,7 @@ from eomm.data.cube import open_cube
 from eomm.data.modality import Modality
 from eomm.data.records import Codec, Patch, PatchShape
 from eomm.store.digest import sha256
+from eomm.store.fields import Json
 from eomm.store.notes import FOLDER, Notes
 
 # Random access needs one record a group. zstd:1 writes twice as fast as the default (zstd:3) at the same size.
@@ -93,9 +94,7 @@ def _writing(path: Path) -> Iterator[None]:
         raise OSError(errno.ENOSPC if full else errno.EIO, str(e)[:300], str(path)) from e
 
 
-def write_shard(
-    directory: str, recipe: Recipe, shard: Shard, *, tick: Callable[[], None] | None = None
-) -> dict[str, Any]:
+def write_shard(directory: str, recipe: Recipe, shard: Shard, *, tick: Callable[[], None] | None = None) -> Json:
     """Write a shard, and beside it what is in it; one that is there already is only described.
 
     Args:
@@ -146,7 +145,7 @@ def write_shard(
         unfinished.unlink(missing_ok=True)
 
 
-def write_file(path: Path, shapes: Mapping[str, PatchShape], patches: Sequence[Patch]) -> dict[str, Any]:
+def write_file(path: Path, shapes: Mapping[str, PatchShape], patches: Sequence[Patch]) -> Json:
     """Write patches, those of a site together, as one file of a set. Raises OSError where it cannot be written.
 
     Returns:
@@ -162,7 +161,7 @@ def write_file(path: Path, shapes: Mapping[str, PatchShape], patches: Sequence[P
     return {"records": len(patches), "sites": dict(sites), "bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
-def written(directory: Path, number: int) -> dict[str, Any] | None:
+def written(directory: Path, number: int) -> Json | None:
     """What is in a shard, if it is there: what `write_shard` told of it."""
     units = directory / FOLDER
     return Notes(units).made(number) if (units / f"{number}.array_record").is_file() else None
@@ -220,11 +219,11 @@ class Statistics:
                 for name, histogram in self._histograms.items():
                     histogram.flat[saved[f"{name}/at"]] += saved[f"{name}/count"]
 
-    def to_dict(self) -> dict[str, dict[str, Any]]:
+    def to_dict(self) -> dict[str, Json]:
         """Modality -> {"mean", "std", "low", "high": per band, physical units; "valid": pixel-dates counted}."""
         return {name: self._of(name) for name in self._modalities}
 
-    def _of(self, name: str) -> dict[str, Any]:
+    def _of(self, name: str) -> Json:
         histogram, modality = self._histograms[name], self._modalities[name]
         count = int(histogram[0].sum())
         if not count:

@@ -4,6 +4,7 @@ Every cube of a site goes to one split, and so do sites near each other. A singl
 blocks of columns and ranges of dates with buffers between them.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -59,11 +60,14 @@ class SplitConfig:
             raise UsageError(f"split: {' and '.join(chosen)} exclude each other; divide by sites or within a site")
         for name in ("sites", "fractions", "columns", "dates"):
             allowed = SPLITS if name == "sites" else SPLITS[1:]
-            for split in getattr(self, name):
-                if split not in allowed:
-                    raise UsageError(f"split: {name} names {split!r}, expected one of {', '.join(allowed)}")
-        if self.fractions and not (min(self.fractions.values()) > 0 and sum(self.fractions.values()) < 1):
+            if unknown := [split for split in getattr(self, name) if split not in allowed]:
+                raise UsageError(f"split: {name} names {unknown[0]!r}, expected one of {', '.join(allowed)}")
+        shares = self.fractions.values()
+        if shares and not (min(shares) > 0 and sum(shares) < 1):
             raise UsageError(f"split: fractions are {dict(self.fractions)}; each must be above 0, their sum below 1")
+        self._check_blocks()
+
+    def _check_blocks(self) -> None:
         for split, (a, b) in self.columns.items():
             if not 0 <= a < b <= 1:
                 raise UsageError(f"split: columns of {split} are {a} to {b}, expected shares 0 <= from < to <= 1")
@@ -218,15 +222,7 @@ def _on_sphere(places: Mapping[str, Extent], names: Sequence[str]) -> np.ndarray
 def _named(config: SplitConfig, present: set[str], clusters: Sequence[Sequence[str]]) -> dict[str, str]:
     pairs = [(site, split) for split, sites in config.sites.items() for site in sites]
     named = dict(pairs)
-    if len(named) < len(pairs):
-        twice = sorted({s for s, _ in pairs if sum(s == t for t, _ in pairs) > 1})
-        raise UsageError(f"split: {', '.join(twice)} named twice; every site belongs to one split")
-    if set(named) != present:
-        missing, unknown = sorted(present - set(named)), sorted(set(named) - present)
-        raise UsageError(
-            f"split: sites without a split: {', '.join(missing) or 'none'}; named but without a cube: "
-            f"{', '.join(unknown) or 'none'}; name every site of the given cubes once"
-        )
+    _check_named([site for site, _ in pairs], present)
     for cluster in clusters:
         if len({named[s] for s in cluster}) > 1:
             raise UsageError(
@@ -234,6 +230,18 @@ def _named(config: SplitConfig, present: set[str], clusters: Sequence[Sequence[s
                 "to each other; put them into one split, or lower site_buffer_m and say why"
             )
     return named
+
+
+def _check_named(named: Sequence[str], present: set[str]) -> None:
+    """Raise UsageError unless every site that is there is named once, and no other."""
+    if twice := sorted(site for site, count in Counter(named).items() if count > 1):
+        raise UsageError(f"split: {', '.join(twice)} named twice; every site belongs to one split")
+    if set(named) != present:
+        missing, unknown = sorted(present - set(named)), sorted(set(named) - present)
+        raise UsageError(
+            f"split: sites without a split: {', '.join(missing) or 'none'}; named but without a cube: "
+            f"{', '.join(unknown) or 'none'}; name every site of the given cubes once"
+        )
 
 
 def draw_groups(groups: Sequence[str], fractions: Mapping[str, float], seed: int) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from eomm.data.grid import to_date
 from eomm.data.modality import check_contract
 from eomm.data.records import PatchShape
 from eomm.errors import ContractError, DataError, UsageError
+from eomm.store.fields import Json
 
 WINDOW_PX = 2 * HALO_PX + 1  # below it a crop holds no window of an encoder
 
@@ -40,48 +40,62 @@ class Take:
 
 def open_cubes(paths: Sequence[Path | str], config: CropConfig, modalities: Sequence[str] | None) -> list[Cube]:
     """The cubes in an order of their own, checked against each other."""
-    if not paths:
-        raise UsageError("patches: no cube given; name at least one")
-    distinct = {Path(p).resolve() for p in paths}
-    if len(distinct) < len(paths):
-        raise UsageError("patches: a cube is given twice; name each once")
-    cubes = [open_cube(p) for p in paths]
-    cubes.sort(key=lambda c: (c.site, c.path.name, c[config.reference].day.tolist()))
-    first = cubes[0]
+    cubes = sorted(_opened(paths), key=lambda c: (c.site, c.path.name, c[config.reference].day.tolist()))
+    first, names = cubes[0], list(modalities or cubes[0])
+    if modalities is not None and config.reference not in modalities:
+        raise UsageError(f"patches: modalities {', '.join(modalities)} lack the reference {config.reference!r}; add it")
+    if unknown := set(config.windows) - set(names):
+        raise UsageError(f"patches: windows name {', '.join(unknown)}; taken are {', '.join(names)}")
     for cube in cubes:
         if modalities is None and set(cube) != set(first):
             raise ContractError(
                 f"{cube.path} holds {', '.join(cube)}, {first.path} holds {', '.join(first)}; name the modalities "
                 "to take, or prepare the cubes alike"
             )
-        for name in modalities or first:
-            check_contract(
-                cube[name].modality, first[name].modality, found_in=str(cube.path), expected_by=str(first.path)
-            )
-        if cube.simulated != first.simulated:
-            real, simulated = sorted((cube, first), key=lambda c: c.simulated)
-            raise UsageError(
-                f"{simulated.path} is simulated and {real.path} is real; a record set holds one kind: cut two sets"
-            )
-        grid, group = cube[config.reference].grid, cube[config.reference]
-        if min(grid.height, grid.width) < config.crop_px:
-            raise DataError(
-                f"{cube.path}: {grid.height} x {grid.width} px is smaller than a crop of {config.crop_px} px; choose "
-                f"crops of at most {min(grid.height, grid.width)} px (--crop-px), or a larger site"
-            )
-        if not group.usable.any():
-            raise DataError(f"{cube.path}: no usable {config.reference} acquisition; leave this cube out")
-    unknown = set(config.windows) - set(modalities or cubes[0])
-    if unknown:
-        raise UsageError(f"patches: windows name {', '.join(unknown)}; taken are {', '.join(modalities or cubes[0])}")
-    if static := [n for n in (config.reference, *config.windows) if first[n].modality.static]:
+        _check_alike(cube, first, names)
+        _check_large_enough(cube, config)
+    for name in (config.reference, *config.windows):
+        _check_dated(first, name)
+    return cubes
+
+
+def _opened(paths: Sequence[Path | str]) -> list[Cube]:
+    if not paths:
+        raise UsageError("patches: no cube given; name at least one")
+    if len({Path(p).resolve() for p in paths}) < len(paths):
+        raise UsageError("patches: a cube is given twice; name each once")
+    return [open_cube(p) for p in paths]
+
+
+def _check_dated(cube: Cube, name: str) -> None:
+    if cube[name].modality.static:
         raise UsageError(
-            f"patches: {static[0]} is static: it has no dates for records to follow, and every record has it. Choose a "
+            f"patches: {name} is static: it has no dates for records to follow, and every record has it. Choose a "
             "reference with dates, and no window for it"
         )
-    if modalities is not None and config.reference not in modalities:
-        raise UsageError(f"patches: modalities {', '.join(modalities)} lack the reference {config.reference!r}; add it")
-    return cubes
+
+
+def _check_alike(cube: Cube, first: Cube, names: Sequence[str]) -> None:
+    """Raise where two cubes follow other contracts, or one is simulated and the other real."""
+    for name in names:
+        check_contract(cube[name].modality, first[name].modality, found_in=str(cube.path), expected_by=str(first.path))
+    if cube.simulated != first.simulated:
+        real, simulated = sorted((cube, first), key=lambda c: c.simulated)
+        raise UsageError(
+            f"{simulated.path} is simulated and {real.path} is real; a record set holds one kind: cut two sets"
+        )
+
+
+def _check_large_enough(cube: Cube, config: CropConfig) -> None:
+    """Raise DataError where no crop fits into a cube, or nothing in it is usable."""
+    grid, group = cube[config.reference].grid, cube[config.reference]
+    if min(grid.height, grid.width) < config.crop_px:
+        raise DataError(
+            f"{cube.path}: {grid.height} x {grid.width} px is smaller than a crop of {config.crop_px} px; choose "
+            f"crops of at most {min(grid.height, grid.width)} px (--crop-px), or a larger site"
+        )
+    if not group.usable.any():
+        raise DataError(f"{cube.path}: no usable {config.reference} acquisition; leave this cube out")
 
 
 def check_held_out(split: SplitConfig, cubes: Sequence[Cube], reference: str) -> None:
@@ -170,7 +184,7 @@ def list_shards(takes: Sequence[Take], splits: Sequence[str], shard_records: int
             number += 1
 
 
-def describe_draws(takes: Sequence[Take], shapes: Mapping[str, PatchShape], config: CropConfig) -> dict[str, Any]:
+def describe_draws(takes: Sequence[Take], shapes: Mapping[str, PatchShape], config: CropConfig) -> Json:
     """What a set without copies tells of the crops that batches draw from its records: "draw" and "drawn".
 
     Nothing for sets whose records are used whole. The drawing itself is eomm/data/draw.py.
@@ -182,19 +196,8 @@ def describe_draws(takes: Sequence[Take], shapes: Mapping[str, PatchShape], conf
         return {}
     lead = shapes[config.reference]
     windows = {n: config.around(s.modality) for n, s in shapes.items() if n != config.reference}
-    for name, shape in shapes.items():
-        if not shape.site_wide and (shape.height, shape.width) != (lead.height, lead.width):
-            raise UsageError(
-                f"patches: {name} has a grid of its own ({shape.height} x {shape.width} px for {lead.height} x "
-                f"{lead.width} of {config.reference}); expected the same grid or a single pixel where records have a "
-                "margin. Prepare both on one grid, or cut with margin_px 0"
-            )
-    lengths: dict[str, int] = {}
-    for take in takes:
-        for window in take.windows:
-            day = {n: take.cube[n].day[window.indices[n]] for n in shapes}
-            found = longest_runs(day, windows, config.reference, config.draw_acquisitions)
-            lengths = {n: max(lengths.get(n, 1), length) for n, length in found.items()}
+    for shape in shapes.values():
+        _check_grid(shape, lead, config.reference)
     inner = config.draw_px - 2 * config.margin_px
     places = ((config.crop_px - 2 * config.margin_px) / inner) ** 2
     draw = Draw(
@@ -203,9 +206,29 @@ def describe_draws(takes: Sequence[Take], shapes: Mapping[str, PatchShape], conf
         margin_px=config.margin_px,
         acquisitions=config.draw_acquisitions,
         windows=windows,
-        lengths=lengths,
+        lengths=_longest(takes, windows, config),
         per_record=max(1, round(places * lead.acquisitions / config.draw_acquisitions)),
     )
     drawn = draw.shapes(shapes)
     sizes = {n: {"acquisitions": s.acquisitions, "height": s.height, "width": s.width} for n, s in drawn.items()}
     return {"draw": draw.to_manifest(), "drawn": sizes}
+
+
+def _check_grid(shape: PatchShape, lead: PatchShape, reference: str) -> None:
+    """Raise UsageError where a modality has a grid of its own of several pixels."""
+    if not shape.site_wide and (shape.height, shape.width) != (lead.height, lead.width):
+        raise UsageError(
+            f"patches: {shape.modality.name} has a grid of its own ({shape.height} x {shape.width} px for "
+            f"{lead.height} x {lead.width} of {reference}); expected the same grid or a single pixel where records "
+            "have a margin. Prepare both on one grid, or cut with margin_px 0"
+        )
+
+
+def _longest(takes: Sequence[Take], windows: Mapping[str, tuple[int, int]], config: CropConfig) -> dict[str, int]:
+    """Modality -> the most acquisitions that a drawn run has."""
+    lengths: dict[str, int] = {}
+    for take, window in ((t, w) for t in takes for w in t.windows):
+        day = {n: take.cube[n].day[window.indices[n]] for n in (config.reference, *windows)}
+        found = longest_runs(day, windows, config.reference, config.draw_acquisitions)
+        lengths = {n: max(lengths.get(n, 1), length) for n, length in found.items()}
+    return lengths

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
 from data_prep.simulate.covers import cover_column
-from data_prep.simulate.landscape import GSD_M, Landscape
-from data_prep.simulate.parameters import SiteParameters, Streams
-from data_prep.simulate.states import FIELD_CAPACITY, WILTING, States
-from data_prep.simulate.weather import Array, Weather, red_noise
+from data_prep.simulate.landscape import GSD_M
+from data_prep.simulate.states import FIELD_CAPACITY, WILTING
+from data_prep.simulate.weather import Array, red_noise
+from data_prep.simulate.world import World
 
 MISSING = -9999.0
 UNITS = {  # as variable-information files spell them
@@ -45,8 +45,9 @@ class Carbon:
     stress_soil: Array
 
 
-def simulate_carbon(site: SiteParameters, land: Landscape, states: States, weather: Weather, *, stress: bool) -> Carbon:
+def simulate_carbon(world: World, *, stress: bool) -> Carbon:
     """Daily photosynthesis and respiration of every unit."""
+    site, land, states, weather = world.parameters, world.land, world.states, world.weather
     cover = states.cover
     fapar = 1 - np.exp(-0.5 * cover_column("clumping")[cover] * states.lai)
     fapar = fapar * states.chlorophyll / (states.chlorophyll + 12) * (1 - 0.3 * states.brown)
@@ -75,11 +76,12 @@ def simulate_carbon(site: SiteParameters, land: Landscape, states: States, weath
     )  # fmt: skip
 
 
-def footprint(site: SiteParameters, land: Landscape, weather: Weather, days: slice) -> tuple[Array, Array]:
+def footprint(world: World, days: slice) -> tuple[Array, Array]:
     """Weight of each unit [time, unit] in the tower's flux, and the weights' centre [time, (x, y)] in metres.
 
     The centre counts from the tower, east and north. Weight outside the scene is given to the part inside.
     """
+    land, weather = world.land, world.weather
     y, x = np.indices(land.unit.shape)
     east = ((x - land.tower_col) * GSD_M).ravel()
     north = (-(y - land.tower_row) * GSD_M).ravel()
@@ -88,7 +90,7 @@ def footprint(site: SiteParameters, land: Landscape, weather: Weather, days: sli
     starts = np.searchsorted(where[order], np.arange(land.cover.size))
     east, north = east[order], north[order]
     wind = np.radians(weather.wind_from_deg[days])
-    peak = site.footprint_peak_m * (0.7 + 0.12 * weather.wind_m_s[days])
+    peak = world.parameters.footprint_peak_m * (0.7 + 0.12 * weather.wind_m_s[days])
     shares, centres = [], []
     for angle, length in zip(wind, peak, strict=True):
         ahead = east * np.sin(angle) + north * np.cos(angle)
@@ -102,11 +104,9 @@ def footprint(site: SiteParameters, land: Landscape, weather: Weather, days: sli
     return np.array(shares), np.array(centres)
 
 
-def tower_series(
-    streams: Streams, land: Landscape, states: States, weather: Weather, carbon: Carbon, *,
-    shares: Array, days: slice,
-) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
+def tower_series(world: World, carbon: Carbon, *, shares: Array, days: slice) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The FLUXNET daily table and the noise-free truth behind it."""
+    land, weather = world.land, world.weather
 
     def seen(values: Array) -> Array:
         return np.asarray((values[days] * shares).sum(axis=1))
@@ -119,7 +119,7 @@ def tower_series(
         "STRESS_VPD": seen(carbon.stress_vpd), "STRESS_SOIL_WATER": seen(carbon.stress_soil),
     })  # fmt: skip
     count = gpp.size
-    rng = streams(f"tower/{int(weather.day[days][0])}")
+    rng = world.streams(f"tower/{int(weather.day[days][0])}")
     scale = (0.35 + 0.1 * np.abs(respiration - gpp) + 0.04 * gpp) / np.sqrt(2)
     nee = respiration - gpp + rng.laplace(0, 1, count) * scale
     good, filled, lost = _gaps(rng, count)
@@ -130,7 +130,7 @@ def tower_series(
     gpp_night = night - nee
     gpp_day = gpp * np.exp(0.1 * drift[:, 1]) * 0.97 + 0.15 + 0.3 * (gpp_night - gpp) + rng.normal(0, 0.35, count)
     tower = int(land.unit[land.tower_row, land.tower_col]) - 1
-    moisture = 100 * states.root_moisture[days, tower] + 0.8 * drift[:, 1]
+    moisture = 100 * world.states.root_moisture[days, tower] + 0.8 * drift[:, 1]
     table = pd.DataFrame({
         "TIMESTAMP": stamp, "TA_F": weather.temperature_c[days], "SW_IN_F": weather.radiation_w_m2[days],
         "VPD_F": weather.vpd_hpa[days], "P_F": weather.rain_mm[days],

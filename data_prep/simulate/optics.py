@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import exp1
 
 from data_prep.simulate.covers import BARE, SETTLEMENT, WATER, cover_column
-from data_prep.simulate.landscape import Landscape
-from data_prep.simulate.parameters import SiteParameters
-from data_prep.simulate.states import States
+from data_prep.simulate.world import World
 
 Array = NDArray[np.float64]
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
@@ -140,8 +138,9 @@ def direction_factor(cover: Array, volume: float, surface: float) -> Array:
     return np.asarray((1 + v * volume + g * surface) / (1 + v * VOLUME_REFERENCE + g * SURFACE_REFERENCE))
 
 
-def soil_reflectance(site: SiteParameters, states: States, t: int) -> Array:
+def soil_reflectance(world: World, t: int) -> Array:
     """Reflectance of the soil surface [band, unit]: moist, shaded by clods, partly under straw."""
+    site, states = world.parameters, world.states
     tint = 1 + site.soil_redness * (WAVELENGTH_NM[:, None] - 700) / 400
     tint = np.clip(tint, 0.85, 1.15) * site.soil_brightness
     wet = np.exp(-10.0 * (states.surface_moisture[t] - 0.07))
@@ -151,10 +150,9 @@ def soil_reflectance(site: SiteParameters, states: States, t: int) -> Array:
     return np.asarray(soil + (straw - soil) * states.residue[t])
 
 
-def surface_reflectance(
-    site: SiteParameters, land: Landscape, states: States, t: int, *, view: tuple[float, float], algae: float
-) -> Array:
+def surface_reflectance(world: World, t: int, *, view: tuple[float, float], algae: float) -> Array:
     """Noise-free surface reflectance [band, y, x] at 10 m on day index t; view holds the two kernels."""
+    land, states = world.land, world.states
     where = land.unit.ravel() - 1
     cover = states.cover[t]
     layers = cover_column("leaf_layers")[cover]
@@ -164,7 +162,7 @@ def surface_reflectance(
     )
     leaf_r, leaf_t = (1 - STEMS) * leaf_r + STEMS * STRAW, (1 - STEMS) * leaf_t
     lai = (states.lai[t] * cover_column("clumping")[cover])[where] * land.vigour.ravel()
-    soil = soil_reflectance(site, states, t)[:, where] * land.soil_dry.ravel()
+    soil = soil_reflectance(world, t)[:, where] * land.soil_dry.ravel()
     plants = canopy(reflectance=leaf_r[:, where], transmittance=leaf_t[:, where], lai=np.minimum(lai, 8), soil=soil)
     closed = 1 - np.exp(-0.6 * lai)
     shade = np.where(cover == BARE, 1.0, cover_column("shade")[cover])[where]

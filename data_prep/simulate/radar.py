@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from data_prep.simulate.covers import NEEDLELEAF, SETTLEMENT, WATER, cover_column
-from data_prep.simulate.landscape import Landscape
-from data_prep.simulate.parameters import SiteParameters, Streams, smooth_field
-from data_prep.simulate.states import States
-from data_prep.simulate.weather import Weather
+from data_prep.simulate.parameters import SiteParameters, smooth_field
+from data_prep.simulate.world import World
 
 Array = NDArray[np.float64]
 WAVENUMBER_CM = 2 * np.pi / 5.547
@@ -57,10 +55,9 @@ def soil_backscatter(*, moisture: Array, roughness_cm: Array, incidence_deg: flo
     return cross / ratio, cross
 
 
-def unit_backscatter(
-    site: SiteParameters, land: Landscape, states: States, weather: Weather, t: int, track: Pass
-) -> Array:
+def unit_backscatter(world: World, t: int, track: Pass) -> Array:
     """Gamma0 (linear) per polarisation and unit, [2, unit], of soil under vegetation."""
+    site, land, states, weather = world.parameters, world.land, world.states, world.weather
     angle = np.radians(track.incidence_deg)
     cover = states.cover[t]
     coldest = weather.temperature_c[t] + 1 if track.ascending else weather.minimum_c[t]
@@ -86,34 +83,31 @@ def unit_backscatter(
 class Scatterers:
     """What the radar sees of one site: fixed textures and bright points, drawn once."""
 
-    def __init__(
-        self, site: SiteParameters, streams: Streams, land: Landscape, states: States, weather: Weather, *, sees: bool
-    ) -> None:
-        self._site, self._land, self._states, self._weather = site, land, states, weather
-        self._sees = sees
-        shape = land.unit.shape
+    def __init__(self, world: World, *, sees: bool) -> None:
+        self._world, self._sees = world, sees
+        shape, streams = world.land.unit.shape, world.streams
         self._texture = np.exp(0.09 * smooth_field(streams("radar texture"), (2, *shape), 1.5))
         rng = streams("radar buildings")
         self._points = {
             track.name: 10 ** (np.array([-6.0, -13.5])[:, None, None] / 10) * rng.gamma(0.9, 1.3, (2, *shape))
-            for track in passes(site)
+            for track in passes(world.parameters)
         }
         decoy = smooth_field(streams("radar decoy"), (2, *shape), 4.0)
         self._decoy = 10 ** ((np.array([-10.5, -17.0])[:, None, None] + 1.6 * decoy) / 10)
 
     def mean_gamma0(self, rng: np.random.Generator, t: int, track: Pass) -> Array:
         """Gamma0 (linear) without speckle, [2, y, x]; in the null world from nothing on the ground."""
-        shape = self._land.unit.shape
+        land, shape = self._world.land, self._world.land.unit.shape
         if not self._sees:
             drift = 0.7 * rng.standard_normal((2, 1, 1)) + 0.9 * smooth_field(rng, (2, *shape), 5.0)
             return np.asarray(self._decoy * 10 ** (drift / 10))
-        where = self._land.unit - 1
-        units = unit_backscatter(self._site, self._land, self._states, self._weather, t, track)
+        where = land.unit - 1
+        units = unit_backscatter(self._world, t, track)
         mean = units[:, where] * self._texture
-        kind = self._land.cover[where]
-        town = self._land.built * (kind == SETTLEMENT)
+        kind = land.cover[where]
+        town = land.built * (kind == SETTLEMENT)
         mean += (self._points[track.name] - mean) * town
-        calm = -22.5 + 1.1 * min(float(self._weather.wind_m_s[t]), 6.0) - 0.15 * (track.incidence_deg - 38)
+        calm = -22.5 + 1.1 * min(float(self._world.weather.wind_m_s[t]), 6.0) - 0.15 * (track.incidence_deg - 38)
         lake = 10 ** ((calm - np.array([0.0, 6.0])) / 10)
         return np.asarray(np.where(kind == WATER, lake[:, None, None], mean))
 

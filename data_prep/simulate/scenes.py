@@ -16,15 +16,15 @@ from scipy.ndimage import shift as shift_image
 
 from data_prep.simulate import atmosphere, optics, radar
 from data_prep.simulate.atmosphere import Sky, halve, sun_angles
-from data_prep.simulate.landscape import Landscape
 from data_prep.simulate.light import light_of_date
 from data_prep.simulate.parameters import SiteParameters, Streams
-from data_prep.simulate.states import States
-from data_prep.simulate.weather import Weather, day_number
+from data_prep.simulate.weather import day_number
+from data_prep.simulate.world import World
 
 BANDS_10M = ("B02", "B03", "B04", "B08")
 BANDS_20M = ("B05", "B06", "B07", "B8A", "B11", "B12")
 S2_ORBITS = ((51, 10 * 3600 + 54 * 60 + 21, 1.0), (8, 10 * 3600 + 44 * 60 + 20, -1.0))  # orbit, time, view side
+Tags = dict[str, str]
 S1_SECONDS = {True: 17 * 3600 + 32 * 60 + 11, False: 5 * 3600 + 58 * 60 + 44}
 
 
@@ -96,13 +96,12 @@ def _acquisition(platform: str, day: date, seconds: int, orbit: int, index: int,
 
 
 def write_tiff(
-    path: Path, values: NDArray, *, transform: Affine, crs: CRS, bands: tuple[str, ...],
-    nodata: float | None, tags: dict[str, str],
-) -> None:  # fmt: skip
+    path: Path, values: NDArray, place: tuple[CRS, Affine], *, bands: tuple[str, ...], nodata: float, tags: Tags
+) -> None:
     """Write [band, y, x] as a deflated GeoTIFF with band descriptions and tags; dtype as given."""
     profile = {
         "driver": "GTiff", "count": values.shape[0], "height": values.shape[1], "width": values.shape[2],
-        "dtype": values.dtype.name, "crs": crs, "transform": transform, "nodata": nodata,
+        "dtype": values.dtype.name, "crs": place[0], "transform": place[1], "nodata": nodata,
         "compress": "deflate", "zlevel": 1,
     }  # fmt: skip
     with rasterio.open(path, "w", **profile) as file:
@@ -111,12 +110,10 @@ def write_tiff(
         file.update_tags(SIMULATED="YES", **tags)
 
 
-def write_sentinel2(
-    folder: Path, acquisition: Acquisition, *, site: SiteParameters, streams: Streams, land: Landscape,
-    states: States, weather: Weather,
-) -> NDArray[np.uint8]:  # fmt: skip
+def write_sentinel2(folder: Path, acquisition: Acquisition, world: World) -> NDArray[np.uint8]:
     """Simulate and write one Sentinel-2 acquisition (three files); returns its true mask at 10 m."""
-    rng = streams(f"s2/{acquisition.stem}")
+    site, land, weather = world.parameters, world.land, world.weather
+    rng = world.streams(f"s2/{acquisition.stem}")
     day = day_number(acquisition.when.date())
     t = day - int(weather.day[0])
     seconds = acquisition.when.hour * 3600.0 + acquisition.when.minute * 60 + acquisition.when.second
@@ -124,7 +121,7 @@ def write_sentinel2(
     side = S2_ORBITS[acquisition.index][2]
     view = (site.view_zenith_deg + (0.2 if acquisition.platform == "S2B" else 0.0), 104.0 if side > 0 else 286.0)
     sky = atmosphere.make_sky(rng, size_px=land.unit.shape[0], cover=float(weather.cloud[t]), haze=site.haze, sun=sun)
-    seen = _sense(rng, site, land, states, t, sky=sky, sun=sun, view=view)
+    seen = _sense(rng, world, t, sky=sky, sun=sun, view=view)
     scl = atmosphere.classify(rng, seen, sky)
     truth = atmosphere.true_mask(sky)
     covered = _swath(rng, scl.shape, chance=0.02)
@@ -146,36 +143,33 @@ def write_sentinel2(
         ("SCL", scl[None], ("SCL",), coarse),
     ):
         path = folder / f"{acquisition.stem}_{suffix}.tif"
-        write_tiff(path, values, transform=grid, crs=land.crs, bands=bands, nodata=0, tags=tags)
+        write_tiff(path, values, (land.crs, grid), bands=bands, nodata=0, tags=tags)
     return truth
 
 
 def _sense(
-    rng: np.random.Generator, site: SiteParameters, land: Landscape, states: States, t: int, *,
-    sky: Sky, sun: tuple[float, float], view: tuple[float, float],
-) -> NDArray[np.float64]:  # fmt: skip
+    rng: np.random.Generator, world: World, t: int, *, sky: Sky, sun: tuple[float, float], view: tuple[float, float]
+) -> NDArray[np.float64]:
     """Ground to processed reflectance [band, y, x]: direction, optics' blur, misregistration, sky, noise."""
     kernels = optics.kernels(
         sun_zenith_deg=min(sun[0], 78.0), view_zenith_deg=view[0], relative_azimuth_deg=sun[1] - view[1]
     )
     bloom = float(np.clip(rng.normal(0.35 + 0.35 * np.cos(np.radians(sun[0] - 30) * 2.5), 0.1), 0, 1))
-    ground = optics.surface_reflectance(site, land, states, t, view=kernels, algae=bloom)
+    ground = optics.surface_reflectance(world, t, view=kernels, algae=bloom)
     ground = gaussian_filter(ground, (0, 0.5, 0.5), mode="nearest", truncate=3.0)
     offset = rng.normal(0, 0.25, 2)  # pixels; 20 m bands carry the same error
     ground = shift_image(ground, (0, *offset), order=1, mode="nearest")
     seen = atmosphere.look_through(ground, sky)
-    seen = light_of_date(rng, seen, land.unit)
+    seen = light_of_date(rng, seen, world.land.unit)
     seen += 0.0015 * rng.standard_normal(seen.shape)
     return np.asarray(seen)
 
 
-def write_sentinel1(
-    folder: Path, acquisition: Acquisition, *, streams: Streams, land: Landscape, weather: Weather,
-    scatterers: radar.Scatterers, track: radar.Pass,
-) -> None:  # fmt: skip
+def write_sentinel1(folder: Path, acquisition: Acquisition, world: World, scatterers: radar.Scatterers) -> None:
     """Simulate and write one Sentinel-1 acquisition."""
-    rng = streams(f"s1/{acquisition.stem}")
-    t = day_number(acquisition.when.date()) - int(weather.day[0])
+    land, track = world.land, radar.passes(world.parameters)[acquisition.index]
+    rng = world.streams(f"s1/{acquisition.stem}")
+    t = day_number(acquisition.when.date()) - int(world.weather.day[0])
     image = radar.observe(rng, scatterers.mean_gamma0(rng, t, track))
     covered = _swath(rng, land.unit.shape, chance=0.015)
     image = np.where(covered, image, np.nan).astype(np.float32)
@@ -184,7 +178,7 @@ def write_sentinel1(
         "INCIDENCE_DEG": f"{track.incidence_deg:.3f}", "CALIBRATION": "gamma0_rtc", "UNIT": "linear power",
     }  # fmt: skip
     path = folder / f"{acquisition.stem}.tif"
-    write_tiff(path, image, transform=land.transform, crs=land.crs, bands=("VV", "VH"), nodata=np.nan, tags=tags)
+    write_tiff(path, image, (land.crs, land.transform), bands=("VV", "VH"), nodata=np.nan, tags=tags)
 
 
 def _tags(acquisition: Acquisition) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -18,8 +17,8 @@ from numpy.typing import NDArray
 from data_prep.simulate import flux, radar
 from data_prep.simulate.atmosphere import TRUTH_CODES
 from data_prep.simulate.covers import COVERS
-from data_prep.simulate.landscape import Landscape, make_landscape, tower_position
-from data_prep.simulate.parameters import SiteParameters, Streams, draw_parameters
+from data_prep.simulate.landscape import tower_position
+from data_prep.simulate.parameters import Streams
 from data_prep.simulate.scenes import (
     Revisit,
     sentinel1_schedule,
@@ -28,11 +27,14 @@ from data_prep.simulate.scenes import (
     write_sentinel2,
     write_tiff,
 )
-from data_prep.simulate.states import States, simulate_states
-from data_prep.simulate.weather import Weather, day_number, simulate_weather
+from data_prep.simulate.weather import day_number
+from data_prep.simulate.world import World, make_world
 from eomm.errors import UsageError
+from eomm.store.fields import Json
 from eomm.store.folders import entered, new_directory
+from eomm.store.progress import NamedProgress
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 VERSION = 2  # 2: date noise and short events
 
 
@@ -66,36 +68,30 @@ class SiteOptions:
     revisit: Revisit = Revisit()
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", self.site):
-            raise UsageError(f"site name {self.site!r}: expected letters, digits, '-' and '_'")
-        if self.seed < 0:
-            raise UsageError(f"seed {self.seed}: expected 0 or more")
-        if self.end < self.start or self.start.year < 2001:
-            raise UsageError(f"period {self.start} to {self.end}: expected the end after the start, and 2001 or later")
-        if self.size_px < 24 or self.size_px % 2:
-            raise UsageError(f"size_px {self.size_px}: expected an even number of at least 24")
-        if self.drought_year is not None and not self.start.year <= self.drought_year <= self.end.year:
-            raise UsageError(f"drought_year {self.drought_year}: expected a year within {self.start} to {self.end}")
-        if self.revisit.s2_days not in (5, 10) or self.revisit.s2_orbits not in (1, 2):
-            raise UsageError(f"{self.revisit}: expected s2_days 5 or 10, s2_orbits 1 or 2")
-        if self.revisit.s1_days not in (6, 12):
-            raise UsageError(f"{self.revisit}: expected s1_days 6 or 12")
+        start, end, dry, revisit = self.start, self.end, self.drought_year, self.revisit
+        period, days = f"period {start} to {end}", (revisit.s2_days, revisit.s2_orbits)
+        for right, found, expected in (
+            (NAME.fullmatch(self.site), f"site name {self.site!r}", "letters, digits, '-' and '_'"),
+            (self.seed >= 0, f"seed {self.seed}", "0 or more"),
+            (start <= end and start.year > 2000, period, "the end after the start, and 2001 or later"),
+            (
+                self.size_px >= 24 and self.size_px % 2 == 0,
+                f"size_px {self.size_px}",
+                "an even number of at least 24",
+            ),
+            (
+                start.year <= (start.year if dry is None else dry) <= end.year,
+                f"drought_year {dry}",
+                f"a year within {start} to {end}",
+            ),
+            (days[0] in (5, 10) and days[1] in (1, 2), f"{revisit}", "s2_days 5 or 10, s2_orbits 1 or 2"),
+            (revisit.s1_days in (6, 12), f"{revisit}", "s1_days 6 or 12"),
+        ):
+            if not right:
+                raise UsageError(f"{found}: expected {expected}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class World:
-    """What is true at a site, day by day from a year before its first; `days` are those that are told."""
-
-    parameters: SiteParameters
-    streams: Streams
-    land: Landscape
-    weather: Weather
-    states: States
-    carbon: flux.Carbon
-    days: slice
-
-
-def simulate_site(out_dir: Path, options: SiteOptions, progress: Callable[[str], None] | None = None) -> Path:
+def simulate_site(out_dir: Path, options: SiteOptions, progress: NamedProgress | None = None) -> Path:
     """Simulate a site's Sentinel-1 and Sentinel-2 scenes, its tower's fluxes, and the truth behind them.
 
     The same options give byte-identical files. Everything is labelled as simulated: GeoTIFF tag
@@ -105,7 +101,7 @@ def simulate_site(out_dir: Path, options: SiteOptions, progress: Callable[[str],
     Args:
         out_dir: folder to make; it must not exist or be empty.
         options: what to simulate.
-        progress: called with a line now and then.
+        progress: told how far it is.
 
     Returns:
         out_dir.
@@ -120,80 +116,53 @@ def simulate_site(out_dir: Path, options: SiteOptions, progress: Callable[[str],
     with new_directory(out_dir, kind="simulated site", overwrite=True) as partial, rasterio.Env():
         for folder in ("s1", "s2", "truth", "flux"):
             (partial / folder).mkdir()
-        _write(partial, options, progress or (lambda line: None))
+        _write(partial, options, progress or (lambda what, done, total: None))
     return out_dir
 
 
-def make_world(options: SiteOptions) -> World:
-    """Draw a site and let its years pass."""
-    streams = Streams(seed=options.seed, site=options.site)
-    parameters = draw_parameters(streams, held_out=options.held_out)
-    years = range(options.start.year - 1, options.end.year + 1)  # a year of spin-up for soil water and winter crops
-    land = make_landscape(parameters, streams, size_px=options.size_px, years=years)
-    weather = simulate_weather(parameters, streams, years=years, drought_year=options.drought_year)
-    states = simulate_states(parameters, streams, land, weather, stress=options.stress)
-    carbon = flux.simulate_carbon(parameters, land, states, weather, stress=options.stress)
-    first = day_number(options.start) - int(weather.day[0])
-    days = slice(first, first + (options.end - options.start).days + 1)
-    return World(
-        parameters=parameters, streams=streams, land=land, weather=weather, states=states, carbon=carbon, days=days
-    )
-
-
-def _write(folder: Path, options: SiteOptions, progress: Callable[[str], None]) -> None:
+def _write(folder: Path, options: SiteOptions, progress: NamedProgress) -> None:
     """Everything below a site's folder; site.json last."""
-    world, size_px = make_world(options), options.size_px
-    masks, acquisitions = (
-        [],
-        sentinel2_schedule(world.streams, start=options.start, end=options.end, revisit=options.revisit),
-    )
-    for number, acquisition in enumerate(acquisitions):
-        if number % 25 == 0:
-            progress(f"{options.site}: Sentinel-2 {number}/{len(acquisitions)} (simulated)")
-        masks.append(
-            write_sentinel2(
-                folder / "s2", acquisition, site=world.parameters, streams=world.streams, land=world.land,
-                states=world.states, weather=world.weather,
-            )
-        )  # fmt: skip
+    # A year of spin-up for soil water and winter crops.
+    how = {name: getattr(options, name) for name in ("size_px", "held_out", "drought_year", "stress")}
+    years = range(options.start.year - 1, options.end.year + 1)
+    world = make_world(Streams(seed=options.seed, site=options.site), years=years, **how)
+    when: Json = {"start": options.start, "end": options.end, "revisit": options.revisit}
+    masks, acquisitions = [], sentinel2_schedule(world.streams, **when)
+    for number, acquisition in enumerate(acquisitions, 1):
+        masks.append(write_sentinel2(folder / "s2", acquisition, world))
+        progress(f"{options.site}: Sentinel-2 (simulated)", number, len(acquisitions))
     np.savez_compressed(
         folder / "truth" / "clouds.npz",
-        mask=np.array(masks, np.uint8).reshape(-1, size_px, size_px),
+        mask=np.array(masks, np.uint8).reshape(-1, options.size_px, options.size_px),
         stem=np.array([a.stem for a in acquisitions], dtype="U32"),
         day=np.array([day_number(a.when.date()) for a in acquisitions], np.int32),
         codes=np.array(json.dumps({**TRUTH_CODES, 255: "outside the swath"})),
     )
-    scatterers = radar.Scatterers(
-        world.parameters, world.streams, world.land, world.states, world.weather, sees=options.radar_sees_vegetation
-    )
-    tracks = radar.passes(world.parameters)
-    overpasses = sentinel1_schedule(
-        world.parameters, world.streams, start=options.start, end=options.end, revisit=options.revisit
-    )
-    for number, acquisition in enumerate(overpasses):
-        if number % 50 == 0:
-            progress(f"{options.site}: Sentinel-1 {number}/{len(overpasses)} (simulated)")
-        write_sentinel1(
-            folder / "s1", acquisition, streams=world.streams, land=world.land, weather=world.weather,
-            scatterers=scatterers, track=tracks[acquisition.index],
-        )  # fmt: skip
-    _write_truth(folder / "truth", options, world)
-    _write_flux(folder, options, world)
+    scatterers = radar.Scatterers(world, sees=options.radar_sees_vegetation)
+    overpasses = sentinel1_schedule(world.parameters, world.streams, **when)
+    for number, acquisition in enumerate(overpasses, 1):
+        write_sentinel1(folder / "s1", acquisition, world, scatterers)
+        progress(f"{options.site}: Sentinel-1 (simulated)", number, len(overpasses))
+    carbon = flux.simulate_carbon(world, stress=options.stress)
+    first = day_number(options.start) - int(world.weather.day[0])
+    days = slice(first, first + (options.end - options.start).days + 1)
+    _write_truth(folder / "truth", options, world, carbon, days)
+    _write_flux(folder, options, world, carbon, days)
     (folder / "site.json").write_text(json.dumps(_describe(options, world), indent=2) + "\n", encoding="utf-8")
 
 
-def _write_truth(folder: Path, options: SiteOptions, world: World) -> None:
+def _write_truth(folder: Path, options: SiteOptions, world: World, carbon: flux.Carbon, days: slice) -> None:
     """classes.tif (a band per harvest year), fields.tif (unit ids) and states.npz (daily, per unit)."""
-    land, states, days = world.land, world.states, world.days
+    land, states = world.land, world.states
     years = [year for year in land.years if options.start.year <= year <= options.end.year]
     rotation = np.stack([land.rotation[land.years.index(year)][land.unit - 1] for year in years])
     for name, values, bands, nodata in (
         ("classes.tif", rotation.astype(np.uint8), tuple(str(year) for year in years), 0),
         ("fields.tif", land.unit[None], ("unit",), 0),
     ):
-        write_tiff(folder / name, values, transform=land.transform, crs=land.crs, bands=bands, nodata=nodata, tags={})
+        write_tiff(folder / name, values, (land.crs, land.transform), bands=bands, nodata=nodata, tags={})
     arrays: dict[str, NDArray[Any]] = {
-        name: values[days].astype(np.float32) for name, values in {**vars(states), **vars(world.carbon)}.items()
+        name: values[days].astype(np.float32) for name, values in {**vars(states), **vars(carbon)}.items()
     }
     arrays["cover"] = states.cover[days].astype(np.uint8)
     arrays["day"] = world.weather.day[days]
@@ -203,11 +172,9 @@ def _write_truth(folder: Path, options: SiteOptions, world: World) -> None:
     np.savez_compressed(folder / "states.npz", **arrays)  # type: ignore[arg-type]
 
 
-def _write_flux(folder: Path, options: SiteOptions, world: World) -> None:
-    shares, centres = flux.footprint(world.parameters, world.land, world.weather, world.days)
-    table, truth = flux.tower_series(
-        world.streams, world.land, world.states, world.weather, world.carbon, shares=shares, days=world.days
-    )
+def _write_flux(folder: Path, options: SiteOptions, world: World, carbon: flux.Carbon, days: slice) -> None:
+    shares, centres = flux.footprint(world, days)
+    table, truth = flux.tower_series(world, carbon, shares=shares, days=days)
     x, y = tower_position(world.land)
     truth["FOOTPRINT_X"], truth["FOOTPRINT_Y"] = x + centres[:, 0], y + centres[:, 1]
     name, years = f"FLX_{options.site}_FLUXNET2015", f"DD_{options.start.year}-{options.end.year}_SIM.csv"
@@ -223,7 +190,7 @@ def _round(table: pd.DataFrame) -> pd.DataFrame:
     return out.replace(flux.MISSING, int(flux.MISSING))
 
 
-def _describe(options: SiteOptions, world: World) -> dict[str, Any]:
+def _describe(options: SiteOptions, world: World) -> Json:
     """What site.json says."""
     x, y = tower_position(world.land)
     switches = ("held_out", "drought_year", "radar_sees_vegetation", "stress")

@@ -35,6 +35,7 @@ from data_prep.simulate.parameters import SiteParameters, Streams
 from data_prep.simulate.weather import Array, Weather, day_number
 
 SEEDBED_CM, WEATHERED_CM = 1.25, 0.9
+Tillage = tuple[list[tuple[float, float, float]], list[tuple[float, float]]]  # (day, roughness, rows), (day, residue)
 GRAZED_MEADOWS, EATEN = 0.4, 0.65  # share of the meadows; share of the grass that a herd takes
 
 
@@ -64,6 +65,22 @@ class _Clock:
     rain: Array
     new_year: dict[int, int]  # year -> day number of 1 January
 
+    @property
+    def doy(self) -> Array:
+        """Day of the year as plants feel it."""
+        return np.mod(self.warm_day - self.new_year[min(self.new_year)], 365.25)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Unit:
+    """One unit on its way through the years: its states [time] by name, which its calendar writes."""
+
+    site: SiteParameters
+    streams: Streams
+    clock: _Clock
+    index: int
+    states: dict[str, Array]
+
 
 def grow(site: SiteParameters, streams: Streams, land: Landscape, weather: Weather) -> Plants:
     """Run every unit's calendar over the weather's days."""
@@ -82,22 +99,21 @@ def grow(site: SiteParameters, streams: Streams, land: Landscape, weather: Weath
     )
     for index, code in enumerate(land.cover):
         column = {name: values[:, index] for name, values in states.items()}
+        unit = _Unit(site=site, streams=streams, clock=clock, index=index, states=column)
         if code == CEREAL:
-            cover[:, index] = _field(site, streams, clock, column, land.rotation[:, index], index, land.years)
+            cover[:, index] = _field(unit, land.rotation[:, index], land.years)
         elif code in (MEADOW, SETTLEMENT):
-            _meadow(site, streams, clock, column, index, weather, mown=code == MEADOW)
+            _meadow(unit, weather, mown=code == MEADOW)
         elif code in (BROADLEAF, NEEDLELEAF):
-            _forest(site, streams, clock, column, index, int(code))
+            _forest(unit, int(code))
         elif code == WATER:
             column["lai"][:] = 0.0
     return Plants(cover=cover, **states)
 
 
-def _field(
-    site: SiteParameters, streams: Streams, clock: _Clock, s: dict[str, Array],
-    crops: NDArray[np.int64], index: int, years: range,
-) -> NDArray[np.int64]:  # fmt: skip
+def _field(unit: _Unit, crops: NDArray[np.int64], years: range) -> NDArray[np.int64]:
     """One arable field through its rotation; returns the cover code per day."""
+    site, streams, clock, index = unit.site, unit.streams, unit.clock, unit.index
     code = np.full(clock.day.size, BARE)
     after = int(streams(f"season/{years[-1] + 1}/{index}").choice(ARABLE))
     sequence = [*(int(c) for c in crops), after]
@@ -119,21 +135,18 @@ def _field(
             stubble[year] = until
         growing = (clock.day >= sown + 8) & (clock.day < until)
         code[growing] = crop
-        _season(site, rng, clock, s, growing, CROPS[crop], crop, clock.new_year[year])
-    _catch_crops(streams, clock, s, code, sequence, years, index)
+        if growing.any():
+            _season(unit, rng, growing, CROPS[crop], clock.new_year[year])
+    _catch_crops(unit, code, sequence, years)
     for year, harvest in stubble.items():
-        _stubble(streams(f"stubble/{year}/{index}"), clock, s, code, harvest, events, straw)
-    _surface(clock, s, events, straw)
+        _stubble(unit, year, code, harvest, (events, straw))
+    _surface(unit, events, straw)
     return code
 
 
-def _season(
-    site: SiteParameters, rng: np.random.Generator, clock: _Clock, s: dict[str, Array],
-    growing: NDArray[np.bool_], crop: Crop, code: int, origin: int,
-) -> None:  # fmt: skip
+def _season(unit: _Unit, rng: np.random.Generator, growing: NDArray[np.bool_], crop: Crop, origin: int) -> None:
     """One crop from emergence to harvest, written into the field's states."""
-    if not growing.any():
-        return
+    site, clock, s = unit.site, unit.clock, unit.states
     t = clock.warm_day[growing] - origin
     real = clock.day[growing] - origin
     shift = rng.normal(0, (4, 3, 3, 3, 4))  # green-up, loss of area, of chlorophyll, of water; stems
@@ -166,13 +179,11 @@ def _season(
         s["flowers"][growing] = 0.42 * np.exp(-(bloom**4))
 
 
-def _catch_crops(
-    streams: Streams, clock: _Clock, s: dict[str, Array], code: NDArray[np.int64],
-    sequence: list[int], years: range, index: int,
-) -> None:  # fmt: skip
+def _catch_crops(unit: _Unit, code: NDArray[np.int64], sequence: list[int], years: range) -> None:
     """Mustard or grass between a cereal and a spring crop, on most such fields."""
+    clock, s = unit.clock, unit.states
     for year, before, after in zip(years, sequence, sequence[1:], strict=False):
-        rng = streams(f"catch crop/{year}/{index}")
+        rng = unit.streams(f"catch crop/{year}/{unit.index}")
         begin, end = (clock.new_year[year] + d for d in rng.normal((244, 385), (6, 25)))
         peak = rng.uniform(1.2, 3.0)
         if before != CEREAL or after not in (MAIZE, BEET) or rng.random() > 0.7:
@@ -188,11 +199,10 @@ def _catch_crops(
         code[inside] = MEADOW
 
 
-def _stubble(
-    rng: np.random.Generator, clock: _Clock, s: dict[str, Array], code: NDArray[np.int64],
-    harvest: float, events: list[tuple[float, float, float]], straw: list[tuple[float, float]],
-) -> None:  # fmt: skip
+def _stubble(unit: _Unit, year: int, code: NDArray[np.int64], harvest: float, tillage: Tillage) -> None:
     """In the weeks after a ripe harvest: straw worked in, lost grain that greens the field, and a second pass."""
+    rng, clock, s = unit.streams(f"stubble/{year}/{unit.index}"), unit.clock, unit.states
+    events, straw = tillage
     first, second = harvest + rng.uniform(2, 16), harvest + rng.uniform(28, 50)
     events += [(first, 1.3, 0.1), (second, 1.5, 0.1)]
     straw += [(first, rng.uniform(0.15, 0.4)), (second, 0.1)]
@@ -202,10 +212,9 @@ def _stubble(
     code[inside] = MEADOW
 
 
-def _surface(
-    clock: _Clock, s: dict[str, Array], events: list[tuple[float, float, float]], straw: list[tuple[float, float]]
-) -> None:
+def _surface(unit: _Unit, events: list[tuple[float, float, float]], straw: list[tuple[float, float]]) -> None:
     """Roughness and rows after each tillage, smoothed by rain (Zobeck and Onstad 1987); straw rots slowly."""
+    clock, s = unit.clock, unit.states
     for day, roughness, rows in sorted(events):
         later = clock.day >= day
         if later.any():
@@ -217,12 +226,10 @@ def _surface(
         s["residue"][later] = residue * np.exp(-(clock.day[later] - day) / 150)
 
 
-def _meadow(
-    site: SiteParameters, streams: Streams, clock: _Clock, s: dict[str, Array],
-    index: int, weather: Weather, *, mown: bool,
-) -> None:  # fmt: skip
+def _meadow(unit: _Unit, weather: Weather, *, mown: bool) -> None:
     """Grass that regrows after each cut or each turn of the herd; gardens (mown=False) are kept short and even."""
-    doy = np.mod(clock.warm_day - clock.new_year[min(clock.new_year)], 365.25)
+    site, streams, clock, index, s = unit.site, unit.streams, unit.clock, unit.index, unit.states
+    doy = clock.doy
     season = expit((doy - 92) / 13) * (1 - 0.75 * expit((doy - 292) / 16))
     standing = 0.75 + (4.3 if mown else 2.2) * site.lai_scale * season
     grazed = streams(f"herd/{index}").random() < GRAZED_MEADOWS
@@ -250,10 +257,10 @@ def _meadow(
     s["roughness_cm"][:] = 0.9
 
 
-def _forest(site: SiteParameters, streams: Streams, clock: _Clock, s: dict[str, Array], index: int, code: int) -> None:
+def _forest(unit: _Unit, code: int) -> None:
     """Trees over an understorey; needles change their area and chlorophyll little."""
-    doy = np.mod(clock.warm_day - clock.new_year[min(clock.new_year)], 365.25)
-    rng = streams(f"forest/{index}")
+    site, doy, s = unit.site, unit.clock.doy, unit.states
+    rng = unit.streams(f"forest/{unit.index}")
     shift, size = rng.normal(0, (3, 4, 4)), np.exp(rng.normal(0, (0.07, 0.07, 0.07)))
     if code == BROADLEAF:
         out = expit((doy - 116 - shift[0]) / 5)

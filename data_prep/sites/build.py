@@ -15,7 +15,7 @@ from typing import Any
 from data_prep.cubes.build import Source, build_cube
 from data_prep.cubes.options import CubeOptions
 from data_prep.fetch.place import site_grid
-from data_prep.fetch.run import fetch_scenes
+from data_prep.fetch.run import FetchOptions, fetch_scenes
 from data_prep.mappings.mapping import load_mapping
 from data_prep.records.build import build_patches
 from data_prep.records.manifest import content_of
@@ -26,6 +26,7 @@ from eomm.data.cube import Cube, open_cube
 from eomm.data.grid import Grid
 from eomm.errors import DataError, UsageError
 from eomm.store.digest import digest
+from eomm.store.fields import Json
 from eomm.store.folders import is_disk_full
 from eomm.store.workers import Pool, reason_of, run_units
 
@@ -45,7 +46,7 @@ def build_sites(
     pool: Pool = Pool(),
     overwrite: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
-) -> dict[str, Any]:
+) -> Json:
     """Build the cubes of many sites, and say how far they are; a site that fails stops no other.
 
     Args:
@@ -200,9 +201,8 @@ def _fetch(scenes: Path, request: Request, catalogue: str) -> Source:
     assert grid is not None  # where something is fetched, a size is known
     first, last = (date.fromisoformat(d) for d in request["dates"])
     address, _, collection = catalogue.partition("#")
-    found = fetch_scenes(
-        scenes, site=request["site"], source=address, collection=collection or None, grid=grid, dates=(first, last)
-    )
+    options = FetchOptions(site=request["site"], source=address, collection=collection or None, dates=(first, last))
+    found = fetch_scenes(scenes, grid, options)
     if missing := found["missing"]:
         raise DataError(
             f"{scenes}: {len(missing)} of {found['found']} items of {catalogue} are missing, such as "

@@ -13,11 +13,12 @@ from typing import Any
 
 from eomm.errors import UsageError
 from eomm.store.descriptions import read_described
+from eomm.store.fields import Json
 from eomm.store.folders import check_store, write_json
 from eomm.store.notes import Notes
 
 KIND = "sites"
-Request = dict[str, Any]  # of what one cube is made, JSON types
+Request = Json  # of what one cube is made, JSON types
 
 
 class SiteFolder:
@@ -49,7 +50,7 @@ class SiteFolder:
         return (self.path / "sites.json").is_file()
 
     @property
-    def sites(self) -> list[dict[str, Any]]:
+    def sites(self) -> list[Json]:
         """The list that was last asked for. Raises DataError where none was."""
         check_store(self.path, "sites.json", "a folder of `eomm prepare sites`")
         return list(read_described(self.path / "sites.json")["sites"])
@@ -58,12 +59,12 @@ class SiteFolder:
         """Where a site's cube lies."""
         return self.cubes / f"{name}.zarr"
 
-    def made(self, name: str) -> dict[str, Any] | None:
+    def made(self, name: str) -> Json | None:
         """What was noted of a finished site, or None."""
         return self.notes.made(name) if self.cube(name).is_dir() else None
 
 
-def status(path: Path | str) -> dict[str, Any]:
+def status(path: Path | str) -> Json:
     """How far a folder of sites is: counts, and the reasons of those that failed.
 
     Raises:

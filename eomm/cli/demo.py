@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from eomm.errors import UsageError
+from eomm.store.fields import Json
 from eomm.store.folders import entered, write_json
 from eomm.store.progress import progress_bar
 
@@ -39,7 +40,7 @@ SMALL = [
 ]
 
 
-def run_demo(out: Path | str, *, seed: int = 0, overwrite: bool = False) -> dict[str, Any]:
+def run_demo(out: Path | str, *, seed: int = 0, overwrite: bool = False) -> Json:
     """Simulate, prepare, train, embed, evaluate, report and show under `out`.
 
     Returns:
@@ -56,14 +57,9 @@ def run_demo(out: Path | str, *, seed: int = 0, overwrite: bool = False) -> dict
     timer = Timer()
     cubes = {site: work / "cubes" / f"{site}.zarr" for site in (*TRAINED, HELD_OUT)}
     with timer.step(f"embed by {SHIPPED}"):
-        from eomm.embedding.run import embed
-
         simulate_scenes(work / "scenes", (HELD_OUT,), seed=seed)
         prepare_cubes(work / "scenes", {HELD_OUT: cubes[HELD_OUT]})
-        with progress_bar("embed") as bar:
-            shipped = embed(
-                SHIPPED, cubes[HELD_OUT], work / "embeddings" / f"{HELD_OUT}-{SHIPPED}.zarr", progress=bar.counted
-            )
+        shipped = embedding_of(SHIPPED, cubes[HELD_OUT], work / "embeddings" / f"{HELD_OUT}-{SHIPPED}.zarr")
     with timer.step("simulate"):
         simulate_scenes(work / "scenes", TRAINED, seed=seed)
     with timer.step("prepare"):
@@ -74,11 +70,10 @@ def run_demo(out: Path | str, *, seed: int = 0, overwrite: bool = False) -> dict
     with timer.step("train s1"):
         train("s1", work, seed)
     with timer.step("train fusion"):
-        model = train(
-            "fusion", work, seed, f"encoders={work}/runs/s2/model,{work}/runs/s1/model", "objective.s2.reach_px=0"
-        )
-    with timer.step("embed"), progress_bar("embed") as bar:
-        embeddings = embed(model, cubes[HELD_OUT], work / "embeddings" / f"{HELD_OUT}.zarr", progress=bar.counted)
+        encoders = f"encoders={work}/runs/s2/model,{work}/runs/s1/model"
+        model = train("fusion", work, seed, encoders, "objective.s2.reach_px=0")
+    with timer.step("embed"):
+        embeddings = embedding_of(model, cubes[HELD_OUT], work / "embeddings" / f"{HELD_OUT}.zarr")
     with timer.step("evaluate"):
         from eomm.evaluation.hidden.reconstruction import evaluate_records
         from eomm.evaluation.result_file import write_result
@@ -91,33 +86,50 @@ def run_demo(out: Path | str, *, seed: int = 0, overwrite: bool = False) -> dict
     with timer.step("report"):
         from eomm.report.build import build
 
-        runs = [work / "runs" / name for name in STEPS]
         report = build(
             work / "report" / "index.html",
             cube=cubes[HELD_OUT],
             embedding=embeddings,
             model=model,
-            runs=runs,
+            runs=[work / "runs" / name for name in STEPS],
             evaluations=[work / "evaluation.json"],
         )
-    with timer.step("view"), progress_bar("view") as bar:
-        from eomm.view.run import write_view
+    with timer.step("view"):
+        view = page_of(embeddings, cubes[HELD_OUT], work)
+    shown = (SHIPPED, "this model", "linear")
+    beside = {
+        gap: {m: round(one.methods[m].value, 4) for m in shown}
+        for gap, one in evaluation["beside"]["hidden"]["all"].items()
+    }
+    more = {"report": str(report), "shipped": beside, "embeddings_by_shipped": str(shipped)}
+    return summarise(work, timer, evaluation, embeddings=str(embeddings), view=view, **more)
 
-        view = write_view(embeddings, work / "view.html", cube=cubes[HELD_OUT], progress=bar.counted)
-    summary: dict[str, Any] = {
+
+def embedding_of(model: Path | str, cube: Path, out: Path) -> Path:
+    """A cube embedded."""
+    from eomm.embedding.run import embed
+
+    with progress_bar("embed") as bar:
+        return embed(model, cube, out, progress=bar.counted)
+
+
+def page_of(embedding: Path, cube: Path, work: Path) -> str:
+    """An embedding as a page that answers."""
+    from eomm.view.run import write_view
+
+    with progress_bar("view") as bar:
+        return str(write_view(embedding, work / "view.html", cube=cube, progress=bar.counted)["page"])
+
+
+def summarise(work: Path, timer: "Timer", evaluation: Any, **made: Any) -> Json:
+    """Write what a demo took, what it came to and what it made, and return it."""
+    summary = {
         "seconds": round(timer.total, 1),
         "steps": timer.seconds,
         "verdict": evaluation.headline,
         "scores": evaluation["summary"],
-        "report": str(report),
-        "shipped": {
-            gap: {m: round(one.methods[m].value, 4) for m in (SHIPPED, "this model", "linear")}
-            for gap, one in evaluation["beside"]["hidden"]["all"].items()
-        },
-        "embeddings": str(embeddings),
-        "embeddings_by_shipped": str(shipped),
-        "view": view["page"],
-        "simulated": True,
+        **made,
+        "simulated": evaluation.simulated,
     }
     write_json(work / "summary.json", summary)
     return summary
@@ -231,8 +243,12 @@ def errors_of(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def format_demo(summary: dict[str, Any]) -> str:
-    """The end of the demo for people: what it took, the scores, where to look."""
+def format_demo(summary: Json) -> str:
+    """The end of either demo for people: what it took, the scores, where to look."""
+    from eomm.cli.demo_real import format_real
+
+    if "shipped" not in summary:
+        return format_real(summary)
     shipped = summary["shipped"]
     return "\n".join(
         [

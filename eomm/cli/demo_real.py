@@ -1,10 +1,21 @@
 """`eomm demo --real PATH`: the shipped model on data of one's own: embedded, scored on hidden dates, and a page."""
 
 from pathlib import Path
-from typing import Any
 
-from eomm.cli.demo import GAPS, MARKER, SHIPPED, Timer, errors_of, make_room, outset_of
+from eomm.cli.demo import (
+    GAPS,
+    MARKER,
+    SHIPPED,
+    Timer,
+    embedding_of,
+    errors_of,
+    make_room,
+    outset_of,
+    page_of,
+    summarise,
+)
 from eomm.errors import UsageError
+from eomm.store.fields import Json
 from eomm.store.folders import check_apart, entered, write_json
 from eomm.store.progress import progress_bar
 
@@ -12,7 +23,7 @@ MAPPING = "worldcereal_s2"
 PIXELS = 4096  # of a larger site that are scored
 
 
-def run_real(source: Path | str, out: Path | str, *, mapping: str = MAPPING, overwrite: bool = False) -> dict[str, Any]:
+def run_real(source: Path | str, out: Path | str, *, mapping: str = MAPPING, overwrite: bool = False) -> Json:
     """Embed a cube, or scenes, with the shipped model and say how well it predicts dates that it does not see.
 
     Every third date that is at least 90 % clear is hidden from it, and what lies around that within each gap.
@@ -45,10 +56,8 @@ def run_real(source: Path | str, out: Path | str, *, mapping: str = MAPPING, ove
 
             sources = [Source(path=source, mapping=mapping)]
             build_cube(cube, site=source.name, sources=sources, progress=bar.named)
-    with timer.step(f"embed by {SHIPPED}"), progress_bar("embed") as bar:
-        from eomm.embedding.run import embed
-
-        embedding = embed(SHIPPED, cube, work / "embeddings" / "site.zarr", progress=bar.counted)
+    with timer.step(f"embed by {SHIPPED}"):
+        embedding = embedding_of(SHIPPED, cube, work / "embeddings" / "site.zarr")
     with timer.step("evaluate"):
         from eomm.data.cube import open_cube
         from eomm.data.held_out import days_to_hide
@@ -62,24 +71,12 @@ def run_real(source: Path | str, out: Path | str, *, mapping: str = MAPPING, ove
             load_model(SHIPPED), opened, dates=hidden, gaps=GAPS, max_pixels=PIXELS, probes=False, progress=True
         )
         write_result(evaluation, work / "evaluation.json")
-    with timer.step("view"), progress_bar("view") as bar:
-        from eomm.view.run import write_view
-
-        view = write_view(embedding, work / "view.html", cube=cube, progress=bar.counted)
-    summary = {
-        "seconds": round(timer.total, 1),
-        "steps": timer.seconds,
-        "verdict": evaluation.headline,
-        "scores": evaluation["summary"],
-        "embeddings": str(embedding),
-        "view": view["page"],
-        "simulated": evaluation.simulated,
-    }
-    write_json(work / "summary.json", summary)
-    return summary
+    with timer.step("view"):
+        view = page_of(embedding, cube, work)
+    return summarise(work, timer, evaluation, embeddings=str(embedding), view=view)
 
 
-def format_real(summary: dict[str, Any]) -> str:
+def format_real(summary: Json) -> str:
     """The end of the demo for people."""
     return "\n".join(
         [

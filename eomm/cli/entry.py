@@ -39,19 +39,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         check_outputs(arguments)
         result = arguments.handler(arguments, rest)
-    except EommError as e:
-        print(f"eomm: {type(e).__name__}: {e}", file=sys.stderr)
-        return 2
-    except OSError as e:
-        if (words := refused_file(e)) is None:
+    except (EommError, OSError) as e:
+        words = str(e) if isinstance(e, EommError) else refused_file(e)
+        if words is None:
             raise
         print(f"eomm: {type(e).__name__}: {words}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\neomm: interrupted; run the same command again", file=sys.stderr)
         return 128 + signal.SIGINT
-    if result is None:
-        return 0
+    return 0 if result is None else show(arguments, result)
+
+
+def show(arguments: argparse.Namespace, result: Any) -> int:
+    """Print what a command returned; returns the exit status."""
     try:
         print(json_of(result) if arguments.json else text_of(arguments, result), flush=True)
     except OSError as e:

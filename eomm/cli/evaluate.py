@@ -2,14 +2,15 @@
 
 import argparse
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from eomm.cli.arguments import RESULT, add_model, command, shared
 from eomm.cli.gpp import add_command as add_gpp
 from eomm.cli.numbers import day, number, whole
 from eomm.cli.probes import add_command as add_probes
-from eomm.cli.results import format_result
+
+FORMATTER = "eomm.evaluation.text:format_result"
 
 
 def evaluate_reconstruction(a: argparse.Namespace, _: list[str]) -> Any:
@@ -76,69 +77,58 @@ def evaluate_coherence(a: argparse.Namespace, _: list[str]) -> Any:
     return write_result(result, a.out, commands=[a.typed])
 
 
-def add_commands(
-    commands: Any, command: Callable[..., argparse.ArgumentParser], add_model: Callable[[argparse.ArgumentParser], None]
-) -> None:
-    """Add them to the parser's commands; `command` and `add_model` are parser.py's."""
+def add_commands(commands: Any) -> None:
+    """Add them to the parser's commands."""
     evaluate = commands.add_parser("evaluate", help="scores beside baselines")
     kinds = evaluate.add_subparsers(dest="kind", required=True, metavar="KIND")
     example = "eomm evaluate reconstruction --model runs/fusion/model --cube c.zarr --records records --out eval.json"
     summary = "errors at hidden acquisitions, beside baselines"
-    c = command(kinds, "reconstruction", evaluate_reconstruction, summary, example)
-    c.set_defaults(formatter=format_result)
+    c = command(kinds, "reconstruction", evaluate_reconstruction, summary, example, formatter=FORMATTER)
     add_model(c)
-    c.add_argument("--cube", type=Path, required=True)
-    c.add_argument("--records", type=Path, required=True, help="the training's record set: what it held out")
+    shared(c, "cube", required=True, records="the training's record set: what it held out")
     dates_help = "dates to hide (default: those the records held out, else every third clear date)"
     c.add_argument("--dates", type=day, nargs="+", metavar="DATE", help=dates_help)
-    c.add_argument("--seed", type=whole, default=0, help="of samples, intervals and the random encoder")
-    c.add_argument("--gaps", type=whole, nargs="+", default=[0, 10, 30, 45, 60], metavar="DAYS")
-    c.add_argument("--length", type=whole, metavar="K", help="use only the first K numbers of each embedding")
-    c.add_argument("--labels", type=Path, metavar="FILE", help="score by class too: GeoTIFF, NetCDF or polygons")
-    c.add_argument("--label-column", metavar="NAME", help="its variable or column")
-    c.add_argument("--ignore", nargs="+", default=[], metavar="LABEL", help="labels that are no class")
+    shared(c, "gaps", seed="of samples, intervals and the random encoder")
+    shared(
+        c,
+        "label_column",
+        length="use only the first K numbers of each embedding",
+        labels="score by class too: GeoTIFF, NetCDF or polygons",
+        ignore="labels that are no class",
+    )
     beside_help = "another model, such as the published one, on the same targets; repeat"
     c.add_argument("--beside", type=Path, action="append", default=[], metavar="MODEL", help=beside_help)
     pixels_help = "of the site, that models beside are scored on, as the slowest allows (default: %(default)s)"
     c.add_argument("--beside-pixels", type=whole, default=128, metavar="N", help=pixels_help)
-    c.add_argument("--out", type=Path, help="also write the result there, and figures into a folder beside it")
-    c.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
+    shared(c, out=RESULT, overwrite="replace --out where it exists")
 
     example = "eomm evaluate fusion --model runs/fusion/model --cube c.zarr --records records --out f.json"
-    c = command(kinds, "fusion", evaluate_fusion, "what another sensor brings, paired on the same targets", example)
-    c.set_defaults(formatter=format_result)
+    summary = "what another sensor brings, paired on the same targets"
+    c = command(kinds, "fusion", evaluate_fusion, summary, example, formatter=FORMATTER)
     c.add_argument("--model", type=Path, action="append", required=True, help="a model directory; repeat to compare")
-    c.add_argument("--code", action="append", default=[], metavar="MODULE", help="trust encoders in this module")
-    c.add_argument("--cube", type=Path, required=True)
-    c.add_argument("--records", type=Path, help="the training's record set: what it held out")
+    shared(c, "cube", required=True)
+    shared(c, "code", "gaps", records="the training's record set: what it held out")
     c.add_argument("--dates", type=day, nargs="+", metavar="DATE", help=dates_help)
     c.add_argument("--other", default="s1", help="modality that goes missing (default: %(default)s)")
-    c.add_argument(
-        "--gap", type=whole, default=30, metavar="DAYS", help="hidden while share and age vary (default: 30)"
-    )
+    gap_help = "hidden while share and age vary (default: 30)"
+    c.add_argument("--gap", type=whole, default=30, metavar="DAYS", help=gap_help)
     c.add_argument("--shares", type=number, nargs="+", default=[0, 0.25, 0.5, 0.75, 1], metavar="SHARE")
     c.add_argument("--ages", type=whole, nargs="+", default=[0, 3, 6, 12, 24], metavar="DAYS")
-    c.add_argument("--gaps", type=whole, nargs="+", default=[0, 10, 30, 45, 60], metavar="DAYS")
     c.add_argument("--max-pixels", type=whole, default=16_384, help="larger sites are sampled (default: %(default)s)")
-    c.add_argument("--seed", type=whole, default=0, help="of samples, intervals and which acquisitions are dropped")
-    c.add_argument("--out", type=Path, help="also write the result there, and figures into a folder beside it")
+    shared(c, seed="of samples, intervals and which acquisitions are dropped", out=RESULT)
     c.add_argument("--figure", type=Path, help="also draw it there, as PNG, PDF or SVG")
-    c.add_argument("--overwrite", action="store_true", help="replace --out and --figure where they exist")
+    shared(c, overwrite="replace --out and --figure where they exist")
 
     example = "eomm evaluate coherence --model runs/fusion/model --cube c.zarr --embedding e.zarr --out coherence.json"
     summary = "coherence in space and time, beside what blur alone does"
-    c = command(kinds, "coherence", evaluate_coherence, summary, example)
-    c.set_defaults(formatter=format_result)
+    c = command(kinds, "coherence", evaluate_coherence, summary, example, formatter=FORMATTER)
     add_model(c)
-    c.add_argument("--cube", type=Path, required=True)
+    shared(c, "cube", required=True)
     c.add_argument("--embedding", type=Path, required=True, help="made by the model of the cube")
     labels_help = "of fields: GeoTIFF, NetCDF or polygons (default: segments of the series' mean NDVI)"
-    c.add_argument("--labels", type=Path, metavar="FILE", help=labels_help)
-    c.add_argument("--label-column", metavar="NAME", help="its variable or column")
-    c.add_argument("--ignore", nargs="+", default=[], metavar="LABEL", help="labels that are no field")
-    c.add_argument("--seed", type=whole, default=0, help="of the random encoder, sampled pairs and intervals")
-    c.add_argument("--out", type=Path, help="also write the result there, and figures into a folder beside it")
-    c.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
+    shared(c, "label_column", labels=labels_help, ignore="labels that are no field")
+    shared(c, seed="of the random encoder, sampled pairs and intervals", out=RESULT)
+    shared(c, overwrite="replace --out where it exists")
 
-    add_gpp(kinds, command)
-    add_probes(kinds, command)
+    add_gpp(kinds)
+    add_probes(kinds)

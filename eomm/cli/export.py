@@ -3,32 +3,22 @@
 import argparse
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from eomm.cli.numbers import day, whole
+from eomm.cli.arguments import command, options_of, shared
+from eomm.cli.numbers import whole
 from eomm.errors import UsageError
+from eomm.store.fields import Json
 from eomm.store.progress import progress_bar
 
 
-def export(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+def export(a: argparse.Namespace, _: list[str]) -> Json:
     """An embedding cube to what other programs read."""
     from eomm.export.options import ExportOptions
     from eomm.export.run import export as export_cube
 
-    options = ExportOptions(
-        to=a.to,
-        composite=a.composite,
-        dates=tuple(a.dates) if a.dates else None,
-        length=a.length,
-        dtype=a.dtype,
-        cloudy=a.cloudy,
-        compress=a.compress,
-        points=a.points,
-        polygons=a.polygons,
-        stride=a.stride,
-    )
+    options = options_of(ExportOptions, a)
     with progress_bar("export") as report, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="int8 GeoTIFFs")  # said below, without Python's frame
         done = export_cube(a.embedding, a.out, options, overwrite=a.overwrite, progress=report.counted)
@@ -37,7 +27,7 @@ def export(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     return done
 
 
-def export_model(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+def export_model(a: argparse.Namespace, _: list[str]) -> Json:
     """A model to one file that JAX alone runs."""
     from eomm.export.portable import export_model as write
 
@@ -50,7 +40,7 @@ def export_model(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     return write(a.model, a.out, sizes=sizes, site_wide=a.site_wide, overwrite=a.overwrite, code=a.code)
 
 
-def verify(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+def verify(a: argparse.Namespace, _: list[str]) -> Json:
     """Whether a store is whole; without one, whether this machine gives the published numbers."""
     from eomm.embedding.intact import verify_intact
     from eomm.embedding.verify import verify as verify_golden
@@ -68,7 +58,7 @@ def verify(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     return verify_store(*given, dtype=a.dtype, code=a.code)
 
 
-def format_verdict(result: dict[str, Any]) -> str:
+def format_verdict(result: Json) -> str:
     """For people."""
     if "intact" in result:
         from eomm.embedding.intact import format_intact
@@ -79,8 +69,8 @@ def format_verdict(result: dict[str, Any]) -> str:
     return format_(result)
 
 
-def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add them to the parser's commands; `command` is parser.py's."""
+def add_commands(commands: Any) -> None:
+    """Add them to the parser's commands."""
     example = "eomm export e.zarr --to cog --out maps"
     c = command(commands, "export", export, "an embedding cube as GeoTIFFs or GeoParquet, or its means", example)
     c.add_argument("embedding", type=Path, help="an embedding cube")
@@ -90,16 +80,15 @@ def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser])
     c.add_argument("--composite", choices=["month", "season", "year"], help="means over each, in the place of dates")
     c.add_argument("--points", type=Path, help="parquet: GeoJSON, or CSV with lon, lat, id: a row per point and date")
     c.add_argument("--polygons", type=Path, help="parquet: GeoJSON: a row per polygon and date, means over its pixels")
-    c.add_argument(
-        "--stride", type=whole, default=1, metavar="N", help="parquet: every Nth row and column of all pixels"
-    )
-    c.add_argument("--dates", type=day, nargs=2, metavar=("FIRST", "LAST"), help="both included (default: all)")
-    c.add_argument("--length", type=whole, metavar="K", help="keep the first K numbers of each vector (default: all)")
+    stride_help = "parquet: every Nth row and column of all pixels"
+    c.add_argument("--stride", type=whole, default=1, metavar="N", help=stride_help)
+    length_help = "keep the first K numbers of each vector (default: all)"
+    shared(c, dates="both included (default: all)", length=length_help)
     dtype_help = "cog: int16 where the cube holds int8, which is the default then; int8 only for GDAL from 3.7 on"
     c.add_argument("--dtype", choices=["float32", "int16", "int8"], help=dtype_help)
     c.add_argument("--cloudy", action="store_true", help="also vectors of clouded pixels, where the cube has them")
     c.add_argument("--compress", choices=["deflate", "zstd"], default="deflate", help="of GeoTIFFs")
-    c.add_argument("--overwrite", action="store_true")
+    shared(c, "overwrite")
 
     summary = "a model to one self-contained StableHLO file that needs jax alone"
     c = command(commands, "export-model", export_model, summary, "eomm export-model runs/fusion/model --out portable")
@@ -110,8 +99,7 @@ def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser])
     c.add_argument("--size", action="append", default=[], metavar="NAME=NUMBER", help=size_help)
     site_help = "a modality of a single pixel, such as weather; repeat"
     c.add_argument("--site-wide", action="append", default=[], metavar="MODALITY", help=site_help)
-    c.add_argument("--code", action="append", default=[], metavar="MODULE", help="trust encoders in this module")
-    c.add_argument("--overwrite", action="store_true")
+    shared(c, "code", "overwrite")
 
     summary = "whether a store is whole, or this machine gives the published numbers; exit status 1 if not"
     c = command(commands, "verify", verify, summary, "eomm verify flanders.zarr")
@@ -122,6 +110,5 @@ def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser])
     c.add_argument("store", type=Path, nargs="?", help=store_help)
     c.add_argument("--dtype", choices=["float32", "bfloat16"], help="that networks compute in")
     c.add_argument("--model", type=Path, help="compare embeddings of your own: a model directory,")
-    c.add_argument("--cube", type=Path, help="a cube,")
+    shared(c, "code", cube="a cube,")
     c.add_argument("--expected", type=Path, help="and an earlier embedding of it")
-    c.add_argument("--code", action="append", default=[], metavar="MODULE", help="trust encoders in this module")

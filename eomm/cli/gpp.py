@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from eomm.cli.numbers import number, whole
-from eomm.cli.results import format_result
+from eomm.cli.arguments import command, options_of, pairs_of, shared
+from eomm.cli.numbers import whole
 from eomm.errors import UsageError
 
 
@@ -18,7 +18,6 @@ def evaluate_gpp(a: argparse.Namespace, _: list[str]) -> Any:
 def evaluate_with(a: argparse.Namespace, more: Callable[[Any, Any], Any]) -> Any:
     """The same with further methods of the table."""
     from eomm.data.tables import write_frame
-    from eomm.evaluation.gpp.plan import Final, GppPlan
     from eomm.evaluation.gpp.run import run
     from eomm.evaluation.result_file import check_result_free, write_result
     from eomm.store.folders import check_free_file
@@ -31,24 +30,21 @@ def evaluate_with(a: argparse.Namespace, more: Callable[[Any, Any], Any]) -> Any
     if a.predictions:
         check_free_file(a.predictions, overwrite=a.overwrite)
     table = _table(a) if a.table else _sites(a)
-    tested = a.tested or [name for name, _ in map(pair, a.embedding)]
+    tested = a.tested or list(pairs_of(a.embedding))
     if lost := sorted({*tested, *a.check} - set(table.features)):
         raise UsageError(f"features {', '.join(lost)}: there are none; there are {', '.join(table.features)}")
-    plan = GppPlan(
-        tested=tested,
-        checks=a.check,
-        main=a.main,
-        models=a.model or ["ridge", "boosting"],
-        folds=a.folds,
-        count=a.fold_count,
-        final=Final(sites=a.test_site, years=a.test_year),
-        buffer_days=a.buffer_days,
-        seed=a.seed,
-    )
-    result, predictions = run(table, plan, dataset=a.dataset or (a.table.stem if a.table else ""), more=more)
+    dataset = a.dataset or (a.table.stem if a.table else "")
+    result, predictions = run(table, _plan(a, tested), dataset=dataset, more=more)
     if a.predictions:
         write_frame(predictions.frame(table), a.predictions)
     return write_result(result, a.out, commands=[a.typed])
+
+
+def _plan(a: argparse.Namespace, tested: list[str]) -> Any:
+    from eomm.evaluation.gpp.plan import Final, GppPlan
+
+    final, models = Final(sites=a.test_site, years=a.test_year), a.model or ["ridge", "boosting"]
+    return options_of(GppPlan, a, tested=tested, checks=a.check, models=models, count=a.fold_count, final=final)
 
 
 def _table(a: argparse.Namespace) -> Any:
@@ -62,7 +58,7 @@ def _table(a: argparse.Namespace) -> Any:
         date=a.date,
         target=a.target,
         unit=a.unit,
-        features={name: names.split(",") for name, names in map(pair, a.features)},
+        features={name: columns.split(",") for name, columns in pairs_of(a.features).items()},
         kind=a.type,
         keep=a.keep,
     )
@@ -74,49 +70,29 @@ def _sites(a: argparse.Namespace) -> Any:
     from eomm.evaluation.gpp.flux_files import TARGETS, read_flux
     from eomm.evaluation.gpp.flux_sites import read_towers
 
-    extra = {}
-    for name, text in map(pair, a.extra):
-        path, _, columns = text.rpartition(":")
-        extra[name] = (path, columns.split(","))
-    inputs = Inputs(
-        embeddings=dict(map(pair, a.embedding)), cube=a.cube, extra=extra, extract=a.extract, quality=a.quality
-    )
+    tables = {name: text.rpartition(":") for name, text in pairs_of(a.extra).items()}
+    extra = {name: (path, columns.split(",")) for name, (path, _, columns) in tables.items()}
+    inputs = options_of(Inputs, a, embeddings=pairs_of(a.embedding), extra=extra)
     fluxes = [read_flux(p, target=a.target or TARGETS[0], unit=a.unit) for p in a.flux]
     return sites_table(fluxes, read_towers(a.site_info), inputs)
 
 
-def pair(text: str) -> tuple[str, str]:
-    """`NAME=VALUE` as two. Raises UsageError."""
-    name, equals, value = text.partition("=")
-    if not (name and equals and value):
-        raise UsageError(f"{text}: expected NAME=VALUE")
-    return name, value
-
-
-def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add it to the parser's kinds of evaluation; `command` is parser.py's."""
+def add_command(kinds: Any) -> None:
+    """Add it to the parser's kinds of evaluation."""
     example = """eomm evaluate gpp --flux towers/*_FLUXNET_DD_*.csv --site-info towers/*_SITEINFO_*.csv \\
       --cube 'cubes/{site}.zarr' --embedding eomm='embeddings/{site}.zarr' --embedding random='random/{site}.zarr' \\
       --tested eomm --folds both --out gpp.json
   eomm evaluate gpp --table towers.csv --site SITE_ID --date date --target GPP --unit 'gC m-2 d-1' --type PFT \\
       --features bands=b2,b3,b4,b5,b6,b7 --features NIRv=NIRv --together US-CS1,US-CS2 --out gpp.json"""
-    c = command(kinds, "gpp", evaluate_gpp, "fluxes of towers (GPP) from embeddings, beside their baselines", example)
-    c.set_defaults(formatter=format_result)
+    summary = "fluxes of towers (GPP) from embeddings, beside their baselines"
+    c = command(kinds, "gpp", evaluate_gpp, summary, example, formatter="eomm.evaluation.text:format_result")
     g = c.add_argument_group("towers' files")
-    g.add_argument(
-        "--flux", type=Path, nargs="+", default=[], help="daily files: FLUXNET2015, ICOS, FLUXNET; one per site"
-    )
-    g.add_argument(
-        "--site-info", type=Path, nargs="+", default=[], help="SITEINFO, BADM, a list of sites, or site.json"
-    )
+    shared(g, "site_info", "quality", flux="daily files: FLUXNET2015, ICOS, FLUXNET; one per site")
     g.add_argument("--embedding", action="append", default=[], metavar="NAME=PATH", help="{site} stands for the site")
     g.add_argument("--cube", metavar="PATH", help="adds bands and indices as baselines; {site} stands for the site")
-    g.add_argument(
-        "--extra", action="append", default=[], metavar="NAME=PATH:COLUMNS", help="any daily table's columns"
-    )
-    extract_help = "pixel, window:N, footprint:METRES, or weights.tif (default: %(default)s)"
-    g.add_argument("--extract", default="window:3", metavar="HOW", help=extract_help)
-    g.add_argument("--quality", type=number, default=0.7, metavar="SHARE", help="least NEE_VUT_REF_QC (default: 0.7)")
+    extra_help = "any daily table's columns"
+    g.add_argument("--extra", action="append", default=[], metavar="NAME=PATH:COLUMNS", help=extra_help)
+    shared(g, "extract")
     g = c.add_argument_group("a table")
     g.add_argument("--table", type=Path, help="CSV or Parquet")
     g.add_argument("--site", metavar="COLUMN")
@@ -145,11 +121,8 @@ def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> 
     check_help = "features that hold the truth (a simulator's): the most that anything can score, no baseline; repeat"
     g.add_argument("--check", action="append", default=[], metavar="NAME", help=check_help)
     g.add_argument("--main", metavar="METHOD", help="compared with each other (default: the first features', ridge)")
-    g.add_argument("--seed", type=whole, default=0)
-    g.add_argument(
-        "--dataset", metavar="NAME", help="what the fluxes are called in results (default: the table's file)"
-    )
-    g.add_argument("--out", type=Path, help="also write the result there (JSON), figures in a folder beside it")
+    dataset_help = "what the fluxes are called in results (default: the table's file)"
+    g.add_argument("--dataset", metavar="NAME", help=dataset_help)
+    shared(g, "seed", out="also write the result there (JSON), figures in a folder beside it")
     predictions_help = "what every method said of every tower-day while it was held out: CSV or Parquet"
-    g.add_argument("--predictions", type=Path, metavar="FILE", help=predictions_help)
-    g.add_argument("--overwrite", action="store_true")
+    shared(g, "overwrite", predictions=predictions_help)

@@ -9,29 +9,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from eomm.cli.arguments import options_of
 from eomm.errors import UsageError
+from eomm.store.fields import Json
 from eomm.store.progress import progress_bar
 
 
-def simulate(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+def simulate(a: argparse.Namespace, _: list[str]) -> Json:
     """Write a simulated site."""
     from data_prep.simulate import SiteOptions, simulate_site
 
-    options = SiteOptions(
-        site=a.site or a.out.name,
-        seed=a.seed,
-        size_px=a.size_px,
-        start=a.start,
-        end=a.end,
-        held_out=a.held_out,
-        drought_year=a.drought_year,
-        radar_sees_vegetation=not a.null_radar,
-        stress=not a.null_stress,
-    )
+    switches = {"radar_sees_vegetation": not a.null_radar, "stress": not a.null_stress}
+    options = options_of(SiteOptions, a, site=a.site or a.out.name, **switches)
     return {"scenes": str(simulate_site(a.out, options)), "simulated": True}
 
 
-def train(a: argparse.Namespace, rest: list[str]) -> dict[str, Any] | None:
+def train(a: argparse.Namespace, rest: list[str]) -> Json | None:
     """One stage, from a configuration to a model directory."""
     import jax
 
@@ -46,24 +39,17 @@ def train(a: argparse.Namespace, rest: list[str]) -> dict[str, Any] | None:
     return {"model": str(model)} if jax.process_index() == 0 else None
 
 
-def plan_train(a: argparse.Namespace, rest: list[str]) -> dict[str, Any]:
+def plan_train(a: argparse.Namespace, rest: list[str]) -> Json:
     """What a training takes on machines one does not have."""
     os.environ["JAX_PLATFORMS"] = "cpu"  # nothing is run, and a device may be in use
     from eomm.training.config import load_config
     from eomm.training.plan import plan_training
 
-    return plan_training(
-        load_config(a.config, overrides(rest)),
-        devices=a.devices,
-        device=a.device,
-        batch_per_device=a.batch_per_device,
-        utilisation=a.utilisation,
-        read_gb=a.read_gb,
-        passes=a.passes,
-    )
+    names = ("devices", "device", "batch_per_device", "utilisation", "read_gb", "passes")
+    return plan_training(load_config(a.config, overrides(rest)), **{name: getattr(a, name) for name in names})
 
 
-def embed(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+def embed(a: argparse.Namespace, _: list[str]) -> Json:
     """A model and a cube, or many, to embedding cubes, or how far that is."""
     from eomm.embedding.sites import read_cubes
     from eomm.embedding.sites import status as status_of_sites
@@ -89,7 +75,7 @@ def embed(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     return embed_many(a, model, cubes) if cubes else embed_one(a, model)
 
 
-def embed_many(a: argparse.Namespace, model: Any, cubes: dict[str, Path]) -> dict[str, Any]:
+def embed_many(a: argparse.Namespace, model: Any, cubes: dict[str, Path]) -> Json:
     """Many cubes to a folder of embedding cubes."""
     from eomm.embedding.sites import embed_sites
 
@@ -100,7 +86,7 @@ def embed_many(a: argparse.Namespace, model: Any, cubes: dict[str, Path]) -> dic
         return embed_sites(source, cubes, a.out, shard=a.shard, progress=report.counted, **options)
 
 
-def embed_one(a: argparse.Namespace, model: Any) -> dict[str, Any]:
+def embed_one(a: argparse.Namespace, model: Any) -> Json:
     """A cube to an embedding cube."""
     from eomm.cli.info import describe
     from eomm.data.cube import open_cube
@@ -122,13 +108,13 @@ def embed_one(a: argparse.Namespace, model: Any) -> dict[str, Any]:
     return describe(path) if path.exists() and status(path)["complete"] else status(path)
 
 
-def embed_options(a: argparse.Namespace) -> dict[str, Any]:
+def embed_options(a: argparse.Namespace) -> Json:
     """What `eomm.embed` is asked, the same for one cube and for many."""
     return {
         "block": a.block,
         "memory_bytes": int(a.memory * 2**30) if a.memory else None,
         "modalities": a.modality,
-        "dates": tuple(a.dates) if a.dates else None,
+        "dates": a.dates,
         "length": a.length,
         "dtype": a.dtype,
         "clear_only": not a.cloudy,
@@ -139,14 +125,7 @@ def embed_options(a: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def embed_succeeded(result: dict[str, Any]) -> bool:
-    """Whether no cube of many failed."""
-    from eomm.embedding.sites import succeeded
-
-    return succeeded(result)
-
-
-def embed_points(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+def embed_points(a: argparse.Namespace, _: list[str]) -> Json:
     """A table of dated values to a table of vectors."""
     from eomm.data.points import load_point_mapping, read_points
     from eomm.data.tables import write_frame
@@ -165,14 +144,14 @@ def embed_points(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     return {"out": str(a.out), "series": len(series), "vectors": len(rows), "length": rows.shape[1] - 3}
 
 
-def models(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+def models(a: argparse.Namespace, _: list[str]) -> Json:
     """What ships, or one model's card."""
     from eomm.models.shipped import card, describe_shipped
 
     return {"card": card(a.name)} if a.name else describe_shipped()
 
 
-def format_models(result: dict[str, Any]) -> str:
+def format_models(result: Json) -> str:
     """For people."""
     if "card" in result:
         return str(result["card"])
@@ -185,7 +164,7 @@ def format_models(result: dict[str, Any]) -> str:
     return "\n".join(lines) or "no models ship with this version"
 
 
-def calibrate(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+def calibrate(a: argparse.Namespace, _: list[str]) -> Json:
     """Scales and expected errors into a model directory."""
     from eomm.cli.info import describe
     from eomm.data.cube import open_cube
@@ -201,7 +180,7 @@ def calibrate(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     return describe(save_model(model, a.model, overwrite=True))
 
 
-def import_published(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+def import_published(a: argparse.Namespace, _: list[str]) -> Json:
     """A released checkpoint of the published model to a model directory."""
     from eomm.cli.info import describe
     from eomm.data.modality import KNOWN
@@ -215,7 +194,7 @@ def import_published(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     return describe(convert(a.checkpoint, a.out, modalities=modalities, contracts=contracts, overwrite=a.overwrite))
 
 
-def report(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+def report(a: argparse.Namespace, _: list[str]) -> Json:
     """One HTML page."""
     from eomm.report.build import build
 
@@ -224,7 +203,7 @@ def report(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     return {"report": str(path)}
 
 
-def info(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+def info(a: argparse.Namespace, _: list[str]) -> Json:
     """What a store is."""
     from eomm.cli.info import describe
 
@@ -240,16 +219,16 @@ def info(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     return found
 
 
-def bench(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+def bench(a: argparse.Namespace, _: list[str]) -> Json:
     """Throughput of this machine."""
     import importlib
 
     run = importlib.import_module(f"eomm.benchmarks.{a.what}").run
-    result: dict[str, Any] = run()
+    result: Json = run()
     return result
 
 
-def demo(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+def demo(a: argparse.Namespace, _: list[str]) -> Json:
     """The whole path on simulated sites, or the shipped model on a real one."""
     from eomm.cli.demo import run_demo
     from eomm.cli.demo_real import run_real
@@ -267,32 +246,12 @@ def overrides(rest: list[str]) -> list[str]:
     return rest
 
 
-def format_info(result: dict[str, Any]) -> str:
-    """For people."""
-    from eomm.cli.info_words import format_info as format_
-
-    return format_(result)
-
-
-def format_embed(result: dict[str, Any]) -> str:
+def format_embed(result: Json) -> str:
     """For people: a finished store, or how far one is, or many are."""
     if "sites" in result:
         from eomm.embedding.sites import format_status
 
         return format_status(result)
+    from eomm.cli.info_words import format_info
+
     return format_info(result) if "kind" in result else "\n".join(f"{k}: {v}" for k, v in result.items())
-
-
-def format_plan(result: dict[str, Any]) -> str:
-    """For people."""
-    from eomm.training.plan import format_plan as format_
-
-    return format_(result)
-
-
-def format_demo(result: dict[str, Any]) -> str:
-    """For people."""
-    from eomm.cli.demo import format_demo as format_simulated
-    from eomm.cli.demo_real import format_real
-
-    return format_simulated(result) if result["simulated"] and "shipped" in result else format_real(result)

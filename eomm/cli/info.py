@@ -23,14 +23,13 @@ from eomm.data.modality import Modality
 from eomm.errors import ContractError, DataError
 from eomm.heads.interval import Interval
 from eomm.store.descriptions import AGAIN, read_described
-from eomm.store.fields import COUNT, DAY, Fields, ListOf, Maybe, check
+from eomm.store.fields import COUNT, DAY, Fields, Json, ListOf, Maybe, check
 from eomm.store.folders import entered, read_json, recover
 from eomm.store.kinds import kind_of
 from eomm.store.metrics import read_lines
 from eomm.store.shards import ATTRIBUTE
 from eomm.store.zarr_errors import damaged_zarr
 
-Description = dict[str, Any]
 EXPECTED = "a cube, record set, model, embedding cube, head, prediction, run, export, result, map or table of eomm"
 DESCRIBED = ("cube", "embedding", "composite", "records", "model", "head", "prediction")
 
@@ -38,7 +37,7 @@ ROOT_KEYS = ("eomm:kind", "eomm:version", "eomm:complete", "site", "provenance")
 PUBLISHED_MACS = 6_900_000_000  # per pixel-date, both encoders
 
 
-def describe(path: Path | str) -> Description:
+def describe(path: Path | str) -> Json:
     """A store as JSON types: kind, complete, simulated, contracts, shapes, dates, coverage, provenance.
 
     Raises:
@@ -52,7 +51,7 @@ def describe(path: Path | str) -> Description:
         if (known := describe_file(path)) is None:
             raise DataError(f"{path}: nothing in it or beside it says that eomm wrote it; expected {EXPECTED}")
         return {"path": str(path), "bytes": path.stat().st_size, **known}
-    describers: dict[str, Callable[[Path], Description]] = {
+    describers: dict[str, Callable[[Path], Json]] = {
         "zarr.json": _zarr_store,
         "manifest.json": _records,
         "model.json": _model,
@@ -74,7 +73,7 @@ def describe(path: Path | str) -> Description:
     raise DataError(f"{path}: none of eomm's stores{inside(path)}; expected {EXPECTED}")
 
 
-def _zarr_store(path: Path) -> Description:
+def _zarr_store(path: Path) -> Json:
     attributes = _attributes(path)
     kind = attributes.get("eomm:kind")
     check(attributes, Fields({"provenance?": Maybe(Fields({}))}), str(path / "zarr.json"), remedy=AGAIN)
@@ -84,7 +83,7 @@ def _zarr_store(path: Path) -> Description:
         )
     complete = bool(attributes.get("eomm:complete"))
     provenance = attributes.get("provenance") or {}
-    info: Description = {"kind": kind, "complete": complete, "site": attributes.get("site")}
+    info: Json = {"kind": kind, "complete": complete, "site": attributes.get("site")}
     info["simulated"] = _flag(attributes.get("simulated", provenance.get("simulated")))
     if kind == "cube":
         info["modalities"] = _modalities(path, complete=complete)
@@ -95,15 +94,15 @@ def _zarr_store(path: Path) -> Description:
     return info | {"provenance": provenance}
 
 
-def _modalities(path: Path, *, complete: bool) -> Description:
+def _modalities(path: Path, *, complete: bool) -> Json:
     if complete:
         return {name: _group(group) for name, group in open_cube(path).groups.items()}
     return {f.parent.name: _unfinished_group(f.parent) for f in sorted(path.glob("*/zarr.json"))}
 
 
-def _group(group: CubeGroup) -> Description:
+def _group(group: CubeGroup) -> Json:
     valid = group.valid_fraction()
-    months: Description = {}
+    months: Json = {}
     keyed = itertools.groupby(range(len(group)), key=lambda i: str(to_date(int(group.day[i])))[:7])
     for month, members in keyed:
         at = list(members)
@@ -132,12 +131,12 @@ def _orbit(a: Acquisition) -> str:
     return label if not a.direction or a.direction in label else f"{label} {a.direction}"
 
 
-def _unfinished_group(path: Path) -> Description:
+def _unfinished_group(path: Path) -> Json:
     """Only what the writer stated at the start; the arrays may hold anything."""
     known = {"acquisitions?": ListOf(of=Fields({"day": DAY})), "eomm:contract?": dict}
     attributes = check(_attributes(path), Fields(known), str(path / "zarr.json"), remedy=AGAIN)
     days = [a["day"] for a in attributes.get("acquisitions", [])]
-    found: Description = {"acquisitions": len(days)}
+    found: Json = {"acquisitions": len(days)}
     if days and not attributes.get("eomm:contract", {}).get("static"):
         found["dates"] = [str(to_date(days[0])), str(to_date(days[-1]))]
     if "eomm:contract" in attributes:
@@ -145,9 +144,9 @@ def _unfinished_group(path: Path) -> Description:
     return found
 
 
-def _embedding(path: Path) -> Description:
+def _embedding(path: Path) -> Json:
     """Arrays, dates and validity, whatever else the writer keeps beside them."""
-    info: Description = {"arrays": {}}
+    info: Json = {"arrays": {}}
     arrays: dict[str, zarr.Array] = {}
     for file in sorted(path.glob("*/zarr.json")):
         if check(read_json(file), Fields({"node_type": str}), str(file), remedy=AGAIN)["node_type"] == "array":
@@ -162,15 +161,18 @@ def _embedding(path: Path) -> Description:
         if days.size:
             info["dates"] = [str(to_date(int(days.min()))), str(to_date(int(days.max())))]
     if "valid" in arrays and arrays["valid"].ndim == 3 and arrays["valid"].size:
-        valid = arrays["valid"]
-        step = valid.chunks[0]
         with damaged_zarr(path / "valid"):
-            total = sum(int(np.count_nonzero(np.asarray(valid[t : t + step]))) for t in range(0, valid.shape[0], step))
-        info["valid_fraction"] = round(total / valid.size, 4)
+            info["valid_fraction"] = round(_share(arrays["valid"]), 4)
     return info
 
 
-def _records(path: Path) -> Description:
+def _share(mask: zarr.Array) -> float:
+    """Of an array that is not zero, read a chunk of dates at a time."""
+    starts, step = range(0, mask.shape[0], mask.chunks[0]), mask.chunks[0]
+    return sum(int(np.count_nonzero(np.asarray(mask[t : t + step]))) for t in starts) / mask.size
+
+
+def _records(path: Path) -> Json:
     manifest = read_described(path / "manifest.json")
     shapes = {
         name: {
@@ -196,10 +198,10 @@ def _records(path: Path) -> Description:
     }
 
 
-def _model(path: Path) -> Description:
+def _model(path: Path) -> Json:
     head = read_described(path / "model.json")
     info = head.get("info") or {}
-    described: Description = {"kind": "model", "complete": False, "simulated": _flag(info.get("simulated"))}
+    described: Json = {"kind": "model", "complete": False, "simulated": _flag(info.get("simulated"))}
     try:
         with safe_open(path / "params.safetensors", framework="numpy") as file:
             shapes = [file.get_slice(name).get_shape() for name in file.keys()]
@@ -216,7 +218,7 @@ def _model(path: Path) -> Description:
     }
 
 
-def _head(path: Path) -> Description:
+def _head(path: Path) -> Json:
     head = read_described(path / "head.json")
     shown = ("target", "unit", "form", "classes", "contract", "interval", "fitted", "scores")
     complete = (path / "arrays.safetensors").is_file()
@@ -227,7 +229,7 @@ def _head(path: Path) -> Description:
     return {"kind": "head", "complete": complete, "simulated": simulated, "hash": head["hash"], **named}
 
 
-def _multiply_adds(macs: Mapping[str, int]) -> Description:
+def _multiply_adds(macs: Mapping[str, int]) -> Json:
     """In dense embedding, by part, beside the published model (arXiv 2511.11706: both encoders, one by one)."""
     total = sum(macs.values())
     if not total:
@@ -235,11 +237,11 @@ def _multiply_adds(macs: Mapping[str, int]) -> Description:
     return {**macs, "total": total, "published_model": PUBLISHED_MACS, "share": float(f"{total / PUBLISHED_MACS:.1g}")}
 
 
-def _run(path: Path) -> Description:
+def _run(path: Path) -> Json:
     """A training run: how far it got, by its own metrics."""
     config = read_json(path / "config.json") if (path / "config.json").exists() else {}
     check(config, Fields({"steps?": COUNT}), str(path / "config.json"), remedy="choose a training's workdir")
-    latest: Description = {}
+    latest: Json = {}
     for entry in read_lines(path / "metrics.jsonl").entries if (path / "metrics.jsonl").exists() else ():
         latest |= entry
     numbers = [int(d.name) for d in (path / "checkpoints").glob("*") if d.name.isdigit()]
@@ -250,7 +252,7 @@ def _run(path: Path) -> Description:
     return {"kind": "run", "complete": complete, **state, "latest": latest, "config": config}
 
 
-def _sites(path: Path) -> Description:
+def _sites(path: Path) -> Json:
     """Many sites: how far they are, as `eomm prepare status` says it."""
     from data_prep.sites.units import status
 
@@ -258,7 +260,7 @@ def _sites(path: Path) -> Description:
     return {"kind": "sites", "complete": found["done"] == found["sites"], "simulated": None, **found}
 
 
-def _contract(fields: Mapping[str, Any]) -> Description:
+def _contract(fields: Mapping[str, Any]) -> Json:
     try:
         modality = Modality.from_dict(fields)
     except ContractError as e:
@@ -269,11 +271,11 @@ def _contract(fields: Mapping[str, Any]) -> Description:
     return {"hash": modality.contract_hash, "bands": " ".join(modality.band_names), **named, **units, **static}
 
 
-def _grid(grid: Grid) -> Description:
+def _grid(grid: Grid) -> Json:
     return {"crs": grid.crs, "gsd_m": grid.gsd_m, "west_south_east_north": list(grid.bounds)}
 
 
-def _attributes(path: Path) -> Description:
+def _attributes(path: Path) -> Json:
     with damaged_zarr(path):
         return attributes_of(zarr.open_group(path, mode="r"))
 

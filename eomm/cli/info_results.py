@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import rasterio
 
@@ -10,11 +9,10 @@ from eomm.data.raster import open_raster
 from eomm.errors import DataError
 from eomm.heads.words import KIND, side_file
 from eomm.store.descriptions import AGAIN
-from eomm.store.fields import Fields, ListOf, check, fits
+from eomm.store.fields import Fields, Json, ListOf, check, fits
 from eomm.store.folders import read_json
 from eomm.store.kinds import words_of
 
-Description = dict[str, Any]
 TABLES = {  # the first columns of tables of ours that have no note beside them
     ("site", "date", "group", "kind", "tested", "measured"): "what `eomm evaluate gpp` predicted, row by row",
     ("mode", "probe", "share", "site", "row", "column"): "what `eomm evaluate probes` predicted, row by row",
@@ -34,7 +32,7 @@ RESULT = Fields(  # what `eomm evaluate …` writes has at least
 MANIFESTS = {"export": "manifest.json", "portable model": "contract.json", "simulated site": "site.json"}
 
 
-def describe_file(path: Path) -> Description | None:
+def describe_file(path: Path) -> Json | None:
     """A file of ours as JSON types; None where it is none."""
     suffix = path.suffix.lower()
     if suffix == ".json":
@@ -44,10 +42,10 @@ def describe_file(path: Path) -> Description | None:
     return _raster(path) if suffix in (".tif", ".tiff") else None
 
 
-def describe_folder(path: Path, kind: str) -> Description:
+def describe_folder(path: Path, kind: str) -> Json:
     """A folder of ours whose kind has no describer of its own."""
     files = sorted(p.name for p in path.iterdir() if not p.name.startswith("."))
-    manifest: Description = {}
+    manifest: Json = {}
     if kind in MANIFESTS:
         file = path / MANIFESTS[kind]
         manifest = check(read_json(file), Fields({}), str(file), remedy=AGAIN)
@@ -64,7 +62,7 @@ def inside(path: Path) -> str:
     return f"; in it lie {', '.join(found)}" if found else ""
 
 
-def _json(path: Path) -> Description | None:
+def _json(path: Path) -> Json | None:
     content = read_json(path)
     if isinstance(content, dict) and content.get("eomm:kind") == KIND:
         return _series(content)
@@ -83,12 +81,12 @@ def _json(path: Path) -> Description | None:
     }
 
 
-def _series(about: Description) -> Description:
+def _series(about: Json) -> Json:
     known = {k: v for k, v in about.items() if k not in ("eomm:kind", "simulated")}
     return {"kind": KIND, "complete": True, "simulated": about["simulated"], **known}
 
 
-def _table(path: Path) -> Description | None:
+def _table(path: Path) -> Json | None:
     if (note := side_file(path)).is_file():
         return _series(read_json(note))
     if path.suffix.lower() == ".parquet":
@@ -112,7 +110,7 @@ def _table(path: Path) -> Description | None:
     return None
 
 
-def _raster(path: Path) -> Description | None:
+def _raster(path: Path) -> Json | None:
     try:
         with open_raster(path) as file:
             tags, bands = file.tags(), [b or f"band {i}" for i, b in enumerate(file.descriptions, 1)]

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eomm.cli.info_lines import short_lines
+from eomm.store.fields import Json
 
 MAX_ITEMS = 6  # of a list of many records, or of a mapping of more than MAX_KEYS
 MAX_KEYS = 30
@@ -21,16 +22,20 @@ def format_info(info: Mapping[str, Any]) -> str:
     if (lines := short_lines(info)) is not None:
         return "\n".join(f"  {line}" for line in [head, *lines, f"in full: eomm info {info['path']} --json"]).lstrip()
     rest = {k: v for k, v in info.items() if k not in ("path", "kind", "complete", "simulated", "bytes")}
-    drawn: list[str] = []
-    if "map" in (coverage := rest.get("coverage", {})):
-        drawn = [f"  {line}" for line in coverage["map"]] if coverage.get("sites") != 1 else []
-        rest["coverage"] = {k: v for k, v in coverage.items() if k != "map"}
+    rest["coverage"], drawn = _without_map(rest.get("coverage", {}))
+    rest = {k: v for k, v in rest.items() if k != "coverage" or v}
     short = _without_details(_brief(rest) if info["kind"] == "records" else rest)
     end = [] if short == rest else [f"  in full: eomm info {info['path']} --json"]
     return "\n".join([head, *_lines(short, indent=2), *drawn, *end])
 
 
-def _brief(rest: Mapping[str, Any]) -> dict[str, Any]:
+def _without_map(coverage: Json) -> tuple[Json, list[str]]:
+    """Where sites lie in numbers, and the lines of their map where there is more than one."""
+    drawn = coverage.get("map", []) if coverage.get("sites") != 1 else []
+    return {k: v for k, v in coverage.items() if k != "map"}, [f"  {line}" for line in drawn]
+
+
+def _brief(rest: Mapping[str, Any]) -> Json:
     """Of a record set what one who has just cut it looks for; of its split what is not as ever."""
     split = {k: v for k, v in rest.get("split", {}).items() if v not in (None, False, [], {})}
     kept = {k: v for k, v in rest.items() if k not in OF_RECORDS}
@@ -76,23 +81,27 @@ def _lines(value: Any, *, indent: int) -> list[str]:
 def _flat(value: Any) -> str | None:
     """On one line, where it fits: scalars, short lists of scalars, small mappings of scalars; else None."""
     if isinstance(value, Mapping):
-        parts = [(k, _flat(v)) for k, v in value.items() if not isinstance(v, Mapping)]
-        if not value:
-            return "none"
-        if {"value", "interval"} <= set(value):  # a score
-            ends = f" ({_flat(value['interval'][0])} to {_flat(value['interval'][1])})" if value["interval"] else ""
-            return f"{_flat(value['value'])}{ends}"
-        if len(parts) < len(value) or len(value) > 8 or any(p is None for _, p in parts):
-            return None
-        return ", ".join(f"{k} {p}" for k, p in parts)
+        return _flat_table(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
-        if any(isinstance(v, Mapping) or (isinstance(v, list | tuple) and len(v) > 2) for v in value):
-            return None
-        shown = [_flat(v) or "" for v in value[:12]]
-        more = f" … {len(value)} in all" if len(value) > 12 else ""
-        return f"[{', '.join(shown)}{more}]" if value else "none"
-    if value is None:
-        return "unknown"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
+        return _flat_list(value)
+    if value is None or isinstance(value, bool):
+        return {None: "unknown", True: "yes", False: "no"}[value]
     return f"{value:g}" if isinstance(value, float) and abs(value) < 1e5 else str(value)
+
+
+def _flat_table(value: Mapping[str, Any]) -> str | None:
+    if {"value", "interval"} <= set(value):  # a score
+        ends = f" ({_flat(value['interval'][0])} to {_flat(value['interval'][1])})" if value["interval"] else ""
+        return f"{_flat(value['value'])}{ends}"
+    parts = {k: None if isinstance(v, Mapping) else _flat(v) for k, v in value.items()}
+    if len(parts) > 8 or None in parts.values():
+        return None
+    return ", ".join(f"{k} {p}" for k, p in parts.items()) or "none"
+
+
+def _flat_list(value: Sequence[Any]) -> str | None:
+    if any(isinstance(v, Mapping) or (isinstance(v, list | tuple) and len(v) > 2) for v in value):
+        return None
+    shown = [_flat(v) or "" for v in value[:12]]
+    more = f" … {len(value)} in all" if len(value) > 12 else ""
+    return f"[{', '.join(shown)}{more}]" if value else "none"

@@ -1,4 +1,4 @@
-"""Numbers and days as arguments: finite, and where only such can be meant, whole and not below 0, or above 0."""
+"""Numbers, days and parts as arguments: numbers finite, and where only such can be meant, whole or above 0."""
 
 import math
 from argparse import ArgumentTypeError
@@ -46,3 +46,11 @@ def day(text: str) -> date:
         return parse_day(text, where="the option")
     except DataError as e:
         raise ArgumentTypeError(f"{text!r}: expected a day, {EXPECTED}") from e
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """`"3/8"` to (3, 8). Raises ArgumentTypeError where it is none."""
+    index, _, count = text.partition("/")
+    if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
+        raise ArgumentTypeError(f"{text}: expected I/N such as 3/8, I from 0 to N - 1")
+    return int(index), int(count)

@@ -1,14 +1,16 @@
-"""The command `eomm prepare points`: a table of dated values to a record set. See prepare.py."""
+"""The command `eomm prepare points`: a table of dated values, or chips, to a record set. See prepare.py."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from eomm.cli.arguments import command, options_of, shared
+from eomm.store.fields import Json
+
 MAPPING = """What the mapping looks like:
   modality = "s2"          # or a table [modality] with a contract of your own
-  id = "parcel"            # columns of the table
-  date = "date"
+  id = "parcel"            # columns of the table; of chips variables [chip]
+  date = "date"            # of chips [time] or [chip, time]
   valid = "SCL"            # optional: which column says what is clear, and by which values
   valid_values = [4, 5, 6]
   group = "farm"           # optional: what no two splits may share
@@ -18,40 +20,39 @@ MAPPING = """What the mapping looks like:
   fill = [0]
   lacks = []               # bands that the table has not; `eomm embed-points` estimates them
   [bands]
-  B02 = "blue"             # every band of the modality, but for those in `lacks`"""
+  B02 = "blue"             # every band of the modality, but for those in `lacks`; of chips [chip, time, y, x],
+                           # or "s2[B02]" of an array with a dimension `band`"""
 
 
-def prepare_points(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
-    """A table of dated values to a record set."""
-    from data_prep.records.points import build_point_records
+def prepare_points(a: argparse.Namespace, _: list[str]) -> Json:
+    """A table of dated values, or chips, to a record set."""
+    from data_prep.records.chips import ENDINGS, read_chips
+    from data_prep.records.points import PointOptions, build_point_records
     from eomm.cli.info import describe
     from eomm.cli.prepare import fractions_of
     from eomm.data.points import load_point_mapping, read_points
 
     mapping = load_point_mapping(a.mapping)
-    path = build_point_records(
-        a.out,
-        read_points(a.table, mapping),
-        modality=mapping.contract,
-        reading=a.reading,
-        acquisitions=a.acquisitions,
-        min_dates=a.min_dates,
-        fractions=fractions_of(a),
-        seed=a.seed,
-        source=a.table.name,
-        accept=a.accept,
-        overwrite=a.overwrite,
-    )
-    return describe(path)
+    if a.table.suffix.lower() in ENDINGS:
+        series = read_chips(a.table, mapping, accept=a.accept)
+    else:
+        series = read_points(a.table, mapping)
+    options = options_of(PointOptions, a, modality=mapping.contract, fractions=fractions_of(a), source=a.table.name)
+    return describe(build_point_records(a.out, series, options, overwrite=a.overwrite))
 
 
-def add_points(steps: Any, command: Callable[..., argparse.ArgumentParser], formatter: Callable[..., str]) -> None:
+def add_points(steps: Any) -> None:
     """Add it to the steps of `prepare`."""
-    example = "eomm prepare points parcels.parquet --mapping parcels.toml --out records\n\n" + MAPPING
-    purpose = "a table of dated values of pixels or parcels (CSV, Parquet) to records, to train without cubes"
-    c = command(steps, "points", prepare_points, purpose, example)
-    c.set_defaults(formatter=formatter)
-    c.add_argument("table", type=Path, help="a row for each series and date")
+    example = (
+        """eomm prepare points parcels.parquet --mapping parcels.toml --out records
+  eomm prepare points chips.nc --mapping chips.toml --out records     # pixels of small fields by date
+
+"""
+        + MAPPING
+    )
+    purpose = "dated values of pixels or parcels (CSV, Parquet), or chips (NetCDF, Zarr), to records, without cubes"
+    c = command(steps, "points", prepare_points, purpose, example, formatter="eomm.cli.info_words:format_info")
+    c.add_argument("table", type=Path, help="a row for each series and date; or chips [chip, time, y, x]")
     c.add_argument("--mapping", type=Path, required=True, metavar="TOML", help="what its columns mean; see below")
     c.add_argument("--out", type=Path, required=True, metavar="RECORDS", help="folder to make")
     reading_help = (
@@ -65,5 +66,4 @@ def add_points(steps: Any, command: Callable[..., argparse.ArgumentParser], form
     c.add_argument("--test-fraction", type=float, metavar="SHARE", help="of the groups, drawn for test")
     c.add_argument("--validation-fraction", type=float, metavar="SHARE", help="of the groups, drawn for validation")
     c.add_argument("--accept", action="append", default=[], metavar="CHECK", help="overrule a failing check; recorded")
-    c.add_argument("--seed", type=int, default=0, help="of what is drawn")
-    c.add_argument("--overwrite", action="store_true")
+    shared(c, "overwrite", seed="of what is drawn")

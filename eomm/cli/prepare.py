@@ -2,15 +2,17 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eomm.cli.arguments import AsTuple, command, options_of, pair_of, shared
 from eomm.cli.fetch import add_fetch, add_place, grid_of
 from eomm.cli.mapping import add_mapping
-from eomm.cli.numbers import amount, day, number, whole
+from eomm.cli.numbers import amount, number, whole
 from eomm.cli.points import add_points
 from eomm.errors import UsageError
+from eomm.store.fields import Json
 from eomm.store.progress import progress_bar
 
 if TYPE_CHECKING:  # what commands take, imported when they run
@@ -18,8 +20,11 @@ if TYPE_CHECKING:  # what commands take, imported when they run
     from data_prep.records.crops import CropConfig
     from eomm.store.workers import Pool
 
+INFO = "eomm.cli.info_words:format_info"
+SITES = "data_prep.sites.units:format_status"
 
-def prepare_cube(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+
+def prepare_cube(a: argparse.Namespace, _: list[str]) -> Json:
     """Scenes to a cube."""
     from data_prep.cubes.build import Source, build_cube
     from eomm.cli.info import describe
@@ -39,7 +44,7 @@ def prepare_cube(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     return describe(path)
 
 
-def prepare_records(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+def prepare_records(a: argparse.Namespace, _: list[str]) -> Json:
     """Cubes to a record set."""
     from data_prep.records.build import build_patches
     from data_prep.records.split import SplitConfig, clear_days
@@ -53,7 +58,7 @@ def prepare_records(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     split = SplitConfig(
         sites=named_lists(a.sites),
         fractions=fractions_of(a),
-        columns={"test": tuple(a.test_columns)} if a.test_columns else {},
+        columns={"test": a.test_columns} if a.test_columns else {},
         uncut=("test",) if a.test_uncut else (),
         hold_out_days=held_out,
         seed=a.seed,
@@ -71,7 +76,7 @@ def prepare_records(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     return describe(path)
 
 
-def prepare_sites(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+def prepare_sites(a: argparse.Namespace, _: list[str]) -> Json:
     """Many sites to cubes."""
     from data_prep.sites.build import build_site_records, build_sites
     from data_prep.sites.table import read_sites, sample_sites
@@ -86,7 +91,7 @@ def prepare_sites(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
             sites=sites,
             sources=[pair_of(text, "--source", "MAPPING=PATH, such as simulated_s2={site}/s2") for text in a.source],
             catalogues=a.catalogues,
-            dates=tuple(a.dates) if a.dates else None,
+            dates=a.dates,
             size_m=a.size_m,
             overwrite=a.overwrite,
             progress=report.named,
@@ -100,14 +105,14 @@ def prepare_sites(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     return status(a.out)
 
 
-def prepare_status(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+def prepare_status(a: argparse.Namespace, _: list[str]) -> Json:
     """How far many sites are."""
     from data_prep.sites.units import status
 
     return status(a.folder)
 
 
-def prepare_check(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
+def prepare_check(a: argparse.Namespace, _: list[str]) -> Json:
     """What a cube looks like, and a page of it."""
     from data_prep.check.cube import check_cube
     from eomm.store.folders import check_free_file
@@ -124,96 +129,56 @@ def prepare_check(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
     return checked.summary
 
 
-def check_succeeded(result: dict[str, Any]) -> bool:
-    """Whether nothing is likely wrong."""
-    from data_prep.check.cube import nothing_found
-
-    return nothing_found(result)
-
-
-def format_check(result: dict[str, Any]) -> str:
-    """For people."""
-    from data_prep.check.words import format_check as format_
-
-    return format_(result)
-
-
-def sites_succeeded(result: dict[str, Any]) -> bool:
-    """Whether no site failed."""
-    from data_prep.sites.units import succeeded
-
-    return succeeded(result)
-
-
-def format_sites(result: dict[str, Any]) -> str:
-    """For people."""
-    from data_prep.sites.units import format_status
-
-    return format_status(result)
-
-
-def format_info(result: dict[str, Any]) -> str:
-    """For people."""
-    from eomm.cli.info_words import format_info as format_
-
-    return format_(result)
-
-
-def add_commands(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add them to the parser's commands; `command` is parser.py's."""
+def add_commands(commands: Any) -> None:
+    """Add them to the parser's commands."""
     prepare = commands.add_parser("prepare", help="scenes from catalogues, scenes to cubes, cubes to records")
     steps = prepare.add_subparsers(dest="step", required=True, metavar="STEP")
     example = "eomm prepare cube --site a --source simulated_s2=a/s2 --source simulated_s1=a/s1 --out a.zarr"
-    c = command(steps, "cube", prepare_cube, "scenes to a cube", example)
+    c = command(steps, "cube", prepare_cube, "scenes to a cube", example, formatter=INFO)
     source_help = (
         "a folder or file, and the mapping that says which of its files hold which bands: your own TOML file, or the "
         "name of a shipped one such as fetched_s2, safe_s2, worldcereal_s1 (a name that there is not lists all); repeat"
     )
-    c.set_defaults(formatter=format_info)
     c.add_argument("--source", action="append", required=True, metavar="MAPPING=PATH", help=source_help)
     c.add_argument("--site", required=True, help="its name, which cubes, records and splits keep")
     c.add_argument("--out", type=Path, required=True, metavar="CUBE.zarr")
     add_place(c, required=False)  # of scenes larger than the site, such as tiles
     add_making(c)
-    c.add_argument("--overwrite", action="store_true")
+    shared(c, "overwrite")
     example = "eomm prepare records a.zarr b.zarr c.zarr --sites train=a,b --sites test=c --out records"
-    c = command(steps, "records", prepare_records, "cubes to patch records", example)
-    c.set_defaults(formatter=format_info)
+    c = command(steps, "records", prepare_records, "cubes to patch records", example, formatter=INFO)
     c.add_argument("cubes", type=Path, nargs="+", help="of `eomm prepare cube`")
     c.add_argument("--out", type=Path, required=True, metavar="RECORDS", help="folder to make")
     c.add_argument("--sites", action="append", default=[], metavar="SPLIT=A,B", help="which sites a split has")
-    c.add_argument("--test-columns", type=number, nargs=2, metavar=("FROM", "TO"), help="columns for test, as shares")
+    columns_help = "columns for test, as shares"
+    c.add_argument("--test-columns", type=number, nargs=2, action=AsTuple, metavar=("FROM", "TO"), help=columns_help)
     c.add_argument("--test-uncut", action="store_true", help="keep --test-columns free, but cut no records from them")
     c.add_argument("--hold-out-every", type=whole, metavar="N", help="keep every Nth clear S2 date from training")
     add_crops(c)
-    c.add_argument("--seed", type=whole, default=0, help="of what is drawn")
     add_workers(c)
-    c.add_argument("--overwrite", action="store_true")
-    add_points(steps, command, format_info)
-    add_mapping(steps, command)
-    add_sites(steps, command)
-    add_check(steps, command)
-    add_fetch(steps, command)
+    shared(c, "overwrite", seed="of what is drawn")
+    for add in (add_points, add_mapping, add_sites, add_check, add_fetch):
+        add(steps)
 
 
-def add_check(steps: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+def add_check(steps: Any) -> None:
     """What a cube looks like."""
     purpose = "what a cube looks like; exit status 1 where something is likely wrong, 0 where dates are only odd"
-    c = command(steps, "check", prepare_check, purpose, "eomm prepare check a.zarr --out check.html")
-    c.set_defaults(formatter=format_check, succeeded=check_succeeded)
+    told = {"formatter": "data_prep.check.words:format_check", "succeeded": "data_prep.check.cube:nothing_found"}
+    c = command(steps, "check", prepare_check, purpose, "eomm prepare check a.zarr --out check.html", **told)
     c.add_argument("cube", type=Path)
     c.add_argument("--out", type=Path, metavar="PAGE.html", help="also write a page with figures")
-    c.add_argument("--overwrite", action="store_true")
+    shared(c, "overwrite")
 
 
-def add_sites(steps: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+def add_sites(steps: Any) -> None:
     """Many sites, and how far they are."""
     example = """eomm prepare sites sites.csv --source simulated_s2={site}/s2 --out many --workers 4
   eomm prepare sites sites.geojson --sample 100 --by land_cover --from planetary-computer-s2 \\
       --from planetary-computer-s1-rtc --dates 2020-01-01 2020-12-31 --out many --records --test-fraction 0.2"""
     summary = "a list of sites to cubes; run again to go on and to try again what failed (exit status 1 while some did)"
-    c = command(steps, "sites", prepare_sites, summary, example)
-    c.set_defaults(formatter=format_sites, succeeded=sites_succeeded)
+    c = command(steps, "sites", prepare_sites, summary, example, formatter=SITES)
+    c.set_defaults(succeeded=lambda found: not found["failed"])
     c.add_argument("sites", type=Path, help="CSV with columns name, lon, lat (and size_m, split, …), or GeoJSON")
     source_help = "{site} stands for the site's name; repeat per source"
     c.add_argument("--source", action="append", default=[], metavar="MAPPING=PATH", help=source_help)
@@ -221,8 +186,7 @@ def add_sites(steps: Any, command: Callable[..., argparse.ArgumentParser]) -> No
         "fetch scenes first, as `eomm prepare fetch` does (its presets, or ADDRESS#COLLECTION of Sentinel-2); repeat"
     )
     c.add_argument("--from", dest="catalogues", action="append", default=[], metavar="CATALOGUE", help=from_help)
-    dates_help = "first and last to fetch"
-    c.add_argument("--dates", type=day, nargs=2, metavar=("FIRST", "LAST"), help=dates_help)
+    shared(c, dates="first and last to fetch", seed="of what is drawn")
     size_help = (
         "side of the square around each site, where the list has no size_m (default: fetch 1280, and take all that "
         "sources of your own cover)"
@@ -231,15 +195,15 @@ def add_sites(steps: Any, command: Callable[..., argparse.ArgumentParser]) -> No
     c.add_argument("--out", type=Path, required=True, help="the folder; cubes go to OUT/cubes/SITE.zarr")
     c.add_argument("--sample", type=whole, metavar="N", help="N of the sites, drawn by the seed (default: all)")
     c.add_argument("--by", metavar="COLUMN", help="as many of each value of this column, such as land_cover")
-    c.add_argument("--seed", type=whole, default=0, help="of what is drawn")
     add_making(c)
     add_workers(c)
-    c.add_argument("--overwrite", action="store_true", help="build again cubes that were made of something else")
+    shared(c, overwrite="build again cubes that were made of something else")
     c.add_argument("--records", action="store_true", help="then cut the records of all finished sites to OUT/records")
     add_crops(c)
 
-    c = command(steps, "status", prepare_status, "how far the sites of a folder are", "eomm prepare status many")
-    c.set_defaults(formatter=format_sites, succeeded=sites_succeeded)
+    example = "eomm prepare status many"
+    c = command(steps, "status", prepare_status, "how far the sites of a folder are", example, formatter=SITES)
+    c.set_defaults(succeeded=lambda found: not found["failed"])
     c.add_argument("folder", type=Path)
 
 
@@ -257,14 +221,13 @@ def making_of(a: argparse.Namespace) -> "CubeOptions":
     """What `add_making` asked."""
     from data_prep.cubes.options import CubeOptions
 
-    return CubeOptions(accept=a.accept, resampling=a.resampling, screen=a.screen)
+    return options_of(CubeOptions, a)
 
 
 def add_workers(c: argparse.ArgumentParser) -> None:
     """The arguments that say who does the work."""
-    c.add_argument("--workers", type=whole, default=0, metavar="N", help="by N processes of this machine")
     scheduler_help = "by a running Dask scheduler's: its address, such as tcp://head:8786, or its JSON file"
-    c.add_argument("--scheduler", metavar="ADDRESS", help=scheduler_help)
+    shared(c, "workers", scheduler=scheduler_help)
     c.add_argument("--memory", type=amount, metavar="GIB", help="that each of the N may take before it is stopped")
 
 
@@ -272,7 +235,7 @@ def workers_of(a: argparse.Namespace) -> "Pool":
     """What `add_workers` asked."""
     from eomm.store.workers import Pool
 
-    return Pool(workers=a.workers, scheduler=a.scheduler, memory_gib=a.memory)
+    return options_of(Pool, a, memory_gib=a.memory)
 
 
 def add_crops(c: argparse.ArgumentParser) -> None:
@@ -299,22 +262,13 @@ def crops_of(a: argparse.Namespace) -> "CropConfig":
     """What `add_crops` asked."""
     from data_prep.records.crops import CropConfig
 
-    names = ("crop_px", "acquisitions", "stride_px", "stride_acquisitions", "margin_px", "draw_px", "draw_acquisitions")
-    return CropConfig(**{name: getattr(a, name) for name in names}, windows=windows_of(a.window))
+    return options_of(CropConfig, a, window=CropConfig.window, windows=windows_of(a.window))
 
 
 def fractions_of(a: argparse.Namespace) -> dict[str, float]:
     """Shares by split."""
     asked = {"validation": a.validation_fraction, "test": a.test_fraction}
     return {split: share for split, share in asked.items() if share}
-
-
-def pair_of(text: str, option: str, expected: str) -> tuple[str, str]:
-    """`"a=b"` to ("a", "b"). Raises UsageError where there is no "="."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise UsageError(f"{option} {text}: expected {expected}")
-    return name, value
 
 
 def windows_of(texts: Sequence[str]) -> dict[str, tuple[int, int]]:

@@ -4,12 +4,12 @@ import argparse
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eomm.cli.numbers import day, number, whole
-from eomm.cli.results import format_result
+from eomm.cli.arguments import RESULT, command, options_of, shared
+from eomm.cli.numbers import day, whole
 from eomm.errors import UsageError
 
 
@@ -64,19 +64,13 @@ def plan_of(a: argparse.Namespace) -> Any:
     """What is asked of the probes."""
     from eomm.evaluation.probes.plan import ProbePlan
 
-    return ProbePlan(
+    return options_of(
+        ProbePlan,
+        a,
         modes=tuple(dict.fromkeys(a.mode or ["date"])),
-        dates=tuple(a.dates) if a.dates else None,
         probes=tuple(dict.fromkeys(a.probe or ["knn", "linear"])),
         shares=tuple(sorted({percent(s) for s in a.shares})),
         seeds=tuple(range(a.seeds)),
-        groups=a.groups,
-        block_px=a.block_px,
-        buffer_px=a.buffer_px,
-        folds=a.folds,
-        main=a.main,
-        length=a.length,
-        seed=a.seed,
     )
 
 
@@ -94,27 +88,22 @@ def percent(text: str) -> float:
         raise UsageError(f"--shares {text!r}: expected per cent, such as 1 10 100") from e
 
 
-def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add it to `eomm evaluate`; `command` is parser.py's."""
+def add_command(kinds: Any) -> None:
+    """Add it to `eomm evaluate`."""
     example = (
         "eomm evaluate probes --cube c.zarr --labels crops.tif --model runs/fusion/model --records records "
         "--date 2018-07-05 --out probes.json --figures figures"
     )
     about = "what simple models read from features, with whole fields held out, beside baselines and peers"
-    c = command(kinds, "probes", evaluate_probes, about, example)
-    c.set_defaults(formatter=format_result)
+    c = command(kinds, "probes", evaluate_probes, about, example, formatter="eomm.evaluation.text:format_result")
     c.add_argument("--cube", type=Path, action="append", required=True, help="repeat for several sites")
     labels_help = "GeoTIFF, NetCDF, GeoJSON or CSV (lon, lat, label), one for each cube"
     c.add_argument("--labels", type=Path, action="append", required=True, metavar="FILE", help=labels_help)
-    c.add_argument("--column", metavar="NAME", help="NetCDF variable, or property or column with the label")
     c.add_argument("--dataset", metavar="NAME", help="what the labels are called in results (default: their file)")
     c.add_argument("--regression", action="store_true", help="labels are numbers to predict")
-    c.add_argument("--ignore", nargs="+", default=[], metavar="LABEL", help="labels that count as none")
-    c.add_argument("--classes", nargs="+", default=[], metavar="LABEL[=NAME]", help="only these, with their names")
-    c.add_argument("--min-pixels", type=whole, default=1, metavar="N", help="leave smaller fields out")
+    shared(c, "column", "ignore", "classes", "min_pixels")
     c.add_argument("--model", type=Path, help="a model directory: `model`, and `random` beside it")
-    c.add_argument("--code", action="append", default=[], metavar="MODULE", help="trust encoders in this module")
-    c.add_argument("--length", type=whole, metavar="K", help="use only the first K numbers of each embedding")
+    shared(c, "code", length="use only the first K numbers of each embedding")
     embedding_help = (
         "of the cube, instead of embedding now, one for each cube; without --model no `random` stands beside"
     )
@@ -127,29 +116,28 @@ def add_command(kinds: Any, command: Callable[..., argparse.ArgumentParser]) -> 
     c.add_argument("--only", nargs="+", default=[], metavar="NAME", help="run only these features")
     main_help = "whose differences to the others are given (default: %(default)s)"
     c.add_argument("--main", default="model", metavar="NAME", help=main_help)
-    c.add_argument("--records", type=Path, help="the training's record set: which sites it has seen")
     modes = ("date", "season", "series")
     mode_help = "features of one date, medians of seasons, or all dates; repeat (default: date)"
     c.add_argument("--mode", action="append", choices=modes, help=mode_help)
     c.add_argument("--date", type=day, help="for --mode date (default: the clearest)")
-    dates_help = "first and last that features may use"
-    c.add_argument("--dates", type=day, nargs=2, metavar=("FIRST", "LAST"), help=dates_help)
     probes = ("knn", "linear", "segmentation")
     c.add_argument("--probe", action="append", choices=probes, help="repeat (default: knn and linear)")
     shares_help = "of the labels that probes learn from, in per cent (default: 1 10 100)"
     c.add_argument("--shares", nargs="+", default=["1", "10", "100"], metavar="PERCENT", help=shares_help)
     c.add_argument("--seeds", type=whole, default=3, metavar="N", help="draws of them (default: %(default)s)")
-    groups_help = "what is held out whole (default: %(default)s)"
-    c.add_argument("--groups", choices=("fields", "blocks", "sites"), default="fields", help=groups_help)
-    c.add_argument("--block-px", type=whole, default=32, metavar="N", help="side of blocks (default: %(default)s)")
-    buffer_help = "no training pixel nearer to a test pixel (default: %(default)s)"
-    c.add_argument("--buffer-px", type=number, default=9, metavar="N", help=buffer_help)
     c.add_argument("--folds", type=whole, default=5, metavar="N", help="at most (default: %(default)s)")
+    shared(
+        c,
+        "block_px",
+        records="the training's record set: which sites it has seen",
+        dates="first and last that features may use",
+        groups="what is held out whole (default: %(default)s)",
+        buffer_px="no training pixel nearer to a test pixel (default: %(default)s)",
+        seed="of folds, intervals and the random encoder",
+        out=RESULT,
+    )
     c.add_argument("--work", type=Path, metavar="FOLDER", help="keep embeddings made on the way, to use them again")
-    c.add_argument("--seed", type=whole, default=0, help="of folds, intervals and the random encoder")
-    c.add_argument("--out", type=Path, help="also write the result there, and figures into a folder beside it")
     c.add_argument("--figures", type=Path, metavar="FOLDER", help="draw the figures there instead, as PNG")
     c.add_argument("--leaderboard", type=Path, metavar="CSV", help="also write scores in torchgeo-bench's columns")
     predictions_help = "what every probe said of every pixel while its group was held out: CSV or Parquet"
-    c.add_argument("--predictions", type=Path, metavar="FILE", help=predictions_help)
-    c.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    shared(c, predictions=predictions_help, overwrite="replace files that exist")

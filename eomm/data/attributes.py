@@ -14,7 +14,7 @@ import zarr
 
 from eomm.errors import DataError
 from eomm.store.descriptions import AGAIN, CUBE, EMBEDDING
-from eomm.store.fields import check
+from eomm.store.fields import Json, check
 from eomm.store.folders import recover, what_lies
 from eomm.store.zarr_errors import damaged_zarr
 
@@ -22,14 +22,14 @@ NAMES = "eomm:json"
 MANY = 1000  # HDF5 holds 64 KiB of a list, and any length of a text
 
 
-def to_flat(attributes: Mapping[str, Any]) -> dict[str, Any]:
+def to_flat(attributes: Mapping[str, Any]) -> Json:
     """Attributes with what NetCDF cannot hold as JSON text; `to_deep` gives them back."""
     deep = sorted(k for k, v in attributes.items() if not _is_flat(v))
     flat = {k: json.dumps(v, allow_nan=False) if k in deep else v for k, v in attributes.items()}
     return {**flat, NAMES: deep} if deep else flat
 
 
-def to_deep(attributes: Mapping[Any, Any]) -> dict[str, Any]:
+def to_deep(attributes: Mapping[Any, Any]) -> Json:
     """Inverse of `to_flat`; attributes of stores before this form, which have dicts, stay as they are.
 
     Raises:
@@ -49,7 +49,7 @@ def to_deep(attributes: Mapping[Any, Any]) -> dict[str, Any]:
     return found
 
 
-def attributes_of(data: Any) -> dict[str, Any]:
+def attributes_of(data: Any) -> Json:
     """Attributes of an opened store (an xarray Dataset, a Zarr group), provenance and the like as dicts."""
     return to_deep(data.attrs)
 
@@ -61,7 +61,7 @@ def _is_flat(value: Any) -> bool:
     return type(value) in (str, int) or (type(value) is float and math.isfinite(value))
 
 
-def open_attributes(path: Path, *, kind: str, newest: int | None = None) -> dict[str, Any]:
+def open_attributes(path: Path, *, kind: str, newest: int | None = None) -> Json:
     """Root attributes of a finished eomm Zarr store, provenance and the like as dicts.
 
     Args:

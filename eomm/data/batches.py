@@ -20,6 +20,7 @@ from eomm.data.draw import Draw
 from eomm.data.order import POOL, Order, order_batches
 from eomm.data.records import Codec, Patch, PatchShape, RecordSet
 from eomm.errors import DataError, UsageError
+from eomm.store.fields import Json
 
 KEEP_BYTES = 1 << 28  # a split that fits is decoded once: series of pixels train faster than they can be decoded
 
@@ -47,17 +48,18 @@ class RecordSource:
         self.shapes = _shapes(records, modalities)
         described = records.manifest.get("draw")
         self.draw = Draw.from_manifest(described) if described else None
-        lead = {self.draw.reference} if self.draw and self.shapes else set()
-        needed = {n: s for n, s in records.stored.items() if n in {*self.shapes, *lead}}
-        self._codec = Codec(needed)  # fields of other modalities are skipped while decoding
+        needed = set(self.shapes) | ({self.draw.reference} if self.draw and self.shapes else set())
+        stored = {n: s for n, s in records.stored.items() if n in needed}
+        self._codec = Codec(stored)  # fields of other modalities are skipped while decoding
         self._files = records.files(split, check=check_files)
-        counts = {records.path / f["name"]: f["records"] for f in records.manifest["files"]}
-        self._ends = list(itertools.accumulate(counts[f] for f in self._files))
+        count_of = {records.path / f["name"]: f["records"] for f in records.manifest["files"]}
+        counts = [count_of[f] for f in self._files]
+        self._ends = list(itertools.accumulate(counts))
         # With explicit counts no shard is opened before it is read, and a shard whose index is damaged, which
         # array_record reports as an empty one, fails by name instead of vanishing from the epoch.
-        paths = [f"{f}[0:{counts[f]}]" for f in self._files if counts[f]]
+        paths = [f"{file}[0:{count}]" for file, count in zip(self._files, counts, strict=True) if count]
         self._raw = grain.sources.ArrayRecordDataSource(paths) if paths else []
-        self._kept: dict[int, Patch] | None = {} if len(self) * record_bytes(needed) <= KEEP_BYTES else None
+        self._kept: dict[int, Patch] | None = {} if len(self) * record_bytes(stored) <= KEEP_BYTES else None
         if self.draw and self._kept is None:  # a record gives many crops, one after the other
             self._read = functools.lru_cache(maxsize=2 * POOL)(self._read)  # type: ignore[method-assign]
 
@@ -171,7 +173,7 @@ def prefetched(dataset: grain.MapDataset[Any], threads: int) -> grain.DatasetIte
     return dataset.to_iter_dataset(options).__iter__()
 
 
-def batch_records(records: RecordSet, order: Order, number: int) -> list[dict[str, Any]]:
+def batch_records(records: RecordSet, order: Order, number: int) -> list[Json]:
     """The record in each row of global batch `number` (from 0) of `batches`: shard, record, site, row, col.
 
     One that cannot be read has an `error` instead of a site.
@@ -181,7 +183,7 @@ def batch_records(records: RecordSet, order: Order, number: int) -> list[dict[st
     for element in order_batches(records, order)[number]:
         index = np.ravel(element)[0]
         shard, row = source.locate(int(index))
-        entry: dict[str, Any] = {"shard": shard.name, "record": row}
+        entry: Json = {"shard": shard.name, "record": row}
         try:
             entry |= source[int(index)]
         except DataError as e:

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from eomm.errors import DataError, UsageError
+from eomm.store.fields import Json
 
 WIDTH, HEIGHT = 60, 18  # characters of the map
 SIGNS = {"train": "o", "validation": "v", "test": "T"}
 SHARED, SEVERAL = "#", "+"
-COLOURS = {"train": "#0072B2", "validation": "#E69F00", "test": "#D55E00", "several splits": "#000000"}
+MANY = "several splits"
+COLOURS = {"train": "#0072B2", "validation": "#E69F00", "test": "#D55E00", MANY: "#000000"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,11 @@ class Placed:
     radius_m: float
     splits: tuple[str, ...]
 
+    @property
+    def kind(self) -> str:
+        """Its split, or that there is another number of them."""
+        return self.splits[0] if len(self.splits) == 1 else MANY
+
 
 def places(manifest: Mapping[str, Any]) -> list[Placed]:
     """The sites of a record set that have a position."""
@@ -50,11 +57,11 @@ def places(manifest: Mapping[str, Any]) -> list[Placed]:
     return [found[name] for name in sorted(found)]
 
 
-def describe_coverage(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def describe_coverage(manifest: Mapping[str, Any]) -> Json:
     """JSON types: sites in all, those without a position, by split, west, south, east, north, and the map's lines."""
     drawn = places(manifest)
     names = {s.get("site") for s in manifest.get("sources", ())}
-    found: dict[str, Any] = {"sites": len(names), "without_position": len(names) - len(drawn)}
+    found: Json = {"sites": len(names), "without_position": len(names) - len(drawn)}
     found["splits"] = dict(Counter(p.splits[0] if len(p.splits) == 1 else "several" for p in drawn))
     if drawn:
         lon, lat = [p.lon for p in drawn], [p.lat for p in drawn]
@@ -92,21 +99,14 @@ def draw_coverage(manifest: Mapping[str, Any], path: Path | str) -> Path:
     if not drawn:
         raise DataError("the records' manifest tells no positions; cut them again, from cubes on a georeferenced grid")
     from matplotlib.figure import Figure
-    from matplotlib.patches import Ellipse
 
     buffer_m = float(manifest["split"].get("site_buffer_m", 0.0))
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.add_subplot()
     for place in drawn:
-        colour = COLOURS[place.splits[0] if len(place.splits) == 1 else "several splits"]
-        for radius, alpha in ((place.radius_m, 0.9), (place.radius_m + buffer_m / 2, 0.15)):
-            north = radius / 111_320
-            east = north / max(np.cos(np.radians(place.lat)), 0.01)
-            circle = Ellipse((place.lon, place.lat), 2 * east, 2 * north, color=colour, alpha=alpha, linewidth=0)
-            axes.add_patch(circle)
+        _draw_place(axes, place, buffer_m)
     for name, colour in COLOURS.items():
-        of = [p for p in drawn if (p.splits == (name,) if name in SIGNS else len(p.splits) != 1)]
-        if of:
+        if of := [p for p in drawn if p.kind == name]:
             lon, lat = [p.lon for p in of], [p.lat for p in of]
             axes.plot(lon, lat, ".", color=colour, markersize=5, label=f"{name} ({len(of)})")
     axes.set_aspect(1 / max(np.cos(np.radians(np.mean([p.lat for p in drawn]))), 0.01))
@@ -114,16 +114,29 @@ def draw_coverage(manifest: Mapping[str, Any], path: Path | str) -> Path:
     axes.autoscale_view()
     axes.set_xlabel("longitude")
     axes.set_ylabel("latitude")
+    axes.set_title(_title(manifest, len(drawn), buffer_m), size=9)
+    axes.legend(loc="best", fontsize=8)
+    figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+    return path
+
+
+def _draw_place(axes: Any, place: Placed, buffer_m: float) -> None:
+    """A site's circle, and a pale one of half the buffer around it."""
+    from matplotlib.patches import Ellipse
+
+    for radius, alpha in ((place.radius_m, 0.9), (place.radius_m + buffer_m / 2, 0.15)):
+        north = radius / 111_320
+        east = north / max(np.cos(np.radians(place.lat)), 0.01)
+        size = (2 * east, 2 * north)
+        axes.add_patch(Ellipse((place.lon, place.lat), *size, color=COLOURS[place.kind], alpha=alpha, linewidth=0))
+
+
+def _title(manifest: Mapping[str, Any], count: int, buffer_m: float) -> str:
     gap = manifest["split"].get("least_distance_m")
     between = f"; nearest sites of two splits {gap / 1000:,.1f} km apart" if gap is not None else ""
     leaky = "LEAKY: splits share sites. " if manifest["split"].get("leaky") else ""
     simulated = "SIMULATED. " if manifest.get("simulated") else ""
-    axes.set_title(
-        f"{simulated}{leaky}{len(drawn)} sites, half of the {buffer_m:g} m buffer around each{between}", size=9
-    )
-    axes.legend(loc="best", fontsize=8)
-    figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
-    return path
+    return f"{simulated}{leaky}{count} sites, half of the {buffer_m:g} m buffer around each{between}"
 
 
 def _cell(values: np.ndarray, count: int) -> np.ndarray:

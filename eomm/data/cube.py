@@ -9,11 +9,10 @@ its files (eomm.store.shards). No JAX in here.
 import dataclasses
 import hashlib
 import itertools
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
@@ -24,6 +23,7 @@ from eomm.data.attributes import open_attributes, to_flat
 from eomm.data.cube_group import Acquisition, CubeGroup
 from eomm.data.grid import Grid, to_date
 from eomm.data.modality import STATIC_DAY, Modality, check_contract
+from eomm.data.spool import Spool
 from eomm.errors import ContractError, DataError
 from eomm.page.shown import Shown
 from eomm.store.descriptions import AGAIN
@@ -103,23 +103,7 @@ def _finest(groups: "Iterable[GroupSource | CubeGroup]") -> Grid:
 
 def _write_group(root: zarr.Group, source: GroupSource, scratch: Path) -> None:
     modality, grid, acquisitions = source.modality, source.grid, source.acquisitions
-    keys = [a.key for a in acquisitions]
-    if modality.static and keys != [(STATIC_DAY, "", "")]:
-        raise DataError(
-            f"modality {modality.name!r} is static, but has {len(keys)} acquisitions (day, platform, orbit): "
-            f"{', '.join(map(str, keys[:3])) or 'none'}; expected one of day {STATIC_DAY}. Write one layer, or leave "
-            "`static` out of the contract of a series"
-        )
-    if not keys:
-        raise DataError(f"modality {modality.name!r}: no acquisition; check the date range and the site's extent")
-    if keys != sorted(keys):
-        raise DataError(f"modality {modality.name!r}: acquisitions are not in the order of (day, platform, orbit)")
-    for a, b in itertools.pairwise(keys):
-        if a == b:
-            raise DataError(
-                f"modality {modality.name!r}: two acquisitions of {to_date(a[0])}, platform {a[1] or 'unknown'}, "
-                f"orbit {a[2] or 'unknown'}; merge the scenes of one pass before writing a cube"
-            )
+    _check_keys(modality, [a.key for a in acquisitions])
     group = root.create_group(modality.name)
     about = {
         "coordinates": "spatial_ref",
@@ -128,19 +112,18 @@ def _write_group(root: zarr.Group, source: GroupSource, scratch: Path) -> None:
         **grid.attributes(),
     }
     group.attrs.update(to_flat(about))
-    count, height, width, bands = len(keys), grid.height, grid.width, len(modality.bands)
+    count, height, width, bands = len(acquisitions), grid.height, grid.width, len(modality.bands)
     values = create_sharded(group, "values", (count, height, width, bands), "int16", ("time", "y", "x", "band"))
     valid = create_sharded(group, "valid", (count, height, width), "bool", ("time", "y", "x"))
     values.attrs.update(PLAIN)
     values.attrs["grid_mapping"] = valid.attrs["grid_mapping"] = "spatial_ref"
     usable, digests = np.zeros(count, bool), []
-    for start in range(0, count, SHARD[0]):
-        stop = min(start + SHARD[0], count)
-        with tempfile.TemporaryFile(dir=scratch) as v, tempfile.TemporaryFile(dir=scratch) as m:
+    for start, stop in _shard_times(count):
+        with Spool(scratch, np.int16, (height, width, bands)) as v, Spool(scratch, np.bool_, (height, width)) as m:
             for i in range(start, stop):
                 one, mask = source.read(i)
-                v.write(np.ascontiguousarray(one, np.int16).reshape(height, width, bands).data)
-                m.write(np.ascontiguousarray(mask, np.bool_).reshape(height, width).data)
+                v.add(one)
+                m.add(mask)
                 digests.append(digest_of(one, mask))
                 usable[i] = mask.mean() >= USABLE_FRACTION
             _write_shards(values, v, start, stop)
@@ -163,31 +146,52 @@ def _write_group(root: zarr.Group, source: GroupSource, scratch: Path) -> None:
     add_array(group, "spatial_ref", np.array(0, np.int32), (), grid.spatial_ref())
 
 
+def _check_keys(modality: Modality, keys: Sequence[tuple[int, str, str]]) -> None:
+    """Raise DataError unless there are acquisitions, of a static layer one, in order and each once."""
+    if modality.static and keys != [(STATIC_DAY, "", "")]:
+        raise DataError(
+            f"modality {modality.name!r} is static, but has {len(keys)} acquisitions (day, platform, orbit): "
+            f"{', '.join(map(str, keys[:3])) or 'none'}; expected one of day {STATIC_DAY}. Write one layer, or leave "
+            "`static` out of the contract of a series"
+        )
+    if not keys:
+        raise DataError(f"modality {modality.name!r}: no acquisition; check the date range and the site's extent")
+    if keys != sorted(keys):
+        raise DataError(f"modality {modality.name!r}: acquisitions are not in the order of (day, platform, orbit)")
+    if twice := [a for a, b in itertools.pairwise(keys) if a == b]:
+        day, platform, orbit = twice[0]
+        raise DataError(
+            f"modality {modality.name!r}: two acquisitions of {to_date(day)}, platform {platform or 'unknown'}, "
+            f"orbit {orbit or 'unknown'}; merge the scenes of one pass before writing a cube"
+        )
+
+
 def _write_screen(group: zarr.Group, source: GroupSource, shape: tuple[int, int, int], scratch: Path) -> None:
     """What a screen found, as an array of its own: it is no part of the mask."""
     assert source.screen is not None
     array = create_sharded(group, "screen", shape, "uint8", ("time", "y", "x"))
     values = list(range(len(source.screen_meanings.split())))
     array.attrs.update({"flag_values": values, "flag_meanings": source.screen_meanings, "grid_mapping": "spatial_ref"})
-    for start in range(0, shape[0], SHARD[0]):
-        stop = min(start + SHARD[0], shape[0])
-        with tempfile.TemporaryFile(dir=scratch) as file:
+    for start, stop in _shard_times(shape[0]):
+        with Spool(scratch, np.uint8, shape[1:]) as found:
             for i in range(start, stop):
-                file.write(np.ascontiguousarray(source.screen(i), np.uint8).reshape(shape[1:]).data)
-            _write_shards(array, file, start, stop)
+                found.add(source.screen(i))
+            _write_shards(array, found, start, stop)
 
 
-def _write_shards(array: zarr.Array, file: IO[bytes], start: int, stop: int) -> None:
-    """Copy acquisitions that lie one after the other in a file to an array, shard by shard.
+def _shard_times(count: int) -> list[tuple[int, int]]:
+    """First and behind the last acquisition of each shard."""
+    return [(start, min(start + SHARD[0], count)) for start in range(0, count, SHARD[0])]
 
-    So memory holds an acquisition or a shard, whatever the size of the site. Mapped only after it was written, since a
-    full disk kills a process that writes to a map; and anew for each shard, so that pages read are given back.
+
+def _write_shards(array: zarr.Array, planes: Spool, start: int, stop: int) -> None:
+    """Copy acquisitions to an array, shard by shard: so memory holds an acquisition or a shard, however large the site.
+
+    The planes are mapped anew for each shard, so that pages read are given back.
     """
-    file.flush()
     for row, col in itertools.product(range(0, array.shape[1], SHARD[1]), range(0, array.shape[2], SHARD[2])):
         y, x = slice(row, row + SHARD[1]), slice(col, col + SHARD[2])
-        block = np.memmap(file, array.dtype, mode="r", shape=(stop - start, *array.shape[1:]))
-        array[start:stop, y, x] = np.array(block[:, y, x])
+        array[start:stop, y, x] = np.array(planes.read()[:, y, x])
 
 
 def digest_of(values: np.ndarray, valid: np.ndarray) -> str:

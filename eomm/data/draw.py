@@ -13,6 +13,7 @@ import numpy as np
 
 from eomm.data.records import Patch, PatchShape
 from eomm.errors import DataError
+from eomm.store.fields import Json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class Draw:
         except (TypeError, KeyError, ValueError) as e:
             raise DataError(f"manifest: 'draw' cannot be read ({e}); was it written by another version?") from e
 
-    def to_manifest(self) -> dict[str, Any]:
+    def to_manifest(self) -> Json:
         """JSON types."""
         return dataclasses.asdict(self) | {"windows": {n: list(w) for n, w in self.windows.items()}}
 

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import numpy as np
 import pyproj
 
+from eomm.store.fields import Json
+
 EPOCH = date(1970, 1, 1)
 DEGREES = "EPSG:4326"
 Number = TypeVar("Number", float, np.ndarray)
@@ -108,7 +110,7 @@ class Grid:
         ring = self.to_degrees([west, east, east, west, west], [south, south, north, north, south])
         return [(round(lon, 7), round(lat, 7)) for lon, lat in zip(*ring, strict=True)]
 
-    def attributes(self) -> dict[str, Any]:
+    def attributes(self) -> Json:
         """The `proj:` convention's attributes."""
         return {
             "proj:code": self.crs,
@@ -123,7 +125,7 @@ class Grid:
         a, b, c, d, e, f = attributes["proj:transform"]
         return cls(crs=attributes["proj:code"], transform=(a, b, c, d, e, f), height=height, width=width)
 
-    def spatial_ref(self) -> dict[str, Any]:
+    def spatial_ref(self) -> Json:
         """Attributes of a CF grid-mapping variable, as rioxarray and GDAL read them."""
         a, b, c, d, e, f = self.transform
         geo = {"GeoTransform": f"{c} {a} {b} {f} {d} {e}"}

@@ -20,6 +20,7 @@ from eomm.data.order import ENDLESS, Order, interleave, order_batches, proportio
 from eomm.data.records import RecordSet
 from eomm.errors import UsageError
 from eomm.store.digest import digest_text
+from eomm.store.fields import Json
 
 BALANCES = ("", "site", "stratum")
 
@@ -68,6 +69,9 @@ class Mixture:
                 other = first.setdefault(name, share.records)
                 where = {"found_in": str(share.records.path), "expected_by": str(other.path)}
                 check_contract(shape.modality, other.shapes[name].modality, **where)
+        self._check_group_weights()
+
+    def _check_group_weights(self) -> None:
         if self.group_weights and min(self.group_weights.values()) < 0:
             raise UsageError(f"weights of groups are {dict(self.group_weights)}; expected numbers from 0")
         groups = {g for s in self.shares if s.balance for g in _groups(s)}
@@ -115,7 +119,7 @@ class Mixture:
         pooled = {"statistics": self.statistics(), "classes": self.classes()}
         return tuple(dataclasses.replace(s.records, manifest={**s.records.manifest, **pooled}) for s in self.shares)
 
-    def statistics(self) -> dict[str, Any]:
+    def statistics(self) -> Json:
         """Mean and deviation per band over all sets, as often as batches come from them; the widest low and high."""
         names = dict.fromkeys(n for s in self.shares for n in s.records.manifest.get("statistics", {}))
         return {name: pool_statistics(*self._statistics_of(name)) for name in names}
@@ -137,25 +141,9 @@ class Mixture:
         manifests = [s.records.manifest for s in self.shares]
         if self.single:
             return manifests[0]
-        splits = [m.get("split", {}) for m in manifests]
-        sites: dict[str, set[str]] = {}
-        for one in splits:
-            for name, own in one.get("sites", {}).items():
-                sites.setdefault(name, set()).update(own)
-        kept = {g: days for m in manifests for g, days in _held_out_days(m).items()}
-        warnings = [one["warning"] for one in splits if one.get("warning")]
-        split = {
-            "rule": "mixture",
-            "leaky": any(one.get("leaky") for one in splits),
-            **({"warning": warnings[0]} if warnings else {}),
-            "sites": {name: sorted(own) for name, own in sorted(sites.items())},
-            "hold_out_days": sorted({d for days in kept.values() for d in days}),
-            "hold_out_days_of": kept,
-            "blocks": {site: b for one in splits for site, b in one.get("blocks", {}).items()},
-        }
         return {
             "simulated": any(m.get("simulated") for m in manifests),
-            "split": split,
+            "split": _pooled_split(manifests),
             "sources": [source for m in manifests for source in m.get("sources", ())],
             "statistics": self.statistics(),
         }
@@ -176,7 +164,7 @@ class Mixture:
         which, key = interleave(np.array([number]), self.turns)
         return int(which[0]), int(key[0])
 
-    def batch_records(self, *, split: str, seed: int, number: int) -> list[dict[str, Any]]:
+    def batch_records(self, *, split: str, seed: int, number: int) -> list[Json]:
         """The record in each row of global batch `number`; see `eomm.data.batches.batch_records`."""
         i, own = self.share_of(number)
         share = self.shares[i]
@@ -212,7 +200,7 @@ def mixed_batches(
         DataError: a set lacks the split; while iterating without `skip`, a record is damaged.
         UsageError: a set lacks a modality or what to balance by, or a batch cannot be divided among the hosts.
     """
-    how: dict[str, Any] = {"split": split, "modalities": modalities, "host": host, "skip": skip}
+    how: Json = {"split": split, "modalities": modalities, "host": host, "skip": skip}
     readers = [reader(s.records, batch_size=s.batch_size, **how) for s in mixture.shares]
     orders = [order_batches(s.records, mixture.order_of(i, split, seed)) for i, s in enumerate(mixture.shares)]
     if mixture.single:
@@ -248,28 +236,29 @@ def mix(
         UsageError: no set, a list of another length, a set given twice, or what `Mixture` says.
         ContractError: sets that hold a modality under different contracts.
     """
-    each = [balance] * len(sets) if isinstance(balance, str) else list(balance)
-    lists: dict[str, list[Any]] = {"weights": list(weights), "batch_sizes": list(batch_sizes), "balance": each}
-    wrong = {k: len(v) for k, v in lists.items() if v and len(v) != len(sets)}
+    count = len(sets)
+    lists: Json = {
+        "weights": list(weights) or [1.0] * count,
+        "batch_sizes": list(batch_sizes) or [batch_size] * count,
+        "balance": [balance] * count if isinstance(balance, str) else list(balance) or [""] * count,
+    }
+    _check_lists(sets, lists)
+    rows = zip(names_of([s.path for s in sets]), sets, *lists.values(), strict=True)
+    shares = tuple(
+        Share(name=name, records=one, weight=float(weight), batch_size=int(size), balance=by)
+        for name, one, weight, size, by in rows
+    )
+    return Mixture(shares=shares, group_weights=group_weights or {})
+
+
+def _check_lists(sets: Sequence[RecordSet], lists: Json) -> None:
+    wrong = {k: len(v) for k, v in lists.items() if len(v) != len(sets)}
     if not sets or wrong or len({s.path.resolve() for s in sets}) < len(sets):
         raise UsageError(
             f"records: {len(sets)} sets ({', '.join(str(s.path) for s in sets)}), lists of other lengths: "
             f"{wrong or 'none'}; expected each set once, and one value for each in config.data.weights, batch_sizes "
             "and balance, or none"
         )
-    names = names_of([s.path for s in sets])
-    shares = tuple(
-        Share(name=name, records=records, weight=float(weight), batch_size=int(size), balance=by)
-        for name, records, weight, size, by in zip(
-            names,
-            sets,
-            lists["weights"] or [1.0] * len(sets),
-            lists["batch_sizes"] or [batch_size] * len(sets),
-            each or [""] * len(sets),
-            strict=True,
-        )
-    )
-    return Mixture(shares=shares, group_weights=group_weights or {})
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:
@@ -278,7 +267,7 @@ def names_of(paths: Sequence[Path]) -> list[str]:
     return [n if names.count(n) == 1 else f"{n}-{i}" for i, n in enumerate(names)]
 
 
-def pool_statistics(found: Sequence[Mapping[str, Any]], weights: Sequence[float]) -> dict[str, Any]:
+def pool_statistics(found: Sequence[Mapping[str, Any]], weights: Sequence[float]) -> Json:
     """Statistics of a modality over several sets.
 
     Args:
@@ -298,6 +287,27 @@ def pool_statistics(found: Sequence[Mapping[str, Any]], weights: Sequence[float]
         "high": np.max([one["high"] for one in found], axis=0).tolist(),
         "valid": int(sum(one["valid"] for one in found)),
     }
+
+
+def _pooled_split(manifests: Sequence[Mapping[str, Any]]) -> Json:
+    """What several sets say of their splits, as one."""
+    splits = [m.get("split", {}) for m in manifests]
+    kept = {g: days for m in manifests for g, days in _held_out_days(m).items()}
+    return {
+        "rule": "mixture",
+        "leaky": any(one.get("leaky") for one in splits),
+        **next(({"warning": one["warning"]} for one in splits if one.get("warning")), {}),
+        "sites": _pooled_sites([one.get("sites", {}) for one in splits]),
+        "hold_out_days": sorted({d for days in kept.values() for d in days}),
+        "hold_out_days_of": kept,
+        "blocks": {site: b for one in splits for site, b in one.get("blocks", {}).items()},
+    }
+
+
+def _pooled_sites(found: Sequence[Mapping[str, Sequence[str]]]) -> dict[str, list[str]]:
+    """Split -> sites of all sets."""
+    names = sorted({name for one in found for name in one})
+    return {name: sorted({site for one in found for site in one.get(name, ())}) for name in names}
 
 
 def _weights_of(share: Share, group_weights: Mapping[str, float]) -> dict[str, float]:

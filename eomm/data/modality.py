@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Float32, Int16
 from eomm.errors import ContractError
 from eomm.page.shown import Shown
 from eomm.store.digest import digest_text
-from eomm.store.fields import Fields, ListOf, check, check_dataclass
+from eomm.store.fields import Fields, Json, ListOf, check, check_dataclass
 
 INT16_MIN, INT16_MAX = -32767, 32767
 OPTIONAL = ("unit", "centre", "spread")  # of a band; None stands for the modality's
@@ -60,7 +60,7 @@ class Band:
     centre: float | None = None
     spread: float | None = None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Plain JSON types; `OPTIONAL` fields only where they say something, so that older contracts keep a hash."""
         fields = dataclasses.asdict(self)
         return {k: v for k, v in fields.items() if not (k in OPTIONAL and v is None)}
@@ -155,7 +155,7 @@ class Modality(Shown):
         told = {"bands": " ".join(self.band_names), "unit": self.unit, "level": self.level}
         return {"modality": self.name, **told, "calibration": self.calibration, "contract": self.contract_hash}
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """The contract as plain JSON types; `static` only where it is, so that older contracts keep a hash."""
         fields = {k: v for k, v in dataclasses.asdict(self).items() if k != "static" or v}
         return fields | {"bands": [b.to_dict() for b in self.bands]}

@@ -5,7 +5,6 @@ of them are data_prep/records/points.py; a table that is one cube's would rather
 """
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,11 +15,11 @@ import pandas as pd
 from jaxtyping import Int32, Shaped
 
 from eomm.data.days import parse_days
+from eomm.data.described import modality_of, read_toml, to_dataclass
 from eomm.data.missing import is_fill
 from eomm.data.modality import KNOWN, Modality
 from eomm.data.tables import read_frame
 from eomm.errors import ContractError, DataError, UsageError
-from eomm.store.fields import check_dataclass
 
 ENDINGS = (".csv", ".parquet")
 
@@ -153,6 +152,12 @@ class PointMapping:
             raise ContractError(f"mapping: lacks {' '.join(unknown)}, expected some of {' '.join(whole.band_names)}")
         return dataclasses.replace(whole, bands=tuple(b for b in whole.bands if b.name not in self.lacks))
 
+    def missing(self, raw: np.ndarray) -> np.ndarray:
+        """Where numbers mean no data: `fill`, NaN, and of numbers without a scale what nobody declares either."""
+        missing = np.isin(raw, self.fill) | ~np.isfinite(raw)
+        # Of scaled integers each of `FILLS` may be a measurement.
+        return missing | is_fill(raw) if (self.scale, self.offset) == (1.0, 0.0) else missing
+
     @property
     def names(self) -> list[str]:
         """The columns of names, not of numbers: "007" and "NA" are themselves there."""
@@ -179,28 +184,10 @@ def load_point_mapping(path: Path | str) -> PointMapping:
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"{path}: no such file; a mapping of points is a TOML file, see `PointMapping`")
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise DataError(f"{path}: not valid TOML ({e}); correct the mapping") from e
+    table = read_toml(path)
     if isinstance(table.get("modality"), dict):
-        table["modality"] = Modality.from_dict(table["modality"], str(path))
-    known: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(PointMapping)}
-    unknown = [k for k in table if k not in known]
-    missing = [k for k, default in known.items() if default is dataclasses.MISSING and k not in table]
-    if unknown or missing:
-        raise ContractError(
-            f"{path}: unknown keys {', '.join(unknown) or 'none'}, missing {', '.join(missing) or 'none'}; expected "
-            f"only {', '.join(known)}"
-        )
-    check_dataclass(
-        PointMapping, table, str(path), error=ContractError, remedy="see `PointMapping` in eomm.data.points"
-    )
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
-    try:
-        return PointMapping(**fields)
-    except ContractError as e:
-        raise ContractError(f"{path}: {e}") from e
+        table["modality"] = modality_of(table["modality"], where=f"{path}, [modality]")
+    return to_dataclass(PointMapping, table, where=str(path))
 
 
 def read_points(path: Path | str, mapping: PointMapping) -> list[PointSeries]:
@@ -240,46 +227,61 @@ def points_of(table: pd.DataFrame, mapping: PointMapping, *, where: str) -> list
             f"{where}: {len(table)} rows, columns missing: {', '.join(lost) or 'none'}; the mapping names "
             f"{', '.join(mapping.columns)}, the table has {', '.join(map(str, table.columns))}"
         )
+    values, valid = _values(table, mapping, where)
+    day = _days(table[mapping.date], where)
+    text = {k: _text(table, c) for k in ("id", "group", "split", "stratum", "label") if (c := getattr(mapping, k))}
+    rows = Rows(
+        text=text,
+        values=values,
+        valid=valid,
+        day=day,
+        place=_places(table, mapping),
+        orbit=_orbits(table, mapping.orbit, where) if mapping.orbit else None,
+    )
+    keys = [text["id"]] + ([text["group"]] if "group" in text else [])
+    together = pd.Series(np.arange(len(table))).groupby(keys, sort=False).apply(np.asarray)
+    return sorted((_series(rows, at, where) for at in together), key=lambda s: (s.group, s.id))
+
+
+def _days(column: pd.Series, where: str) -> np.ndarray:
+    if undated := int(column.isna().sum()):
+        raise DataError(f"{where}: {undated} rows have no {column.name}; drop them")
+    return parse_days(column, where=f"{where}, column {column.name}").astype(np.int64)
+
+
+def _values(table: pd.DataFrame, mapping: PointMapping, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """Physical values [row, band], and in which rows they count."""
     columns = [mapping.bands[b] for b in mapping.contract.band_names]
     try:
         raw = table[columns].to_numpy(np.float64)
     except (ValueError, TypeError) as e:
         raise DataError(f"{where}: a number cannot be read ({e}); correct the table or the mapping") from e
-    if undated := int(table[mapping.date].isna().sum()):
-        raise DataError(f"{where}: {undated} rows have no {mapping.date}; drop them")
-    day = parse_days(table[mapping.date], where=f"{where}, column {mapping.date}").astype(np.int64)
-    missing = np.isin(raw, mapping.fill)
-    if (mapping.scale, mapping.offset) == (1.0, 0.0):  # of scaled integers each may be a measurement
-        missing |= is_fill(raw)
-    valid = np.isfinite(raw).all(1) & ~missing.any(1)
+    valid = np.asarray(~mapping.missing(raw).any(axis=1))
     if mapping.valid:
         valid &= table[mapping.valid].isin(mapping.valid_values).to_numpy()
-    values = raw * mapping.scale + mapping.offset
-    text = {k: _text(table, c) for k in ("id", "group", "split", "stratum", "label") if (c := getattr(mapping, k))}
-    keys = [text["id"]] + ([text["group"]] if "group" in text else [])
-    orbit = _orbits(table, mapping.orbit, where) if mapping.orbit else None
-    found = [
-        _series(rows, text, values, valid, day, _place(table, mapping, rows[0]), orbit, where)
-        for rows in pd.Series(np.arange(len(table))).groupby(keys, sort=False).apply(np.asarray)
-    ]
-    return sorted(found, key=lambda s: (s.group, s.id))
+    return raw * mapping.scale + mapping.offset, valid
 
 
-def _series(
-    rows: np.ndarray,
-    text: Mapping[str, np.ndarray],
-    values: np.ndarray,
-    valid: np.ndarray,
-    day: np.ndarray,
-    place: tuple[float, float] | None,
-    orbit: np.ndarray | None,
-    where: str,
-) -> PointSeries:
-    about = {name: set(column[rows].tolist()) for name, column in text.items()}
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """A table's columns, by what they mean, [row] or [row, band]."""
+
+    text: Mapping[str, np.ndarray]
+    values: np.ndarray
+    valid: np.ndarray
+    day: np.ndarray
+    place: np.ndarray | None
+    orbit: np.ndarray | None
+
+
+def _series(table: Rows, rows: np.ndarray, where: str) -> PointSeries:
+    about = {name: set(column[rows].tolist()) for name, column in table.text.items()}
     name = next(iter(about["id"]))
     for what, several in about.items():
         if len(several) > 1:
             raise DataError(f"{where}: series {name!r} has {what} {', '.join(sorted(several))}; expected one")
+    place = None if table.place is None else tuple(table.place[rows[0]].tolist())
+    day, valid = table.day, table.valid
     order = rows[np.lexsort((~valid[rows], day[rows]))]  # of equal days the first valid row leads; stable
     _, first = np.unique(day[order], return_index=True)
     rows = order[first]
@@ -287,10 +289,10 @@ def _series(
     return PointSeries(
         **{"group": name, **single},
         day=day[rows].astype(np.int32),
-        values=np.where(valid[rows, None], values[rows], 0).astype(np.float32),
+        values=np.where(valid[rows, None], table.values[rows], 0).astype(np.float32),
         valid=valid[rows],
-        place=place,
-        orbit=None if orbit is None else orbit[rows],
+        place=place if place and np.isfinite(place).all() else None,
+        orbit=None if table.orbit is None else table.orbit[rows],
     )
 
 
@@ -307,8 +309,6 @@ def _orbits(table: pd.DataFrame, column: str, where: str) -> np.ndarray:
         ) from e
 
 
-def _place(table: pd.DataFrame, mapping: PointMapping, row: int) -> tuple[float, float] | None:
-    if not (mapping.lon and mapping.lat):
-        return None
-    lon, lat = float(table[mapping.lon].iat[row]), float(table[mapping.lat].iat[row])
-    return (lon, lat) if np.isfinite([lon, lat]).all() else None
+def _places(table: pd.DataFrame, mapping: PointMapping) -> np.ndarray | None:
+    """Longitudes and latitudes [row, 2] in degrees."""
+    return table[[mapping.lon, mapping.lat]].to_numpy(np.float64) if mapping.lon and mapping.lat else None

@@ -22,6 +22,7 @@ from eomm.errors import DataError
 from eomm.page.shown import Shown
 from eomm.store.descriptions import AGAIN, read_described
 from eomm.store.digest import digest_text, sha256
+from eomm.store.fields import Json
 from eomm.store.folders import check_store, entered, read_json, recover, write_json
 
 VERSION = "1.0.0"
@@ -205,10 +206,8 @@ class RecordSet(Shown):
             splits = sorted({f["split"] for f in self.manifest["files"]})
             raise DataError(f"{self.path}: has no split {split!r}; it has {', '.join(splits)}")
         for f in found if check else ():
-            file = self.path / f["name"]
-            if not file.exists() or file.stat().st_size != f["bytes"]:
-                size = f"{file.stat().st_size} bytes" if file.exists() else "missing"
-                raise DataError(f"{file}: {size}, expected {f['bytes']} bytes; the record set is damaged, cut it again")
+            if wrong := size_misfit(self.path, f):
+                raise DataError(f"{wrong}; the record set is damaged, cut it again")
         return [self.path / f["name"] for f in found]
 
     def count(self, split: str) -> int:
@@ -229,16 +228,22 @@ class RecordSet(Shown):
             raise DataError(f"{damage}; cut the records again")
 
 
+def size_misfit(folder: Path, described: Json) -> str:
+    """What is wrong with a shard that is not there, or has another size than the manifest says; "" where nothing is."""
+    file = folder / described["name"]
+    if not file.is_file():
+        return f"{file}: missing, expected {described['bytes']} bytes"
+    size = file.stat().st_size
+    return "" if size == described["bytes"] else f"{file}: {size} bytes, expected {described['bytes']} bytes"
+
+
 def find_damage(records: RecordSet) -> Iterator[str]:
     """Every shard that is not what the manifest says, with what is wrong; hashes all of them."""
     for f in records.manifest["files"]:
-        file = records.path / f["name"]
-        if not file.is_file():
-            yield f"{file}: missing"
-        elif file.stat().st_size != f["bytes"]:
-            yield f"{file}: {file.stat().st_size} bytes, expected {f['bytes']}"
-        elif sha256(file) != f["sha256"]:
-            yield f"{file}: content differs from the manifest"
+        if wrong := size_misfit(records.path, f):
+            yield wrong
+        elif sha256(records.path / f["name"]) != f["sha256"]:
+            yield f"{records.path / f['name']}: content differs from the manifest"
 
 
 def reading_of(manifest: Mapping[str, Any]) -> str:
@@ -261,18 +266,24 @@ def open_records(path: Path | str, expect: Mapping[str, Modality] | None = None)
     if not manifest["eomm:complete"]:
         raise DataError(f"{path}: not a finished eomm record set; cut the records again")
     check_names((f["name"] for f in manifest["files"]), path / "manifest.json")
-    shapes = {
-        name: PatchShape(**{**s, "modality": Modality.from_dict(s["modality"], str(path / "manifest.json"))})
-        for name, s in manifest["shapes"].items()
-    }
-    if lost := sorted(manifest.get("drawn", {}).keys() - shapes.keys()):
-        raise DataError(f"{path / 'manifest.json'}: draws {', '.join(lost)}, of which it holds no shape; {AGAIN}")
-    drawn = {n: dataclasses.replace(shapes[n], **size) for n, size in manifest.get("drawn", {}).items()}
+    shapes, drawn = _shapes(path / "manifest.json", manifest)
     for name, modality in (expect or {}).items():
         if name not in shapes:
             raise DataError(f"{path}: has no modality {name!r}; it has {', '.join(shapes)}")
         check_contract(shapes[name].modality, modality, found_in=str(path), expected_by="the reader")
     return RecordSet(path, drawn, manifest, shapes) if drawn else RecordSet(path, shapes, manifest)
+
+
+def _shapes(file: Path, manifest: Json) -> tuple[dict[str, PatchShape], dict[str, PatchShape]]:
+    """Of the records, and of what is drawn from them, if they are not used whole."""
+    shapes = {
+        name: PatchShape(**{**s, "modality": Modality.from_dict(s["modality"], str(file))})
+        for name, s in manifest["shapes"].items()
+    }
+    drawn = manifest.get("drawn", {})
+    if lost := sorted(drawn.keys() - shapes.keys()):
+        raise DataError(f"{file}: draws {', '.join(lost)}, of which it holds no shape; {AGAIN}")
+    return shapes, {n: dataclasses.replace(shapes[n], **size) for n, size in drawn.items()}
 
 
 def finish_records(

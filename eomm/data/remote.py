@@ -7,17 +7,15 @@ import json
 import os
 import re
 import shutil
-import sys
 import uuid
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tqdm import tqdm
-
 from eomm.errors import DataError, UsageError
 from eomm.store.digest import digest_text, sha256
 from eomm.store.folders import cache_folder
+from eomm.store.progress import progress_bar
 
 MANIFEST = "manifest.json"
 BESIDE = ("dataset_info.json", "features.json")  # by which TensorFlow Datasets opens the set
@@ -57,12 +55,11 @@ def fetch_records(url: Path | str) -> Path:
     partial = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.partial")
     partial.mkdir(parents=True)
     try:
-        for name in tqdm([*listed, *BESIDE], desc=f"fetch {text}", unit="file", file=sys.stderr):
-            if name in BESIDE and not files.exists(f"{root}/{name}"):
-                continue
-            copy(files, f"{root}/{name}", partial / name, text)
-            if name in listed and sha256(partial / name) != listed[name]:
-                raise DataError(f"{text}/{name}: its content differs from the manifest; upload the records again")
+        names = [n for n in (*listed, *BESIDE) if n in listed or files.exists(f"{root}/{n}")]
+        with progress_bar(f"fetch {text}") as bar:
+            for done, name in enumerate(names, 1):
+                copy(files, f"{root}/{name}", partial / name, text, listed.get(name))
+                bar.counted(done, len(names))
         (partial / MANIFEST).write_bytes(raw)
         os.rename(partial, target)
     except OSError:
@@ -97,12 +94,14 @@ def read(files: Any, path: str, url: str) -> bytes:
         raise DataError(f"{url}: no {MANIFEST} there; expected a finished record set of `eomm prepare records`") from e
 
 
-def copy(files: Any, path: str, target: Path, url: str) -> None:
-    """One file to this machine. Raises DataError where it is missing."""
+def copy(files: Any, path: str, target: Path, url: str, digest: str | None) -> None:
+    """One file to this machine. Raises DataError where it is missing, or is not that of the digest."""
     try:
         files.get_file(path, str(target))
     except FileNotFoundError as e:
         raise DataError(f"{url}: lacks {target.name}, which its manifest lists; upload the records again") from e
+    if digest is not None and sha256(target) != digest:
+        raise DataError(f"{url}/{target.name}: its content differs from the manifest; upload the records again")
 
 
 def local_path(path: Path | str, why: str) -> Path:

@@ -59,29 +59,42 @@ def read_frame(path: Path | str, *, text: bool | Collection[str] = False) -> pd.
     """
     path = Path(path)
     try:
-        if path.suffix.lower() in (".parquet", ".pq"):
+        if path.suffix.lower() in PARQUET:
             return pd.read_parquet(path)
-        with path.open("rb") as file:
-            encoding = "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"  # Excel's Unicode text
-        with path.open(encoding=encoding, errors="replace") as file:
-            head = next((line for line in file if line.strip()), "")
-        comma = "," in head or not (";" in head or "\t" in head)
-        separator = "," if comma else ";" if ";" in head else "\t"
-        every = text is True
-        plain = {"dtype": str, "keep_default_na": False}
-        table = _with_every_value(path, sep=separator, encoding=encoding, **(plain if every else {}))
-        if kept := [] if every else [c for c in table if plain_name(c) in _plain(text)]:
-            table[kept] = _with_every_value(path, sep=separator, encoding=encoding, usecols=kept, **plain)[kept]
+        return _read_csv(path, text)
     except FileNotFoundError as e:
         raise DataError(f"{path}: missing") from e
     except (OSError, ValueError) as e:  # pandas' and Arrow's errors are ValueErrors
         raise DataError(f"{path}: not a readable table, CSV or Parquet ({str(e).strip()}); mend or replace it") from e
+
+
+def _read_csv(path: Path, text: bool | Collection[str]) -> pd.DataFrame:
+    encoding, separator = _form(path)
+    how = {"sep": separator, "encoding": encoding}
+    kept = set() if isinstance(text, bool) else {plain_name(n) for n in text}
+    table = _with_every_value(path, **how, **(TEXT if text is True else {}))
+    if words := [c for c in table if plain_name(c) in kept]:
+        table[words] = _with_every_value(path, **how, usecols=words, **TEXT)[words]
     table = table.rename(columns=lambda name: str(name).strip())
     for column in [c for c in table if not pd.api.types.is_numeric_dtype(table[c])]:
         table[column] = table[column].map(lambda v: v.strip() if isinstance(v, str) else v)
-        if not comma and not every and plain_name(column) not in _plain(text):
+        if separator != "," and text is not True and plain_name(column) not in kept:
             table[column] = _with_points(table[column])
     return table
+
+
+PARQUET = (".parquet", ".pq")
+TEXT = {"dtype": str, "keep_default_na": False}
+"""How pandas is asked to keep columns as text."""
+
+
+def _form(path: Path) -> tuple[str, str]:
+    """The encoding of a CSV file, and what separates its values."""
+    with path.open("rb") as file:
+        encoding = "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"  # Excel's Unicode text
+    with path.open(encoding=encoding, errors="replace") as file:
+        head = next((line for line in file if line.strip()), "")
+    return encoding, next((s for s in (",", ";", "\t") if s in head), ",")
 
 
 def _with_every_value(path: Path, **options: Any) -> pd.DataFrame:
@@ -102,10 +115,6 @@ def _with_every_value(path: Path, **options: Any) -> pd.DataFrame:
             )
         except pd.errors.ParserWarning as e:
             raise ValueError("its lines have more values than its first line has names") from e
-
-
-def _plain(names: bool | Collection[str]) -> set[str]:
-    return set() if isinstance(names, bool) else {plain_name(n) for n in names}
 
 
 def _with_points(column: pd.Series) -> pd.Series:

@@ -83,16 +83,8 @@ EMBEDDING = Fields({"provenance": dict, "eomm:request?": Fields({"units": COUNT}
 SITES = Fields({"eomm:kind": Literal["sites"], "sites": ListOf(of=Fields({"name": str}))})
 FETCHED = Fields(
     {
-        "items": TableOf(
-            Fields(
-                {
-                    "state": Literal["complete", "empty", "failed"],
-                    "time": str,
-                    "reason?": str,
-                    "files?": ListOf(of=Fields({"name": str, "bytes": COUNT, "sha256": str})),
-                }
-            )
-        )
+        "state": Literal["complete", "empty", "failed"],
+        "files?": ListOf(of=Fields({"name": str, "bytes": COUNT, "sha256": str})),
     }
 )
 EVERYTHING: Mapping[str, Any] = {"model.json": MODEL, "head.json": HEAD, "manifest.json": RECORDS, "sites.json": SITES}

@@ -16,6 +16,8 @@ from typing import Any, Literal
 from eomm.errors import DataError, EommError
 
 INT64 = 2**63 - 1
+Json = dict[str, Any]
+"""A JSON object: texts, numbers, truths, nulls, and lists and objects of such."""
 
 
 @dataclass(frozen=True, kw_only=True)

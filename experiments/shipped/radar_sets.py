@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from data_prep.records.points import build_point_records
+from data_prep.records.points import PointOptions, build_point_records
 from eomm.data.modality import SENTINEL1_SIGMA0
 from eomm.data.points import PointSeries
 
@@ -128,9 +128,9 @@ def build_radar_records(
         change: made to the series of a set before.
     """
     sets = {"flanders": read_flanders_radar(data, "train"), "forest": read_forest_radar(data)}
-    options: dict[str, Any] = {"modality": SENTINEL1_SIGMA0, "acquisitions": ACQUISITIONS, "min_dates": 20}
     for name, series in sets.items():
-        build_point_records(out / name, change(series), source=name, **options)
+        options = PointOptions(modality=SENTINEL1_SIGMA0, acquisitions=ACQUISITIONS, min_dates=20, source=name)
+        build_point_records(out / name, change(series), options)
     return {name: len({s.group for s in series}) ** 0.5 for name, series in sets.items()}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.records.points import build_point_records
+from data_prep.records.points import PointOptions, build_point_records
 from eomm.data.points import PointSeries
 
 from .bavaria import read_bavaria
@@ -70,7 +70,7 @@ def build_records(data: Path, out: Path, *, permuted: bool = False) -> dict[str,
             replace(s, id=f"{s.labels['region']} {s.group} {i}", split="train", label=crop)
             for i, (s, crop) in enumerate(zip(series, crops_of(series, permuted=permuted), strict=True))
         ]
-        build_point_records(out / name, named, acquisitions=ACQUISITIONS, min_dates=10, source=name)
+        build_point_records(out / name, named, PointOptions(acquisitions=ACQUISITIONS, min_dates=10, source=name))
     return set_weights(sets)
 
 

@@ -9,7 +9,7 @@ import rasterio
 
 from data_prep.fetch.items import _divided, _touches
 from data_prep.fetch.place import site_grid
-from data_prep.fetch.run import fetch_scenes
+from data_prep.fetch.run import FetchOptions, fetch_scenes
 from eomm.errors import UsageError
 from tests.data_prep.stac_server import publish
 from tests.data_prep.tiny_scenes import START, write_s2
@@ -61,7 +61,8 @@ def test_every_date_of_a_site_at_180_degrees_is_fetched(tmp_path):
         file.write_text(json.dumps({k: v for k, v in item.items() if v is not None}))
     grid = site_grid(at=(180, -17), size_m=200, crs="EPSG:32760")
     days = (date(2019, 4, 1), date(2019, 4, 30))
-    result = fetch_scenes(tmp_path / "out", site="fiji", source=str(catalogue), collection="s2", grid=grid, dates=days)
+    options = FetchOptions(site="fiji", source=str(catalogue), collection="s2", dates=days)
+    result = fetch_scenes(tmp_path / "out", grid, options)
     assert (result["found"], result["complete"], result["empty"], result["missing"]) == (3, 3, 0, [])
     for file in (tmp_path / "out").glob("*_10m.tif"):
         with rasterio.open(file) as scene:

@@ -9,8 +9,9 @@ import pytest
 
 from data_prep.fetch import catalogues
 from data_prep.fetch.net import Net
-from data_prep.fetch.run import fetch_scenes
+from data_prep.fetch.run import FetchOptions, fetch_scenes
 from eomm.errors import ContractError, DataError
+from eomm.store.notes import Notes
 from tests.data_prep.fetch.ask import DATES, OLD_CALLS, first_s2
 
 pytestmark = OLD_CALLS
@@ -24,11 +25,12 @@ def test_uncalibrated_radar_and_top_of_atmosphere_are_listed_with_the_reason(wor
     optical["properties"]["s2:product_type"] = "S2MSI1C"
     folder.mkdir()
     (folder / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": [radar, optical]}))
-    ask = {"site": "a", "source": str(folder / "items.json"), "grid": world[2], "dates": DATES}
-    result = fetch_scenes(tmp_path / "s1", collection="sentinel-1-grd", like="planetary-computer-s1-rtc", **ask)
+    ask = {"site": "a", "source": str(folder / "items.json"), "dates": DATES}
+    radar = FetchOptions(collection="sentinel-1-grd", like="planetary-computer-s1-rtc", **ask)
+    result = fetch_scenes(tmp_path / "s1", world[2], radar)
     assert "not terrain-corrected gamma0; " in result["missing"][0]["reason"]
     assert "sar_backscatter" in result["missing"][0]["reason"]
-    result = fetch_scenes(tmp_path / "s2", collection="s2", **ask)
+    result = fetch_scenes(tmp_path / "s2", world[2], FetchOptions(collection="s2", **ask))
     assert "is S2MSI1C (top of atmosphere), expected L2A" in result["missing"][0]["reason"]
 
 
@@ -53,9 +55,8 @@ def test_buckets_that_need_keys_are_read_with_the_settings_of_their_catalogue(wo
     monkeypatch.setitem(catalogues.KNOWN, "cdse-s2", twin)
     for name in twin.credentials:
         monkeypatch.setenv(name, "x")
-    result = fetch_scenes(
-        tmp_path / "out", site="a", source="cdse-s2", grid=world[2], dates=DATES, net=Net(timeout_s=2, tries=1)
-    )
+    options = FetchOptions(site="a", source="cdse-s2", dates=DATES, net=Net(timeout_s=2, tries=1))
+    result = fetch_scenes(tmp_path / "out", world[2], options)
     assert result["missing"] == [] and result["complete"] == 1
     assert "AWS_S3_ENDPOINT" not in os.environ
 
@@ -65,12 +66,13 @@ def test_items_are_signed_where_their_catalogue_asks_for_it(world, server, tmp_p
     known = catalogues.KNOWN["planetary-computer-s2"]
     twin = dataclasses.replace(known, address=f"{server.url}/catalog.json", collection="s2")
     monkeypatch.setitem(catalogues.KNOWN, "planetary-computer-s2", twin)
-    ask = {"site": "a", "source": "planetary-computer-s2", "grid": world[2], "dates": DATES, "net": Net(tries=1)}
-    assert fetch_scenes(tmp_path / "one", **ask)["missing"] == []  # addresses that are not theirs stay as they are
-    assert (tmp_path / "one" / "fetch-planetary-computer-s2.json").is_file()
+    options = FetchOptions(site="a", source="planetary-computer-s2", dates=DATES, net=Net(tries=1))
+    first = fetch_scenes(tmp_path / "one", world[2], options)
+    assert first["missing"] == []  # addresses that are not theirs stay as they are
+    assert Notes(tmp_path / "one" / "fetch-planetary-computer-s2").request["site"] == "a"
     refused = lambda item: (_ for _ in ()).throw(ConnectionError("no token"))  # noqa: E731
     monkeypatch.setattr("planetary_computer.sign", refused)
-    result = fetch_scenes(tmp_path / "two", **ask)
+    result = fetch_scenes(tmp_path / "two", world[2], options)
     assert {m["reason"] for m in result["missing"]} == {"cannot be signed: ConnectionError: no token"}
 
 

@@ -11,12 +11,13 @@ import zarr
 
 from data_prep.cubes.build import Source, build_cube
 from data_prep.fetch.place import site_grid
-from data_prep.fetch.run import fetch_scenes
+from data_prep.fetch.run import FetchOptions, fetch_scenes
 from data_prep.mappings.mapping import load_mapping
 from eomm.cli import main
 from eomm.data.attributes import attributes_of
 from eomm.data.grid import Grid
 from eomm.errors import DataError, UsageError
+from eomm.store.notes import Notes
 from tests.data_prep.fetch.ask import DATES, OLD_CALLS, fetch, first_s2
 
 pytestmark = OLD_CALLS
@@ -97,8 +98,8 @@ def test_what_stays_missing_is_listed_and_another_run_fetches_only_that(world, s
     )
     assert result["complete"] == result["found"] - 1
     assert not list(out.glob(f"*{lost}*")) and not list(out.glob("*.partial"))
-    (index,) = out.glob("fetch-*.json")
-    assert json.loads(index.read_text())["items"][lost]["state"] == "failed"
+    (notes,) = (Notes(folder) for folder in out.glob("fetch-*"))
+    assert notes.failures() == {f"item-{lost}": missing["reason"]}
 
     server.faults = {}
     before = server.requests.copy()
@@ -128,9 +129,8 @@ def test_an_api_is_searched_page_by_page_and_equals_the_static_catalogue(world, 
     api = fetch(server, tmp_path / "api", grid, source="/api", collection="s2")
     assert server.requests["/api/search"] > 1 and api["found"] > server.page
     static = fetch(server, tmp_path / "static", grid, collection="s2")
-    local = fetch_scenes(
-        tmp_path / "local", site="a", source=str(world[1] / "catalog.json"), grid=grid, dates=DATES, collection="s2"
-    )
+    options = FetchOptions(site="a", source=str(world[1] / "catalog.json"), dates=DATES, collection="s2")
+    local = fetch_scenes(tmp_path / "local", grid, options)
     for other in (static, local):
         assert list(other["items"]) == list(api["items"]) and other["missing"] == []
     for one in sorted((tmp_path / "api").glob("*.tif")):  # the tag SOURCE differs
@@ -178,10 +178,10 @@ def test_a_request_that_cannot_be_met_says_why(world, server, tmp_path, monkeypa
     with pytest.raises(UsageError, match=r"look like radar.*--like planetary-computer-s1-rtc"):
         fetch(server, tmp_path, grid, collection="sentinel-1-rtc")
     with pytest.raises(UsageError, match="neither a known catalogue"):
-        fetch_scenes(tmp_path, site="a", source="planetary", grid=grid, dates=DATES)
+        fetch_scenes(tmp_path, grid, FetchOptions(site="a", source="planetary", dates=DATES))
     monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
     with pytest.raises(UsageError, match=r"own keys; make them at https://eodata-s3keysmanager.*AWS_ACCESS_KEY_ID"):
-        fetch_scenes(tmp_path, site="a", source="cdse-s2", grid=grid, dates=DATES)
+        fetch_scenes(tmp_path, grid, FetchOptions(site="a", source="cdse-s2", dates=DATES))
     fetch(server, tmp_path / "one", grid, collection="s2", tries=1)
     with pytest.raises(UsageError, match=r"fetched for another request: grid is .*choose another --out"):
         fetch(server, tmp_path / "one", dataclasses.replace(grid, width=20), collection="s2")

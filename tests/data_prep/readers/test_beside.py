@@ -8,7 +8,7 @@ import pytest
 import rasterio
 
 from data_prep.mappings.mapping import load_mapping
-from data_prep.readers import open_scenes, source_files
+from data_prep.readers import find_source, open_scenes
 from data_prep.readers.files import files_below
 from eomm.errors import DataError
 from tests.data_prep.readers.test_coordinates import scenes
@@ -101,4 +101,4 @@ def open_nested(folder, mapping):
     from contextlib import ExitStack
 
     with ExitStack() as stack:
-        return open_scenes(source_files(folder, mapping), mapping, stack)
+        return open_scenes(find_source(folder, mapping).files, mapping, stack)

@@ -11,7 +11,7 @@ import xarray as xr
 
 from data_prep.cubes.passes import find_overpasses, label_orbits
 from data_prep.mappings.mapping import Mapping, load_mapping
-from data_prep.readers import Scene, open_scenes, source_files
+from data_prep.readers import Scene, find_source, open_scenes
 from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError, UsageError
 from tests.data_prep.tiny_scenes import (
@@ -38,7 +38,7 @@ TIMES = ["2019-04-01T17:32:05", "2019-04-06T17:40:02", "2019-04-07T17:32:58", "2
 
 def scenes(path, mapping, stack):
     mapping = load_mapping(mapping) if isinstance(mapping, str) else mapping
-    return open_scenes(source_files(path, mapping), mapping, stack)
+    return open_scenes(find_source(path, mapping).files, mapping, stack)
 
 
 @pytest.fixture
@@ -227,9 +227,9 @@ def test_a_single_pixel_needs_its_size_from_the_mapping(tmp_path, stack):
 
 def test_nothing_to_read_is_said(tmp_path):
     with pytest.raises(DataError, match=r"none: does not exist"):
-        source_files(tmp_path / "none", WATERY)
+        find_source(tmp_path / "none", WATERY)
     with pytest.raises(DataError, match=r"no file named \*.nc, which mapping 'stack' expects"):
-        source_files(tmp_path, WATERY)
+        find_source(tmp_path, WATERY)
 
 
 def test_mappings_load_by_name_or_path_and_name_unknown_keys(tmp_path):

@@ -9,7 +9,7 @@ import zarr
 
 from data_prep.cubes.build import Source, build_cube
 from data_prep.mappings.mapping import load_mapping
-from data_prep.readers import open_scenes, source_files
+from data_prep.readers import find_source, open_scenes
 from eomm.data.attributes import attributes_of
 from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError
@@ -22,7 +22,7 @@ INNER = Grid(crs="EPSG:32631", transform=(10.0, 0.0, WEST + 100, 0.0, -10.0, NOR
 
 def scenes(path, window=None):
     with ExitStack() as stack:
-        return open_scenes(source_files(path, MAPPING), MAPPING, stack, window)
+        return open_scenes(find_source(path, MAPPING).files, MAPPING, stack, window)
 
 
 def cube(out, folder, **options):
@@ -137,7 +137,7 @@ def test_a_mapping_that_takes_something_else_for_a_band_is_refused(tmp_path):
     write_safe(tmp_path, START)
     mapping = dataclasses.replace(MAPPING, bands={**MAPPING.bands, "B02": "WVP_10m"})
     with ExitStack() as stack, pytest.raises(ContractError, match="'WVP_10m' is no band of a SAFE product"):
-        open_scenes(source_files(tmp_path, MAPPING), mapping, stack)
+        open_scenes(find_source(tmp_path, MAPPING).files, mapping, stack)
 
 
 def test_missing_and_truncated_images_are_named(tmp_path):

@@ -12,7 +12,7 @@ from pyproj import CRS
 
 from data_prep.cubes.build import Source, build_cube
 from data_prep.mappings.mapping import load_mapping
-from data_prep.readers import open_scenes, source_files
+from data_prep.readers import find_source, open_scenes
 from eomm.data.attributes import attributes_of
 from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError
@@ -90,7 +90,7 @@ pytestmark = [
 def scenes(path, mapping, window=None):
     with ExitStack() as opened:
         mapping = load_mapping(mapping)
-        found = open_scenes(source_files(path, mapping), mapping, opened, window)
+        found = open_scenes(find_source(path, mapping).files, mapping, opened, window)
         return [(s, {layer: s.read(layer) for layer in s.grids}) for s in found]
 
 
@@ -147,7 +147,7 @@ def test_stores_that_would_unpickle_are_refused(tmp_path):
     (path / "cloud_mask" / ".zarray").write_text(json.dumps(metadata | {"dtype": "|O", "filters": None}))
     with pytest.raises(DataError, match="holds Python objects"):
         scenes(path, "deepfeatures_s2")
-    for damaged, message in (("{", "not readable"), ("[]", "not a table of metadata")):
+    for damaged, message in (("{", "not readable"), ("[]", "it is a list, expected a table")):
         (path / "cloud_mask" / ".zarray").write_text(damaged)
         with pytest.raises(DataError, match=message):
             scenes(path, "deepfeatures_s2")

@@ -296,8 +296,8 @@ def test_refuses_what_it_cannot_do(tmp_path: Path) -> None:
 
 
 def test_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(line: str) -> None:
-        if "Sentinel-1" in line:
+    def stop(what: str, done: int, total: int) -> None:
+        if "Sentinel-1" in what:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

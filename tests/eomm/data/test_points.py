@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import tensorflow_datasets as tfds
 
-from data_prep.records.points import build_point_records
+from data_prep.records.points import PointOptions, build_point_records
 from eomm.data.batches import RecordSource, batches, reader
 from eomm.data.modality import SENTINEL2
 from eomm.data.order import Order, interleave, order_batches, proportions
@@ -85,11 +85,11 @@ def test_the_orbit_of_a_pass_travels_from_a_table_to_records_and_batches(tmp_pat
         points_of(table.assign(rel="ascending"), mapping, where="t")
     hidden = dataclasses.replace(series[0], valid=np.arange(6) != 1, split="train")
     radar = {"modality": mapping.contract, "min_dates": 1}
-    records = open_records(build_point_records(tmp_path / "r", [hidden], acquisitions=7, **radar))
+    records = open_records(build_point_records(tmp_path / "r", [hidden], PointOptions(acquisitions=7, **radar)))
     found = RecordSource(records, split="train")[0]["s1"]["orbit"]
     assert found.tolist() == [117, 0, 117, 44, 0, 0, 0]  # what is not usable is gone, padding has none
     unknown = [dataclasses.replace(hidden, orbit=None)]
-    plain = open_records(build_point_records(tmp_path / "p", unknown, acquisitions=7, **radar))
+    plain = open_records(build_point_records(tmp_path / "p", unknown, PointOptions(acquisitions=7, **radar)))
     assert not RecordSource(plain, split="train")[0]["s1"]["orbit"].any() and plain.data_hash != records.data_hash
 
 
@@ -107,7 +107,10 @@ def test_what_a_table_lacks_is_named(tmp_path):
         PointMapping(modality="s2", id="i", date="d", bands={"B02": "x"})
     file = tmp_path / "m.toml"
     file.write_text('modality = "s2"\nid = "parcel"\nwrong = 1\n')
-    with pytest.raises(ContractError, match="unknown keys wrong, missing date, bands"):
+    with pytest.raises(ContractError, match=r"m.toml: unknown key wrong; expected only modality, id, date"):
+        load_point_mapping(file)
+    file.write_text('modality = "s2"\nid = "parcel"\n')
+    with pytest.raises(ContractError, match=r"m.toml: key date, bands is missing"):
         load_point_mapping(file)
     bands = "\n".join(f'{b} = "{c}"' for b, c in MAPPING.bands.items())
     file.write_text(
@@ -121,7 +124,7 @@ def test_records_of_series_hold_their_usable_dates_exactly(tmp_path):
     rng = np.random.default_rng(1)
     series = [make_series(rng, i, split="train" if i % 5 else "test") for i in range(20)]
     options = {"accept": ["band_order"], "min_dates": 1}
-    out = build_point_records(tmp_path / "r", series[::-1], source="here", **options)
+    out = build_point_records(tmp_path / "r", series[::-1], PointOptions(source="here", **options))
     records = open_records(out)
     records.verify()
     assert records.reading == "lone" and records.shapes["s2"].site_wide
@@ -145,10 +148,10 @@ def test_records_of_series_hold_their_usable_dates_exactly(tmp_path):
     np.testing.assert_allclose(records.manifest["statistics"]["s2"]["mean"], train.mean(0), atol=1e-4)
     assert "0,0,farm 0,test," in (out / "series.csv").read_text()
     again = out.stat().st_mtime_ns
-    assert build_point_records(out, series, source="here", **options) == out  # kept
+    assert build_point_records(out, series, PointOptions(source="here", **options)) == out  # kept
     assert out.stat().st_mtime_ns == again
     with pytest.raises(UsageError, match="already exists"):
-        build_point_records(out, series, source="elsewhere", **options)
+        build_point_records(out, series, PointOptions(source="elsewhere", **options))
     ours = tfds.builder_from_directory(out).as_data_source(split="test")
     assert len(ours) == records.count("test")
 
@@ -157,12 +160,12 @@ def test_fields_are_masked_and_long_series_become_several_records(tmp_path):
     rng = np.random.default_rng(2)
     series = [make_series(rng, i, dates=20, square=(3, 2 + i % 2)) for i in range(4)]
     options = {"reading": "homogeneous", "acquisitions": 8, "accept": ["band_order"]}
-    records = open_records(build_point_records(tmp_path / "r", series, **options))
+    records = open_records(build_point_records(tmp_path / "r", series, PointOptions(**options)))
     assert records.shapes["s2"].fields()["values"][0] == (8, 3, 3, 10) and records.count("train") == 4 * 4
     patch = RecordSource(records, split="train")[1]
     assert patch["col"] == 4 and not patch["s2"]["valid"][..., 2].any()
     np.testing.assert_array_equal(patch["s2"]["valid"][..., :2].astype(bool), series[0].valid[4:12])
-    lone = open_records(build_point_records(tmp_path / "l", series, **options | {"reading": "lone"}))
+    lone = open_records(build_point_records(tmp_path / "l", series, PointOptions(**options | {"reading": "lone"})))
     assert records.reading == "homogeneous" and records.data_hash != lone.data_hash
 
 
@@ -184,11 +187,11 @@ def test_what_is_not_reflectance_or_shared_by_splits_is_refused(tmp_path):
     with pytest.raises(UsageError, match="group 'g' has the splits"):
         build_point_records(tmp_path / "r", mixed)
     with pytest.raises(UsageError, match="reading 'alone'"):
-        build_point_records(tmp_path / "r", series, reading="alone")
+        build_point_records(tmp_path / "r", series, PointOptions(reading="alone"))
     with pytest.raises(DataError, match="none of 8 series has 99 dates"):
-        build_point_records(tmp_path / "r", series, min_dates=99, accept=["band_order"])
+        build_point_records(tmp_path / "r", series, PointOptions(min_dates=99, accept=["band_order"]))
     drawn = open_records(
-        build_point_records(tmp_path / "r", series, fractions={"validation": 0.2}, accept=["band_order"])
+        build_point_records(tmp_path / "r", series, PointOptions(fractions={"validation": 0.2}, accept=["band_order"]))
     )
     sites = drawn.manifest["split"]["sites"]
     assert len(sites["validation"]) == 1 and not set(sites["validation"]) & set(sites["train"])
@@ -198,7 +201,8 @@ def test_what_is_not_reflectance_or_shared_by_splits_is_refused(tmp_path):
 def test_small_records_are_drawn_by_permutations_as_exactly(tmp_path):
     rng = np.random.default_rng(4)
     series = [make_series(rng, i, dates=12) for i in range(23)]
-    records = open_records(build_point_records(tmp_path / "r", series, accept=["band_order"], min_dates=1))
+    options = PointOptions(accept=["band_order"], min_dates=1)
+    records = open_records(build_point_records(tmp_path / "r", series, options))
 
     def take(count, start=0, **options):
         with closing(batches(records, split="train", seed=1, **{"batch_size": 6, **options})) as data:
@@ -241,17 +245,17 @@ def test_labels_travel_from_a_table_to_batches_and_records_without_are_as_before
         points_of(table.assign(crop=np.arange(len(table))), dataclasses.replace(MAPPING, label="crop"), where="t")
     options = {"accept": ["band_order"], "min_dates": 1}
     split = [dataclasses.replace(s, split="train" if s.group == "a" else "test") for s in series]
-    records = open_records(build_point_records(tmp_path / "r", split, **options))
+    records = open_records(build_point_records(tmp_path / "r", split, PointOptions(**options)))
     assert records.manifest["labels"] == {"maize": 1, "rice": 1} and records.shapes["s2"].labelled
     with closing(batches(records, split="train", batch_size=4, seed=0, once=True)) as rows:
         found = next(rows)["s2"]
     assert found["label"].tolist() == [1, 0, -1, 0] and not found["present"][3].any()  # the last row is empty
     plain = [dataclasses.replace(s, label="") for s in split]
-    without = open_records(build_point_records(tmp_path / "p", plain, **options))
+    without = open_records(build_point_records(tmp_path / "p", plain, PointOptions(**options)))
     assert "labels" not in without.manifest and "label" not in without.shapes["s2"].fields()
     assert without.data_hash != records.data_hash
     with pytest.raises(UsageError, match="already exists"):
-        build_point_records(tmp_path / "r", plain, **options)
+        build_point_records(tmp_path / "r", plain, PointOptions(**options))
 
 
 def test_some_dates_are_kept_and_a_valid_value_is_finite():

@@ -7,10 +7,9 @@ import pytest
 
 from data_prep.cubes.build import Source, build_cube
 from data_prep.simulate import Revisit, SiteOptions, flux, simulate_site
-from data_prep.simulate.landscape import make_landscape
-from data_prep.simulate.parameters import Streams, draw_parameters
-from data_prep.simulate.states import simulate_states
-from data_prep.simulate.weather import day_number, simulate_weather
+from data_prep.simulate.parameters import Streams
+from data_prep.simulate.weather import day_number
+from data_prep.simulate.world import make_world
 from eomm.embedding.run import embed
 from eomm.evaluation.gpp.features import Inputs, sites_table
 from eomm.evaluation.gpp.flux_files import read_flux
@@ -29,14 +28,13 @@ SITES = 7
 def tower(number, *, stress):
     """Fluxes of one site without its scenes: every fifth day, with what the best of sensors could know."""
     streams = Streams(seed=number, site=f"T{number}")
-    site = draw_parameters(streams, held_out=False)
-    land = make_landscape(site, streams, size_px=24, years=range(2017, 2021))
-    weather = simulate_weather(site, streams, years=range(2017, 2021), drought_year=DROUGHT)
-    states = simulate_states(site, streams, land, weather, stress=stress)
-    carbon = flux.simulate_carbon(site, land, states, weather, stress=stress)
+    how = {"held_out": False, "drought_year": DROUGHT, "stress": stress}
+    world = make_world(streams, size_px=24, years=range(2017, 2021), **how)
+    weather, states = world.weather, world.states
+    carbon = flux.simulate_carbon(world, stress=stress)
     days = slice(day_number(date(2018, 1, 1)) - int(weather.day[0]), weather.day.size)
-    shares, _ = flux.footprint(site, land, weather, days)
-    measured, truth = flux.tower_series(streams, land, states, weather, carbon, shares=shares, days=days)
+    shares, _ = flux.footprint(world, days)
+    measured, truth = flux.tower_series(world, carbon, shares=shares, days=days)
     light = (truth.FAPAR_TRUE * measured.SW_IN_F).to_numpy()
     dry = np.clip(0.25 - (states.root_moisture[days] * shares).sum(1), 0, None)
     rows = np.flatnonzero(

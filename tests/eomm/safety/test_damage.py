@@ -7,12 +7,13 @@ import tomllib
 import pytest
 from ml_collections import ConfigDict
 
-from data_prep.fetch.run import _open_index
+from data_prep.fetch.run import read_note
 from data_prep.mappings import mapping as mappings
 from data_prep.sites.units import status as sites_status
 from eomm.cli import main
 from eomm.cli.info import describe
 from eomm.cli.info_words import format_info
+from eomm.data import described
 from eomm.data.cube import open_cube
 from eomm.data.records import open_records
 from eomm.embedding.store import open_embedding
@@ -22,6 +23,7 @@ from eomm.export.frames import Frames
 from eomm.models.directory import load_model
 from eomm.report.data import read_metrics
 from eomm.store.fields import Fields, ListOf, Maybe, Number, TableOf, check
+from eomm.store.notes import Notes
 from eomm.training.config import load_config
 from eomm.training.writers import MetricsLog
 from tests.eomm.safety.damage import damaged, text
@@ -91,7 +93,7 @@ def test_no_damage_of_a_mapping_ends_in_a_traceback(monkeypatch):
     table = tomllib.loads(path.read_text())
     for what, content in damaged(table, depth=3):
         if isinstance(content, dict):
-            monkeypatch.setattr(mappings.tomllib, "loads", lambda _, content=content: dict(content))
+            monkeypatch.setattr(described.tomllib, "loads", lambda _, content=content: dict(content))
             try:
                 found = mappings.load_mapping(str(path))
             except (ContractError, DataError) as error:
@@ -119,7 +121,7 @@ def test_nonsense_in_a_mapping_is_refused_by_its_key(key, value, monkeypatch):
     path = mappings.SHIPPED / "fetched_s2.toml"
     table = tomllib.loads(path.read_text())
     table[key] = table[key] | value if isinstance(value, dict) else value
-    monkeypatch.setattr(mappings.tomllib, "loads", lambda _: table)
+    monkeypatch.setattr(described.tomllib, "loads", lambda _: table)
     with pytest.raises(ContractError, match=next(iter(value)) if isinstance(value, dict) else key):
         mappings.load_mapping(str(path))
 
@@ -204,20 +206,11 @@ def test_numbers_of_options_are_finite_and_above_nothing(value, capsys):
 
 
 def test_lists_of_sites_and_of_what_was_fetched(tmp_path):
-    from data_prep.fetch.catalogues import KNOWN
-    from eomm.data.grid import Grid
-
-    grid = Grid(crs="EPSG:32631", transform=(10, 0, 0, 0, -10, 0), height=4, width=4)
     sites = {"eomm:kind": "sites", "sites": [{"name": "a", "lon": 3.0, "lat": 50.0}]}
-    item = {"state": "complete", "time": "2020", "files": [{"name": "a.tif", "bytes": 3, "sha256": "0"}]}
-    catalogue = next(iter(KNOWN.values()))
+    item = {"state": "complete", "files": [{"name": "a.tif", "bytes": 3, "sha256": "0"}]}
     for name, whole, read in (
         ("sites.json", sites, lambda: sites_status(tmp_path)),
-        (
-            "i.json",
-            {"items": {"x": item}},
-            lambda: _open_index(tmp_path / "i.json", site="a", catalogue=catalogue, grid=grid),
-        ),
+        ("i.json", item, lambda: read_note(Notes(tmp_path), "i")),
     ):
         for _, content in damaged(whole):
             (tmp_path / name).write_text(text(content))

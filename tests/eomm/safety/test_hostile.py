@@ -16,7 +16,7 @@ import pytest
 import rasterio
 
 from data_prep.mappings.mapping import load_mapping
-from data_prep.readers import open_scenes, source_files
+from data_prep.readers import find_source, open_scenes
 from eomm.data.raster import open_raster
 from eomm.errors import DataError, UsageError
 from eomm.evaluation.labels import read_labels
@@ -67,7 +67,7 @@ def make_vrt(image, source):
 def read(path, name):
     mapping = load_mapping(name)
     with ExitStack() as stack:
-        for scene in open_scenes(source_files(path, mapping), mapping, stack):
+        for scene in open_scenes(find_source(path, mapping).files, mapping, stack):
             for layer in scene.grids:
                 scene.read(layer)
 

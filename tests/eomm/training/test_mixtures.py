@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from data_prep.records.points import build_point_records
+from data_prep.records.points import PointOptions, build_point_records
 from eomm.data.modality import SENTINEL2
 from eomm.data.records import PatchShape
 from eomm.errors import UsageError
@@ -108,9 +108,9 @@ def test_an_encoder_of_single_pixels_learns_from_series_and_crops_together(tmp_p
     rng = np.random.default_rng(0)
     points = [make_series(rng, i, dates=12, split="validation" if i % 5 == 0 else "train") for i in range(20)]
     given = {"accept": ["band_order"], "min_dates": 1}
-    series = build_point_records(tmp_path / "series", points, **given)
+    series = build_point_records(tmp_path / "series", points, PointOptions(**given))
     squares = [make_series(rng, i, dates=14, square=(4, 4)) for i in range(6)]
-    fields = build_point_records(tmp_path / "fields", squares, reading="homogeneous", **given)
+    fields = build_point_records(tmp_path / "fields", squares, PointOptions(reading="homogeneous", **given))
     config = common.pretrain("s2")
     config.update_from_flattened_dict(
         {
@@ -151,7 +151,9 @@ def test_labels_of_some_sets_are_learned_and_a_run_resumes(tmp_path):
     labelled = [make_series(rng, i, dates=12, split="train", label=crops[i % 3]) for i in range(12)]
     plain = [make_series(rng, i, dates=12, split="train") for i in range(6)]
     given = {"accept": ["band_order"], "min_dates": 1}
-    sets = [build_point_records(tmp_path / n, s, **given) for n, s in (("korea", labelled), ("swiss", plain))]
+    sets = [
+        build_point_records(tmp_path / n, s, PointOptions(**given)) for n, s in (("korea", labelled), ("swiss", plain))
+    ]
     config = common.pretrain("s2")
     config.update_from_flattened_dict(
         {

@@ -56,14 +56,14 @@ def recipe(kind, **changes):
 
 def make_sets(folder):
     """Records of parcels, some with a crop, and of pixels without."""
-    from data_prep.records.points import build_point_records
+    from data_prep.records.points import PointOptions, build_point_records
     from tests.eomm.data.test_points import make_series
 
     rng, crops = np.random.default_rng(1), ("maize", "rice", "")
     parcels = [make_series(rng, i, dates=12, split="train", label=crops[i % 3]) for i in range(18)]
     pixels = [make_series(rng, i, dates=12, split="train") for i in range(9)]
-    options = {"accept": ["band_order"], "min_dates": 1, "acquisitions": TIMES}
-    return [build_point_records(folder / n, s, **options) for n, s in (("parcels", parcels), ("pixels", pixels))]
+    options = PointOptions(accept=["band_order"], min_dates=1, acquisitions=TIMES)
+    return [build_point_records(folder / n, s, options) for n, s in (("parcels", parcels), ("pixels", pixels))]
 
 
 def start_model(kind, sets, path):
