@@ -6,7 +6,7 @@ Finished sites are kept; what failed is noted and tried again by the next run (u
 import dataclasses
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -26,8 +26,10 @@ from eomm.data.cube import Cube, open_cube
 from eomm.data.grid import Grid
 from eomm.errors import DataError, UsageError
 from eomm.store.digest import digest
-from eomm.store.folders import is_disk_full
-from eomm.store.workers import Pool, reason_of, run_units
+from eomm.store.fields import Json
+from eomm.store.many import do_sites
+from eomm.store.progress import NamedProgress
+from eomm.store.workers import Pool
 
 PLACE = "{site}"
 SIZE_M = 1280
@@ -44,8 +46,8 @@ def build_sites(
     options: CubeOptions = CubeOptions(),
     pool: Pool = Pool(),
     overwrite: bool = False,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> dict[str, Any]:
+    progress: NamedProgress | None = None,
+) -> Json:
     """Build the cubes of many sites, and say how far they are; a site that fails stops no other.
 
     Args:
@@ -66,8 +68,8 @@ def build_sites(
         As `data_prep.sites.units.status`.
 
     Raises:
-        UsageError: `out` holds something else; a finished cube was made of something else; no worker can be had; the
-            disk is full.
+        UsageError: `out` holds something else; a finished cube was made of something else; no worker can be had.
+        DiskFull: what is finished stays.
         ContractError: a mapping cannot be.
         DataError: a mapping cannot be read.
     """
@@ -93,22 +95,16 @@ def build_sites(
             "options; ask for the same, say --overwrite to build them again, or choose another folder"
         )
     folder.begin([dataclasses.asdict(s) for s in sites])
-    missing = [r for r in requests if not found[r["site"]] or r["site"] in other]
-    finished = len(requests) - len(missing)
-    for request, _, error in run_units(partial(build_site, str(folder.path)), missing, pool):
-        if error is not None:
-            folder.notes.failed(request["site"], reason_of(error))
-            if is_disk_full(error.__cause__ or error):
-                raise error
-        finished += 1
-        if progress:
-            progress("sites", finished, len(requests))
+    missing = [(r["site"], r) for r in requests if not found[r["site"]] or r["site"] in other]
+    report = partial(progress, "sites") if progress else None
+    build = partial(build_site, str(folder.path))
+    do_sites(build, missing, folder.notes, pool, finished=len(requests) - len(missing), progress=report)
     return status(folder.path)
 
 
-def build_site(out: str, request: Request) -> None:
+def build_site(out: str, site: tuple[str, Request]) -> None:
     """One unit: the cube of one site, and the note that it is done. Raises what `build_cube` raises."""
-    folder, name, begun = SiteFolder(out), request["site"], time.monotonic()
+    (name, request), folder, begun = site, SiteFolder(out), time.monotonic()
     folder.notes.forget(name)
     sources = [Source(mapping=mapping, path=path) for mapping, path in request["sources"]]
     sources += [_fetch(folder.path / "scenes" / name, request, one) for one in request.get("catalogues", ())]

@@ -13,11 +13,13 @@ from typing import Any
 
 from eomm.errors import UsageError
 from eomm.store.descriptions import read_described
+from eomm.store.fields import Json
 from eomm.store.folders import check_store, write_json
+from eomm.store.many import format_standing, standing
 from eomm.store.notes import Notes
 
 KIND = "sites"
-Request = dict[str, Any]  # of what one cube is made, JSON types
+Request = Json  # of what one cube is made
 
 
 class SiteFolder:
@@ -49,7 +51,7 @@ class SiteFolder:
         return (self.path / "sites.json").is_file()
 
     @property
-    def sites(self) -> list[dict[str, Any]]:
+    def sites(self) -> list[Json]:
         """The list that was last asked for. Raises DataError where none was."""
         check_store(self.path, "sites.json", "a folder of `eomm prepare sites`")
         return list(read_described(self.path / "sites.json")["sites"])
@@ -58,12 +60,12 @@ class SiteFolder:
         """Where a site's cube lies."""
         return self.cubes / f"{name}.zarr"
 
-    def made(self, name: str) -> dict[str, Any] | None:
+    def made(self, name: str) -> Json | None:
         """What was noted of a finished site, or None."""
         return self.notes.made(name) if self.cube(name).is_dir() else None
 
 
-def status(path: Path | str) -> dict[str, Any]:
+def status(path: Path | str) -> Json:
     """How far a folder of sites is: counts, and the reasons of those that failed.
 
     Raises:
@@ -71,25 +73,10 @@ def status(path: Path | str) -> dict[str, Any]:
     """
     folder = SiteFolder(path)
     names = [str(site["name"]) for site in folder.sites]
-    done = {name for name in names if folder.made(name)}
-    reasons = {name: reason for name in names if name not in done and (reason := folder.notes.failure(name))}
-    return {
-        "sites": len(names),
-        "done": len(done),
-        "failed": len(reasons),
-        "waiting": len(names) - len(done) - len(reasons),
-        "records": (folder.records / "manifest.json").is_file(),
-        "failures": reasons,
-    }
+    made = standing(names, folder.notes, filter(folder.made, names))
+    return {**made, "records": (folder.records / "manifest.json").is_file()}
 
 
-def succeeded(found: Mapping[str, Any]) -> bool:
-    """Whether no site of a `status` failed."""
-    return not found["failed"]
-
-
-def format_status(found: Mapping[str, Any]) -> str:
+def format_status(found: Json) -> str:
     """A `status` for people."""
-    head = ", ".join(f"{found[k]} {k}" for k in ("done", "failed", "waiting"))
-    lines = [f"{found['sites']} sites: {head}; records {'made' if found['records'] else 'not made'}"]
-    return "\n".join(lines + [f"  {name}: {reason}" for name, reason in found["failures"].items()])
+    return format_standing(found, more=f"; records {'made' if found['records'] else 'not made'}")

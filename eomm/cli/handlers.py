@@ -11,6 +11,7 @@ from typing import Any
 
 from eomm.errors import UsageError
 from eomm.store.progress import progress_bar
+from eomm.store.workers import Pool
 
 
 def simulate(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:
@@ -93,11 +94,11 @@ def embed_many(a: argparse.Namespace, model: Any, cubes: dict[str, Path]) -> dic
     """Many cubes to a folder of embedding cubes."""
     from eomm.embedding.sites import embed_sites
 
-    cluster = {"workers": a.workers, "scheduler": a.scheduler, "code": tuple(a.code)}
-    source = a.model if a.workers > 1 or a.scheduler else model
+    pool = Pool(workers=a.workers, scheduler=a.scheduler)
+    source = model if pool.alone else a.model
     with progress_bar("sites") as report:
-        options = embed_options(a) | cluster
-        return embed_sites(source, cubes, a.out, shard=a.shard, progress=report.counted, **options)
+        options = embed_options(a) | {"shard": a.shard, "progress": report.counted}
+        return embed_sites(source, cubes, a.out, code=a.code, pool=pool, **options)
 
 
 def embed_one(a: argparse.Namespace, model: Any) -> dict[str, Any]:
@@ -113,12 +114,12 @@ def embed_one(a: argparse.Namespace, model: Any) -> dict[str, Any]:
     for name, use in explain_use(model, cube, a.modality).items():
         print(f"eomm: {name}: {use}", file=sys.stderr)
     with progress_bar("embed") as report:
-        options = embed_options(a) | {"progress": report.counted}
-        if a.workers or a.scheduler:
-            cluster = {"workers": a.workers, "scheduler": a.scheduler, "code": tuple(a.code)}
-            path = embed_on_workers(a.model, a.cube, a.out, **cluster, **options)
+        options = embed_options(a) | {"shard": a.shard, "progress": report.counted}
+        pool = Pool(workers=a.workers, scheduler=a.scheduler)
+        if pool.alone:
+            path = embed(model, cube, a.out, **options)
         else:
-            path = embed(model, cube, a.out, shard=a.shard, **options)
+            path = embed_on_workers(a.model, a.cube, a.out, pool=pool, code=tuple(a.code), **options)
     return describe(path) if path.exists() and status(path)["complete"] else status(path)
 
 
@@ -137,13 +138,6 @@ def embed_options(a: argparse.Namespace) -> dict[str, Any]:
         "append": a.append,
         "overwrite": a.overwrite,
     }
-
-
-def embed_succeeded(result: dict[str, Any]) -> bool:
-    """Whether no cube of many failed."""
-    from eomm.embedding.sites import succeeded
-
-    return succeeded(result)
 
 
 def embed_points(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:

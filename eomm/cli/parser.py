@@ -95,7 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
   eomm embed --model runs/fusion/model --cube newer.zarr --out e.zarr --append
   eomm embed --cubes many/cubes --out embeddings                              # many sites at once"""
     c = command(commands, "embed", handlers.embed, "embed cubes; run again to go on where it stopped", example)
-    c.set_defaults(formatter=handlers.format_embed, succeeded=handlers.embed_succeeded)
+    c.set_defaults(formatter=handlers.format_embed, succeeded=lambda found: not found.get("failures"))
     add_model(c, required=False, default="base, which comes with eomm")
     which = c.add_mutually_exclusive_group()
     which.add_argument("--cube", type=Path, help="of `eomm prepare cube`")

@@ -138,13 +138,6 @@ def format_check(result: dict[str, Any]) -> str:
     return format_(result)
 
 
-def sites_succeeded(result: dict[str, Any]) -> bool:
-    """Whether no site failed."""
-    from data_prep.sites.units import succeeded
-
-    return succeeded(result)
-
-
 def format_sites(result: dict[str, Any]) -> str:
     """For people."""
     from data_prep.sites.units import format_status
@@ -213,7 +206,7 @@ def add_sites(steps: Any, command: Callable[..., argparse.ArgumentParser]) -> No
       --from planetary-computer-s1-rtc --dates 2020-01-01 2020-12-31 --out many --records --test-fraction 0.2"""
     summary = "a list of sites to cubes; run again to go on and to try again what failed (exit status 1 while some did)"
     c = command(steps, "sites", prepare_sites, summary, example)
-    c.set_defaults(formatter=format_sites, succeeded=sites_succeeded)
+    c.set_defaults(formatter=format_sites, succeeded=lambda found: not found["failed"])
     c.add_argument("sites", type=Path, help="CSV with columns name, lon, lat (and size_m, split, …), or GeoJSON")
     source_help = "{site} stands for the site's name; repeat per source"
     c.add_argument("--source", action="append", default=[], metavar="MAPPING=PATH", help=source_help)
@@ -239,7 +232,7 @@ def add_sites(steps: Any, command: Callable[..., argparse.ArgumentParser]) -> No
     add_crops(c)
 
     c = command(steps, "status", prepare_status, "how far the sites of a folder are", "eomm prepare status many")
-    c.set_defaults(formatter=format_sites, succeeded=sites_succeeded)
+    c.set_defaults(formatter=format_sites, succeeded=lambda found: not found["failed"])
     c.add_argument("folder", type=Path)
 
 

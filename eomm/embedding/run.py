@@ -31,10 +31,10 @@ from eomm.embedding.store import (
     create,
     open_embedding,
 )
-from eomm.embedding.units import Run, Unit, by_block, list_units, place_of, requested, share, tidy
-from eomm.errors import DataError, UsageError
+from eomm.embedding.units import Run, Unit, by_block, check_shard, list_units, place_of, requested, share, tidy
+from eomm.errors import DataError
 from eomm.models.directory import Model, load_model
-from eomm.store.folders import check_apart, disk_full_at, entered, is_disk_full, partial_of, recover
+from eomm.store.folders import check_apart, entered, naming_full_disk, partial_of, recover
 from eomm.store.shards import NONE, checksum, shard_file
 
 THREADS = 4  # each holds a block's features and vectors, half a gigabyte at the default size
@@ -106,8 +106,7 @@ def embed(
     cube = cube if isinstance(cube, Cube) else open_cube(cube)
     out = entered(out)
     check_apart(out, {"the cube": cube.path, "the model": model_path})
-    if not 0 <= shard[0] < shard[1]:
-        raise UsageError(f"shard {shard[0]} of {shard[1]}: expected 0 <= i < n")
+    check_shard(shard)
     plan = make_plan(
         model,
         cube,
@@ -135,7 +134,7 @@ def embed(
     def make(path: Path) -> None:
         create(path, plan.layout(), describe(plan, request, base))
 
-    try:
+    with naming_full_disk(partial_of(out), kept=True):
         while run := Run.open(out, request, make, overwrite=overwrite or append):
             with run.claimed(shard) as there:
                 if there:
@@ -144,10 +143,6 @@ def embed(
         if request == requested(out):  # else other shards are missing
             tidy(out)
             write_item(out)
-    except OSError as e:
-        if is_disk_full(e):
-            raise disk_full_at(partial_of(out)) from e
-        raise
     return out
 
 

@@ -13,14 +13,16 @@ from typing import Any
 from eomm.embedding.cluster import model_of
 from eomm.embedding.plan import check_options
 from eomm.embedding.run import embed
-from eomm.embedding.units import share
+from eomm.embedding.units import check_shard, share
 from eomm.errors import DataError, UsageError
 from eomm.models.directory import Model, load_model
 from eomm.store.digest import sha256
-from eomm.store.folders import check_apart, entered, is_disk_full
+from eomm.store.fields import Json
+from eomm.store.folders import check_apart, entered
 from eomm.store.kinds import kind_of
+from eomm.store.many import do_sites, format_standing, standing
 from eomm.store.notes import Notes
-from eomm.store.workers import Pool, reason_of, run_units
+from eomm.store.workers import Pool
 
 NOTES = "units"  # folder of `out`
 HOW = ("append", "check", "overwrite", "memory_bytes")  # options that change no vector
@@ -56,11 +58,10 @@ def embed_sites(
     *,
     code: Sequence[str] = (),
     shard: tuple[int, int] = (0, 1),
-    workers: int = 0,
-    scheduler: str | None = None,
+    pool: Pool = Pool(),
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
-) -> dict[str, Any]:
+) -> Json:
     """Embed many cubes to `out`/NAME.zarr. Killed and called again it goes on; what is finished is not done again.
 
     Args:
@@ -69,8 +70,7 @@ def embed_sites(
         out: the folder of the embeddings.
         code: modules outside eomm whose networks the model may use.
         shard: (i, n), only part i of n of the sites, counted from 0.
-        workers: processes of a local cluster, a site at a time each; none is started for fewer than two.
-        scheduler: see `eomm.store.workers.Pool`; its workers must see the same files.
+        pool: who does them, a site at a time each; its workers must see the same files.
         progress: called with (sites done or failed, sites in all).
         options: of `embed`, for every site.
 
@@ -78,7 +78,8 @@ def embed_sites(
         As `status`.
 
     Raises:
-        UsageError: an option is wrong for any cube, `out` is a store, no worker can be had, or the disk is full.
+        UsageError: an option is wrong for any cube, `out` is a store, or no worker can be had.
+        DiskFull: what is finished stays.
         DataError: the model is missing or damaged.
     """
     out = entered(out)
@@ -88,8 +89,7 @@ def embed_sites(
     check_apart(out, {f"the cube {name}": cube for name, cube in cubes.items()}, replaced=False)
     if kind_of(out):
         raise UsageError(f"{out}: is a store; the embeddings of many cubes lie in a folder of their own")
-    if not 0 <= shard[0] < shard[1]:
-        raise UsageError(f"shard {shard[0]} of {shard[1]}: expected 0 <= i < n")
+    check_shard(shard)
     notes = Notes(out / NOTES)
     notes.begin()
     mine = share([(name, str(entered(cube).absolute())) for name, cube in cubes.items()], *shard)
@@ -97,21 +97,12 @@ def embed_sites(
     made_of = json.loads(json.dumps({"model": loaded.hash, "options": asked}, default=str))
     todo = [site for site in mine if not _is_done(out, site, made_of)]
     source: Model | str = loaded
-    pool = Pool(workers=workers, scheduler=scheduler)
     if not pool.alone:
         if isinstance(model, Model):
             raise UsageError("workers load the model themselves; give its directory")
         source = str(entered(model).absolute())
     task = partial(embed_site, source, str(out.absolute()), tuple(code), made_of, options)
-    finished = len(mine) - len(todo)
-    for (name, _), _, error in run_units(task, todo, pool):
-        if error is not None:
-            notes.failed(name, reason_of(error))
-            if is_disk_full(error.__cause__ or error):
-                raise error
-        finished += 1
-        if progress:
-            progress(finished, len(mine))
+    do_sites(task, todo, notes, pool, finished=len(mine) - len(todo), progress=progress)
     return status(out, [name for name, _ in mine])
 
 
@@ -149,7 +140,7 @@ def _head(cube: str) -> str:
         return ""
 
 
-def status(out: Path | str, names: Sequence[str]) -> dict[str, Any]:
+def status(out: Path | str, names: Sequence[str]) -> Json:
     """How far the embeddings of many cubes are: counts, and why some failed. JSON types; opens no store.
 
     Args:
@@ -157,28 +148,13 @@ def status(out: Path | str, names: Sequence[str]) -> dict[str, Any]:
         names: of the cubes.
     """
     notes = Notes(Path(out) / NOTES)
-    done = {name for name in names if notes.made(name) and (Path(out) / f"{name}.zarr").is_dir()}
-    failures = {name: reason for name in names if name not in done and (reason := notes.failure(name))}
-    return {
-        "embeddings": str(out),
-        "sites": len(names),
-        "done": len(done),
-        "failed": len(failures),
-        "waiting": len(names) - len(done) - len(failures),
-        "failures": failures,
-    }
+    done = (name for name in names if notes.made(name) and (Path(out) / f"{name}.zarr").is_dir())
+    return {"embeddings": str(out), **standing(names, notes, done)}
 
 
-def succeeded(found: Mapping[str, Any]) -> bool:
-    """Whether no site of a `status` failed."""
-    return not found.get("failures")
-
-
-def format_status(found: Mapping[str, Any]) -> str:
+def format_status(found: Json) -> str:
     """A `status` for people."""
-    head = ", ".join(f"{found[k]} {k}" for k in ("done", "failed", "waiting"))
-    lines = [f"{found['sites']} sites in {found['embeddings']}: {head}"]
-    return "\n".join(lines + [f"  {name}: {reason}" for name, reason in found["failures"].items()])
+    return format_standing(found, where=f" in {found['embeddings']}")
 
 
 def _cubes_at(path: Path) -> list[tuple[str, Path]]:

@@ -35,7 +35,7 @@ from eomm.embedding.layers import (
     valid_layer,
 )
 from eomm.embedding.read import KIND, MISSING, VERSION, open_embedding
-from eomm.store.folders import disk_full_at
+from eomm.store.folders import naming_full_disk
 
 __all__ = ["FLAGS", "KIND", "NO_NUMBER", "NO_OFFSET", "VERSION", "Layout", "Writer", "create", "open_array",
            "open_embedding"]  # fmt: skip
@@ -243,17 +243,13 @@ class Writer:
         self._pending = futures, done
 
     def finish(self) -> None:
-        """Wait for the unit in flight. Raises UsageError when the disk is full."""
+        """Wait for the unit in flight. Raises DiskFull."""
         if not self._pending:
             return
         (futures, done), self._pending = self._pending, None
-        try:
+        with naming_full_disk(self._path, kept=True):
             for future in futures:
                 future.result()
-        except (ValueError, OSError) as e:
-            if "No space left" in str(e) or "quota" in str(e):
-                raise disk_full_at(self._path) from e
-            raise
         done()
 
     def _open(self, name: str) -> tensorstore.TensorStore:

@@ -61,6 +61,12 @@ def share(units: Sequence[Item], index: int, count: int) -> list[Item]:
     return list(units[index * len(units) // count : (index + 1) * len(units) // count])
 
 
+def check_shard(shard: tuple[int, int]) -> None:
+    """Raise UsageError unless a shard (i, n) is part i of n, counted from 0."""
+    if not 0 <= shard[0] < shard[1]:
+        raise UsageError(f"shard {shard[0]} of {shard[1]}: expected 0 <= i < n")
+
+
 def place_of(unit: Unit, block: tuple[int, int], name: str) -> tuple[int, ...]:
     """Which shard of an array a unit is."""
     place = (unit.dates.start // SHARD_DATES, unit.y.start // block[0], unit.x.start // block[1])

@@ -4,7 +4,6 @@ Memory is that of a block of the grid, of the sums of eight frames over all feat
 GeoParquet 1.1: https://geoparquet.org/releases/v1.1.0.
 """
 
-import errno
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,7 +23,7 @@ from eomm.errors import UsageError
 from eomm.export.columns import properties
 from eomm.export.features import Feature, shapely
 from eomm.export.frames import COUNT, Block, Frame, Frames, parts_of
-from eomm.store.folders import check_outside, disk_full, new_file
+from eomm.store.folders import check_outside, naming_full_disk, new_file
 from eomm.store.progress import Progress
 
 ROWS = 50_000  # of a row group, about
@@ -319,10 +318,9 @@ def is_parquet(path: Path) -> bool:
 def refusals(path: Path) -> Iterator[None]:
     """Errors of the disk as ours."""
     try:
-        yield
+        with naming_full_disk(path):
+            yield
     except OSError as e:
-        if e.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise disk_full(path) from e
         raise UsageError(f"{path}: cannot be written ({e})") from e
 
 

@@ -16,6 +16,8 @@ from typing import Any, Literal
 from eomm.errors import DataError, EommError
 
 INT64 = 2**63 - 1
+Json = dict[str, Any]
+"""An object of JSON: texts, numbers, truth, nothing, and lists and objects of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
