@@ -3,12 +3,15 @@
 An encoder may live in any installed module that offers `build_encoder(modality, options) -> Encoder`.
 """
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Protocol, cast, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int32, Real, Shaped
+
+from eomm.errors import UsageError
 
 Tree = Any  # of arrays
 Params = Tree
@@ -133,6 +136,20 @@ class FusionHead(Protocol):
     def project(self, params: Params, fused: Float[Array, "*n d"]) -> dict[str, Float[Array, "*n _"]]:
         """From the fused embedding to what each modality's decoder reads."""
         ...
+
+
+def check_options(kind: Any, options: Iterable[str], what: str, *, given: Collection[str]) -> None:
+    """Raise UsageError where options are no fields of a dataclass, or are `given` by who builds it.
+
+    Args:
+        kind: the dataclass.
+        options: their names.
+        what: is built, in messages.
+        given: its fields that are no options.
+    """
+    known = {f.name for f in dataclasses.fields(kind)} - set(given)
+    if unknown := set(options) - known:
+        raise UsageError(f"{what}: unknown {sorted(unknown)}; known are {sorted(known)}")
 
 
 def prefixes_of(encoder: Encoder) -> tuple[int, ...]:

@@ -4,7 +4,6 @@ A closed form, nothing of it is trained. Beside any encoder it makes one embeddi
 How noise is measured is `eomm.training.noise`.
 """
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
@@ -17,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int32, Real, Shaped
 from eomm.data.modality import Modality
 from eomm.errors import UsageError
 from eomm.models.directory import build_part
-from eomm.models.interface import Encoder, Features, Meta, Params, crop, no_hidden, window_mask
+from eomm.models.interface import Encoder, Features, Meta, Params, check_options, crop, no_hidden, window_mask
 
 FLOOR = -40.0  # logarithm of the least weight in time, whose square is a float32: 600 days behind the nearest or more
 FRAMES = (8, 8)
@@ -341,9 +340,7 @@ def build_encoder(modality: Modality, options: Mapping[str, Any]) -> StateEncode
         UsageError: unknown options, noise that was not measured, or lengths that do not fit.
     """
     options = dict(options)
-    known = {f.name for f in dataclasses.fields(StateEncoder)} - {"modality"} | {"dim"}
-    if unknown := set(options) - known:
-        raise UsageError(f"state of {modality.name}: options {sorted(unknown)} are unknown; known are {sorted(known)}")
+    check_options(StateEncoder, set(options) - {"dim"}, f"state of {modality.name}", given=("modality",))
     check_noise(modality, options)
     length, inner = int(options.pop("dim", 0)), options.pop("inner", None)
     left = length - 3 * len(options["whiten"])

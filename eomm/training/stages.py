@@ -41,7 +41,7 @@ from eomm.training.objective import (
     series_around,
     turn,
 )
-from eomm.training.stage import Batch, Stage, load_encoders, rematerialised
+from eomm.training.stage import Batch, Stage, load_encoders, model_of_one, rematerialised
 from eomm.training.start import load_start, started_from
 
 
@@ -66,9 +66,7 @@ def build_stage(config: Any, records: RecordSet) -> Stage:
 def make_objective(options: Mapping[str, Any]) -> Objective:
     """An objective from a configuration's plain values. Raises UsageError for an unknown name."""
     options = {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in dict(options).items()}
-    known = {f.name for f in dataclasses.fields(Objective)}
-    if set(options) - known:
-        raise UsageError(f"config.objective: unknown {sorted(set(options) - known)}; known are {sorted(known)}")
+    interface.check_options(Objective, options, "config.objective", given=())
     return Objective(**options)
 
 
@@ -160,14 +158,8 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
         return total, metrics
 
     def model(params: Tree) -> Model:
-        return Model(
-            encoders={name: encoder},
-            decoders={name: decoder},
-            fusion=None,
-            params={name: {kind: params[kind] for kind in ("encoder", "decoder")}},
-            parts={name: {"encoder": dict(config.encoder), "decoder": dict(config.decoder)}},
-            info={"objectives": {name: dict(config.objective)}, **({"init": started_from(start)} if start else {})},
-        )
+        info = {"objectives": {name: dict(config.objective)}, **({"init": started_from(start)} if start else {})}
+        return model_of_one(name, encoder, decoder, config, params, info)
 
     scheduled = bool(objective.agreement)
     return Stage(name=f"pretrain {name}", modalities=(name,), init=init, loss=loss, model=model, scheduled=scheduled)
@@ -238,7 +230,8 @@ def fuse(config: Any, records: RecordSet) -> Stage:
     useful embedding. A modality's objective is what `config.objective` says, or else its encoder's own. With
     `config.finetune` encoders and decoders are optimised too, as in the published release.
     """
-    models, encoders, decoders = load_encoders(config, records)
+    trained = load_encoders(config, records)
+    encoders, decoders, frozen = trained.encoders, trained.decoders, trained.params
     reference, reading = config.reference, reading_of(records.manifest)
     if reference not in encoders or len(encoders) < 2:
         raise UsageError(f"config.encoders give {sorted(encoders)}; needed are {reference!r} and at least one other")
@@ -250,7 +243,7 @@ def fuse(config: Any, records: RecordSet) -> Stage:
         )
     options = fusion_options(config, {n: encoders[n] for n in (reference, *others)})
     fusion = Fusion.build({n: e.dim for n, e in encoders.items()}, options)
-    asked = {n: o for m in models for n, o in m.info.get("objectives", {}).items()} | dict(config.objective)
+    asked = {**trained.objectives, **dict(config.objective)}
     unknown = [n for n in encoders if n not in asked]
     if unknown:
         raise UsageError(f"config.objective lacks {', '.join(unknown)}, and the encoder does not tell its own; add it")
@@ -326,22 +319,9 @@ def fuse(config: Any, records: RecordSet) -> Stage:
         metrics["loss"] = (total * metrics["loss"][1], metrics["loss"][1])
         return total, metrics
 
-    frozen = {n: m.params[n] for m in models for n in m.encoders}
-
     def model(params: Tree) -> Model:
-        parts = {n: m.parts[n] for m in models for n in m.encoders}
-        return Model(
-            encoders=encoders,
-            decoders=decoders,
-            fusion=fusion,
-            params={**frozen, **params},
-            parts=parts | {"fusion": options},
-            info={
-                "encoders": {n: m.hash for m in models for n in m.encoders},
-                "objectives": {n: dict(asked[n]) for n in encoders},
-                "finetuned": finetune,
-            },
-        )
+        info = {"objectives": {n: dict(asked[n]) for n in encoders}, "finetuned": finetune}
+        return trained.fused(fusion, options, params, info)
 
     names = tuple(encoders)
     return Stage(name="fuse", modalities=names, init=init, loss=loss, model=model, frozen=frozen)
