@@ -3,7 +3,8 @@
 Every form (COG, GeoParquet, Zarr) asks for blocks of frames from here; nothing larger than a block is held.
 """
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -15,10 +16,11 @@ from jaxtyping import Bool, Float32
 
 from eomm.data.attributes import attributes_of
 from eomm.data.grid import EPOCH, Grid, to_date
-from eomm.embedding.blocks import TOGETHER, days_of
+from eomm.embedding.blocks import TOGETHER, blocks, days_of
 from eomm.embedding.run import open_embedding
 from eomm.errors import DataError, UsageError
 from eomm.store.folders import entered
+from eomm.store.progress import Progress
 
 COMPOSITES = ("month", "season", "year")
 SEASONS = ("DJF", "MAM", "JJA", "SON")
@@ -127,6 +129,21 @@ class Frames:
             raise
         except (ValueError, OSError, RuntimeError) as e:
             raise DataError(f"{self.path}: cannot be read ({str(e)[:300]}); the store is damaged") from e
+
+    def blocks(
+        self, progress: Progress | None = None, areas: Sequence[tuple[slice, slice]] | None = None
+    ) -> Iterator[tuple[slice, slice, slice, Block]]:
+        """All frames, block by block, some frames at a time: (frames, rows, columns, block). Errors as of `read`.
+
+        Args:
+            progress: called with (blocks done, blocks in all).
+            areas: (rows, columns) to read; all blocks of the grid when None.
+        """
+        areas, parts = blocks(self.grid) if areas is None else areas, parts_of(self.frames)
+        for done, (part, (y, x)) in enumerate(itertools.product(parts, areas), 1):
+            yield part, y, x, self.read(part, y, x)
+            if progress:
+                progress(done, len(parts) * len(areas))
 
     def _dates(self, positions: Sequence[int], y: slice, x: slice) -> Block:
         ds = self._ds.isel(time=list(positions), y=y, x=x)
