@@ -18,6 +18,7 @@ from eomm.embedding.store import missing_of, open_array
 from eomm.embedding.units import Unit, place_of
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.store.digest import digest
+from eomm.store.fields import Json
 from eomm.store.identity import Identity
 from eomm.store.shards import ATTRIBUTE, DIGITS, NONE, check_present, places, shard_file
 
@@ -52,7 +53,7 @@ class Base:
     dropped: tuple[str, ...]
     quantisation: Mapping[str, Any] | None
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Json:
         """For the store that continues it."""
         converted = {"converted_from_version": self.version} if self.version < VERSION else {}
         kept = {"kept": len(self.kept), "changed": self.changed, "new": self.new, "dropped": self.dropped}
@@ -198,7 +199,7 @@ def fresh_dates(unit: Unit, base: Base | None) -> Int[np.ndarray, " n"]:
     return dates if base is None else dates[[int(d) not in base.kept for d in dates]]
 
 
-def check_same_site(found: dict[str, Any], plan: Plan, store: str) -> None:
+def check_same_site(found: Json, plan: Plan, store: str) -> None:
     """Raise unless a finished store can be continued by a plan: all but dates and acquisitions must be the same."""
     request = found["eomm:request"]
     now = plan.request()

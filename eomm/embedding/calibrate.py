@@ -28,6 +28,7 @@ from eomm.models import interface
 from eomm.models.directory import Model, reference_of
 from eomm.models.predict import Predictor, Seen, read_batch
 from eomm.models.reading import surround, trim
+from eomm.store.fields import Json
 
 COUNT = 32  # records, or blocks of a cube
 BLOCK_PX = 8
@@ -98,7 +99,7 @@ def calibrate(
     return dataclasses.replace(model, info={**model.info, "calibration": calibration})
 
 
-def fit_and_check(parts: Sequence[tuple[np.ndarray, ...]]) -> dict[str, Any]:
+def fit_and_check(parts: Sequence[tuple[np.ndarray, ...]]) -> Json:
     """The fit to all parts, and a check of fits to two thirds of them on the other third."""
     whole = [np.concatenate(c) for c in zip(*parts, strict=True)]
     expected, truth = [], []

@@ -14,9 +14,10 @@ from eomm.embedding.append import Base
 from eomm.embedding.plan import Plan, cube_digest
 from eomm.embedding.units import Unit, place_of
 from eomm.models.directory import plain
+from eomm.store.fields import Json
 
 
-def describe(plan: Plan, request: Mapping[str, Any], base: Base | None) -> dict[str, Any]:
+def describe(plan: Plan, request: Mapping[str, Any], base: Base | None) -> Json:
     """Contracts and provenance for the store's root attributes."""
     model, cube = plan.model, plan.cube
     lead = cube[plan.reference]

@@ -24,6 +24,7 @@ from eomm.models import forward
 from eomm.models.directory import Model
 from eomm.models.interface import tells_of
 from eomm.store.digest import digest
+from eomm.store.fields import Json
 
 # Base size, 2 cores: blocks of 64 px are no slower than 128 (26,300 against 22,200 pixel-dates per second on a busy
 # machine) and peak at 1.3 instead of 3.0 GiB.
@@ -106,7 +107,7 @@ class Plan:
             average_days=self.average_days,
         )
 
-    def request(self) -> dict[str, Any]:
+    def request(self) -> Json:
         """What two runs must share to make one store together, JSON types."""
         grid = self.cube[self.reference].grid
         units = list_units(len(self.day), (grid.height, grid.width), self.block)

@@ -34,6 +34,7 @@ from eomm.embedding.store import (
 from eomm.embedding.units import Run, Unit, by_block, check_shard, list_units, place_of, requested, share, tidy
 from eomm.errors import DataError
 from eomm.models.directory import Model, load_model
+from eomm.store.fields import Json
 from eomm.store.folders import check_apart, entered, naming_full_disk, partial_of, recover
 from eomm.store.shards import NONE, checksum, shard_file
 
@@ -262,7 +263,7 @@ def work(plan: Plan, run: Run, todo: Sequence[Unit], base: Base | None, count: C
 
                 names = tuple(layers)
 
-                def done(unit: Unit = unit, figures: dict[str, Any] = figures, names: Sequence[str] = names) -> None:
+                def done(unit: Unit = unit, figures: Json = figures, names: Sequence[str] = names) -> None:
                     files = {n: shard_file(run.partial / n, place_of(unit, plan.block, n)) for n in names}
                     sums = {n: checksum(f) if f.exists() else NONE for n, f in files.items()}  # still in memory
                     run.notes.done(unit.number, figures | {"files": sums})
@@ -275,7 +276,7 @@ def work(plan: Plan, run: Run, todo: Sequence[Unit], base: Base | None, count: C
 # --- The seam -------------------------------------------------------------------------------------------------------
 
 
-def check_seam(plan: Plan) -> dict[str, Any]:
+def check_seam(plan: Plan) -> Json:
     """Embed pixels round a corner of blocks twice: as planned, and in a block of half the size laid across it.
 
     A site of a single block has no such corner; there the smaller block lies inside.

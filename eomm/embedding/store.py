@@ -35,6 +35,7 @@ from eomm.embedding.layers import (
     valid_layer,
 )
 from eomm.embedding.read import KIND, MISSING, VERSION, open_embedding
+from eomm.store.fields import Json
 from eomm.store.folders import naming_full_disk
 
 __all__ = ["FLAGS", "KIND", "NO_NUMBER", "NO_OFFSET", "VERSION", "Layout", "Writer", "create", "open_array",
@@ -195,7 +196,7 @@ def missing_of(dtype: str) -> float:
     return MISSING if dtype == "int8" else float("nan")
 
 
-def geoemb(layout: Layout, attributes: Mapping[str, Any]) -> dict[str, Any]:
+def geoemb(layout: Layout, attributes: Mapping[str, Any]) -> Json:
     """The `geoemb:` convention's attributes, https://github.com/geo-embeddings/embeddings-zarr-convention (v1)."""
     found: dict[str, Any] = {
         "zarr_conventions": [GEOEMB],

@@ -14,6 +14,7 @@ from typing import Any
 
 from eomm.data.tables import find_column
 from eomm.errors import DataError, UsageError
+from eomm.store.fields import Json
 
 MAX_BYTES = 256 * 2**20
 MAX_FEATURES = 100_000  # their sums over eight dates take 0.4 GB at 64 numbers each
@@ -139,14 +140,14 @@ def from_geojson(path: Path, text: str, kind: str) -> Iterator[Feature]:
         yield Feature(name, made, properties if isinstance(properties, dict) else {})
 
 
-def point_of(geometry: dict[str, Any], what: str) -> Any:
+def point_of(geometry: Json, what: str) -> Any:
     """A shapely point."""
     position = geometry.get("coordinates")
     check_position(position, what)
     return shapely().Point(position[:2])  # type: ignore[index]
 
 
-def polygon_of(geometry: dict[str, Any], what: str) -> Any:
+def polygon_of(geometry: Json, what: str) -> Any:
     """A shapely polygon or multipolygon, of rings that are closed and do not cross."""
     parts = geometry.get("coordinates")
     parts = [parts] if geometry["type"] == "Polygon" else parts
@@ -194,7 +195,7 @@ def check_count(path: Path, number: int) -> None:
         raise DataError(f"{path}: more than {MAX_FEATURES:,} features; split the file")
 
 
-def check_crs(path: Path, content: dict[str, Any]) -> None:
+def check_crs(path: Path, content: Json) -> None:
     """Raise DataError for the `crs` of older GeoJSON where it is not longitude and latitude."""
     crs = content.get("crs")
     if crs is None:

@@ -25,6 +25,7 @@ from eomm.errors import UsageError
 from eomm.export.columns import properties
 from eomm.export.features import Feature, shapely
 from eomm.export.frames import COUNT, Block, Frame, Frames
+from eomm.store.fields import Json
 from eomm.store.folders import check_outside, naming_full_disk, new_file
 from eomm.store.progress import Progress
 
@@ -51,7 +52,7 @@ class Piece:
 
 def write_features(
     frames: Frames, path: Path, features: Sequence[Feature], about: Mapping[str, Any], progress: Progress | None = None
-) -> dict[str, Any]:
+) -> Json:
     """Write a row per feature and frame, with means over the feature's pixels that have a vector.
 
     A point has the pixel it lies in, a polygon those whose centre it holds. Columns, always in this order: `id`, the
@@ -103,7 +104,7 @@ def write_features(
 
 def write_pixels(
     frames: Frames, path: Path, stride: int, about: Mapping[str, Any], progress: Progress | None = None
-) -> dict[str, Any]:
+) -> Json:
     """Write a row per frame and pixel that has a vector, of every `stride`th row and column.
 
     Columns, always in this order: `row` and `col` of the cube, `frame` (the date, or the composite's period), `date`

@@ -16,6 +16,7 @@ from jaxtyping import Array, Int32
 from eomm.errors import UsageError
 from eomm.models import forward
 from eomm.models.directory import Model, load_model, reference_of
+from eomm.store.fields import Json
 from eomm.store.folders import check_apart, new_directory, write_json
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -39,7 +40,7 @@ def export_model(
     site_wide: Sequence[str] = (),
     overwrite: bool = False,
     code: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> Json:
     """Write a folder with the model as StableHLO, its contract as JSON, and a README with the lines that call it.
 
     The parameters are inside. Sizes are symbols: `y`, `x` of the block, `n` targets, `<modality>_t` acquisitions.
@@ -114,7 +115,9 @@ def specifications(
     return inputs, jax.ShapeDtypeStruct(shape(size("n")), np.int32)
 
 
-def embed_block(model: Model, inputs: Mapping[str, Mapping[str, Array]], targets: Int32[Array, " n"]) -> dict[str, Any]:
+def embed_block(
+    model: Model, inputs: Mapping[str, Mapping[str, Array]], targets: Int32[Array, " n"]
+) -> dict[str, Array]:
     """Embeddings of some acquisitions of the reference on one block, as `eomm.embed` makes them.
 
     Args:
@@ -143,7 +146,7 @@ def embed_block(model: Model, inputs: Mapping[str, Mapping[str, Array]], targets
     return {"embedding": forward.fuse(model.fusion, model.params["fusion"], parts)[0], "valid": valid}
 
 
-def describe(model: Model, inputs: Mapping[str, Any], exported: Any, site_wide: Sequence[str]) -> dict[str, Any]:
+def describe(model: Model, inputs: Mapping[str, Any], exported: Any, site_wide: Sequence[str]) -> Json:
     """The contract of the exported file, as plain JSON types."""
     shapes = {
         name: {

@@ -14,6 +14,7 @@ from eomm.heads.head import Head, load_head
 from eomm.heads.maps import NO_VECTOR, OUTSIDE, Part, predicted, write_cogs, write_store
 from eomm.heads.series import series
 from eomm.heads.words import COLUMNS, KIND, side_file
+from eomm.store.fields import Json
 from eomm.store.folders import check_apart, check_free_file, entered, new_directory, write_json
 
 TABLES = (".csv", ".parquet")
@@ -29,7 +30,7 @@ def predict(
     dates: tuple[date, date] | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
+) -> Json:
     """Predict what a head was fitted on, where the vectors are valid and not outside of what the head saw.
 
     Args:
@@ -95,7 +96,7 @@ def _series(
     return {"out": str(out), **about}
 
 
-def summary(head: Head) -> dict[str, Any]:
+def summary(head: Head) -> Json:
     """What whoever looks at a prediction must know of its head; JSON types."""
     return {
         "head": head.hash,

@@ -35,6 +35,10 @@ DEEPEST = 32  # folders in the path of a parameter
 DEFAULT_CODE = {"encoder": "eomm.models.context", "decoder": "eomm.models.decoder", "fusion": "eomm.models.fusion"}
 
 
+Leaves = dict[str, Any]
+"""Of a tree, by path such as "a/b/c": arrays, or their shapes."""
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Model(Shown):
     """A trained model: encoders and decoders by modality, a fusion head or None, and all parameters.
@@ -288,7 +292,7 @@ def _drawn_by(network: Any) -> Any:
     return jax.eval_shape(network.init, jax.random.key(0))  # tracing takes 0.1 s, of a model that is loaded many times
 
 
-def flatten(tree: Any) -> dict[str, Any]:
+def flatten(tree: Any) -> Leaves:
     """A tree of nested dicts -> {"a/b/c": array}; host arrays where the leaves are arrays."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {path_name(p): x if isinstance(x, jax.ShapeDtypeStruct) else np.asarray(x) for p, x in leaves}

@@ -120,8 +120,12 @@ def check_free(path: Path, *, overwrite: bool, kind: str) -> None:
         raise UsageError(f"{path}: already exists; choose another path, or say --overwrite to replace it")
     if path.is_symlink():
         raise UsageError(f"{path}: is a link to {os.readlink(path)}, and links are not replaced; name that, or another")
-    if is_empty(path):
-        return
+    if not is_empty(path):
+        _check_all_ours(path, kind)
+
+
+def _check_all_ours(path: Path, kind: str) -> None:
+    """Raise UsageError unless a path is a store of a kind, and holds nothing else."""
     found = kind_of(path)
     if found != kind:
         what = f"is {KINDS[found][0]}, not {KINDS[kind][0]}" if found else "was not made by eomm"
@@ -265,8 +269,9 @@ def is_disk_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     said = str(error)
-    tensorstore = isinstance(error, ValueError) and "RESOURCE_EXHAUSTED" in said  # of others it is memory
-    return tensorstore or (isinstance(error, OSError | ValueError | RuntimeError) and any(w in said for w in NO_SPACE))
+    if isinstance(error, ValueError) and "RESOURCE_EXHAUSTED" in said:  # tensorstore's; of others it is memory
+        return True
+    return isinstance(error, OSError | ValueError | RuntimeError) and any(words in said for words in NO_SPACE)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from eomm.errors import DataError
+from eomm.store.fields import Json
 from eomm.store.folders import read_json, write_json
 
 FOLDER = ".units"
@@ -56,7 +57,7 @@ class Notes:
         """A unit is about to be made anew."""
         (self.folder / f"{unit}.json").unlink(missing_ok=True)
 
-    def made(self, unit: str | int) -> dict[str, Any] | None:
+    def made(self, unit: str | int) -> Json | None:
         """What was noted of a finished unit; None where it is not finished."""
         file = self.folder / f"{unit}.json"
         return dict(read_json(file)) if file.is_file() else None

@@ -131,28 +131,36 @@ def connect(pool: Pool) -> Iterator[Any]:
     Raises:
         UsageError: no worker is asked for, Dask is not installed, or the scheduler cannot be reached.
     """
-    workers, scheduler, memory_gib = pool.workers, pool.scheduler, pool.memory_gib
-    if not scheduler and (workers < 1 or (memory_gib is not None and memory_gib <= 0)):  # Dask would wait for ever
-        given = f"{workers} workers" + (f" of {memory_gib:g} GiB" if memory_gib is not None else "")
-        raise UsageError(f"{given}: expected one or more, each with memory")
     try:
-        import dask
-        from distributed import Client, LocalCluster
+        import distributed  # noqa: F401
     except ImportError as e:
         raise UsageError(f"workers need Dask ({e}): pip install 'eomm[cluster]'") from e
-    if scheduler:
-        place = {"scheduler_file": scheduler} if scheduler.endswith(".json") else {"address": scheduler}
-        if "scheduler_file" in place and not Path(scheduler).exists():  # Dask would wait for it for ever
-            raise UsageError(f"scheduler {scheduler}: no such file; has the scheduler written it?")
-        try:
-            client = Client(**place, timeout=CONNECT)
-        except (OSError, ValueError) as e:
-            raise UsageError(
-                f"scheduler {scheduler}: cannot be reached ({e}); is it running, and its port open?"
-            ) from e
-        with client:
-            yield client
-        return
+    with _found(pool.scheduler) if pool.scheduler else _started(pool.workers, pool.memory_gib) as client:
+        yield client
+
+
+def _found(scheduler: str) -> Any:
+    """A client of a running scheduler."""
+    from distributed import Client
+
+    place = {"scheduler_file": scheduler} if scheduler.endswith(".json") else {"address": scheduler}
+    if "scheduler_file" in place and not Path(scheduler).exists():  # Dask would wait for it for ever
+        raise UsageError(f"scheduler {scheduler}: no such file; has the scheduler written it?")
+    try:
+        return Client(**place, timeout=CONNECT)
+    except (OSError, ValueError) as e:
+        raise UsageError(f"scheduler {scheduler}: cannot be reached ({e}); is it running, and its port open?") from e
+
+
+@contextmanager
+def _started(workers: int, memory_gib: float | None) -> Iterator[Any]:
+    """A client of a cluster of this machine, which ends with the block."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    if workers < 1 or (memory_gib is not None and memory_gib <= 0):  # Dask would wait for ever
+        given = f"{workers} workers" + (f" of {memory_gib:g} GiB" if memory_gib is not None else "")
+        raise UsageError(f"{given}: expected one or more, each with memory")
     limit = "auto" if memory_gib is None else int(memory_gib * 2**30)
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": DEATHS}),

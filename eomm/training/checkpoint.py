@@ -10,6 +10,7 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from eomm.errors import DataError
+from eomm.store.fields import Json
 from eomm.store.folders import is_disk_full, naming_full_disk
 
 _policies = ocp.training.preservation_policies
@@ -49,7 +50,7 @@ class Checkpoints:
             cleanup_tmp_directories=True,
         )
 
-    def latest(self) -> tuple[int, dict[str, Any]] | None:
+    def latest(self) -> tuple[int, Json] | None:
         """Step and metadata of the latest finished checkpoint, or None. Cheap: no array is read."""
         for checkpoint in reversed(self._orbax.checkpoints):
             if (self.directory / str(checkpoint.step) / "_CHECKPOINT_METADATA").exists():

@@ -12,6 +12,7 @@ from eomm.data.mixture import Mixture
 from eomm.embedding.calibrate import MINIMUM, calibrate
 from eomm.errors import UsageError
 from eomm.models.directory import Model, load_model, save_model
+from eomm.store.fields import Json
 from eomm.store.folders import check_apart, entered, read_json, recover
 from eomm.store.log import LOGGER
 from eomm.training.config import flatten
@@ -107,7 +108,7 @@ def build_stages(config: ConfigDict, mixture: Mixture) -> list[Stage]:
     return found
 
 
-def measure_noise(config: ConfigDict, mixture: Mixture) -> tuple[ConfigDict, dict[str, Any], list[SeriesSet]]:
+def measure_noise(config: ConfigDict, mixture: Mixture) -> tuple[ConfigDict, Json, list[SeriesSet]]:
     """The configuration with what a state needs, the noise of every set, and series of theirs; nothing where given.
 
     Started from a model (`config.init`) it is that model's, or its parameters would not fit the numbers they read.

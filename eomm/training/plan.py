@@ -21,6 +21,7 @@ from eomm.data.modality import SENTINEL1, SENTINEL2
 from eomm.data.records import PatchShape, RecordSet
 from eomm.errors import UsageError
 from eomm.models.interface import Tree
+from eomm.store.fields import Json
 from eomm.training import mesh as meshes
 from eomm.training.accelerators import ACCELERATORS, Accelerator, find_accelerator
 from eomm.training.cost import training_flops
@@ -85,7 +86,7 @@ def plan_training(
     utilisation: float = UTILISATION,
     read_gb: float = READ_GB,
     passes: int = PASSES,
-) -> dict[str, Any]:
+) -> Json:
     """Memory per device, operations and steps per second of a configuration, and the time that data sets take.
 
     Args:
@@ -234,9 +235,7 @@ def step_seconds(
     return {"products": products, "memory": traffic, "gradients": sent}
 
 
-def describe_data_set(
-    data: DataSet, records: int, record_size: int, rate: float, batch_size: int, passes: int
-) -> dict[str, Any]:
+def describe_data_set(data: DataSet, records: int, record_size: int, rate: float, batch_size: int, passes: int) -> Json:
     """What a data set is and how long it takes."""
     return {
         "name": data.name,

@@ -23,7 +23,7 @@ from eomm.models.published import PublishedDecoder, PublishedEncoder, fill
 from eomm.models.published.fusion import PublishedFusion
 from eomm.models.published.layers import PLACES, SIDE
 from eomm.models.published.loss import MIXTURES, published_loss
-from eomm.training.stage import Batch, Stage, load_encoders, model_of_one, rematerialised
+from eomm.training.stage import Batch, Loss, Stage, load_encoders, model_of_one, rematerialised
 
 CENTRE, HALO = PLACES // 2, SIDE // 2
 ARCHITECTURE = "published (arXiv 2511.11706)"
@@ -143,7 +143,7 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
         first, second = jax.random.split(rng)
         return {"encoder": encoder.init(first), "decoder": decoder.init(second)}
 
-    def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array, *, dropout: bool) -> tuple[Array, dict[str, Any]]:
+    def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array, *, dropout: bool) -> Loss:
         where, *keys = jax.random.split(rng, 3)
         coding, decoding = keys if dropout else (None, None)
         places = draw_places(where, batch[name], sampling)
@@ -197,7 +197,7 @@ def fuse(config: Any, records: RecordSet) -> Stage:
     def init(rng: Array) -> Tree:
         return {"fusion": fusion.init(rng), **(trained.params if tuned else {})}
 
-    def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array, *, dropout: bool) -> tuple[Array, dict[str, Any]]:
+    def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array, *, dropout: bool) -> Loss:
         whole = {**frozen, **params}
         where, mixing, *keys = jax.random.split(rng, 2 + 2 * len(encoders))
         drops = dict(zip(encoders, zip(keys[::2], keys[1::2], strict=True), strict=True))

@@ -15,6 +15,7 @@ from eomm.models.interface import Encoder, FusionHead, Tree
 from eomm.models.losses import SumCount
 
 Batch = Mapping[str, Mapping[str, Array]]
+Loss = tuple[Array, dict[str, SumCount]]  # and metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +38,10 @@ class Stage:
     name: str
     modalities: tuple[str, ...]
     init: Callable[[Array], Tree]
-    loss: Callable[[Tree, Tree, Batch, Array], tuple[Array, dict[str, SumCount]]]
+    loss: Callable[[Tree, Tree, Batch, Array], Loss]
     model: Callable[[Tree], Model]
     frozen: Tree = field(default_factory=dict, repr=False)
-    validation_loss: Callable[[Tree, Tree, Batch, Array], tuple[Array, dict[str, SumCount]]] | None = None
+    validation_loss: Callable[[Tree, Tree, Batch, Array], Loss] | None = None
     scheduled: bool = False
 
 

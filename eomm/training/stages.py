@@ -21,6 +21,7 @@ from eomm.models.fusion import Fusion
 from eomm.models.interface import Tree
 from eomm.models.losses import SumCount, ratio
 from eomm.models.reading import surround, surrounded, trim
+from eomm.store.fields import Json
 from eomm.training import cuts, labels, published
 from eomm.training.agreement import Window, embedding_terms, split_window
 from eomm.training.hiding import draw_hidden_queries, hide_bands, hide_others
@@ -41,7 +42,7 @@ from eomm.training.objective import (
     series_around,
     turn,
 )
-from eomm.training.stage import Batch, Stage, load_encoders, model_of_one, rematerialised
+from eomm.training.stage import Batch, Loss, Stage, load_encoders, model_of_one, rematerialised
 from eomm.training.start import load_start, started_from
 
 
@@ -100,7 +101,7 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
         first, second = jax.random.split(rng)
         return {"encoder": encoder.init(first), "decoder": decoder.init(second), **head}
 
-    def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> tuple[Array, dict[str, SumCount]]:
+    def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> Loss:
         clouds, where, what, which, prefix, when, how, sides = jax.random.split(rng, 8)
         data = surround(batch[name], encoder.halo, reading)
         data = draw_series(when, data, objective.series)
@@ -264,7 +265,7 @@ def fuse(config: Any, records: RecordSet) -> Stage:
     def init(rng: Array) -> Tree:
         return {"fusion": fusion.init(rng), **(frozen if finetune else {})}
 
-    def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> tuple[Array, dict[str, SumCount]]:
+    def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> Loss:
         whole = {**frozen, **params}  # what is tuned stands before where it started
         batch = {**batch, **{n: surround(batch[n], halo, reading) for n, halo in halos.items()}}
         where, what, drop, prefix, *which = jax.random.split(rng, 4 + len(encoders))
@@ -327,7 +328,7 @@ def fuse(config: Any, records: RecordSet) -> Stage:
     return Stage(name="fuse", modalities=names, init=init, loss=loss, model=model, frozen=frozen)
 
 
-def fusion_options(config: Any, encoders: Mapping[str, interface.Encoder]) -> dict[str, Any]:
+def fusion_options(config: Any, encoders: Mapping[str, interface.Encoder]) -> Json:
     """Options of the fusion head: the configuration's, and what each encoder says is a closed form, in their order."""
     closed = [(n, count) for n, e in encoders.items() if (count := interface.closed_part(e))]
     return {**({"leading": closed} if closed else {}), **dict(config.fusion)}

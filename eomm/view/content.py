@@ -16,6 +16,7 @@ from eomm.embedding.layers import FLAGS
 from eomm.embedding.read import MISSING
 from eomm.errors import DataError
 from eomm.page.style import ORANGE, PURPLE, SKY
+from eomm.store.fields import Json
 from eomm.view.layers import NO_VALUE, Layers
 
 COMPONENTS = 3
@@ -41,9 +42,7 @@ WORDS = {
 }
 
 
-def describe(
-    layers: Layers, *, length: int, dates: Sequence[int], share: Float32[np.ndarray, " date"]
-) -> dict[str, Any]:
+def describe(layers: Layers, *, length: int, dates: Sequence[int], share: Float32[np.ndarray, " date"]) -> Json:
     """What a page is told.
 
     Args:
@@ -87,7 +86,7 @@ def describe(
     }
 
 
-def vectors(layers: Layers, length: int) -> dict[str, Any]:
+def vectors(layers: Layers, length: int) -> Json:
     """Scale and principal components of the vectors' first numbers, fitted on the sample."""
     stored = layers.sample("vectors")[:, :length]
     rows = stored[(stored != MISSING).all(1)] * layers.scale[:length]
@@ -116,7 +115,7 @@ def principal(rows: Float[np.ndarray, "n d"]) -> tuple[np.ndarray, np.ndarray, n
     return mean, found * signs, values[::-1][:COMPONENTS] / max(values.sum(), 1e-12)
 
 
-def bands(layers: Layers) -> dict[str, Any] | None:
+def bands(layers: Layers) -> Json | None:
     """Bands of the reference modality, which of them are the true colour, and its stretch; None without a cube."""
     if layers.group is None:
         return None
@@ -141,7 +140,7 @@ def bands(layers: Layers) -> dict[str, Any] | None:
     }
 
 
-def degrees(grid: Grid) -> dict[str, Any] | None:
+def degrees(grid: Grid) -> Json | None:
     """Longitude and latitude at nodes [row, column] spread over the grid; None where its position is unknown."""
     if grid.crs == "LOCAL":
         return None

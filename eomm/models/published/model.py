@@ -43,6 +43,7 @@ from eomm.models.published.layers import (
     SeriesTransformer,
     Squeeze,
 )
+from eomm.store.fields import Json
 
 SIZES: dict[str, dict[str, int]] = {"s1": {"latent": 2, "tokens": 7}, "s2": {"latent": 9, "tokens": 6}}
 TARGETS_AT_ONCE = 64  # in decoding
@@ -357,6 +358,6 @@ def window_mean(windows: Float[Array, "*n 11 15 15 c"], valid: Shaped[Array, "*n
     return jnp.where(mask, windows, 0).sum((-4, -3, -2)) / count
 
 
-def mode(rng: Array | None) -> dict[str, Any]:
+def mode(rng: Array | None) -> Json:
     """Arguments of `apply` that switch dropout on where there is a key."""
     return {"train": rng is not None, "rngs": {} if rng is None else {"dropout": rng}}

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 from eomm.data.modality import SENTINEL1, SENTINEL2, Modality
 from eomm.errors import DataError, UsageError
 from eomm.models.directory import Model, build_fusion, build_parts, expected_params, save_model, unflatten
+from eomm.models.interface import Tree
 from eomm.store.digest import sha256
 from eomm.store.folders import check_apart, check_free, entered
 
@@ -189,7 +190,7 @@ def read_lightning(path: Path) -> dict[str, np.ndarray]:
     return {key: tensor.float().numpy() for key, tensor in weights.items()}
 
 
-def import_params(checkpoint: Mapping[str, np.ndarray], source: str) -> dict[str, Any]:
+def import_params(checkpoint: Mapping[str, np.ndarray], source: str) -> Tree:
     """Our parameters {"s1", "s2", "fusion"}, float32, from the arrays of a released fused checkpoint.
 
     Args:
