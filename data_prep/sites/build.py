@@ -85,21 +85,26 @@ def build_sites(
     if catalogues and dates:
         asked |= {"catalogues": list(catalogues), "dates": [str(d) for d in dates]}
         size_m = size_m or SIZE_M
-    requests = [_request(site, sources, digests, site.size_m or size_m) | asked for site in sites]
-    found = {r["site"]: folder.made(r["site"]) for r in requests}
-    other = [r["site"] for r in requests if (made := found[r["site"]]) and made["request"] != r]
-    if other and not overwrite:
-        some = ", ".join(other[:5]) + (" …" if len(other) > 5 else "")
-        raise UsageError(
-            f"{folder.path}: {some} ({len(other)} of {len(sites)} sites) were made of other sources, mappings or "
-            "options; ask for the same, say --overwrite to build them again, or choose another folder"
-        )
+    requests = {s.name: _request(s, sources, digests, s.size_m or size_m) | asked for s in sites}
+    found = {name: made["request"] for name in requests if (made := folder.made(name))}
+    if not overwrite:
+        _check_same(folder.path, [name for name, request in found.items() if request != requests[name]], len(sites))
     folder.begin([dataclasses.asdict(s) for s in sites])
-    missing = [(r["site"], r) for r in requests if not found[r["site"]] or r["site"] in other]
+    missing = [(name, request) for name, request in requests.items() if found.get(name) != request]
     report = partial(progress, "sites") if progress else None
     build = partial(build_site, str(folder.path))
     do_sites(build, missing, folder.notes, pool, finished=len(requests) - len(missing), progress=report)
     return status(folder.path)
+
+
+def _check_same(folder: Path, other: Sequence[str], count: int) -> None:
+    """Raise UsageError where finished sites, of so many, were made of something else than is asked for."""
+    if other:
+        some = ", ".join(other[:5]) + (" …" if len(other) > 5 else "")
+        raise UsageError(
+            f"{folder}: {some} ({len(other)} of {count} sites) were made of other sources, mappings or "
+            "options; ask for the same, say --overwrite to build them again, or choose another folder"
+        )
 
 
 def build_site(out: str, site: tuple[str, Request]) -> None:

@@ -133,9 +133,9 @@ def verify_attributes(path: Path, found: Findings) -> Json:
     flat = head.get("attributes") if isinstance(head, dict) else None
     if not isinstance(flat, dict):
         raise DataError(f"{path / HEAD}: has no attributes; the store is damaged")
-    if DIGEST in flat and attributes_digest(flat) != flat[DIGEST]:
-        found.damage.append(f"{path / HEAD}: its attributes are not those that were written")
-    if DIGEST in flat:  # stores of before had no copy
+    if DIGEST in flat:  # stores of before had none, and no copy
+        if attributes_digest(flat) != flat[DIGEST]:
+            found.damage.append(f"{path / HEAD}: its attributes are not those that were written")
         wrong = [name for name, copied in copies_in(head).items() if copied != _own(read_json(path / name / HEAD))]
         wrong += [array.name for array in arrays_in(path) if array.name not in copies_in(head)]
         found.damage += [f"{path / HEAD}: its copy of {name}/{HEAD} is not what that file says" for name in wrong]

@@ -3,7 +3,7 @@
 import importlib.metadata
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Float32, Int
 
-from eomm.data.cube import Cube
+from eomm.data.cube import Cube, CubeGroup
 from eomm.data.grid import EPOCH, to_date
 from eomm.data.modality import check_contract, in_order
 from eomm.embedding.dense import CHUNK, Schedule, features_of, schedule
@@ -132,26 +132,21 @@ class Plan:
 
         The digests are empty where the cube does not note what its acquisitions hold.
         """
-        content = {}
-        for n in self.used:
-            group = self.cube[n]
-            content[n] = [
-                [d, a.orbit, a.direction, a.incidence_deg]
-                for d, a, usable in zip(group.digests, group.acquisitions, group.usable, strict=False)
-                if usable
-            ]
+        content = {n: contents_of(self.cube[n]) for n in self.used}
         if not all(content.values()):
             return [(int(day), "") for day in self.day]
         days = {n: self.cube[n].day[self.cube[n].usable].tolist() for n in self.used}
-        found = []
-        for i, day in enumerate(self.day.tolist()):
-            window: dict[str, Any] = {}
+
+        def window(i: int) -> Json:
+            found = {}
             for n in self.used:
                 position, (before, after) = int(self.at[n][i]), self.model.encoders[n].frames
                 if position >= 0:
                     part = slice(max(0, position - before), position + after + 1)
-                    window[n] = [position - part.start, days[n][part], content[n][part]]
-            found.append((day, digest(window)))
+                    found[n] = [position - part.start, days[n][part], content[n][part]]
+            return found
+
+        found = [(day, digest(window(i))) for i, day in enumerate(self.day.tolist())]
         if not self.average_days:
             return found
         return [(day, digest([own, *(found[j] for j in self.near([i]))])) for i, (day, own) in enumerate(found)]
@@ -200,7 +195,6 @@ def make_plan(
     cube: Cube,
     *,
     block: int = BLOCK,
-    memory_bytes: int | None = None,
     modalities: Sequence[str] | None = None,
     dates: tuple[date, date] | None = None,
     length: int | None = None,
@@ -225,43 +219,48 @@ def make_plan(
     day = days[reference]
     if not len(day):
         raise DataError(f"{cube.path}: no usable {reference} acquisition, so no date to embed")
-    chosen = np.arange(len(day))
-    if dates is not None:
-        low, high = ((d - EPOCH).days for d in dates)
-        chosen = chosen[(day >= low) & (day <= high)]
-        if not len(chosen):
-            raise UsageError(
-                f"dates {dates[0]} to {dates[1]}: no usable {reference} acquisition there; {cube.path} has "
-                f"{len(day)} from {to_date(day[0])} to {to_date(day[-1])}"
-            )
-    reach = {n: forward.reach(model.modalities[n], model.fusion) for n in used} if model.fusion else {}
-
-    def plan(block: int) -> Plan:
-        return Plan(
-            model=model,
-            cube=cube,
-            reference=reference,
-            used=tuple(used),
-            day=day[chosen],
-            length=length or model.dim,
-            dtype=dtype,
-            clear_only=clear_only,
-            block=sides(lead.grid.height, lead.grid.width, block, square=square),
-            at={n: chosen if n == reference else nearest(day[chosen], days[n], reach[n]) for n in used},
-            site_wide=site_wide,
-            told=told_of(model, reference) if reference in used else (),
-            average_days=average_days,
+    low, high = ((d - EPOCH).days for d in dates) if dates else (day[0], day[-1])
+    chosen = np.flatnonzero((day >= low) & (day <= high))
+    if dates and not len(chosen):
+        raise UsageError(
+            f"dates {dates[0]} to {dates[1]}: no usable {reference} acquisition there; {cube.path} has "
+            f"{len(day)} from {to_date(day[0])} to {to_date(day[-1])}"
         )
+    reach = {n: forward.reach(model.modalities[n], model.fusion) for n in used} if model.fusion else {}
+    return Plan(
+        model=model,
+        cube=cube,
+        reference=reference,
+        used=tuple(used),
+        day=day[chosen],
+        length=length or model.dim,
+        dtype=dtype,
+        clear_only=clear_only,
+        block=sides(lead.grid.height, lead.grid.width, block, square=square),
+        at={n: chosen if n == reference else nearest(day[chosen], days[n], reach[n]) for n in used},
+        site_wide=site_wide,
+        told=told_of(model, reference) if reference in used else (),
+        average_days=average_days,
+    )
 
-    found = plan(block)
-    while memory_bytes is not None and found.memory_bytes() > memory_bytes:
-        if max(found.block) <= TILE:
+
+def within_memory(plan: Plan, memory_bytes: int, *, square: bool = False) -> Plan:
+    """The plan with blocks small enough; `square` as of `embed`. Raises UsageError where the smallest are too large."""
+    grid = plan.cube[plan.reference].grid
+    while plan.memory_bytes() > memory_bytes:
+        if max(plan.block) <= TILE:
             raise UsageError(
-                f"memory: the smallest blocks ({TILE} px) take {found.memory_bytes() / 2**20:.0f} MiB, allowed are "
+                f"memory: the smallest blocks ({TILE} px) take {plan.memory_bytes() / 2**20:.0f} MiB, allowed are "
                 f"{memory_bytes / 2**20:.0f}; allow more or take a smaller model"
             )
-        found = plan(max(found.block) - TILE)
-    return found
+        plan = replace(plan, block=sides(grid.height, grid.width, max(plan.block) - TILE, square=square))
+    return plan
+
+
+def contents_of(group: CubeGroup) -> list[list[Any]]:
+    """What a vector depends on of each usable acquisition; nothing where the cube does not note it."""
+    noted = zip(group.digests, group.acquisitions, group.usable, strict=False)
+    return [[digest, a.orbit, a.direction, a.incidence_deg] for digest, a, usable in noted if usable]
 
 
 def check_options(

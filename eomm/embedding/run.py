@@ -18,15 +18,14 @@ import jax
 import numpy as np
 
 from eomm.data.cube import Cube, open_cube
-from eomm.embedding.append import Base, open_base, told_by
+from eomm.embedding.append import Base, continued
 from eomm.embedding.compute import embed_unit, open_series
 from eomm.embedding.dense import on_cpu
 from eomm.embedding.describe import close, describe
-from eomm.embedding.plan import BLOCK, Plan, even, make_plan, nearest
+from eomm.embedding.plan import BLOCK, Plan, even, make_plan, nearest, within_memory
 from eomm.embedding.stac import write_item
 from eomm.embedding.store import (
     SHARD_DATES,
-    VERSION,
     Writer,
     create,
     open_embedding,
@@ -103,7 +102,7 @@ def embed(
         UsageError: `out` exists or is made of something else, an option is wrong, or the disk is full.
     """
     model_path = None if isinstance(model, Model) else model
-    model = model if isinstance(model, Model) else load_model(model)
+    model = load_model(model)
     cube = cube if isinstance(cube, Cube) else open_cube(cube)
     out = entered(out)
     check_apart(out, {"the cube": cube.path, "the model": model_path})
@@ -112,7 +111,6 @@ def embed(
         model,
         cube,
         block=block,
-        memory_bytes=memory_bytes // len(lanes(threads)) if memory_bytes else None,
         modalities=modalities,
         dates=dates,
         length=length,
@@ -121,15 +119,12 @@ def embed(
         average_days=average_days,
         square=square,
     )
+    if memory_bytes:
+        plan = within_memory(plan, memory_bytes // len(lanes(threads)), square=square)
     recover(out)
-    if append:
-        plan = dataclasses.replace(plan, told=told_by(out, plan))
-    base = open_base(out, plan) if append else None
-    if base:
-        plan = dataclasses.replace(plan, block=base.block)
-        nothing_came = base.kept == {i: i for i in range(len(plan.day))} and not base.dropped
-        if nothing_came and base.version == VERSION:
-            return out
+    plan, base = continued(out, plan) if append else (plan, None)
+    if base and base.is_whole(plan):
+        return out
     request = {**plan.request(), **({"continues": base.request} if base else {})}
 
     def make(path: Path) -> None:
@@ -169,25 +164,20 @@ def carry_out(
     alone = shard == (0, 1)
     count = UnitCount(progress, done=len(mine) - len(todo), total=len(mine))
     try:
-        if len(devices) == 1:
-            work(plan, run, todo, base, count, alone)
-        else:
-            # A run of blocks for each: no device waits for another, and no halo is exchanged.
-            with ThreadPoolExecutor(len(devices)) as pool:
-                parts = [share(todo, i, len(devices)) for i in range(len(devices))]
-                futures = [
-                    pool.submit(work_on, d, plan, run, p, base, count, alone)
-                    for d, p in zip(devices, parts, strict=True)
-                ]
-                for future in futures:
-                    future.result()
+        # A run of blocks for each: no device waits for another, and no halo is exchanged.
+        with ThreadPoolExecutor(len(devices)) as pool:
+            parts = [share(todo, i, len(devices)) for i in range(len(devices))]
+            futures = [
+                pool.submit(work_on, d, plan, run, p, base, count, alone) for d, p in zip(devices, parts, strict=True)
+            ]
+            for future in futures:
+                future.result()
     except BaseException:
         if alone:  # else others may be at their first units
             run.discard()
         raise
     found = run.notes.failures()
-    failures = {u.number: reason for u in mine if (reason := found.get(str(u.number)))}
-    if failures:
+    if failures := {u.number: reason for u in mine if (reason := found.get(str(u.number)))}:
         number, reason = min(failures.items())
         raise DataError(
             f"{run.partial}: {len(failures)} of {len(mine)} units failed; unit {number}: {reason}. Mend it and run "

@@ -83,7 +83,7 @@ def embed_sites(
         DataError: the model is missing or damaged.
     """
     out = entered(out)
-    loaded = model if isinstance(model, Model) else load_model(model, code=code)
+    loaded = load_model(model, code=code)
     checked = {k: options[k] for k in ("block", "modalities", "length", "dtype", "average_days") if k in options}
     check_options(loaded, **{"dtype": "int8", **checked})
     check_apart(out, {f"the cube {name}": cube for name, cube in cubes.items()}, replaced=False)
@@ -159,7 +159,7 @@ def format_status(found: Json) -> str:
 
 def _cubes_at(path: Path) -> list[tuple[str, Path]]:
     if path.is_file():
-        found = _listed(path)
+        found = _rows(path) if path.suffix.lower() in (".csv", ".parquet") else _lines(path)
         what = "its list names none"
     elif kind_of(path) or not path.is_dir() or path.suffix == ".zarr":
         return [(path.stem, path)]  # what is no cube fails alone, by its name
@@ -171,14 +171,16 @@ def _cubes_at(path: Path) -> list[tuple[str, Path]]:
     return found
 
 
-def _listed(path: Path) -> list[tuple[str, Path]]:
-    if path.suffix.lower() not in (".csv", ".parquet"):
-        try:
-            lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-        except UnicodeDecodeError as e:
-            raise DataError(f"{path}: not text ({e}); expected a path on each line, or a table .csv, .parquet") from e
-        given = [path.parent / line for line in lines if line and not line.startswith("#")]
-        return [(cube.stem, cube) for cube in given]
+def _lines(path: Path) -> list[tuple[str, Path]]:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as e:
+        raise DataError(f"{path}: not text ({e}); expected a path on each line, or a table .csv, .parquet") from e
+    given = [path.parent / line for line in lines if line and not line.startswith("#")]
+    return [(cube.stem, cube) for cube in given]
+
+
+def _rows(path: Path) -> list[tuple[str, Path]]:
     from eomm.data.tables import find_column, read_frame  # pandas takes half a second to import
 
     table = read_frame(path, text=True)

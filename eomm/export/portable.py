@@ -60,7 +60,7 @@ def export_model(
         UsageError: `out` exists, an argument is wrong, or a network cannot be exported with these sizes.
     """
     check_apart(out, {"the model": None if isinstance(model, Model) else model})
-    model = model if isinstance(model, Model) else load_model(model, code=code)
+    model = load_model(model, code=code)
     unknown = [n for n in site_wide if n not in model.encoders]
     if unknown or reference_of(model, None) in site_wide:
         raise UsageError(f"site_wide {', '.join(site_wide)}: the model has {', '.join(model.encoders)}")

@@ -14,7 +14,7 @@ import pytest
 from eomm.data.attributes import attributes_of
 from eomm.embedding import run as embedding
 from eomm.embedding.cluster import embed_on_workers
-from eomm.embedding.plan import make_plan
+from eomm.embedding.plan import make_plan, within_memory
 from eomm.embedding.store import FLAGS, open_embedding
 from eomm.embedding.units import by_block, list_units, share, status
 from eomm.errors import DataError, UsageError
@@ -183,7 +183,7 @@ def test_the_seam_is_embedded_twice_and_the_difference_noted(model, cube, tmp_pa
 
 def test_smaller_blocks_where_memory_is_short(model, cube, tmp_path):
     large = make_plan(model, cube, block=64)
-    small = make_plan(model, cube, block=64, memory_bytes=large.memory_bytes() // 2)
+    small = within_memory(large, large.memory_bytes() // 2)
     assert small.block < large.block and small.memory_bytes() <= large.memory_bytes() // 2
 
 
