@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Int
 
 from eomm.data.cube import Cube, CubeGroup
-from eomm.data.grid import EPOCH, to_date
+from eomm.data.grid import to_date, within
 from eomm.data.modality import check_contract, in_order
 from eomm.embedding.dense import CHUNK, Schedule, features_of, schedule
 from eomm.embedding.layers import TOLD
@@ -219,8 +219,7 @@ def make_plan(
     day = days[reference]
     if not len(day):
         raise DataError(f"{cube.path}: no usable {reference} acquisition, so no date to embed")
-    low, high = ((d - EPOCH).days for d in dates) if dates else (day[0], day[-1])
-    chosen = np.flatnonzero((day >= low) & (day <= high))
+    chosen = within(day, dates)
     if dates and not len(chosen):
         raise UsageError(
             f"dates {dates[0]} to {dates[1]}: no usable {reference} acquisition there; {cube.path} has "

@@ -15,7 +15,7 @@ import xarray as xr
 from jaxtyping import Bool, Float32
 
 from eomm.data.attributes import attributes_of
-from eomm.data.grid import EPOCH, Grid, to_date
+from eomm.data.grid import EPOCH, Grid, to_date, within
 from eomm.embedding.blocks import TOGETHER, blocks, days_of
 from eomm.embedding.run import open_embedding
 from eomm.errors import DataError, UsageError
@@ -110,10 +110,7 @@ class Frames:
         self.layers = (COUNT,) if composite else tuple(layers_of(self._ds))
         self.flags = tuple(n for n in self.layers if not composite and "flag_masks" in self._ds[n].attrs)
         day = days_of(self._ds)
-        chosen = np.arange(len(day))
-        if dates is not None:
-            low, high = ((d - EPOCH).days for d in dates)
-            chosen = chosen[(day >= low) & (day <= high)]
+        chosen = within(day, dates)
         if not len(chosen):
             raise UsageError(f"{self.path}: no date{between(dates)}; it has {len(day)}{between(ends(day))}")
         self.frames = periods(day, chosen, composite) if composite else singles(day, chosen)

@@ -22,7 +22,7 @@ from rasterio import Affine
 from eomm.data.grid import Grid
 from eomm.embedding.blocks import blocks, touched
 from eomm.errors import UsageError
-from eomm.export.columns import properties
+from eomm.export.columns import Column, properties
 from eomm.export.features import Feature, shapely
 from eomm.export.frames import COUNT, Block, Frame, Frames
 from eomm.store.fields import Json
@@ -79,13 +79,12 @@ def write_features(
     if not len(on):
         raise UsageError(f"{frames.path}: none of {len(features)} features has a pixel of it ({grid.text})")
     inside = [features[i] for i in on.tolist()]
-    geometry, ids = shapely().to_wkb([f.geometry for f in inside]), [f.id for f in inside]
+    geometry = shapely().to_wkb([f.geometry for f in inside])
     layers = [name for name in frames.layers if name not in frames.flags]
     ours = {"frame": "string", "date": DATE, "pixels": "int32", "pixels_total": "int32"}
-    ours |= {e: "float32" for e in vector_names(frames.length)} | {n: "float32" for n in layers}
-    known = properties(inside, taken=("id", *ours, "geometry"))
-    schema = {"id": "string", **{name: column.dtype for name, column in known.items()}, **ours}
-    told = {name: column.values for name, column in known.items()}
+    ours |= dict.fromkeys([*vector_names(frames.length), *layers], "float32")
+    told = {"id": Column("string", [f.id for f in inside]), **properties(inside, taken=("id", *ours, "geometry"))}
+    schema = {name: column.dtype for name, column in told.items()} | ours
     areas = blocks(grid)
     here = {(areas[number][0].start, areas[number][1].start): some for number, some in pieces.items()}
     types = sorted({f.geometry.geom_type for f in inside})
@@ -96,8 +95,8 @@ def write_features(
             for _, y, x, block in group:
                 sums.add(block, here[y.start, x.start])
             for k, frame in enumerate(frames.frames[part]):
-                own = {"id": ids, **told, "pixels": sums.count[k, on], "pixels_total": total[on]}
-                writer.add(frame, own | sums.means(k, on), geometry)
+                own = {"pixels": sums.count[k, on], "pixels_total": total[on], **sums.means(k, on)}
+                writer.add(frame, {n: c.values for n, c in told.items()} | own, geometry)
     outside = [f.id for f, n in zip(features, total.tolist(), strict=True) if not n]
     return {"rows": writer.rows, "outside": outside}
 

@@ -347,24 +347,29 @@ def build_encoder(modality: Modality, options: Mapping[str, Any]) -> StateEncode
     if inner and length and "dim" not in inner:
         inner = {**dict(inner), "dim": left}
     built = build_part("encoder", inner, modality) if inner else None
-    start, closed = getattr(built, "start", 0), 3 * len(options["whiten"])
-    if start not in (0, closed):
-        raise UsageError(
-            f"state of {modality.name}: inner.start is {start}; expected {closed}, the length of the closed form, or 0"
-        )
-    if length and left != (built.dim if built else 0):
-        found = built.dim if built else 0
+    found = built.dim if built else 0
+    if length and left != found:
         raise UsageError(f"state of {modality.name}: dim is {length}, so {left} numbers are learned; inner has {found}")
     frames = tuple(built.frames) if built else tuple(options.get("frames", FRAMES))
     if tuple(options.pop("frames", frames)) != frames:
         raise UsageError(f"state of {modality.name}: frames differ from the inner encoder's {frames}; leave them out")
     encoder = StateEncoder(modality=modality, inner=built, frames=frames, **{k: frozen(v) for k, v in options.items()})
-    if len(encoder.deviation) not in (0, encoder.components) or not all(d > 0 for d in encoder.deviation):
-        raise UsageError(f"state of {modality.name}: deviation must be {encoder.components} numbers above 0, or none")
-    for name in ("centre", "spread"):
-        if len(getattr(encoder, name)) not in (0, encoder.dim - encoder.closed):
-            raise UsageError(f"state of {modality.name}: {name} has another length than the learned numbers")
+    check_lengths(encoder)
     return encoder
+
+
+def check_lengths(encoder: StateEncoder) -> None:
+    """Raise UsageError unless what was measured, and where the inner encoder starts, fit the encoder."""
+    name, start = encoder.modality.name, getattr(encoder.inner, "start", 0)
+    if start not in (0, encoder.closed):
+        raise UsageError(
+            f"state of {name}: inner.start is {start}; expected {encoder.closed}, the length of the closed form, or 0"
+        )
+    if len(encoder.deviation) not in (0, encoder.components) or not all(d > 0 for d in encoder.deviation):
+        raise UsageError(f"state of {name}: deviation must be {encoder.components} numbers above 0, or none")
+    for option in ("centre", "spread"):
+        if len(getattr(encoder, option)) not in (0, encoder.dim - encoder.closed):
+            raise UsageError(f"state of {name}: {option} has another length than the learned numbers")
 
 
 def check_noise(modality: Modality, options: Mapping[str, Any]) -> None:

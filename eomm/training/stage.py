@@ -45,25 +45,31 @@ class Stage:
     scheduled: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Trained:
-    """Models of single modalities, which a fusion starts from.
+    """Models of single modalities, which a fusion starts from, by modality."""
 
-    Attributes:
-        encoders: by modality.
-        decoders: by modality.
-        params: by modality.
-        parts: by modality, the options from which networks are built again.
-        hashes: of the models, by modality.
-        objectives: by modality, what each was trained for, where its model tells.
-    """
+    models: Mapping[str, Model]
 
-    encoders: Mapping[str, Encoder]
-    decoders: Mapping[str, Any]
-    params: Tree
-    parts: Mapping[str, Any]
-    hashes: Mapping[str, str]
-    objectives: Mapping[str, Any]
+    @property
+    def encoders(self) -> dict[str, Encoder]:
+        """By modality."""
+        return {name: model.encoders[name] for name, model in self.models.items()}
+
+    @property
+    def decoders(self) -> dict[str, Any]:
+        """By modality."""
+        return {name: model.decoders[name] for name, model in self.models.items()}
+
+    @property
+    def params(self) -> dict[str, Tree]:
+        """By modality."""
+        return {name: model.params[name] for name, model in self.models.items()}
+
+    @property
+    def objectives(self) -> dict[str, Any]:
+        """By modality, what each was trained for, where its model tells."""
+        return {name: o for model in self.models.values() for name, o in model.info.get("objectives", {}).items()}
 
     def fused(self, fusion: FusionHead, options: Mapping[str, Any], params: Tree, info: Mapping[str, Any]) -> Model:
         """The finished model, with a head of these options and parameters, tuned ones in place of these."""
@@ -72,8 +78,8 @@ class Trained:
             decoders=self.decoders,
             fusion=fusion,
             params={**self.params, **params},
-            parts={**self.parts, "fusion": dict(options)},
-            info={**info, "encoders": dict(self.hashes)},
+            parts={name: model.parts[name] for name, model in self.models.items()} | {"fusion": dict(options)},
+            info={**info, "encoders": {name: model.hash for name, model in self.models.items()}},
         )
 
 
@@ -86,14 +92,7 @@ def load_encoders(config: Any, records: RecordSet) -> Trained:
         UsageError: a model holds code that `config.code` does not name.
     """
     models = [load_model(path, code=tuple(config.get("code", ()))) for path in config.encoders]
-    found = Trained(
-        encoders={n: e for m in models for n, e in m.encoders.items()},
-        decoders={n: d for m in models for n, d in m.decoders.items()},
-        params={n: m.params[n] for m in models for n in m.encoders},
-        parts={n: m.parts[n] for m in models for n in m.encoders},
-        hashes={n: m.hash for m in models for n in m.encoders},
-        objectives={n: o for m in models for n, o in m.info.get("objectives", {}).items()},
-    )
+    found = Trained({name: model for model in models for name in model.encoders})
     for name, decoder in found.decoders.items():
         if name not in records.shapes:
             raise ContractError(f"{records.path}: holds {', '.join(records.shapes)}, the encoders need {name!r}")
