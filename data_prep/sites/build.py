@@ -79,12 +79,8 @@ def build_sites(
         raise UsageError("sites: scenes can only be fetched of given dates; name the first and the last")
     folder = SiteFolder(Path(out).absolute())
     digests = [digest(load_mapping(mapping).to_dict()) for mapping, _ in sources]
-    asked: Request = {"accept": sorted(options.accept), "resampling": options.resampling}
-    asked |= {"speckle": "none"}  # the last two as folders of before say it
-    asked |= {"screen": options.screen} if options.screen != "none" else {}
-    if catalogues and dates:
-        asked |= {"catalogues": list(catalogues), "dates": [str(d) for d in dates]}
-        size_m = size_m or SIZE_M
+    size_m = size_m or (SIZE_M if catalogues else None)
+    asked = _of_all(options, catalogues, dates)
     requests = {s.name: _request(s, sources, digests, s.size_m or size_m) | asked for s in sites}
     found = {name: made["request"] for name in requests if (made := folder.made(name))}
     if not overwrite:
@@ -95,6 +91,15 @@ def build_sites(
     build = partial(build_site, str(folder.path))
     do_sites(build, missing, folder.notes, pool, finished=len(requests) - len(missing), progress=report)
     return status(folder.path)
+
+
+def _of_all(options: CubeOptions, catalogues: Sequence[str], dates: tuple[date, date] | None) -> Request:
+    """What the requests of all sites have in common."""
+    asked: Request = {"accept": sorted(options.accept), "resampling": options.resampling}
+    asked |= {"speckle": "none"}  # the last two as folders of before say it
+    asked |= {"screen": options.screen} if options.screen != "none" else {}
+    fetched = {"catalogues": list(catalogues), "dates": [str(d) for d in dates or ()]}
+    return asked | (fetched if catalogues else {})
 
 
 def _check_same(folder: Path, other: Sequence[str], count: int) -> None:

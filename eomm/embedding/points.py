@@ -14,9 +14,10 @@ from jaxtyping import Float32, Int, Int32, Shaped
 from eomm.data.modality import Modality, in_order
 from eomm.data.points import PointSeries
 from eomm.errors import DataError, UsageError
+from eomm.models import forward
 from eomm.models.bands import complete_bands
 from eomm.models.directory import Model
-from eomm.models.interface import Encoder, FusionHead
+from eomm.models.interface import Encoder, FusionHead, crop
 
 SURROUNDINGS = ("lone", "alike")
 STEP = 32  # series are padded to a multiple of so many dates, so that few shapes are compiled
@@ -79,7 +80,7 @@ def embed_series(
     out: list[np.ndarray] = [np.zeros((len(a), length), np.float32) for a in at]
     for rows in _batches(series, at):
         data = _padded([series[i] for i in rows], [at[i] for i in rows], modality, side, surroundings)
-        vectors = np.asarray(_embed(params, **data, encoder=encoder, fusion=fusion, name=modality.name))
+        vectors = np.asarray(_embed(params, data, encoder=encoder, fusion=fusion, name=modality.name))
         for k, i in enumerate(rows):
             out[i] = vectors[k, : len(at[i])]
     return out
@@ -128,32 +129,16 @@ def embed_points(
 
 
 @partial(jax.jit, static_argnames=("encoder", "fusion", "name"))
-def _embed(
-    params: Any,
-    values: Any,
-    valid: Any,
-    day: Any,
-    orbit: Any,
-    targets: Any,
-    *,
-    encoder: Encoder,
-    fusion: Any,
-    name: str,
-) -> Any:
+def _embed(params: Any, data: Mapping[str, Any], *, encoder: Encoder, fusion: Any, name: str) -> Any:
     """[b, n, d] of targets; what is not valid is hidden, as an acquisition without a clear pixel is not usable."""
-    meta = {"orbit": orbit, "direction": jnp.zeros(day.shape, jnp.int8)}
-    meta["incidence"] = jnp.zeros(day.shape, jnp.float32)
-    halo, side = encoder.halo, values.shape[2]
-    own = valid[:, :, halo : side - halo, halo : side - halo]
-    features = encoder.features(params["encoder"], values, valid, meta)
+    day, targets = data["day"], data["targets"]
+    unknown = {"direction": jnp.zeros(day.shape, jnp.int8), "incidence": jnp.zeros(day.shape, jnp.float32)}
+    own = crop(data["valid"], encoder.halo)
     hidden = jnp.broadcast_to(~own[:, None, :, 0, 0], (*targets.shape, day.shape[1]))
-    z = encoder.embed(params["encoder"], features, own, day, targets, hidden)[:, :, 0, 0]
-    if fusion is None:
-        return z
-    others = {other: jnp.zeros((*z.shape[:2], dim)) for other, dim in fusion.inputs}
-    here = {other: jnp.full(z.shape[:2], other == name) for other, _ in fusion.inputs}
-    days = {other: jnp.zeros(z.shape[:2]) for other, _ in fusion.inputs}
-    return fusion.fuse(params["fusion"], {**others, name: z}, here, days)
+    z, _ = forward.encode(encoder, params["encoder"], {**data, **unknown}, targets, hidden)
+    if fusion is not None:
+        z = forward.fuse(fusion, params["fusion"], {name: forward.lead(z)})
+    return z[:, :, 0, 0]
 
 
 def _batches(series: Sequence[Dated], at: Sequence[np.ndarray]) -> Iterable[list[int]]:

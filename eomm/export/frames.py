@@ -104,9 +104,8 @@ class Frames:
         if length is not None and not 1 <= length <= full:
             raise UsageError(f"length is {length}; the vectors of {self.path} have {full} numbers")
         self.length = length or full
-        stored = open_embedding(self.path, decode=False)
-        scale = stored["embedding_scale"].values if "embedding_scale" in stored else None
-        self.scale = None if scale is None else scale[: self.length].astype(np.float32)
+        scale = open_embedding(self.path, decode=False).get("embedding_scale")
+        self.scale = None if scale is None else scale.values[: self.length].astype(np.float32)
         self.layers = (COUNT,) if composite else tuple(layers_of(self._ds))
         self.flags = tuple(n for n in self.layers if not composite and "flag_masks" in self._ds[n].attrs)
         day = days_of(self._ds)

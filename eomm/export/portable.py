@@ -206,23 +206,13 @@ def readme(model: Model, inputs: Mapping[str, Any], contract: Mapping[str, Any],
     """How to load and call the file, with an example that runs; `count` targets."""
     lines = ["y, x, t = 64, 64, 12", "inputs = {"]
     for name, own in inputs.items():
-        lines.append(f'    "{name}": {{')
-        for key, spec in own.items():
-            dims = ", ".join(str(d).replace(f"{name}_t", "t") for d in spec.shape)
-            comma = "," if len(spec.shape) == 1 else ""
-            made = (
-                f"np.arange(18000, 18000 + 5 * {dims}, 5, dtype=np.int32)"
-                if key == "day"
-                else (f"np.zeros(({dims}{comma}), np.{'bool_' if spec.dtype == bool else spec.dtype})")
-            )
-            lines.append(f'        "{key}": {made},')
-        lines.append("    },")
+        fields = [f'        "{key}": {_example(name, key, spec)},' for key, spec in own.items()]
+        lines += [f'    "{name}": {{', *fields, "    },"]
     lines.append("}")
     others = [n for n in model.encoders if n != contract["reference"]]
     nearest = f"; of {', '.join(others)} the nearest acquisition is used, up to {contract['max_offset_days']} days away"
-    nearest += (
-        " (static layers: whatever the day)" if any("static" in c for c in contract["contracts"].values()) else ""
-    )
+    if any("static" in c for c in contract["contracts"].values()):
+        nearest += " (static layers: whatever the day)"
     return README.format(
         hash=model.hash,
         file=FILE,
@@ -235,3 +225,12 @@ def readme(model: Model, inputs: Mapping[str, Any], contract: Mapping[str, Any],
         others=nearest if others else "",
         jax=jax.__version__,
     )
+
+
+def _example(name: str, key: str, spec: jax.ShapeDtypeStruct) -> str:
+    """Code that makes an input of the right shape and dtype."""
+    dims = ", ".join(str(d).replace(f"{name}_t", "t") for d in spec.shape)
+    if key == "day":
+        return f"np.arange(18000, 18000 + 5 * {dims}, 5, dtype=np.int32)"
+    comma = "," if len(spec.shape) == 1 else ""
+    return f"np.zeros(({dims}{comma}), np.{'bool_' if spec.dtype == bool else spec.dtype})"

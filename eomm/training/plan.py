@@ -26,6 +26,7 @@ from eomm.training import mesh as meshes
 from eomm.training.accelerators import ACCELERATORS, Accelerator, find_accelerator
 from eomm.training.cost import training_flops
 from eomm.training.noise import assumed_noise
+from eomm.training.program import abstract_batch
 from eomm.training.sets import open_mixture
 from eomm.training.stages import build_stage
 from eomm.training.step import make_step
@@ -179,17 +180,6 @@ def abstract_mesh(config: ConfigDict, devices: int) -> Any:
     options = config.get("mesh", {"data": -1})
     shape = meshes.mesh_shape({k: v for k, v in options.items() if k != "rules"}, devices)
     return AbstractMesh(tuple(shape.values()), tuple(shape), axis_types=(AxisType.Auto,) * len(shape))
-
-
-def abstract_batch(stage: "Stage", records: RecordSet, batch_size: int) -> Tree:
-    """The shapes of a global batch."""
-    return {
-        name: {
-            field: jax.ShapeDtypeStruct((batch_size, *dims), dtype)
-            for field, (dims, dtype) in records.shapes[name].fields().items()
-        }
-        for name in stage.modalities
-    }
 
 
 def device_memory(stage: "Stage", config: ConfigDict, records: RecordSet, mesh: Any) -> dict[str, int]:

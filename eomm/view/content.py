@@ -56,10 +56,13 @@ def describe(layers: Layers, *, length: int, dates: Sequence[int], share: Float3
     """
     grid, provenance = layers.grid, layers.attributes.get("provenance", {})
     one = len(provenance.get("modalities", ())) == 1  # of which "alone" would say nothing
-    flags = {name: bit for name, bit in FLAGS.items() if not (one and name == "alone")}
-    words = WORDS | {"Flags": "; ".join(f"{name}: {MEANING[name]}" for name in flags) + "."}
-    acquired = layers.attributes.get("acquisitions", [])  # composites and the oldest stores have none
-    acquired = acquired if len(acquired) == len(layers.day) else [{}] * len(layers.day)
+    flags = [
+        {"name": name, "bit": bit, "color": LOOK[name], "meaning": MEANING[name]}
+        for name, bit in FLAGS.items()
+        if not (one and name == "alone")
+    ]
+    words = WORDS | {"Flags": "; ".join(f"{f['name']}: {f['meaning']}" for f in flags) + "."}
+    words |= {name.replace("_", " ").capitalize(): told.meaning for name, told in layers.told.items()}
     return {
         "site": layers.site,
         "simulated": bool(provenance.get("simulated", False)),
@@ -70,12 +73,12 @@ def describe(layers: Layers, *, length: int, dates: Sequence[int], share: Float3
         "width": grid.width,
         "degrees": degrees(grid),
         "dates": [to_date(layers.day[i]).isoformat() for i in dates],
-        "times": [str(acquired[i].get("datetime") or "") for i in dates],
+        "times": times(layers, dates),
         "clear": [round(float(share[i]), 4) for i in dates],
         "all_dates": len(layers.day),
-        "flags": [{"name": n, "bit": bit, "color": LOOK[n], "meaning": MEANING[n]} for n, bit in flags.items()],
+        "flags": flags,
         "palette": list(Viridis256),
-        "words": [*words.items(), *((n.replace("_", " ").capitalize(), t.meaning) for n, t in layers.told.items())],
+        "words": [*words.items()],
         "vectors": vectors(layers, length),
         "bands": bands(layers),
         "told": [{"name": name, "label": name.replace("_", " "), **asdict(told)} for name, told in layers.told.items()],
@@ -84,6 +87,13 @@ def describe(layers: Layers, *, length: int, dates: Sequence[int], share: Float3
             for name, layer in layers.table.items()
         },
     }
+
+
+def times(layers: Layers, dates: Sequence[int]) -> list[str]:
+    """When each date was acquired; empty where that is not known, as of composites and the oldest stores."""
+    acquired = layers.attributes.get("acquisitions", [])
+    known = len(acquired) == len(layers.day)
+    return [str(acquired[i].get("datetime") or "") if known else "" for i in dates]
 
 
 def vectors(layers: Layers, length: int) -> Json:
