@@ -51,17 +51,11 @@ def plan_train(a: argparse.Namespace, rest: list[str]) -> dict[str, Any]:
     """What a training takes on machines one does not have."""
     os.environ["JAX_PLATFORMS"] = "cpu"  # nothing is run, and a device may be in use
     from eomm.training.config import load_config
-    from eomm.training.plan import plan_training
+    from eomm.training.plan import Machines, plan_training
 
-    return plan_training(
-        load_config(a.config, overrides(rest)),
-        devices=a.devices,
-        device=a.device,
-        batch_per_device=a.batch_per_device,
-        utilisation=a.utilisation,
-        read_gb=a.read_gb,
-        passes=a.passes,
-    )
+    machines = Machines(devices=a.devices, device=a.device, utilisation=a.utilisation, read_gb=a.read_gb)
+    config = load_config(a.config, overrides(rest))
+    return plan_training(config, machines, batch_per_device=a.batch_per_device, passes=a.passes)
 
 
 def embed(a: argparse.Namespace, _: list[str]) -> dict[str, Any]:

@@ -104,15 +104,7 @@ def embed_points(
     """
     name = in_order(model.modalities)[0]
     modality = model.modalities[name]
-    given = tuple(bands or modality.band_names)
-    if not series or any(s.values.shape[1:] != (len(given),) for s in series):
-        shapes = sorted({s.values.shape[1:] for s in series})
-        raise DataError(
-            f"points: {len(series)} series with values {shapes} a date; expected [{len(given)}], the bands of {name}"
-        )
-    if given != modality.band_names:
-        completed = (complete_bands(s.values, given, model.encoders[name]) for s in series)
-        series = [replace(s, values=v.astype(np.float32)) for s, v in zip(series, completed, strict=True)]
+    series = with_all_bands(series, tuple(bands or modality.band_names), model.encoders[name], modality)
     params = {"encoder": model.params[name]["encoder"], "fusion": model.params.get("fusion")}
     at = [np.flatnonzero(s.valid) for s in series]
     options: dict[str, Any] = {"fusion": model.fusion, "surroundings": surroundings}
@@ -126,6 +118,21 @@ def embed_points(
         "date": days.astype("datetime64[D]").astype("datetime64[s]"),
     }
     return pd.DataFrame(head | {f"v{i}": numbers[:, i] for i in range(numbers.shape[1])})
+
+
+def with_all_bands(
+    series: Sequence[PointSeries], given: tuple[str, ...], encoder: Encoder, modality: Modality
+) -> Sequence[PointSeries]:
+    """Series with the bands that they lack estimated from those given. Errors: `embed_points`."""
+    if not series or any(s.values.shape[1:] != (len(given),) for s in series):
+        shapes = sorted({s.values.shape[1:] for s in series})
+        raise DataError(
+            f"points: {len(series)} series with values {shapes} a date; expected [{len(given)}], the bands of "
+            f"{modality.name}"
+        )
+    if given == modality.band_names:
+        return series
+    return [replace(s, values=complete_bands(s.values, given, encoder).astype(np.float32)) for s in series]
 
 
 @partial(jax.jit, static_argnames=("encoder", "fusion", "name"))

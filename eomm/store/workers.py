@@ -83,9 +83,7 @@ def run_units(
                 if watch:
                     watch()
                 for future in ended:
-                    error = future.exception()
-                    if type(error).__name__ == "KilledWorker":
-                        error = _died(error)
+                    error = _told(future.exception())
                     yield pending.pop(future), None if error else future.result(), error
         finally:
             for future in pending:
@@ -186,7 +184,10 @@ def count_workers(client: Any) -> int:
     return len(client.scheduler_info(n_workers=-1)["workers"])
 
 
-def _died(error: BaseException | None) -> UsageError:
+def _told(error: BaseException | None) -> BaseException | None:
+    """An error, that of workers that died in our words."""
+    if type(error).__name__ != "KilledWorker":
+        return error
     return UsageError(
         "its workers died again and again; they may lack memory: fewer of them, smaller parts, or more memory for each "
         f"(--memory). What is finished stays ({error})"

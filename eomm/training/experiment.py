@@ -57,26 +57,15 @@ def run_experiment(
         check_apart(folder, inputs)
     measured, noise, sets = measure_noise(config, mixture)
     stages = build_stages(measured, mixture)
-    stage, manifest = stages[0], mixture.manifest()
-    validation = config.data.validation or None
-    if validation and (warning := manifest.get("split", {}).get("warning")):
+    stage, validation = stages[0], config.data.validation or None
+    if validation and (warning := mixture.manifest().get("split", {}).get("warning")):
         LOGGER.warning(f"{mixture.paths}: validation is LEAKY: {warning}")
     options: dict[str, Any] = {"validation": validation, "profile": profile, "callbacks": callbacks}
     done = train(stages, config=config, records=mixture, workdir=workdir, **options)
     mixture.check_unchanged()
-    info: dict[str, Any] = {
-        "stage": stage.name,
-        "steps": done.step,
-        "simulated": bool(manifest.get("simulated")),
-        "sites": sorted({s["site"] for s in manifest.get("sources", [])}),
-        "records": mixture.data_hash,
-        "split": manifest.get("split", {}),
-        **({"noise": noise} if noise else {}),
-    }
-    if not mixture.single:
-        info["sets"] = [{"name": s.name, "records": s.records.data_hash, "weight": s.weight} for s in mixture.shares]
     model = stage.model(done.params)
-    model = dataclasses.replace(model, info={**model.info, **info})
+    info = {**model.info, "stage": stage.name, "steps": done.step, **trained_on(mixture)}
+    model = dataclasses.replace(model, info=info | ({"noise": noise} if noise else {}))
     if sets and (weights := config.encoder.get("weights")):
         model = level_learned(model, config.modality, sets, weight=weights[2])
     count = min(config.get("calibrate_records", 0), mixture.count("train"))
@@ -94,6 +83,19 @@ def run_experiment(
         save_model(model, path, overwrite=True)  # of the same run, at an earlier step: train refuses any other
     wait_for_all("the model is written")
     return path
+
+
+def trained_on(mixture: Mixture) -> Json:
+    """What a model's `info` says of its records."""
+    manifest = mixture.manifest()
+    sets = [{"name": s.name, "records": s.records.data_hash, "weight": s.weight} for s in mixture.shares]
+    return {
+        "simulated": bool(manifest.get("simulated")),
+        "sites": sorted({s["site"] for s in manifest.get("sources", [])}),
+        "records": mixture.data_hash,
+        "split": manifest.get("split", {}),
+        **({} if mixture.single else {"sets": sets}),
+    }
 
 
 def build_stages(config: ConfigDict, mixture: Mixture) -> list[Stage]:

@@ -245,14 +245,8 @@ def fuse(config: Any, records: RecordSet) -> Stage:
     options = fusion_options(config, {n: encoders[n] for n in (reference, *others)})
     fusion = Fusion.build({n: e.dim for n, e in encoders.items()}, options)
     asked = {**trained.objectives, **dict(config.objective)}
-    unknown = [n for n in encoders if n not in asked]
-    if unknown:
-        raise UsageError(f"config.objective lacks {', '.join(unknown)}, and the encoder does not tell its own; add it")
-    objectives = {n: make_objective(asked[n]) for n in encoders}
+    objectives = make_objectives(encoders, asked, records)
     o = objectives[reference]
-    for name, encoder in encoders.items():
-        shape = surrounded(records.shapes[name], encoder.halo, reading)
-        check_crop(encoder, shape, objectives[name], str(records.path))
     check_pixels(encoders, records, reference)
     halos = {n: e.halo for n, e in encoders.items()}
     deviation = {n: jnp.asarray(records.manifest["statistics"][n]["std"], jnp.float32) for n in encoders}
@@ -326,6 +320,19 @@ def fuse(config: Any, records: RecordSet) -> Stage:
 
     names = tuple(encoders)
     return Stage(name="fuse", modalities=names, init=init, loss=loss, model=model, frozen=frozen)
+
+
+def make_objectives(
+    encoders: Mapping[str, interface.Encoder], asked: Mapping[str, Any], records: RecordSet
+) -> dict[str, Objective]:
+    """The objective of every modality of a fusion. Raises UsageError where one is missing or does not fit."""
+    if unknown := [n for n in encoders if n not in asked]:
+        raise UsageError(f"config.objective lacks {', '.join(unknown)}, and the encoder does not tell its own; add it")
+    found = {n: make_objective(asked[n]) for n in encoders}
+    for name, encoder in encoders.items():
+        shape = surrounded(records.shapes[name], encoder.halo, reading_of(records.manifest))
+        check_crop(encoder, shape, found[name], str(records.path))
+    return found
 
 
 def fusion_options(config: Any, encoders: Mapping[str, interface.Encoder]) -> Json:
