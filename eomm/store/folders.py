@@ -248,9 +248,7 @@ def naming_full_disk(path: Path, *, kept: bool = False) -> Iterator[None]:
     """
     try:
         yield
-    except DiskFull:
-        raise
-    except Exception as e:
+    except (OSError, ValueError, RuntimeError) as e:
         if is_disk_full(e):
             raise disk_full(path, kept=kept) from e
         raise
