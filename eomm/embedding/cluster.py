@@ -10,6 +10,7 @@ from eomm.data.cube import Cube, open_cube
 from eomm.embedding.units import check_shard, status
 from eomm.errors import DataError
 from eomm.models.directory import Model, load_model
+from eomm.store.digest import head_digest
 from eomm.store.progress import Progress
 from eomm.store.workers import Pool, run_units
 
@@ -76,27 +77,19 @@ def embed_shard(
 
 def model_of(path: str, code: tuple[str, ...]) -> Model:
     """A model, loaded once in a process however many tasks ask; anew where another lies at its path by now."""
-    return _model(path, code, _written(Path(path) / "model.json"))
+    return _model(path, code, head_digest(Path(path) / "model.json"))
 
 
 def cube_of(path: str) -> Cube:
     """A cube, opened once in a process, as `model_of`."""
-    return _cube(path, _written(Path(path) / "zarr.json"))
+    return _cube(path, head_digest(Path(path) / "zarr.json"))
 
 
 @lru_cache(maxsize=1)
-def _model(path: str, code: tuple[str, ...], _: tuple[int, int]) -> Model:
+def _model(path: str, code: tuple[str, ...], _: str) -> Model:
     return load_model(path, code=code)
 
 
 @lru_cache(maxsize=1)
-def _cube(path: str, _: tuple[int, int]) -> Cube:
+def _cube(path: str, _: str) -> Cube:
     return open_cube(path)
-
-
-def _written(head: Path) -> tuple[int, int]:
-    try:
-        found = head.stat()
-    except FileNotFoundError:  # whoever opens it says so
-        return (0, 0)
-    return found.st_ino, found.st_mtime_ns

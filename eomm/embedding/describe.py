@@ -12,7 +12,7 @@ import numpy as np
 from eomm.data.arrays import finish
 from eomm.embedding.append import Base
 from eomm.embedding.plan import Plan, cube_digest
-from eomm.embedding.units import Unit, place_of
+from eomm.embedding.units import place_of
 from eomm.models.directory import plain
 from eomm.store.fields import Json
 
@@ -75,7 +75,6 @@ def close(
     path: Path,
     plan: Plan,
     base: Base | None,
-    units: Sequence[Unit],
     figures: Sequence[Mapping[str, Any]],
     seam: Mapping[str, Any] | None,
 ) -> None:
@@ -90,7 +89,7 @@ def close(
     if seam:
         attributes["seam"] = dict(seam)
     known: dict[str, dict[tuple[int, ...], str]] = {name: {} for name in plan.layout().arrays}
-    for unit, noted in zip(units, figures, strict=True):
+    for unit, noted in zip(plan.units, figures, strict=True):
         for name, checksum in noted.get("files", {}).items():
             known[name][place_of(unit, plan.block, name)] = checksum
     finish(path, attributes, known)

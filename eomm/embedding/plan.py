@@ -18,7 +18,7 @@ from eomm.data.modality import check_contract, in_order
 from eomm.embedding.dense import CHUNK, Schedule, features_of, schedule
 from eomm.embedding.layers import TOLD
 from eomm.embedding.store import DTYPES, SHARD_DATES, TILE, Layout
-from eomm.embedding.units import list_units
+from eomm.embedding.units import Unit, list_units
 from eomm.errors import DataError, UsageError
 from eomm.models import forward
 from eomm.models.directory import Model
@@ -84,6 +84,12 @@ class Plan:
         """Modalities beside the reference that have dates, of which the nearest acquisition is used."""
         return tuple(n for n in self.used if n != self.reference and not self.model.modalities[n].static)
 
+    @property
+    def units(self) -> list[Unit]:
+        """Of the store, in order."""
+        grid = self.cube[self.reference].grid
+        return list_units(len(self.day), (grid.height, grid.width), self.block)
+
     def schedule(self, name: str) -> Schedule:
         """How one modality's acquisitions are embedded: always all, so that a part gives the same to the bit."""
         at = self.at[name]
@@ -109,8 +115,6 @@ class Plan:
 
     def request(self) -> Json:
         """What two runs must share to make one store together, JSON types."""
-        grid = self.cube[self.reference].grid
-        units = list_units(len(self.day), (grid.height, grid.width), self.block)
         return {
             "model": self.model.hash,
             "calibration": digest(self.model.info.get("calibration")),
@@ -123,7 +127,7 @@ class Plan:
             **({"layers": list(self.told)} if self.told else {}),
             **({"average_days": self.average_days} if self.average_days else {}),
             "block": list(self.block),
-            "units": len(units),
+            "units": len(self.units),
             "eomm": importlib.metadata.version("eomm"),
         }
 

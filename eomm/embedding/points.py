@@ -31,22 +31,18 @@ class Dated(Protocol):
     @property
     def day(self) -> Int32[np.ndarray, " t"]:
         """Days since 1970-01-01."""
-        ...
 
     @property
     def values(self) -> Shaped[np.ndarray, "t c"]:
         """In the modality's unit and order of bands."""
-        ...
 
     @property
     def valid(self) -> Shaped[np.ndarray, " t"]:
         """Whether the date was clear."""
-        ...
 
     @property
     def orbit(self) -> Int32[np.ndarray, " t"] | None:
         """A number per relative orbit, of radar; None where unknown."""
-        ...
 
 
 def embed_series(

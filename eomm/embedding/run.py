@@ -30,7 +30,7 @@ from eomm.embedding.store import (
     create,
     open_embedding,
 )
-from eomm.embedding.units import Run, Unit, by_block, check_shard, list_units, place_of, requested, share, tidy
+from eomm.embedding.units import Run, Unit, by_block, check_shard, place_of, requested, share, tidy
 from eomm.errors import DataError
 from eomm.models.directory import Model, load_model
 from eomm.store.fields import Json
@@ -134,7 +134,8 @@ def embed(
         while run := Run.open(out, request, make, overwrite=overwrite or append):
             with run.claimed(shard) as there:
                 if there:
-                    carry_out(plan, run, base, shard, lanes(threads), check=check, progress=progress)
+                    carry_out(plan, run, base, shard, lanes(threads), progress)
+                    complete(plan, run, base, check=check)
                     break
         if request == requested(out):  # else other shards are missing
             tidy(out)
@@ -148,18 +149,14 @@ def carry_out(
     base: Base | None,
     shard: tuple[int, int],
     devices: Sequence[jax.Device],
-    *,
-    check: bool,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Do one shard's missing units, a run of blocks for each device, and complete the store where none is missing.
+    """Do one shard's missing units, a run of blocks for each device.
 
     Raises:
         DataError: units of this shard failed.
     """
-    grid = plan.cube[plan.reference].grid
-    units = list_units(len(plan.day), (grid.height, grid.width), plan.block)
-    mine = share(units, *shard)
+    mine = share(plan.units, *shard)
     todo = run.missing(mine)
     alone = shard == (0, 1)
     count = UnitCount(progress, done=len(mine) - len(todo), total=len(mine))
@@ -183,10 +180,14 @@ def carry_out(
             f"{run.partial}: {len(failures)} of {len(mine)} units failed; unit {number}: {reason}. Mend it and run "
             "again: only what is missing is computed"
         )
-    if not run.missing(units):
+
+
+def complete(plan: Plan, run: Run, base: Base | None, *, check: bool) -> None:
+    """Put the store in its place where no unit is missing; `check` is that of `embed`."""
+    if not run.missing(plan.units):
         seam = check_seam(plan) if check else None
         plan.cube.identity.check()
-        run.finish(units, lambda path, figures: close(path, plan, base, units, figures, seam))
+        run.finish(plan.units, lambda path, figures: close(path, plan, base, figures, seam))
 
 
 def lanes(threads: int | None) -> list[jax.Device]:
@@ -282,7 +283,7 @@ def check_seam(plan: Plan) -> Json:
     across = Unit(number=0, dates=dates, y=slice(y0, y0 + half[0]), x=slice(x0, x0 + half[1]))
     again = embed_unit(other, open_series(other, across), across)[0]["embedding"]
     largest, compared = 0.0, 0
-    for unit in list_units(count, size, plan.block):
+    for unit in plan.units:
         rows, cols = overlap(unit.y, across.y, size[0]), overlap(unit.x, across.x, size[1])
         if unit.dates != dates or rows.stop <= rows.start or cols.stop <= cols.start:
             continue

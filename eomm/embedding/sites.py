@@ -16,7 +16,7 @@ from eomm.embedding.run import embed
 from eomm.embedding.units import check_shard, share
 from eomm.errors import DataError, UsageError
 from eomm.models.directory import Model, load_model
-from eomm.store.digest import sha256
+from eomm.store.digest import head_digest
 from eomm.store.fields import Json
 from eomm.store.folders import check_apart, entered
 from eomm.store.kinds import kind_of
@@ -119,7 +119,7 @@ def embed_site(
     notes = Notes(Path(out) / NOTES)
     notes.forget(name)
     loaded = model if isinstance(model, Model) else model_of(model, code)
-    head = _head(cube)
+    head = head_digest(Path(cube) / "zarr.json")
     threads = None if isinstance(model, Model) else 1  # a worker is one of several
     embed(loaded, cube, Path(out) / f"{name}.zarr", square=True, threads=threads, **options)
     notes.done(name, {**made_of, "cube": head})
@@ -129,15 +129,7 @@ def _is_done(out: Path, site: tuple[str, str], made_of: Mapping[str, Any]) -> bo
     """Whether a site is finished and of the same model, options and cube; opens no store."""
     name, cube = site
     found = Notes(out / NOTES).made(name)
-    return found == {**made_of, "cube": _head(cube)} and (out / f"{name}.zarr").is_dir()
-
-
-def _head(cube: str) -> str:
-    """What stands for a cube, which is replaced as a whole: the digest of its head, empty where it has none."""
-    try:
-        return sha256(Path(cube) / "zarr.json")
-    except OSError:
-        return ""
+    return found == {**made_of, "cube": head_digest(Path(cube) / "zarr.json")} and (out / f"{name}.zarr").is_dir()
 
 
 def status(out: Path | str, names: Sequence[str]) -> Json:

@@ -95,10 +95,9 @@ def write_layers(
     blocks: Iterable[tuple[slice, slice, slice, Any]],
     *,
     compress: str = "deflate",
-    named: str = "",
     tags: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Write a COG per frame and layer, `<site>_<frame><named><suffix>.tif`; return their names.
+    """Write a COG per frame and layer, `<site>_<frame><suffix>.tif`; return their names.
 
     Args:
         frames: of the files.
@@ -106,7 +105,6 @@ def write_layers(
         layers: files of a frame.
         blocks: what their pixels come from, in the order of `Frames.blocks`.
         compress: as of `write_cogs`.
-        named: in every name.
         tags: further ones of every file.
 
     Raises:
@@ -116,7 +114,7 @@ def write_layers(
     with rasterio.Env(GDAL_CACHEMAX=CACHE_MB, GDAL_NUM_THREADS="ALL_CPUS"), refusals(folder):
         for part, some in itertools.groupby(blocks, key=operator.itemgetter(0)):
             group = [(frame, layer) for frame in frames.frames[part] for layer in layers]
-            final = [f"{site}_{frame.name}{named}{layer.suffix}.tif" for frame, layer in group]
+            final = [f"{site}_{frame.name}{layer.suffix}.tif" for frame, layer in group]
             raw = [folder / f"{name}.raw" for name in final]
             with contextlib.ExitStack() as stack:
                 files = [stack.enter_context(new_file(p, *g, frames, tags)) for p, g in zip(raw, group, strict=True)]

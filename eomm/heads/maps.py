@@ -102,14 +102,14 @@ def write_cogs(head: Head, frames: Frames, folder: Path, about: Json, parts: Ite
     tags = {"target": head.target, "unit": head.unit, "head": about["eomm:head"], "note": head.note}
     tags["interval"] = about["interval"]
     tags |= {"classes": "; ".join(f"{i} {c}" for i, c in enumerate(head.classes))} if head.classes else {}
-    return write_layers(frames, folder, layouts(head), parts, named=f"_{file_name(head.target)}", tags=tags)
+    return write_layers(frames, folder, layouts(head), parts, tags=tags)
 
 
 def layouts(head: Head) -> list[Layer]:
     """Files of a date."""
 
     def layer(suffix: str, dtype: str, nodata: float, *bands: str) -> Layer:
-        return Layer(suffix, dtype, nodata, bands, partial(pixels_of, bands, dtype))
+        return Layer(f"_{file_name(head.target)}{suffix}", dtype, nodata, bands, partial(pixels_of, bands, dtype))
 
     if not head.classes:
         return [layer("", "float32", np.nan, "prediction", "low", "high", "distance")]
