@@ -161,14 +161,18 @@ def carry_out(
     alone = shard == (0, 1)
     count = UnitCount(progress, done=len(mine) - len(todo), total=len(mine))
     try:
-        # A run of blocks for each: no device waits for another, and no halo is exchanged.
-        with ThreadPoolExecutor(len(devices)) as pool:
-            parts = [share(todo, i, len(devices)) for i in range(len(devices))]
-            futures = [
-                pool.submit(work_on, d, plan, run, p, base, count, alone) for d, p in zip(devices, parts, strict=True)
-            ]
-            for future in futures:
-                future.result()
+        if len(devices) == 1:  # not in a thread, which Ctrl-C would wait for
+            work(plan, run, todo, base, count, alone)
+        else:
+            # A run of blocks for each: no device waits for another, and no halo is exchanged.
+            with ThreadPoolExecutor(len(devices)) as pool:
+                parts = [share(todo, i, len(devices)) for i in range(len(devices))]
+                futures = [
+                    pool.submit(work_on, d, plan, run, p, base, count, alone)
+                    for d, p in zip(devices, parts, strict=True)
+                ]
+                for future in futures:
+                    future.result()
     except BaseException:
         if alone:  # else others may be at their first units
             run.discard()
