@@ -4,10 +4,10 @@ import shutil
 
 import pytest
 
-from eomm.embedding.golden import make
 from eomm.errors import UsageError
 from eomm.models import shipped
 from eomm.models.directory import load_model
+from tests.eomm.embedding import make_golden as make
 
 GOLDEN = make.Path(make.__file__).parent / "model"
 
