@@ -13,6 +13,7 @@ from eomm.errors import ContractError
 from eomm.models.directory import Model, load_model
 from eomm.models.interface import Encoder, FusionHead, Tree
 from eomm.models.losses import SumCount
+from eomm.store.fields import Json
 
 Batch = Mapping[str, Mapping[str, Array]]
 Loss = tuple[Array, dict[str, SumCount]]  # and metrics
@@ -57,7 +58,7 @@ class Trained:
         return {name: model.encoders[name] for name, model in self.models.items()}
 
     @property
-    def decoders(self) -> dict[str, Any]:
+    def decoders(self) -> Mapping[str, Any]:
         """By modality."""
         return {name: model.decoders[name] for name, model in self.models.items()}
 
@@ -67,7 +68,7 @@ class Trained:
         return {name: model.params[name] for name, model in self.models.items()}
 
     @property
-    def objectives(self) -> dict[str, Any]:
+    def objectives(self) -> Json:
         """By modality, what each was trained for, where its model tells."""
         return {name: o for model in self.models.values() for name, o in model.info.get("objectives", {}).items()}
 
