@@ -24,12 +24,7 @@ from eomm.embedding.dense import on_cpu
 from eomm.embedding.describe import close, describe
 from eomm.embedding.plan import BLOCK, Plan, even, make_plan, nearest, within_memory
 from eomm.embedding.stac import write_item
-from eomm.embedding.store import (
-    SHARD_DATES,
-    Writer,
-    create,
-    open_embedding,
-)
+from eomm.embedding.store import SHARD_DATES, Writer, create, open_embedding
 from eomm.embedding.units import Run, Unit, by_block, check_shard, place_of, requested, share, tidy
 from eomm.errors import DataError
 from eomm.models.directory import Model, load_model

@@ -24,14 +24,7 @@ from jaxtyping import Array, Bool, Float, Int32, Real, Shaped
 from eomm.data.modality import Modality
 from eomm.errors import UsageError
 from eomm.models.interface import Meta, Params, no_hidden, window_mask
-from eomm.models.published.dense import (
-    date_features,
-    sees_target,
-    strips,
-    whole_windows,
-    window_places,
-    window_vectors,
-)
+from eomm.models.published.dense import date_features, sees_target, strips, whole_windows, window_places, window_vectors
 from eomm.models.published.layers import (
     CHANNELS,
     PLACES,
