@@ -271,7 +271,7 @@ def check_scales(model: Model, path: Path) -> None:
     """Raise DataError unless the scales of int8 vectors, where the model has them, are as many and above zero."""
     calibration = model.info.get("calibration")
     if calibration is not None:
-        above = ListOf(of=Number(low=np.finfo(float).tiny, high=1e300), count=model.dim)
+        above = ListOf(of=Number(low=float(np.finfo(np.float32).tiny), high=1e300), count=model.dim)
         where, remedy = f"{path / 'model.json'}, info/calibration", "calibrate the model again"
         check(calibration, Fields({"scale": above}), where, remedy=remedy)
 
