@@ -69,7 +69,8 @@ def compile_all(arguments: str) -> None:
         from eomm.training import mesh as meshes
         from eomm.training.config import load_config
         from eomm.training.cost import training_flops
-        from eomm.training.plan import abstract_batch, assumed_records, tree_bytes
+        from eomm.training.plan import assumed_records, tree_bytes
+        from eomm.training.program import abstract_batch
         from eomm.training.stages import build_stage
         from eomm.training.step import make_step
 

@@ -18,3 +18,7 @@ class DataError(EommError):
 
 class UsageError(EommError):
     """The request cannot be met: an option, a configuration, an output that already exists."""
+
+
+class DiskFull(UsageError):
+    """No space is left, or no quota. A type of its own, since what caused an error is lost between processes."""

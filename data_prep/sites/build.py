@@ -6,7 +6,7 @@ Finished sites are kept; what failed is noted and tried again by the next run (u
 import dataclasses
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -27,8 +27,9 @@ from eomm.data.grid import Grid
 from eomm.errors import DataError, UsageError
 from eomm.store.digest import digest
 from eomm.store.fields import Json
-from eomm.store.folders import is_disk_full
-from eomm.store.workers import Pool, reason_of, run_units
+from eomm.store.many import do_sites
+from eomm.store.progress import NamedProgress
+from eomm.store.workers import Pool
 
 PLACE = "{site}"
 SIZE_M = 1280
@@ -45,7 +46,7 @@ def build_sites(
     options: CubeOptions = CubeOptions(),
     pool: Pool = Pool(),
     overwrite: bool = False,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: NamedProgress | None = None,
 ) -> Json:
     """Build the cubes of many sites, and say how far they are; a site that fails stops no other.
 
@@ -67,8 +68,8 @@ def build_sites(
         As `data_prep.sites.units.status`.
 
     Raises:
-        UsageError: `out` holds something else; a finished cube was made of something else; no worker can be had; the
-            disk is full.
+        UsageError: `out` holds something else; a finished cube was made of something else; no worker can be had.
+        DiskFull: what is finished stays.
         ContractError: a mapping cannot be.
         DataError: a mapping cannot be read.
     """
@@ -78,38 +79,42 @@ def build_sites(
         raise UsageError("sites: scenes can only be fetched of given dates; name the first and the last")
     folder = SiteFolder(Path(out).absolute())
     digests = [digest(load_mapping(mapping).to_dict()) for mapping, _ in sources]
-    asked: Request = {"accept": sorted(options.accept), "resampling": options.resampling}
-    asked |= {"speckle": "none"}  # the last two as folders of before say it
-    asked |= {"screen": options.screen} if options.screen != "none" else {}
-    if catalogues and dates:
-        asked |= {"catalogues": list(catalogues), "dates": [str(d) for d in dates]}
-        size_m = size_m or SIZE_M
-    requests = [_request(site, sources, digests, site.size_m or size_m) | asked for site in sites]
-    found = {r["site"]: folder.made(r["site"]) for r in requests}
-    other = [r["site"] for r in requests if (made := found[r["site"]]) and made["request"] != r]
-    if other and not overwrite:
-        some = ", ".join(other[:5]) + (" …" if len(other) > 5 else "")
-        raise UsageError(
-            f"{folder.path}: {some} ({len(other)} of {len(sites)} sites) were made of other sources, mappings or "
-            "options; ask for the same, say --overwrite to build them again, or choose another folder"
-        )
+    size_m = size_m or (SIZE_M if catalogues else None)
+    asked = _of_all(options, catalogues, dates)
+    requests = {s.name: _request(s, sources, digests, s.size_m or size_m) | asked for s in sites}
+    found = {name: made["request"] for name in requests if (made := folder.made(name))}
+    if not overwrite:
+        _check_same(folder.path, [name for name, request in found.items() if request != requests[name]], len(sites))
     folder.begin([dataclasses.asdict(s) for s in sites])
-    missing = [r for r in requests if not found[r["site"]] or r["site"] in other]
-    finished = len(requests) - len(missing)
-    for request, _, error in run_units(partial(build_site, str(folder.path)), missing, pool):
-        if error is not None:
-            folder.notes.failed(request["site"], reason_of(error))
-            if is_disk_full(error.__cause__ or error):
-                raise error
-        finished += 1
-        if progress:
-            progress("sites", finished, len(requests))
+    missing = [(name, request) for name, request in requests.items() if found.get(name) != request]
+    report = partial(progress, "sites") if progress else None
+    build = partial(build_site, str(folder.path))
+    do_sites(build, missing, folder.notes, pool, finished=len(requests) - len(missing), progress=report)
     return status(folder.path)
 
 
-def build_site(out: str, request: Request) -> None:
+def _of_all(options: CubeOptions, catalogues: Sequence[str], dates: tuple[date, date] | None) -> Request:
+    """What the requests of all sites have in common."""
+    asked: Request = {"accept": sorted(options.accept), "resampling": options.resampling}
+    asked |= {"speckle": "none"}  # the last two as folders of before say it
+    asked |= {"screen": options.screen} if options.screen != "none" else {}
+    fetched = {"catalogues": list(catalogues), "dates": [str(d) for d in dates or ()]}
+    return asked | (fetched if catalogues else {})
+
+
+def _check_same(folder: Path, other: Sequence[str], count: int) -> None:
+    """Raise UsageError where finished sites, of so many, were made of something else than is asked for."""
+    if other:
+        some = ", ".join(other[:5]) + (" …" if len(other) > 5 else "")
+        raise UsageError(
+            f"{folder}: {some} ({len(other)} of {count} sites) were made of other sources, mappings or "
+            "options; ask for the same, say --overwrite to build them again, or choose another folder"
+        )
+
+
+def build_site(out: str, site: tuple[str, Request]) -> None:
     """One unit: the cube of one site, and the note that it is done. Raises what `build_cube` raises."""
-    folder, name, begun = SiteFolder(out), request["site"], time.monotonic()
+    (name, request), folder, begun = site, SiteFolder(out), time.monotonic()
     folder.notes.forget(name)
     sources = [Source(mapping=mapping, path=path) for mapping, path in request["sources"]]
     sources += [_fetch(folder.path / "scenes" / name, request, one) for one in request.get("catalogues", ())]

@@ -143,23 +143,26 @@ def _features(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
         raise DataError(f"{path}: its coordinates are in {crs}; expected longitude and latitude (WGS 84)")
     for number, feature in enumerate(content["features"], 1):
         where = f"{path}: feature {number}"
-        properties = (feature.get("properties") if isinstance(feature, dict) else None) or {}
-        row = {str(k).strip(): "" if v is None else str(v).strip() for k, v in properties.items()}
-        ours = {theirs: own for own in OWN if own not in row and (theirs := find_column(row, own))}
-        row = {ours.get(k, k): v for k, v in row.items()}
-        square = {k: str(v) for k, v in _square(feature, where).items()}
+        feature = feature if isinstance(feature, dict) else {}
+        row = _properties(feature.get("properties") or {})
+        square = {k: str(v) for k, v in _square(feature.get("geometry") or {}, where).items()}
         yield where, square | row | {k: square[k] for k in ("lon", "lat")} | ({} if row.get("size_m") else square)
 
 
-def _square(feature: Any, where: str) -> dict[str, float]:
-    """Lon and lat of a feature's centre; of a polygon also size_m."""
-    geometry: dict[str, Any] = (feature.get("geometry") if isinstance(feature, dict) else None) or {}
+def _properties(found: Mapping[str, Any]) -> dict[str, str]:
+    """A feature's properties as text, those that we read by our own name."""
+    row = {str(k).strip(): "" if v is None else str(v).strip() for k, v in found.items()}
+    ours = {theirs: own for own in OWN if own not in row and (theirs := find_column(row, own))}
+    return {ours.get(k, k): v for k, v in row.items()}
+
+
+def _square(geometry: Mapping[str, Any], where: str) -> dict[str, float]:
+    """Lon and lat of a geometry's centre; of a polygon also size_m."""
     kind, coordinates = geometry.get("type"), geometry.get("coordinates")
     if kind not in GEOMETRIES:
         raise DataError(f"{where}: its geometry is {kind}, expected one of {', '.join(GEOMETRIES)}")
     try:
-        pairs: list[Any] = [coordinates] if kind == "Point" else [p for ring in _rings(kind, coordinates) for p in ring]
-        lon, lat = ([float(p[i]) for p in pairs] for i in (0, 1))
+        lon, lat = ([float(p[i]) for p in _positions(kind, coordinates)] for i in (0, 1))
         (west, wide), (south, north) = longitude.extent(lon), (min(lat), max(lat))
     except (TypeError, ValueError, IndexError) as e:
         raise DataError(f"{where}: its coordinates are not those of a {kind} ({e})") from e
@@ -174,8 +177,11 @@ def _square(feature: Any, where: str) -> dict[str, float]:
     return {**centre, "size_m": round(max(width, height), 1)}
 
 
-def _rings(kind: str, coordinates: Any) -> list[Any]:
-    return [polygon[0] for polygon in (coordinates if kind == "MultiPolygon" else [coordinates])]
+def _positions(kind: Any, coordinates: Any) -> list[Any]:
+    """Those of a geometry's outer rings."""
+    if kind == "Point":
+        return [coordinates]
+    return [p for polygon in (coordinates if kind == "MultiPolygon" else [coordinates]) for p in polygon[0]]
 
 
 def _site(row: Mapping[str, str], where: str) -> Site:

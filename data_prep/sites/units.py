@@ -15,10 +15,11 @@ from eomm.errors import UsageError
 from eomm.store.descriptions import read_described
 from eomm.store.fields import Json
 from eomm.store.folders import check_store, write_json
+from eomm.store.many import format_standing, standing
 from eomm.store.notes import Notes
 
 KIND = "sites"
-Request = Json  # of what one cube is made, JSON types
+Request = Json  # of what one cube is made
 
 
 class SiteFolder:
@@ -72,25 +73,10 @@ def status(path: Path | str) -> Json:
     """
     folder = SiteFolder(path)
     names = [str(site["name"]) for site in folder.sites]
-    done = {name for name in names if folder.made(name)}
-    reasons = {name: reason for name in names if name not in done and (reason := folder.notes.failure(name))}
-    return {
-        "sites": len(names),
-        "done": len(done),
-        "failed": len(reasons),
-        "waiting": len(names) - len(done) - len(reasons),
-        "records": (folder.records / "manifest.json").is_file(),
-        "failures": reasons,
-    }
+    made = standing(names, folder.notes, filter(folder.made, names))
+    return {**made, "records": (folder.records / "manifest.json").is_file()}
 
 
-def succeeded(found: Mapping[str, Any]) -> bool:
-    """Whether no site of a `status` failed."""
-    return not found["failed"]
-
-
-def format_status(found: Mapping[str, Any]) -> str:
+def format_status(found: Json) -> str:
     """A `status` for people."""
-    head = ", ".join(f"{found[k]} {k}" for k in ("done", "failed", "waiting"))
-    lines = [f"{found['sites']} sites: {head}; records {'made' if found['records'] else 'not made'}"]
-    return "\n".join(lines + [f"  {name}: {reason}" for name, reason in found["failures"].items()])
+    return format_standing(found, more=f"; records {'made' if found['records'] else 'not made'}")

@@ -13,6 +13,7 @@ from eomm.cli.arguments import options_of
 from eomm.errors import UsageError
 from eomm.store.fields import Json
 from eomm.store.progress import progress_bar
+from eomm.store.workers import Pool
 
 
 def simulate(a: argparse.Namespace, _: list[str]) -> Json:
@@ -43,10 +44,11 @@ def plan_train(a: argparse.Namespace, rest: list[str]) -> Json:
     """What a training takes on machines one does not have."""
     os.environ["JAX_PLATFORMS"] = "cpu"  # nothing is run, and a device may be in use
     from eomm.training.config import load_config
-    from eomm.training.plan import plan_training
+    from eomm.training.plan import Machines, plan_training
 
-    names = ("devices", "device", "batch_per_device", "utilisation", "read_gb", "passes")
-    return plan_training(load_config(a.config, overrides(rest)), **{name: getattr(a, name) for name in names})
+    machines = Machines(devices=a.devices, device=a.device, utilisation=a.utilisation, read_gb=a.read_gb)
+    config = load_config(a.config, overrides(rest))
+    return plan_training(config, machines, batch_per_device=a.batch_per_device, passes=a.passes)
 
 
 def embed(a: argparse.Namespace, _: list[str]) -> Json:
@@ -79,11 +81,11 @@ def embed_many(a: argparse.Namespace, model: Any, cubes: dict[str, Path]) -> Jso
     """Many cubes to a folder of embedding cubes."""
     from eomm.embedding.sites import embed_sites
 
-    cluster = {"workers": a.workers, "scheduler": a.scheduler, "code": tuple(a.code)}
-    source = a.model if a.workers > 1 or a.scheduler else model
+    pool = Pool(workers=a.workers, scheduler=a.scheduler)
+    source = model if pool.alone else a.model
     with progress_bar("sites") as report:
-        options = embed_options(a) | cluster
-        return embed_sites(source, cubes, a.out, shard=a.shard, progress=report.counted, **options)
+        options = embed_options(a) | {"shard": a.shard, "progress": report.counted}
+        return embed_sites(source, cubes, a.out, code=a.code, pool=pool, **options)
 
 
 def embed_one(a: argparse.Namespace, model: Any) -> Json:
@@ -99,12 +101,12 @@ def embed_one(a: argparse.Namespace, model: Any) -> Json:
     for name, use in explain_use(model, cube, a.modality).items():
         print(f"eomm: {name}: {use}", file=sys.stderr)
     with progress_bar("embed") as report:
-        options = embed_options(a) | {"progress": report.counted}
-        if a.workers or a.scheduler:
-            cluster = {"workers": a.workers, "scheduler": a.scheduler, "code": tuple(a.code)}
-            path = embed_on_workers(a.model, a.cube, a.out, **cluster, **options)
+        options = embed_options(a) | {"shard": a.shard, "progress": report.counted}
+        pool = Pool(workers=a.workers, scheduler=a.scheduler)
+        if pool.alone:
+            path = embed(model, cube, a.out, **options)
         else:
-            path = embed(model, cube, a.out, shard=a.shard, **options)
+            path = embed_on_workers(a.model, a.cube, a.out, pool=pool, code=tuple(a.code), **options)
     return describe(path) if path.exists() and status(path)["complete"] else status(path)
 
 

@@ -15,6 +15,14 @@ DEGREES = "EPSG:4326"
 Number = TypeVar("Number", float, np.ndarray)
 
 
+def within(day: np.ndarray, dates: tuple[date, date] | None) -> np.ndarray:
+    """Positions of the days from the first date to the last, both included; of all when None."""
+    if dates is None:
+        return np.arange(len(day))
+    low, high = ((d - EPOCH).days for d in dates)
+    return np.flatnonzero((day >= low) & (day <= high))
+
+
 def to_date(day: int) -> date:
     """Days since 1970-01-01 to a date."""
     return EPOCH + timedelta(days=int(day))

@@ -2,8 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from eomm.embedding.store import missing_of, open_array
 from eomm.embedding.units import Unit, place_of
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.store.digest import digest
+from eomm.store.fields import Json
 from eomm.store.identity import Identity
 from eomm.store.shards import ATTRIBUTE, DIGITS, NONE, check_present, places, shard_file
 
@@ -52,7 +53,7 @@ class Base:
     dropped: tuple[str, ...]
     quantisation: Mapping[str, Any] | None
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Json:
         """For the store that continues it."""
         converted = {"converted_from_version": self.version} if self.version < VERSION else {}
         kept = {"kept": len(self.kept), "changed": self.changed, "new": self.new, "dropped": self.dropped}
@@ -112,10 +113,17 @@ class Base:
             self.identity.check()
         return found
 
+    def is_whole(self, plan: Plan) -> bool:
+        """Whether nothing came and nothing went: the store is what the plan asks for."""
+        return self.version == VERSION and not self.dropped and self.kept == {i: i for i in range(len(plan.day))}
 
-def told_by(out: Path, plan: Plan) -> tuple[str, ...]:
-    """Layers of the state that a store has: one of before them is continued without."""
-    return tuple(name for name in plan.told if (out / name / "zarr.json").is_file())
+
+def continued(out: Path, plan: Plan) -> tuple[Plan, Base]:
+    """A plan as a finished store goes on, with its blocks and its layers, and what can be kept. Errors: `open_base`."""
+    told = tuple(name for name in plan.told if (out / name / "zarr.json").is_file())  # one of before them has none
+    plan = replace(plan, told=told)
+    base = open_base(out, plan)
+    return replace(plan, block=base.block), base
 
 
 def take_file(there: Path, here: Path) -> None:
@@ -150,15 +158,8 @@ def open_base(out: Path, plan: Plan) -> Base:
             f"{out} or {plan.cube.path}: was made before cubes noted what each acquisition holds; prepare the cube "
             "and embed anew"
         )
-    days_there, days_here = {day for day, _ in there}, {day for day, _ in here}
-    lead = plan.cube[plan.reference]
-    dropped = sorted(days_there - days_here)
-    unknown = [d for d in dropped if d not in lead.day[~lead.usable]]
-    if unknown:
-        raise UsageError(
-            f"{out}: holds {', '.join(str(to_date(d)) for d in unknown[:5])}, which {plan.cube.path} (or --dates) has "
-            "not; a store is continued with a cube that has all its dates"
-        )
+    days_there = {day for day, _ in there}
+    dropped = _dropped(out, days_there - {day for day, _ in here}, plan)
     places = {key: i for i, key in enumerate(there)}
     kept = {i: places[key] for i, key in enumerate(here) if key in places}
     again = [day for i, (day, _) in enumerate(here) if i not in kept]
@@ -170,11 +171,26 @@ def open_base(out: Path, plan: Plan) -> Base:
         request=digest(attributes["eomm:request"]),
         block=(int(attributes["eomm:request"]["block"][0]), int(attributes["eomm:request"]["block"][1])),
         kept=kept,
-        changed=tuple(str(to_date(d)) for d in again if d in days_there),
-        new=tuple(str(to_date(d)) for d in again if d not in days_there),
-        dropped=tuple(str(to_date(d)) for d in dropped),
+        changed=_dates(d for d in again if d in days_there),
+        new=_dates(d for d in again if d not in days_there),
+        dropped=_dates(dropped),
         quantisation=attributes.get("quantisation"),
     )
+
+
+def _dates(days: Iterable[int]) -> tuple[str, ...]:
+    return tuple(str(to_date(day)) for day in days)
+
+
+def _dropped(out: Path, gone: set[int], plan: Plan) -> list[int]:
+    """Days of a store that the cube no longer calls usable. Raises UsageError where it has one of them not at all."""
+    lead = plan.cube[plan.reference]
+    if unknown := [day for day in sorted(gone) if day not in lead.day[~lead.usable]]:
+        raise UsageError(
+            f"{out}: holds {', '.join(_dates(unknown[:5]))}, which {plan.cube.path} (or --dates) has not; a store is "
+            "continued with a cube that has all its dates"
+        )
+    return sorted(gone)
 
 
 def _check_continuable(out: Path, attributes: dict[str, Any], plan: Plan) -> None:
@@ -198,7 +214,7 @@ def fresh_dates(unit: Unit, base: Base | None) -> Int[np.ndarray, " n"]:
     return dates if base is None else dates[[int(d) not in base.kept for d in dates]]
 
 
-def check_same_site(found: dict[str, Any], plan: Plan, store: str) -> None:
+def check_same_site(found: Json, plan: Plan, store: str) -> None:
     """Raise unless a finished store can be continued by a plan: all but dates and acquisitions must be the same."""
     request = found["eomm:request"]
     now = plan.request()

@@ -28,6 +28,7 @@ from eomm.models import interface
 from eomm.models.directory import Model, reference_of
 from eomm.models.predict import Predictor, Seen, read_batch
 from eomm.models.reading import surround, trim
+from eomm.store.fields import Json
 
 COUNT = 32  # records, or blocks of a cube
 BLOCK_PX = 8
@@ -62,10 +63,7 @@ def calibrate(
         UsageError: fewer than three records, or the cube's site held nothing out.
     """
     mixture = records if isinstance(records, Mixture) else mix([records], batch_size=1)
-    for one in (share.records for share in mixture.shares):
-        missing = [n for n in model.encoders if n not in one.shapes]
-        if missing:
-            raise ContractError(f"{one.path}: holds {', '.join(one.shapes)}, the model needs {', '.join(missing)}")
+    check_modalities(model, mixture)
     count = min(count, mixture.count("train"))
     if count < MINIMUM:
         raise UsageError(f"{mixture.paths}: {count} records in the split train; calibration needs {MINIMUM} or more")
@@ -86,19 +84,25 @@ def calibrate(
     }
     leaky = mixture.manifest().get("split", {}).get("leaky")  # then training saw the ground of every split
     unseen = [s for s in ("validation", "test") if mixture.count(s) >= MINIMUM and not leaky]
-    if cube or unseen:
-        source = f"cube of {cube.site}" if cube else f"split {unseen[0]}"
-        others = (
-            measure_cube(predictor, cube, mixture, count, seed)
-            if cube
-            else measure_mixture(predictor, mixture, unseen[0], count, seed)
-        )
+    others: list[Measured] = []
+    if cube:
+        source, others = f"cube of {cube.site}", measure_cube(predictor, cube, mixture, count, seed)
+    elif unseen:
+        source, others = f"split {unseen[0]}", measure_mixture(predictor, mixture, unseen[0], count, seed)
+    if others:
         error = fit_and_check([f.columns for f in others])
         calibration["error"] = {"unit": unit, "step": STEPS.get(unit, 1e-3), "of": source, **error}
     return dataclasses.replace(model, info={**model.info, "calibration": calibration})
 
 
-def fit_and_check(parts: Sequence[tuple[np.ndarray, ...]]) -> dict[str, Any]:
+def check_modalities(model: Model, mixture: Mixture) -> None:
+    """Raise ContractError where a set of a mixture lacks a modality of the model."""
+    for one in (share.records for share in mixture.shares):
+        if missing := [n for n in model.encoders if n not in one.shapes]:
+            raise ContractError(f"{one.path}: holds {', '.join(one.shapes)}, the model needs {', '.join(missing)}")
+
+
+def fit_and_check(parts: Sequence[tuple[np.ndarray, ...]]) -> Json:
     """The fit to all parts, and a check of fits to two thirds of them on the other third."""
     whole = [np.concatenate(c) for c in zip(*parts, strict=True)]
     expected, truth = [], []

@@ -16,6 +16,7 @@ from eomm.embedding.plan import Plan
 from eomm.embedding.store import missing_of
 from eomm.embedding.units import Unit
 from eomm.errors import DataError
+from eomm.store.fields import Json
 
 SPARSE = 3  # fewer valid acquisitions beside the target are flagged
 
@@ -32,7 +33,7 @@ def open_series(plan: Plan, unit: Unit) -> dict[str, BlockEmbedder]:
 
 def embed_unit(
     plan: Plan, series: dict[str, BlockEmbedder], unit: Unit, base: Base | None = None
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+) -> tuple[dict[str, np.ndarray], Json]:
     """What is written of a unit, by array name, and what is noted of it."""
     fresh = fresh_dates(unit, base)
     layers, figures = embed_dates(plan, series, fresh, unit) if len(fresh) else ({}, {})
@@ -71,7 +72,7 @@ class Used:
 
 def embed_dates(
     plan: Plan, series: dict[str, BlockEmbedder], dates: Int[np.ndarray, " n"], unit: Unit
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+) -> tuple[dict[str, np.ndarray], Json]:
     """Everything that is written of some dates of a block, by array name, and what is noted."""
     count, dates = len(dates), padded(dates)
     near = padded(plan.near(dates))
@@ -150,7 +151,7 @@ def fused(plan: Plan, used: dict[str, "Used"], wanted: Bool[np.ndarray, "date y 
 
 def stored(
     plan: Plan, vectors: Float[Array, "date y x d"], wanted: Bool[np.ndarray, "date y x"], unit: Unit
-) -> tuple[np.ndarray, dict[str, Any]]:
+) -> tuple[np.ndarray, Json]:
     """Vectors as they are written, missing where not wanted, and what quantisation costs.
 
     Raises DataError where they are not finite.

@@ -12,11 +12,12 @@ import numpy as np
 from eomm.data.arrays import finish
 from eomm.embedding.append import Base
 from eomm.embedding.plan import Plan, cube_digest
-from eomm.embedding.units import Unit, place_of
+from eomm.embedding.units import place_of
 from eomm.models.directory import plain
+from eomm.store.fields import Json
 
 
-def describe(plan: Plan, request: Mapping[str, Any], base: Base | None) -> dict[str, Any]:
+def describe(plan: Plan, request: Mapping[str, Any], base: Base | None) -> Json:
     """Contracts and provenance for the store's root attributes."""
     model, cube = plan.model, plan.cube
     lead = cube[plan.reference]
@@ -53,11 +54,27 @@ def describe(plan: Plan, request: Mapping[str, Any], base: Base | None) -> dict[
     }
 
 
+def quantisation_of(figures: Sequence[Mapping[str, Any]], before: Mapping[str, Any] | None) -> Json:
+    """What quantisation cost, of what units noted and of an earlier store."""
+    total = {k: sum(f.get(k, 0) for f in figures) for k in ("clipped", "cosine_error", "counted")}
+    largest = max((f.get("max_cosine_error", 0.0) for f in figures), default=0.0)
+    if before:
+        total["clipped"] += before["clipped_values"]
+        total["cosine_error"] += before["mean_cosine_error"] * before["of_vectors"]
+        total["counted"] += before["of_vectors"]
+        largest = max(largest, before["max_cosine_error"])
+    return {
+        "mean_cosine_error": total["cosine_error"] / max(total["counted"], 1),
+        "max_cosine_error": largest,
+        "clipped_values": int(total["clipped"]),
+        "of_vectors": int(total["counted"]),
+    }
+
+
 def close(
     path: Path,
     plan: Plan,
     base: Base | None,
-    units: Sequence[Unit],
     figures: Sequence[Mapping[str, Any]],
     seam: Mapping[str, Any] | None,
 ) -> None:
@@ -65,26 +82,14 @@ def close(
 
     What quantisation cost is of all vectors ever computed for the store, those of the store it continues included.
     """
-    attributes: dict[str, Any] = {}
+    attributes: Json = {}
     if plan.scale is not None:
-        total = {k: sum(f.get(k, 0) for f in figures) for k in ("clipped", "cosine_error", "counted")}
-        largest = max((f.get("max_cosine_error", 0.0) for f in figures), default=0.0)
-        if base and (before := base.quantisation):
-            total["clipped"] += before["clipped_values"]
-            total["cosine_error"] += before["mean_cosine_error"] * before["of_vectors"]
-            total["counted"] += before["of_vectors"]
-            largest = max(largest, before["max_cosine_error"])
-        attributes["quantisation"] = {
-            "mean_cosine_error": total["cosine_error"] / max(total["counted"], 1),
-            "max_cosine_error": largest,
-            "clipped_values": int(total["clipped"]),
-            "of_vectors": int(total["counted"]),
-            **plan.model.info["calibration"].get("int8", {}),
-        }
+        cost = quantisation_of(figures, base.quantisation if base else None)
+        attributes["quantisation"] = cost | plan.model.info["calibration"].get("int8", {})
     if seam:
         attributes["seam"] = dict(seam)
     known: dict[str, dict[tuple[int, ...], str]] = {name: {} for name in plan.layout().arrays}
-    for unit, noted in zip(units, figures, strict=True):
+    for unit, noted in zip(plan.units, figures, strict=True):
         for name, checksum in noted.get("files", {}).items():
             known[name][place_of(unit, plan.block, name)] = checksum
     finish(path, attributes, known)

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Integer
 
+from eomm.store.fields import Json
+
 KNOTS = 16
 Counts = Integer[np.ndarray, "*n"]
 
@@ -16,7 +18,7 @@ def timing(before: Counts, after: Counts, seen: Counts) -> Float[np.ndarray, "*n
     return np.stack([np.ones(near.shape), np.log1p(near), np.log1p(far), np.log1p(seen)], axis=-1)
 
 
-def fit_error(before: Counts, after: Counts, seen: Counts, error: Float[np.ndarray, " n"]) -> dict[str, Any]:
+def fit_error(before: Counts, after: Counts, seen: Counts, error: Float[np.ndarray, " n"]) -> Json:
     """What `expected_error` needs: a score, linear for the logarithm of the error, and the mean error by score.
 
     The second is an isotonic regression, so that expected errors are means of errors and rise with the score.
@@ -45,7 +47,7 @@ def expected_error(fit: Mapping[str, Any], before: Counts, after: Counts, seen: 
     return np.asarray(np.interp(score, fit["score"], fit["mean"]))
 
 
-def check_error(expected: Float[np.ndarray, " n"], found: Float[np.ndarray, " n"]) -> dict[str, Any]:
+def check_error(expected: Float[np.ndarray, " n"], found: Float[np.ndarray, " n"]) -> Json:
     """Whether expected errors hold: means of expected and found errors by fifths of the expected, rank correlation."""
     from scipy.stats import spearmanr
 

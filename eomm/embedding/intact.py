@@ -20,6 +20,7 @@ from eomm.data.records import open_records
 from eomm.embedding.read import VERSION
 from eomm.errors import DataError
 from eomm.models.directory import load_model
+from eomm.store.fields import Json
 from eomm.store.folders import entered, read_json, recover, what_lies
 from eomm.store.shards import ATTRIBUTE, arrays_in, find_damage, places, shard_counts
 
@@ -42,7 +43,7 @@ class Findings:
     notes: list[str] = field(default_factory=list)
 
 
-def verify_intact(path: Path | str, *, code: Sequence[str] = ()) -> dict[str, Any]:
+def verify_intact(path: Path | str, *, code: Sequence[str] = ()) -> Json:
     """Compare a finished cube, record set, embedding cube or model with the digests that it bears.
 
     Args:
@@ -126,22 +127,22 @@ def verify_group(root: Path, path: Path, found: Findings, *, newest: int) -> Non
     found.compared.append(f"{path.name}: checksums of the files of {len(listed)} arrays")
 
 
-def verify_attributes(path: Path, found: Findings) -> dict[str, Any]:
+def verify_attributes(path: Path, found: Findings) -> Json:
     """A group's attributes, as dicts, after comparing their digest."""
     head = read_json(path / HEAD)
     flat = head.get("attributes") if isinstance(head, dict) else None
     if not isinstance(flat, dict):
         raise DataError(f"{path / HEAD}: has no attributes; the store is damaged")
-    if DIGEST in flat and attributes_digest(flat) != flat[DIGEST]:
-        found.damage.append(f"{path / HEAD}: its attributes are not those that were written")
-    if DIGEST in flat:  # stores of before had no copy
+    if DIGEST in flat:  # stores of before had none, and no copy
+        if attributes_digest(flat) != flat[DIGEST]:
+            found.damage.append(f"{path / HEAD}: its attributes are not those that were written")
         wrong = [name for name, copied in copies_in(head).items() if copied != _own(read_json(path / name / HEAD))]
         wrong += [array.name for array in arrays_in(path) if array.name not in copies_in(head)]
         found.damage += [f"{path / HEAD}: its copy of {name}/{HEAD} is not what that file says" for name in wrong]
     return to_deep(flat)
 
 
-def copies_in(head: Mapping[str, Any]) -> dict[str, Any]:
+def copies_in(head: Mapping[str, Any]) -> Json:
     """The metadata below a group that its head repeats, which other readers take for the arrays' own, by their path."""
     consolidated = head.get("consolidated_metadata")
     copied = consolidated.get("metadata") if isinstance(consolidated, dict) else None
@@ -183,7 +184,7 @@ def digests_of(group: CubeGroup) -> Iterator[tuple[int, str]]:
         yield from zip(range(dates.start, dates.stop), (one.hexdigest() for one in sums), strict=True)
 
 
-def format_intact(result: dict[str, Any]) -> str:
+def format_intact(result: Json) -> str:
     """For people."""
     whole = "nothing wrong, but not all could be compared" if result["notes"] else "whole"
     verdict = whole if result["intact"] else f"DAMAGED in {len(result['damage'])} places"

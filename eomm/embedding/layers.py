@@ -46,7 +46,7 @@ class StoreLayer:
 
     name: str
     dtype: str
-    fill: int = 0
+    fill: float = 0
     attributes: dict[str, Any] = field(default_factory=dict)
 
 

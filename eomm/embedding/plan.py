@@ -3,7 +3,7 @@
 import importlib.metadata
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from functools import partial
 from typing import Any
@@ -12,18 +12,19 @@ import jax
 import numpy as np
 from jaxtyping import Float32, Int
 
-from eomm.data.cube import Cube
-from eomm.data.grid import EPOCH, to_date
+from eomm.data.cube import Cube, CubeGroup
+from eomm.data.grid import to_date, within
 from eomm.data.modality import check_contract, in_order
 from eomm.embedding.dense import CHUNK, Schedule, features_of, schedule
 from eomm.embedding.layers import TOLD
 from eomm.embedding.store import DTYPES, SHARD_DATES, TILE, Layout
-from eomm.embedding.units import list_units
+from eomm.embedding.units import Unit, list_units
 from eomm.errors import DataError, UsageError
 from eomm.models import forward
 from eomm.models.directory import Model
 from eomm.models.interface import tells_of
 from eomm.store.digest import digest
+from eomm.store.fields import Json
 
 # Base size, 2 cores: blocks of 64 px are no slower than 128 (26,300 against 22,200 pixel-dates per second on a busy
 # machine) and peak at 1.3 instead of 3.0 GiB.
@@ -83,6 +84,12 @@ class Plan:
         """Modalities beside the reference that have dates, of which the nearest acquisition is used."""
         return tuple(n for n in self.used if n != self.reference and not self.model.modalities[n].static)
 
+    @property
+    def units(self) -> list[Unit]:
+        """Of the store, in order."""
+        grid = self.cube[self.reference].grid
+        return list_units(len(self.day), (grid.height, grid.width), self.block)
+
     def schedule(self, name: str) -> Schedule:
         """How one modality's acquisitions are embedded: always all, so that a part gives the same to the bit."""
         at = self.at[name]
@@ -106,10 +113,8 @@ class Plan:
             average_days=self.average_days,
         )
 
-    def request(self) -> dict[str, Any]:
+    def request(self) -> Json:
         """What two runs must share to make one store together, JSON types."""
-        grid = self.cube[self.reference].grid
-        units = list_units(len(self.day), (grid.height, grid.width), self.block)
         return {
             "model": self.model.hash,
             "calibration": digest(self.model.info.get("calibration")),
@@ -122,7 +127,7 @@ class Plan:
             **({"layers": list(self.told)} if self.told else {}),
             **({"average_days": self.average_days} if self.average_days else {}),
             "block": list(self.block),
-            "units": len(units),
+            "units": len(self.units),
             "eomm": importlib.metadata.version("eomm"),
         }
 
@@ -131,26 +136,21 @@ class Plan:
 
         The digests are empty where the cube does not note what its acquisitions hold.
         """
-        content = {}
-        for n in self.used:
-            group = self.cube[n]
-            content[n] = [
-                [d, a.orbit, a.direction, a.incidence_deg]
-                for d, a, usable in zip(group.digests, group.acquisitions, group.usable, strict=False)
-                if usable
-            ]
+        content = {n: contents_of(self.cube[n]) for n in self.used}
         if not all(content.values()):
             return [(int(day), "") for day in self.day]
         days = {n: self.cube[n].day[self.cube[n].usable].tolist() for n in self.used}
-        found = []
-        for i, day in enumerate(self.day.tolist()):
-            window: dict[str, Any] = {}
+
+        def window(i: int) -> Json:
+            found = {}
             for n in self.used:
                 position, (before, after) = int(self.at[n][i]), self.model.encoders[n].frames
                 if position >= 0:
                     part = slice(max(0, position - before), position + after + 1)
-                    window[n] = [position - part.start, days[n][part], content[n][part]]
-            found.append((day, digest(window)))
+                    found[n] = [position - part.start, days[n][part], content[n][part]]
+            return found
+
+        found = [(day, digest(window(i))) for i, day in enumerate(self.day.tolist())]
         if not self.average_days:
             return found
         return [(day, digest([own, *(found[j] for j in self.near([i]))])) for i, (day, own) in enumerate(found)]
@@ -199,7 +199,6 @@ def make_plan(
     cube: Cube,
     *,
     block: int = BLOCK,
-    memory_bytes: int | None = None,
     modalities: Sequence[str] | None = None,
     dates: tuple[date, date] | None = None,
     length: int | None = None,
@@ -224,43 +223,47 @@ def make_plan(
     day = days[reference]
     if not len(day):
         raise DataError(f"{cube.path}: no usable {reference} acquisition, so no date to embed")
-    chosen = np.arange(len(day))
-    if dates is not None:
-        low, high = ((d - EPOCH).days for d in dates)
-        chosen = chosen[(day >= low) & (day <= high)]
-        if not len(chosen):
-            raise UsageError(
-                f"dates {dates[0]} to {dates[1]}: no usable {reference} acquisition there; {cube.path} has "
-                f"{len(day)} from {to_date(day[0])} to {to_date(day[-1])}"
-            )
-    reach = {n: forward.reach(model.modalities[n], model.fusion) for n in used} if model.fusion else {}
-
-    def plan(block: int) -> Plan:
-        return Plan(
-            model=model,
-            cube=cube,
-            reference=reference,
-            used=tuple(used),
-            day=day[chosen],
-            length=length or model.dim,
-            dtype=dtype,
-            clear_only=clear_only,
-            block=sides(lead.grid.height, lead.grid.width, block, square=square),
-            at={n: chosen if n == reference else nearest(day[chosen], days[n], reach[n]) for n in used},
-            site_wide=site_wide,
-            told=told_of(model, reference) if reference in used else (),
-            average_days=average_days,
+    chosen = within(day, dates)
+    if dates and not len(chosen):
+        raise UsageError(
+            f"dates {dates[0]} to {dates[1]}: no usable {reference} acquisition there; {cube.path} has "
+            f"{len(day)} from {to_date(day[0])} to {to_date(day[-1])}"
         )
+    reach = {n: forward.reach(model.modalities[n], model.fusion) for n in used} if model.fusion else {}
+    return Plan(
+        model=model,
+        cube=cube,
+        reference=reference,
+        used=tuple(used),
+        day=day[chosen],
+        length=length or model.dim,
+        dtype=dtype,
+        clear_only=clear_only,
+        block=sides(lead.grid.height, lead.grid.width, block, square=square),
+        at={n: chosen if n == reference else nearest(day[chosen], days[n], reach[n]) for n in used},
+        site_wide=site_wide,
+        told=told_of(model, reference) if reference in used else (),
+        average_days=average_days,
+    )
 
-    found = plan(block)
-    while memory_bytes is not None and found.memory_bytes() > memory_bytes:
-        if max(found.block) <= TILE:
+
+def within_memory(plan: Plan, memory_bytes: int, *, square: bool = False) -> Plan:
+    """The plan with blocks small enough; `square` as of `embed`. Raises UsageError where the smallest are too large."""
+    grid = plan.cube[plan.reference].grid
+    while plan.memory_bytes() > memory_bytes:
+        if max(plan.block) <= TILE:
             raise UsageError(
-                f"memory: the smallest blocks ({TILE} px) take {found.memory_bytes() / 2**20:.0f} MiB, allowed are "
+                f"memory: the smallest blocks ({TILE} px) take {plan.memory_bytes() / 2**20:.0f} MiB, allowed are "
                 f"{memory_bytes / 2**20:.0f}; allow more or take a smaller model"
             )
-        found = plan(max(found.block) - TILE)
-    return found
+        plan = replace(plan, block=sides(grid.height, grid.width, max(plan.block) - TILE, square=square))
+    return plan
+
+
+def contents_of(group: CubeGroup) -> list[list[Any]]:
+    """What a vector depends on of each usable acquisition; nothing where the cube does not note it."""
+    noted = zip(group.digests, group.acquisitions, group.usable, strict=False)
+    return [[digest, a.orbit, a.direction, a.incidence_deg] for digest, a, usable in noted if usable]
 
 
 def check_options(

@@ -14,9 +14,10 @@ from jaxtyping import Float32, Int
 from eomm.data.modality import Modality, in_order
 from eomm.data.points import PointSeries
 from eomm.errors import DataError, UsageError
+from eomm.models import forward
 from eomm.models.bands import complete_bands
 from eomm.models.directory import Model
-from eomm.models.interface import Encoder, FusionHead
+from eomm.models.interface import Encoder, FusionHead, crop
 
 SURROUNDINGS = ("lone", "alike")
 STEP = 32  # series are padded to a multiple of so many dates, so that few shapes are compiled
@@ -55,7 +56,7 @@ def embed_series(
     out: list[np.ndarray] = [np.zeros((len(a), length), np.float32) for a in at]
     for rows in _batches(series, at):
         data = _padded([series[i] for i in rows], [at[i] for i in rows], modality, side, surroundings)
-        vectors = np.asarray(_embed(params, **data, encoder=encoder, fusion=fusion, name=modality.name))
+        vectors = np.asarray(_embed(params, data, encoder=encoder, fusion=fusion, name=modality.name))
         for k, i in enumerate(rows):
             out[i] = vectors[k, : len(at[i])]
     return out
@@ -79,15 +80,7 @@ def embed_points(
     """
     name = in_order(model.modalities)[0]
     modality = model.modalities[name]
-    given = tuple(bands or modality.band_names)
-    if not series or any(s.values.shape[1:] != (len(given),) for s in series):
-        shapes = sorted({s.values.shape[1:] for s in series})
-        raise DataError(
-            f"points: {len(series)} series with values {shapes} a date; expected [{len(given)}], the bands of {name}"
-        )
-    if given != modality.band_names:
-        completed = (complete_bands(s.values, given, model.encoders[name]) for s in series)
-        series = [replace(s, values=v.astype(np.float32)) for s, v in zip(series, completed, strict=True)]
+    series = with_all_bands(series, tuple(bands or modality.band_names), model.encoders[name], modality)
     params = {"encoder": model.params[name]["encoder"], "fusion": model.params.get("fusion")}
     at = [np.flatnonzero(s.valid) for s in series]
     options: dict[str, Any] = {"fusion": model.fusion, "surroundings": surroundings}
@@ -103,33 +96,32 @@ def embed_points(
     return pd.DataFrame(head | {f"v{i}": numbers[:, i] for i in range(numbers.shape[1])})
 
 
+def with_all_bands(
+    series: Sequence[PointSeries], given: tuple[str, ...], encoder: Encoder, modality: Modality
+) -> Sequence[PointSeries]:
+    """Series with the bands that they lack estimated from those given. Errors: `embed_points`."""
+    if not series or any(s.values.shape[1:] != (len(given),) for s in series):
+        shapes = sorted({s.values.shape[1:] for s in series})
+        raise DataError(
+            f"points: {len(series)} series with values {shapes} a date; expected [{len(given)}], the bands of "
+            f"{modality.name}"
+        )
+    if given == modality.band_names:
+        return series
+    return [replace(s, values=complete_bands(s.values, given, encoder).astype(np.float32)) for s in series]
+
+
 @partial(jax.jit, static_argnames=("encoder", "fusion", "name"))
-def _embed(
-    params: Any,
-    values: Any,
-    valid: Any,
-    day: Any,
-    orbit: Any,
-    targets: Any,
-    *,
-    encoder: Encoder,
-    fusion: Any,
-    name: str,
-) -> Any:
+def _embed(params: Any, data: Mapping[str, Any], *, encoder: Encoder, fusion: Any, name: str) -> Any:
     """[b, n, d] of targets; what is not valid is hidden, as an acquisition without a clear pixel is not usable."""
-    meta = {"orbit": orbit, "direction": jnp.zeros(day.shape, jnp.int8)}
-    meta["incidence"] = jnp.zeros(day.shape, jnp.float32)
-    halo, side = encoder.halo, values.shape[2]
-    own = valid[:, :, halo : side - halo, halo : side - halo]
-    features = encoder.features(params["encoder"], values, valid, meta)
+    day, targets = data["day"], data["targets"]
+    unknown = {"direction": jnp.zeros(day.shape, jnp.int8), "incidence": jnp.zeros(day.shape, jnp.float32)}
+    own = crop(data["valid"], encoder.halo)
     hidden = jnp.broadcast_to(~own[:, None, :, 0, 0], (*targets.shape, day.shape[1]))
-    z = encoder.embed(params["encoder"], features, own, day, targets, hidden)[:, :, 0, 0]
-    if fusion is None:
-        return z
-    others = {other: jnp.zeros((*z.shape[:2], dim)) for other, dim in fusion.inputs}
-    here = {other: jnp.full(z.shape[:2], other == name) for other, _ in fusion.inputs}
-    days = {other: jnp.zeros(z.shape[:2]) for other, _ in fusion.inputs}
-    return fusion.fuse(params["fusion"], {**others, name: z}, here, days)
+    z, _ = forward.encode(encoder, params["encoder"], {**data, **unknown}, targets, hidden)
+    if fusion is not None:
+        z = forward.fuse(fusion, params["fusion"], {name: forward.lead(z)})
+    return z[:, :, 0, 0]
 
 
 def _batches(series: Sequence[PointSeries], at: Sequence[np.ndarray]) -> Iterable[list[int]]:

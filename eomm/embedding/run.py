@@ -18,23 +18,18 @@ import jax
 import numpy as np
 
 from eomm.data.cube import Cube, open_cube
-from eomm.embedding.append import Base, open_base, told_by
+from eomm.embedding.append import Base, continued
 from eomm.embedding.compute import embed_unit, open_series
 from eomm.embedding.dense import on_cpu
 from eomm.embedding.describe import close, describe
-from eomm.embedding.plan import BLOCK, Plan, even, make_plan, nearest
+from eomm.embedding.plan import BLOCK, Plan, even, make_plan, nearest, within_memory
 from eomm.embedding.stac import write_item
-from eomm.embedding.store import (
-    SHARD_DATES,
-    VERSION,
-    Writer,
-    create,
-    open_embedding,
-)
-from eomm.embedding.units import Run, Unit, by_block, list_units, place_of, requested, share, tidy
-from eomm.errors import DataError, UsageError
+from eomm.embedding.store import SHARD_DATES, Writer, create, open_embedding
+from eomm.embedding.units import Run, Unit, by_block, check_shard, place_of, requested, share, tidy
+from eomm.errors import DataError
 from eomm.models.directory import Model, load_model
-from eomm.store.folders import check_apart, disk_full_at, entered, is_disk_full, partial_of, recover
+from eomm.store.fields import Json
+from eomm.store.folders import check_apart, entered, naming_full_disk, partial_of, recover
 from eomm.store.shards import NONE, checksum, shard_file
 
 THREADS = 4  # each holds a block's features and vectors, half a gigabyte at the default size
@@ -102,17 +97,15 @@ def embed(
         UsageError: `out` exists or is made of something else, an option is wrong, or the disk is full.
     """
     model_path = None if isinstance(model, Model) else model
-    model = model if isinstance(model, Model) else load_model(model)
+    model = load_model(model)
     cube = cube if isinstance(cube, Cube) else open_cube(cube)
     out = entered(out)
     check_apart(out, {"the cube": cube.path, "the model": model_path})
-    if not 0 <= shard[0] < shard[1]:
-        raise UsageError(f"shard {shard[0]} of {shard[1]}: expected 0 <= i < n")
+    check_shard(shard)
     plan = make_plan(
         model,
         cube,
         block=block,
-        memory_bytes=memory_bytes // len(lanes(threads)) if memory_bytes else None,
         modalities=modalities,
         dates=dates,
         length=length,
@@ -121,33 +114,27 @@ def embed(
         average_days=average_days,
         square=square,
     )
+    if memory_bytes:
+        plan = within_memory(plan, memory_bytes // len(lanes(threads)), square=square)
     recover(out)
-    if append:
-        plan = dataclasses.replace(plan, told=told_by(out, plan))
-    base = open_base(out, plan) if append else None
-    if base:
-        plan = dataclasses.replace(plan, block=base.block)
-        nothing_came = base.kept == {i: i for i in range(len(plan.day))} and not base.dropped
-        if nothing_came and base.version == VERSION:
-            return out
+    plan, base = continued(out, plan) if append else (plan, None)
+    if base and base.is_whole(plan):
+        return out
     request = {**plan.request(), **({"continues": base.request} if base else {})}
 
     def make(path: Path) -> None:
         create(path, plan.layout(), describe(plan, request, base))
 
-    try:
+    with naming_full_disk(partial_of(out), kept=True):
         while run := Run.open(out, request, make, overwrite=overwrite or append):
             with run.claimed(shard) as there:
                 if there:
-                    carry_out(plan, run, base, shard, lanes(threads), check=check, progress=progress)
+                    carry_out(plan, run, base, shard, lanes(threads), progress)
+                    complete(plan, run, base, check=check)
                     break
         if request == requested(out):  # else other shards are missing
             tidy(out)
             write_item(out)
-    except OSError as e:
-        if is_disk_full(e):
-            raise disk_full_at(partial_of(out)) from e
-        raise
     return out
 
 
@@ -157,23 +144,19 @@ def carry_out(
     base: Base | None,
     shard: tuple[int, int],
     devices: Sequence[jax.Device],
-    *,
-    check: bool,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Do one shard's missing units, a run of blocks for each device, and complete the store where none is missing.
+    """Do one shard's missing units, a run of blocks for each device.
 
     Raises:
         DataError: units of this shard failed.
     """
-    grid = plan.cube[plan.reference].grid
-    units = list_units(len(plan.day), (grid.height, grid.width), plan.block)
-    mine = share(units, *shard)
+    mine = share(plan.units, *shard)
     todo = run.missing(mine)
     alone = shard == (0, 1)
     count = UnitCount(progress, done=len(mine) - len(todo), total=len(mine))
     try:
-        if len(devices) == 1:
+        if len(devices) == 1:  # not in a thread, which Ctrl-C would wait for
             work(plan, run, todo, base, count, alone)
         else:
             # A run of blocks for each: no device waits for another, and no halo is exchanged.
@@ -190,17 +173,20 @@ def carry_out(
             run.discard()
         raise
     found = run.notes.failures()
-    failures = {u.number: reason for u in mine if (reason := found.get(str(u.number)))}
-    if failures:
+    if failures := {u.number: reason for u in mine if (reason := found.get(str(u.number)))}:
         number, reason = min(failures.items())
         raise DataError(
             f"{run.partial}: {len(failures)} of {len(mine)} units failed; unit {number}: {reason}. Mend it and run "
             "again: only what is missing is computed"
         )
-    if not run.missing(units):
+
+
+def complete(plan: Plan, run: Run, base: Base | None, *, check: bool) -> None:
+    """Put the store in its place where no unit is missing; `check` is that of `embed`."""
+    if not run.missing(plan.units):
         seam = check_seam(plan) if check else None
         plan.cube.identity.check()
-        run.finish(units, lambda path, figures: close(path, plan, base, units, figures, seam))
+        run.finish(plan.units, lambda path, figures: close(path, plan, base, figures, seam))
 
 
 def lanes(threads: int | None) -> list[jax.Device]:
@@ -267,7 +253,7 @@ def work(plan: Plan, run: Run, todo: Sequence[Unit], base: Base | None, count: C
 
                 names = tuple(layers)
 
-                def done(unit: Unit = unit, figures: dict[str, Any] = figures, names: Sequence[str] = names) -> None:
+                def done(unit: Unit = unit, figures: Json = figures, names: Sequence[str] = names) -> None:
                     files = {n: shard_file(run.partial / n, place_of(unit, plan.block, n)) for n in names}
                     sums = {n: checksum(f) if f.exists() else NONE for n, f in files.items()}  # still in memory
                     run.notes.done(unit.number, figures | {"files": sums})
@@ -280,7 +266,7 @@ def work(plan: Plan, run: Run, todo: Sequence[Unit], base: Base | None, count: C
 # --- The seam -------------------------------------------------------------------------------------------------------
 
 
-def check_seam(plan: Plan) -> dict[str, Any]:
+def check_seam(plan: Plan) -> Json:
     """Embed pixels round a corner of blocks twice: as planned, and in a block of half the size laid across it.
 
     A site of a single block has no such corner; there the smaller block lies inside.
@@ -296,7 +282,7 @@ def check_seam(plan: Plan) -> dict[str, Any]:
     across = Unit(number=0, dates=dates, y=slice(y0, y0 + half[0]), x=slice(x0, x0 + half[1]))
     again = embed_unit(other, open_series(other, across), across)[0]["embedding"]
     largest, compared = 0.0, 0
-    for unit in list_units(count, size, plan.block):
+    for unit in plan.units:
         rows, cols = overlap(unit.y, across.y, size[0]), overlap(unit.x, across.x, size[1])
         if unit.dates != dates or rows.stop <= rows.start or cols.stop <= cols.start:
             continue

@@ -13,14 +13,16 @@ from typing import Any
 from eomm.embedding.cluster import model_of
 from eomm.embedding.plan import check_options
 from eomm.embedding.run import embed
-from eomm.embedding.units import share
+from eomm.embedding.units import check_shard, share
 from eomm.errors import DataError, UsageError
 from eomm.models.directory import Model, load_model
-from eomm.store.digest import sha256
-from eomm.store.folders import check_apart, entered, is_disk_full
+from eomm.store.digest import head_digest
+from eomm.store.fields import Json
+from eomm.store.folders import check_apart, entered
 from eomm.store.kinds import kind_of
+from eomm.store.many import do_sites, format_standing, standing
 from eomm.store.notes import Notes
-from eomm.store.workers import Pool, reason_of, run_units
+from eomm.store.workers import Pool
 
 NOTES = "units"  # folder of `out`
 HOW = ("append", "check", "overwrite", "memory_bytes")  # options that change no vector
@@ -56,11 +58,10 @@ def embed_sites(
     *,
     code: Sequence[str] = (),
     shard: tuple[int, int] = (0, 1),
-    workers: int = 0,
-    scheduler: str | None = None,
+    pool: Pool = Pool(),
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
-) -> dict[str, Any]:
+) -> Json:
     """Embed many cubes to `out`/NAME.zarr. Killed and called again it goes on; what is finished is not done again.
 
     Args:
@@ -69,8 +70,7 @@ def embed_sites(
         out: the folder of the embeddings.
         code: modules outside eomm whose networks the model may use.
         shard: (i, n), only part i of n of the sites, counted from 0.
-        workers: processes of a local cluster, a site at a time each; none is started for fewer than two.
-        scheduler: see `eomm.store.workers.Pool`; its workers must see the same files.
+        pool: who does them, a site at a time each; its workers must see the same files.
         progress: called with (sites done or failed, sites in all).
         options: of `embed`, for every site.
 
@@ -78,18 +78,18 @@ def embed_sites(
         As `status`.
 
     Raises:
-        UsageError: an option is wrong for any cube, `out` is a store, no worker can be had, or the disk is full.
+        UsageError: an option is wrong for any cube, `out` is a store, or no worker can be had.
+        DiskFull: what is finished stays.
         DataError: the model is missing or damaged.
     """
     out = entered(out)
-    loaded = model if isinstance(model, Model) else load_model(model, code=code)
+    loaded = load_model(model, code=code)
     checked = {k: options[k] for k in ("block", "modalities", "length", "dtype", "average_days") if k in options}
     check_options(loaded, **{"dtype": "int8", **checked})
     check_apart(out, {f"the cube {name}": cube for name, cube in cubes.items()}, replaced=False)
     if kind_of(out):
         raise UsageError(f"{out}: is a store; the embeddings of many cubes lie in a folder of their own")
-    if not 0 <= shard[0] < shard[1]:
-        raise UsageError(f"shard {shard[0]} of {shard[1]}: expected 0 <= i < n")
+    check_shard(shard)
     notes = Notes(out / NOTES)
     notes.begin()
     mine = share([(name, str(entered(cube).absolute())) for name, cube in cubes.items()], *shard)
@@ -97,21 +97,12 @@ def embed_sites(
     made_of = json.loads(json.dumps({"model": loaded.hash, "options": asked}, default=str))
     todo = [site for site in mine if not _is_done(out, site, made_of)]
     source: Model | str = loaded
-    pool = Pool(workers=workers, scheduler=scheduler)
     if not pool.alone:
         if isinstance(model, Model):
             raise UsageError("workers load the model themselves; give its directory")
         source = str(entered(model).absolute())
     task = partial(embed_site, source, str(out.absolute()), tuple(code), made_of, options)
-    finished = len(mine) - len(todo)
-    for (name, _), _, error in run_units(task, todo, pool):
-        if error is not None:
-            notes.failed(name, reason_of(error))
-            if is_disk_full(error.__cause__ or error):
-                raise error
-        finished += 1
-        if progress:
-            progress(finished, len(mine))
+    do_sites(task, todo, notes, pool, finished=len(mine) - len(todo), progress=progress)
     return status(out, [name for name, _ in mine])
 
 
@@ -128,7 +119,7 @@ def embed_site(
     notes = Notes(Path(out) / NOTES)
     notes.forget(name)
     loaded = model if isinstance(model, Model) else model_of(model, code)
-    head = _head(cube)
+    head = head_digest(Path(cube) / "zarr.json")
     threads = None if isinstance(model, Model) else 1  # a worker is one of several
     embed(loaded, cube, Path(out) / f"{name}.zarr", square=True, threads=threads, **options)
     notes.done(name, {**made_of, "cube": head})
@@ -138,18 +129,10 @@ def _is_done(out: Path, site: tuple[str, str], made_of: Mapping[str, Any]) -> bo
     """Whether a site is finished and of the same model, options and cube; opens no store."""
     name, cube = site
     found = Notes(out / NOTES).made(name)
-    return found == {**made_of, "cube": _head(cube)} and (out / f"{name}.zarr").is_dir()
+    return found == {**made_of, "cube": head_digest(Path(cube) / "zarr.json")} and (out / f"{name}.zarr").is_dir()
 
 
-def _head(cube: str) -> str:
-    """What stands for a cube, which is replaced as a whole: the digest of its head, empty where it has none."""
-    try:
-        return sha256(Path(cube) / "zarr.json")
-    except OSError:
-        return ""
-
-
-def status(out: Path | str, names: Sequence[str]) -> dict[str, Any]:
+def status(out: Path | str, names: Sequence[str]) -> Json:
     """How far the embeddings of many cubes are: counts, and why some failed. JSON types; opens no store.
 
     Args:
@@ -157,33 +140,18 @@ def status(out: Path | str, names: Sequence[str]) -> dict[str, Any]:
         names: of the cubes.
     """
     notes = Notes(Path(out) / NOTES)
-    done = {name for name in names if notes.made(name) and (Path(out) / f"{name}.zarr").is_dir()}
-    failures = {name: reason for name in names if name not in done and (reason := notes.failure(name))}
-    return {
-        "embeddings": str(out),
-        "sites": len(names),
-        "done": len(done),
-        "failed": len(failures),
-        "waiting": len(names) - len(done) - len(failures),
-        "failures": failures,
-    }
+    done = (name for name in names if notes.made(name) and (Path(out) / f"{name}.zarr").is_dir())
+    return {"embeddings": str(out), **standing(names, notes, done)}
 
 
-def succeeded(found: Mapping[str, Any]) -> bool:
-    """Whether no site of a `status` failed."""
-    return not found.get("failures")
-
-
-def format_status(found: Mapping[str, Any]) -> str:
+def format_status(found: Json) -> str:
     """A `status` for people."""
-    head = ", ".join(f"{found[k]} {k}" for k in ("done", "failed", "waiting"))
-    lines = [f"{found['sites']} sites in {found['embeddings']}: {head}"]
-    return "\n".join(lines + [f"  {name}: {reason}" for name, reason in found["failures"].items()])
+    return format_standing(found, where=f" in {found['embeddings']}")
 
 
 def _cubes_at(path: Path) -> list[tuple[str, Path]]:
     if path.is_file():
-        found = _listed(path)
+        found = _rows(path) if path.suffix.lower() in (".csv", ".parquet") else _lines(path)
         what = "its list names none"
     elif kind_of(path) or not path.is_dir() or path.suffix == ".zarr":
         return [(path.stem, path)]  # what is no cube fails alone, by its name
@@ -195,14 +163,16 @@ def _cubes_at(path: Path) -> list[tuple[str, Path]]:
     return found
 
 
-def _listed(path: Path) -> list[tuple[str, Path]]:
-    if path.suffix.lower() not in (".csv", ".parquet"):
-        try:
-            lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-        except UnicodeDecodeError as e:
-            raise DataError(f"{path}: not text ({e}); expected a path on each line, or a table .csv, .parquet") from e
-        given = [path.parent / line for line in lines if line and not line.startswith("#")]
-        return [(cube.stem, cube) for cube in given]
+def _lines(path: Path) -> list[tuple[str, Path]]:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as e:
+        raise DataError(f"{path}: not text ({e}); expected a path on each line, or a table .csv, .parquet") from e
+    given = [path.parent / line for line in lines if line and not line.startswith("#")]
+    return [(cube.stem, cube) for cube in given]
+
+
+def _rows(path: Path) -> list[tuple[str, Path]]:
     from eomm.data.tables import find_column, read_frame  # pandas takes half a second to import
 
     table = read_frame(path, text=True)

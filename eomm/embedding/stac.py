@@ -15,6 +15,7 @@ import zarr
 from eomm.data import longitude
 from eomm.data.attributes import attributes_of
 from eomm.data.grid import EPOCH, Grid
+from eomm.store.fields import Json
 from eomm.store.folders import write_json
 
 PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
@@ -32,7 +33,7 @@ def write_item(store: Path) -> None:
     write_json(item_path(store), make_item(attributes_of(root), day, f"./{store.name}"))
 
 
-def make_item(attributes: dict[str, Any], day: np.ndarray, href: str) -> dict[str, Any]:
+def make_item(attributes: Json, day: np.ndarray, href: str) -> Json:
     """The item of a store's root attributes and days; without a geometry where the site has no position."""
     grid = Grid.from_attributes(attributes)
     first, last = (f"{EPOCH + timedelta(days=int(d))}T00:00:00Z" for d in (day.min(), day.max()))
@@ -74,7 +75,7 @@ def make_item(attributes: dict[str, Any], day: np.ndarray, href: str) -> dict[st
     return item
 
 
-def outline(ring: Sequence[tuple[float, float]]) -> dict[str, Any]:
+def outline(ring: Sequence[tuple[float, float]]) -> Json:
     """A closed ring as a GeoJSON geometry, divided at 180 degrees where it crosses them (RFC 7946, section 3.1.9)."""
     if max(lon for lon, _ in ring) - min(lon for lon, _ in ring) <= 180:
         return {"type": "Polygon", "coordinates": [[list(p) for p in ring]]}

@@ -9,7 +9,7 @@ Where there is no vector it is missing: NaN, or -128 in int8. Every chunk bears 
 files (eomm.store.shards), so that what was lost or damaged is not read as zeros.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -35,7 +35,8 @@ from eomm.embedding.layers import (
     valid_layer,
 )
 from eomm.embedding.read import KIND, MISSING, VERSION, open_embedding
-from eomm.store.folders import disk_full_at
+from eomm.store.fields import Json
+from eomm.store.folders import naming_full_disk
 
 __all__ = ["FLAGS", "KIND", "NO_NUMBER", "NO_OFFSET", "VERSION", "Layout", "Writer", "create", "open_array",
            "open_embedding"]  # fmt: skip
@@ -125,28 +126,37 @@ def create(path: Path, layout: Layout, attributes: Mapping[str, Any]) -> None:
     shape = (len(layout.day), layout.grid.height, layout.grid.width)
     shard = (SHARD_DATES, *layout.block)
     add_vectors(root, layout, shape, (CHUNK_DATES, TILE, TILE), shard, f"embedding vector, {where}")
-    for layer in layout.layers:
-        create_array(
-            root,
-            layer.name,
-            shape=shape,
-            dtype=layer.dtype,
-            dims=("time", "y", "x"),
-            chunk=shard,
-            fill=layer.fill,
-            attributes={"grid_mapping": "spatial_ref", **layer.attributes},
-        )
+    add_layers(root, layout.layers, shape, shard)
 
 
-def create_root(path: Path, grid: Grid, attributes: Mapping[str, Any]) -> zarr.Group:
+def create_root(
+    path: Path, grid: Grid, attributes: Mapping[str, Any], *, kind: str = KIND, version: int = VERSION
+) -> zarr.Group:
     """The group of an unfinished store on a grid, with the grid's coordinates."""
-    head: dict[str, Any] = {"eomm:kind": KIND, "eomm:version": VERSION, "eomm:complete": 0}
+    head: dict[str, Any] = {"eomm:kind": kind, "eomm:version": version, "eomm:complete": 0}
     head |= to_flat({"coordinates": "spatial_ref", **attributes, **grid.attributes()})
     root = zarr.create_group(path, zarr_format=3, attributes=head)  # at once: by its kind what is begun is known
     add_array(root, "x", grid.x, ("x",), X)
     add_array(root, "y", grid.y, ("y",), Y)
     add_array(root, "spatial_ref", np.array(0, np.int32), (), grid.spatial_ref())
     return root
+
+
+def add_layers(
+    root: zarr.Group, layers: Iterable[StoreLayer], shape: tuple[int, int, int], chunk: tuple[int, int, int]
+) -> None:
+    """Empty arrays over time, y and x."""
+    for layer in layers:
+        create_array(
+            root,
+            layer.name,
+            shape=shape,
+            dtype=layer.dtype,
+            dims=("time", "y", "x"),
+            chunk=chunk,
+            fill=layer.fill,
+            attributes={"grid_mapping": "spatial_ref", **layer.attributes},
+        )
 
 
 def add_vectors(
@@ -156,7 +166,7 @@ def add_vectors(
     chunk: tuple[int, int, int],
     shard: tuple[int, int, int],
     long_name: str,
-) -> zarr.Array:
+) -> None:
     """The array of vectors, with its scale as CF has it where one serves all dimensions."""
     attributes: dict[str, Any] = {"grid_mapping": "spatial_ref", "long_name": long_name}
     if vectors.scale is not None:
@@ -168,7 +178,7 @@ def add_vectors(
             about = {"long_name": "a vector is `embedding` times this, dimension by dimension"}
             add_array(root, "embedding_scale", vectors.scale, ("feature",), about)
     add_array(root, "feature", np.arange(vectors.length, dtype=np.int16), ("feature",), {"long_name": "dimension"})
-    return create_array(
+    create_array(
         root,
         "embedding",
         shape=(*shape, vectors.length),
@@ -186,7 +196,7 @@ def missing_of(dtype: str) -> float:
     return MISSING if dtype == "int8" else float("nan")
 
 
-def geoemb(layout: Layout, attributes: Mapping[str, Any]) -> dict[str, Any]:
+def geoemb(layout: Layout, attributes: Mapping[str, Any]) -> Json:
     """The `geoemb:` convention's attributes, https://github.com/geo-embeddings/embeddings-zarr-convention (v1)."""
     found: dict[str, Any] = {
         "zarr_conventions": [GEOEMB],
@@ -243,17 +253,13 @@ class Writer:
         self._pending = futures, done
 
     def finish(self) -> None:
-        """Wait for the unit in flight. Raises UsageError when the disk is full."""
+        """Wait for the unit in flight. Raises DiskFull."""
         if not self._pending:
             return
         (futures, done), self._pending = self._pending, None
-        try:
+        with naming_full_disk(self._path, kept=True):
             for future in futures:
                 future.result()
-        except (ValueError, OSError) as e:
-            if "No space left" in str(e) or "quota" in str(e):
-                raise disk_full_at(self._path) from e
-            raise
         done()
 
     def _open(self, name: str) -> tensorstore.TensorStore:

@@ -18,7 +18,7 @@ from typing import IO, Any, TypeVar
 from eomm.data.attributes import open_attributes, to_deep
 from eomm.embedding.store import KIND, SHARD_DATES
 from eomm.errors import DataError, UsageError
-from eomm.store.fields import COUNT, Fields, check
+from eomm.store.fields import COUNT, Fields, Json, check
 from eomm.store.folders import check_free, entered, partial_of, put_in_place, read_json, recover
 from eomm.store.notes import FOLDER, Notes
 
@@ -59,6 +59,12 @@ def list_units(count: int, shape: tuple[int, int], block: tuple[int, int]) -> li
 def share(units: Sequence[Item], index: int, count: int) -> list[Item]:
     """Shard `index` of `count`: a run of units, or whatever is shared, so that those of a block stay together."""
     return list(units[index * len(units) // count : (index + 1) * len(units) // count])
+
+
+def check_shard(shard: tuple[int, int]) -> None:
+    """Raise UsageError unless a shard (i, n) is part i of n, counted from 0."""
+    if not 0 <= shard[0] < shard[1]:
+        raise UsageError(f"shard {shard[0]} of {shard[1]}: expected 0 <= i < n")
 
 
 def place_of(unit: Unit, block: tuple[int, int], name: str) -> tuple[int, ...]:
@@ -186,11 +192,11 @@ class Run:
         finished = self.notes.finished()
         return [u for u in units if str(u.number) not in finished]
 
-    def figures(self) -> list[dict[str, Any]]:
+    def figures(self) -> list[Json]:
         """What was noted of every finished unit, in their order."""
         return [self.notes.made(n) or {} for n in sorted(map(int, self.notes.finished()))]
 
-    def finish(self, units: Sequence[Unit], complete: Callable[[Path, list[dict[str, Any]]], None]) -> None:
+    def finish(self, units: Sequence[Unit], complete: Callable[[Path, list[Json]], None]) -> None:
         """Complete the store and move it into place, once; `complete` gets it and what was noted of its units.
 
         Nothing happens where one of all `units` is missing, or another process was faster.
@@ -235,7 +241,7 @@ def difference(found: Any, request: Mapping[str, Any]) -> str:
     return "is of another request: " + ", ".join(f"{n} {found.get(n)!r} there, {request.get(n)!r} now" for n in names)
 
 
-def status(out: Path | str) -> dict[str, Any]:
+def status(out: Path | str) -> Json:
     """How far an embedding is, finished or not; reads no vector.
 
     Raises:

@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -28,6 +27,7 @@ from eomm.embedding.blocks import TOGETHER, blocks, days_of
 from eomm.embedding.run import embed, open_embedding
 from eomm.errors import DataError, UsageError
 from eomm.models.directory import Model, build_fusion, build_parts, load_model
+from eomm.store.fields import Json
 
 STEP = 2  # of the golden cube every other row and column is expected, which keeps the package small
 # Largest error of a number, in root mean squares of the vectors where those exceed 1. Accelerators multiply float32 in
@@ -78,7 +78,7 @@ class Difference:
         self.max_excess = float(np.maximum(self.max_excess, (error - rounding).max()))
         self.max_cosine_error = float(np.maximum(self.max_cosine_error, (1 - cosine).max()))
 
-    def result(self, tolerance: float) -> dict[str, Any]:
+    def result(self, tolerance: float) -> Json:
         """As JSON types, with the verdict."""
         rms = (self.squares / max(self.numbers, 1)) ** 0.5
         equal = self.max_excess <= tolerance * max(1.0, rms) and not self.valid_differs
@@ -93,7 +93,7 @@ class Difference:
         }
 
 
-def verify(*, dtype: str | None = None) -> dict[str, Any]:
+def verify(*, dtype: str | None = None) -> Json:
     """Embed the golden cube with the golden model here, and compare with the vectors that are shipped.
 
     Args:
@@ -120,7 +120,7 @@ def verify(*, dtype: str | None = None) -> dict[str, Any]:
 
 def verify_store(
     model: Path | str, cube: Path | str, expected: Path | str, *, dtype: str | None = None, code: Sequence[str] = ()
-) -> dict[str, Any]:
+) -> Json:
     """Embed a cube again as an earlier embedding of it was made, and compare: its dates, modalities and length.
 
     What int8 and float16 round away, and int8 clips, is allowed for. The new embedding is written to the directory
@@ -196,7 +196,7 @@ def rounding(
     return np.abs(vectors) * (2.0**-11 if stored == np.float16 else 0)
 
 
-def describe(difference: Difference, *, model: str, dtype: str) -> dict[str, Any]:
+def describe(difference: Difference, *, model: str, dtype: str) -> Json:
     """The result with what it was measured on."""
     device = jax.devices()[0]
     kind = "cpu" if device.platform == "cpu" else "accelerator"
@@ -215,7 +215,7 @@ def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in ("eomm", "jax", "jaxlib", "flax", "numpy")}
 
 
-def format_verdict(result: dict[str, Any]) -> str:
+def format_verdict(result: Json) -> str:
     """For people."""
     verdict = "the same numbers" if result["equal"] else "OTHER NUMBERS"
     if result["valid_differs"]:

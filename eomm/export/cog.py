@@ -4,9 +4,11 @@ GDAL makes a COG from a finished file, so a group of frames lies on disk twice u
 """
 
 import contextlib
+import itertools
+import operator
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,11 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from eomm.data.grid import to_date
-from eomm.embedding.blocks import TILE, blocks
+from eomm.embedding.blocks import TILE
 from eomm.errors import UsageError
-from eomm.export.frames import COUNT, Block, Frame, Frames, parts_of
+from eomm.export.frames import COUNT, Block, Frame, Frames
 from eomm.store.folders import disk_full
+from eomm.store.progress import Progress
 
 COMPRESSIONS = ("deflate", "zstd")
 # GDAL has had signed bytes since 3.7: what reads a GeoTIFF with an older one (QGIS 3.22, R's terra 1.7) takes them for
@@ -42,6 +45,7 @@ class Layer:
         dtype: of every band.
         nodata: what is no data.
         bands: descriptions.
+        pixels: [band, y, x] of a block's frame, from the block and the frame's place in it.
         scale: of every band where its numbers are to be multiplied, else None.
     """
 
@@ -49,16 +53,8 @@ class Layer:
     dtype: str
     nodata: float
     bands: tuple[str, ...]
+    pixels: Callable[[Any, int], np.ndarray]
     scale: Float32[np.ndarray, " band"] | None = None
-
-    def pixels(self, block: Block, i: int) -> np.ndarray:
-        """[band, y, x] of the block's frame i."""
-        if self.bands == (COUNT,):
-            return block.layers[COUNT][i][None]
-        present, vectors = block.present[i], block.vectors[i]
-        if self.scale is None:
-            return np.moveaxis(floats(vectors, present), -1, 0)
-        return np.moveaxis(quantise(vectors, present, self.scale, self.dtype), -1, 0)
 
 
 def write_cogs(
@@ -67,7 +63,7 @@ def write_cogs(
     *,
     dtype: str,
     compress: str = "deflate",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[str]:
     """Write a COG per frame into a folder, `<site>_<date or period>.tif`; return their names.
 
@@ -89,33 +85,54 @@ def write_cogs(
     """
     if compress not in COMPRESSIONS:
         raise UsageError(f"compress {compress!r}: expected one of {', '.join(COMPRESSIONS)}")
-    layers = _layers(frames, dtype)
-    site = re.sub(r"[^A-Za-z0-9._-]", "_", str(frames.attributes.get("site", "site")))
-    areas, names = blocks(frames.grid), []
-    steps = iter(range(1, 10**12))
-    total = len(parts_of(frames.frames)) * len(areas) + len(frames.frames)
+    return write_layers(frames, folder, _layers(frames, dtype), frames.blocks(progress), compress=compress)
+
+
+def write_layers(
+    frames: Frames,
+    folder: Path,
+    layers: Sequence[Layer],
+    blocks: Iterable[tuple[slice, slice, slice, Any]],
+    *,
+    compress: str = "deflate",
+    tags: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Write a COG per frame and layer, `<site>_<frame><suffix>.tif`; return their names.
+
+    Args:
+        frames: of the files.
+        folder: an existing folder.
+        layers: files of a frame.
+        blocks: what their pixels come from, in the order of `Frames.blocks`.
+        compress: as of `write_cogs`.
+        tags: further ones of every file.
+
+    Raises:
+        UsageError: a file cannot be written.
+    """
+    site, names = file_name(str(frames.attributes.get("site", "site"))), []
     with rasterio.Env(GDAL_CACHEMAX=CACHE_MB, GDAL_NUM_THREADS="ALL_CPUS"), refusals(folder):
-        for part in parts_of(frames.frames):
+        for part, some in itertools.groupby(blocks, key=operator.itemgetter(0)):
             group = [(frame, layer) for frame in frames.frames[part] for layer in layers]
             final = [f"{site}_{frame.name}{layer.suffix}.tif" for frame, layer in group]
             raw = [folder / f"{name}.raw" for name in final]
             with contextlib.ExitStack() as stack:
-                files = [stack.enter_context(new_file(p, *g, frames)) for p, g in zip(raw, group, strict=True)]
-                for y, x in areas:
+                files = [stack.enter_context(new_file(p, *g, frames, tags)) for p, g in zip(raw, group, strict=True)]
+                for _, y, x, block in some:
                     window = Window(x.start, y.start, x.stop - x.start, y.stop - y.start)
-                    block = frames.read(part, y, x)
                     for k, file in enumerate(files):
                         file.write(group[k][1].pixels(block, k // len(layers)), window=window)
-                    if progress:
-                        progress(next(steps), total)
             if shutil.disk_usage(folder).free < 2**20:  # GDAL does not report what fails as a file is closed
                 raise disk_full(folder.with_name(folder.name.removesuffix(".partial")))
             for k, path in enumerate(raw):
                 to_cog(path, folder / final[k], compress=compress, dtype=group[k][1].dtype)
-                if progress and k % len(layers) == 0:
-                    progress(next(steps), total)
             names += final
     return names
+
+
+def file_name(text: str) -> str:
+    """A text as a part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", text)
 
 
 def _layers(frames: Frames, dtype: str) -> list[Layer]:
@@ -124,11 +141,19 @@ def _layers(frames: Frames, dtype: str) -> list[Layer]:
     scale = None if dtype == "float32" or frames.scale is None else frames.scale
     if scale is not None and dtype == "int16" and COUNT in frames.layers:
         scale = scale / np.float32(FINER)
-    vectors = Layer("", dtype, NODATA.get(dtype, np.nan), bands, scale)
-    return [vectors, Layer(f"_{COUNT}", "uint16", 0, (COUNT,))] if COUNT in frames.layers else [vectors]
+
+    def pixels(block: Block, i: int) -> np.ndarray:
+        present, vectors = block.present[i], block.vectors[i]
+        found = floats(vectors, present) if scale is None else quantise(vectors, present, scale, dtype)
+        return np.moveaxis(found, -1, 0)
+
+    vectors = Layer("", dtype, NODATA.get(dtype, np.nan), bands, pixels, scale)
+    if COUNT not in frames.layers:
+        return [vectors]
+    return [vectors, Layer(f"_{COUNT}", "uint16", 0, (COUNT,), lambda block, i: block.layers[COUNT][i][None])]
 
 
-def new_file(path: Path, frame: Frame, layer: Layer, frames: Frames) -> Any:
+def new_file(path: Path, frame: Frame, layer: Layer, frames: Frames, tags: Mapping[str, str] | None) -> Any:
     """An ordinary tiled GeoTIFF open for writing, with everything that the COG is to carry."""
     grid, about = frames.grid, frames.attributes
     file = rasterio.open(
@@ -153,7 +178,7 @@ def new_file(path: Path, frame: Frame, layer: Layer, frames: Frames) -> Any:
     file.descriptions = layer.bands
     if layer.scale is not None:
         file.scales = [float(s) for s in layer.scale]
-    tags = {
+    told = {
         "TIFFTAG_DATETIME": f"{to_date(frame.first):%Y:%m:%d} 00:00:00",
         "date": str(to_date(frame.first)),
         "site": str(about.get("site", "")),
@@ -161,8 +186,8 @@ def new_file(path: Path, frame: Frame, layer: Layer, frames: Frames) -> Any:
         "simulated": str(about.get("provenance", {}).get("simulated", False)).lower(),
     }
     if len(frame.dates) > 1 or frame.first != frame.last:
-        tags |= {"last_date": str(to_date(frame.last)), "dates": str(len(frame.dates))}
-    file.update_tags(**tags)
+        told |= {"last_date": str(to_date(frame.last)), "dates": str(len(frame.dates))}
+    file.update_tags(**told, **(tags or {}))
     return file
 
 

@@ -56,11 +56,12 @@ def properties(features: Sequence[Feature], taken: Iterable[str]) -> dict[str, C
 
 def column(values: Sequence[Any]) -> Column:
     """Values of one property with the narrowest type that holds all of them exactly."""
-    kinds = {type(v) for v in values if v is not None}
+    known = [v for v in values if v is not None]
+    kinds = set(map(type, known))
     if kinds == {bool}:
         return Column("bool_", list(values))
-    if kinds == {int} and all(v is None or -(2**63) <= v < 2**63 for v in values):
+    if kinds == {int} and -(2**63) <= min(known) <= max(known) < 2**63:
         return Column("int64", list(values))
-    if kinds and kinds <= {int, float} and all(v is None or type(v) is float or abs(v) <= 2**53 for v in values):
-        return Column("float64", [None if v is None else float(v) for v in values])
+    if kinds in ({int}, {float}, {int, float}) and all(abs(v) <= 2**53 for v in known if type(v) is int):
+        return Column("float64", [v if v is None else float(v) for v in values])
     return Column("string", [v if v is None or isinstance(v, str) else json.dumps(v) for v in values])

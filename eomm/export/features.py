@@ -14,6 +14,7 @@ from typing import Any
 
 from eomm.data.tables import find_column
 from eomm.errors import DataError, UsageError
+from eomm.store.fields import Json
 
 MAX_BYTES = 256 * 2**20
 MAX_FEATURES = 100_000  # their sums over eight dates take 0.4 GB at 64 numbers each
@@ -127,11 +128,7 @@ def from_geojson(path: Path, text: str, kind: str) -> Iterator[Feature]:
         check_count(path, number)
         name = id_of(feature, number)
         what = f"{path}: feature {number} (id {name[:40]!r})"
-        geometry = feature.get("geometry") if isinstance(feature, dict) else None
-        if not isinstance(geometry, dict) or geometry.get("type") not in KINDS[kind]:
-            found = geometry.get("type") if isinstance(geometry, dict) else geometry
-            raise DataError(f"{what}: its geometry is {str(found)[:40]!r}; expected {' or '.join(KINDS[kind])}")
-        made = point_of(geometry, what) if geometry["type"] == "Point" else polygon_of(geometry, what)
+        made = geometry_of(feature, kind, what)
         vertices += shapely().get_num_coordinates(made)
         if vertices > MAX_VERTICES:
             raise DataError(f"{what}: more than {MAX_VERTICES:,} vertices up to here; simplify or split the file")
@@ -139,14 +136,23 @@ def from_geojson(path: Path, text: str, kind: str) -> Iterator[Feature]:
         yield Feature(name, made, properties if isinstance(properties, dict) else {})
 
 
-def point_of(geometry: dict[str, Any], what: str) -> Any:
+def geometry_of(feature: Any, kind: str, what: str) -> Any:
+    """The shapely geometry of a feature, which must be one of KINDS[kind]."""
+    geometry = feature.get("geometry") if isinstance(feature, dict) else None
+    found = geometry.get("type") if isinstance(geometry, dict) else geometry
+    if not isinstance(geometry, dict) or found not in KINDS[kind]:
+        raise DataError(f"{what}: its geometry is {str(found)[:40]!r}; expected {' or '.join(KINDS[kind])}")
+    return point_of(geometry, what) if found == "Point" else polygon_of(geometry, what)
+
+
+def point_of(geometry: Json, what: str) -> Any:
     """A shapely point."""
     position = geometry.get("coordinates")
     check_position(position, what)
     return shapely().Point(position[:2])  # type: ignore[index]
 
 
-def polygon_of(geometry: dict[str, Any], what: str) -> Any:
+def polygon_of(geometry: Json, what: str) -> Any:
     """A shapely polygon or multipolygon, of rings that are closed and do not cross."""
     parts = geometry.get("coordinates")
     parts = [parts] if geometry["type"] == "Polygon" else parts
@@ -157,18 +163,23 @@ def polygon_of(geometry: dict[str, Any], what: str) -> Any:
         if not isinstance(rings, list) or not rings:
             raise DataError(f"{what}: a polygon has no ring")
         for ring in rings:
-            if not isinstance(ring, list) or len(ring) < 4:
-                raise DataError(f"{what}: a ring is not a list of at least four positions")
-            for position in ring:
-                check_position(position, what)
-            if ring[0] != ring[-1]:
-                raise DataError(f"{what}: a ring ends at {ring[-1]} and begins at {ring[0]}; rings are closed")
+            check_ring(ring, what)
         shell, *holes = ([p[:2] for p in ring] for ring in rings)
         polygons.append(shapely().Polygon(shell, holes))
     made = polygons[0] if geometry["type"] == "Polygon" else shapely().MultiPolygon(polygons)
     if not shapely().is_valid(made):
         raise DataError(f"{what}: {shapely().is_valid_reason(made)}; mend the polygon")
     return made
+
+
+def check_ring(ring: Any, what: str) -> None:
+    """Raise DataError unless this is a list of positions that is closed."""
+    if not isinstance(ring, list) or len(ring) < 4:
+        raise DataError(f"{what}: a ring is not a list of at least four positions")
+    for position in ring:
+        check_position(position, what)
+    if ring[0] != ring[-1]:
+        raise DataError(f"{what}: a ring ends at {ring[-1]} and begins at {ring[0]}; rings are closed")
 
 
 def exchanged(geometry: Any) -> Any:
@@ -194,7 +205,7 @@ def check_count(path: Path, number: int) -> None:
         raise DataError(f"{path}: more than {MAX_FEATURES:,} features; split the file")
 
 
-def check_crs(path: Path, content: dict[str, Any]) -> None:
+def check_crs(path: Path, content: Json) -> None:
     """Raise DataError for the `crs` of older GeoJSON where it is not longitude and latitude."""
     crs = content.get("crs")
     if crs is None:

@@ -3,7 +3,8 @@
 Every form (COG, GeoParquet, Zarr) asks for blocks of frames from here; nothing larger than a block is held.
 """
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -14,11 +15,12 @@ import xarray as xr
 from jaxtyping import Bool, Float32
 
 from eomm.data.attributes import attributes_of
-from eomm.data.grid import EPOCH, Grid, to_date
-from eomm.embedding.blocks import TOGETHER, days_of
+from eomm.data.grid import EPOCH, Grid, to_date, within
+from eomm.embedding.blocks import TOGETHER, blocks, days_of
 from eomm.embedding.run import open_embedding
 from eomm.errors import DataError, UsageError
 from eomm.store.folders import entered
+from eomm.store.progress import Progress
 
 COMPOSITES = ("month", "season", "year")
 SEASONS = ("DJF", "MAM", "JJA", "SON")
@@ -102,16 +104,12 @@ class Frames:
         if length is not None and not 1 <= length <= full:
             raise UsageError(f"length is {length}; the vectors of {self.path} have {full} numbers")
         self.length = length or full
-        stored = open_embedding(self.path, decode=False)
-        scale = stored["embedding_scale"].values if "embedding_scale" in stored else None
-        self.scale = None if scale is None else scale[: self.length].astype(np.float32)
+        scale = open_embedding(self.path, decode=False).get("embedding_scale")
+        self.scale = None if scale is None else scale.values[: self.length].astype(np.float32)
         self.layers = (COUNT,) if composite else tuple(layers_of(self._ds))
         self.flags = tuple(n for n in self.layers if not composite and "flag_masks" in self._ds[n].attrs)
         day = days_of(self._ds)
-        chosen = np.arange(len(day))
-        if dates is not None:
-            low, high = ((d - EPOCH).days for d in dates)
-            chosen = chosen[(day >= low) & (day <= high)]
+        chosen = within(day, dates)
         if not len(chosen):
             raise UsageError(f"{self.path}: no date{between(dates)}; it has {len(day)}{between(ends(day))}")
         self.frames = periods(day, chosen, composite) if composite else singles(day, chosen)
@@ -127,6 +125,21 @@ class Frames:
             raise
         except (ValueError, OSError, RuntimeError) as e:
             raise DataError(f"{self.path}: cannot be read ({str(e)[:300]}); the store is damaged") from e
+
+    def blocks(
+        self, progress: Progress | None = None, areas: Sequence[tuple[slice, slice]] | None = None
+    ) -> Iterator[tuple[slice, slice, slice, Block]]:
+        """All frames, block by block, some frames at a time: (frames, rows, columns, block). Errors as of `read`.
+
+        Args:
+            progress: called with (blocks done, blocks in all).
+            areas: (rows, columns) to read; all blocks of the grid when None.
+        """
+        areas, parts = blocks(self.grid) if areas is None else areas, parts_of(self.frames)
+        for done, (part, (y, x)) in enumerate(itertools.product(parts, areas), 1):
+            yield part, y, x, self.read(part, y, x)
+            if progress:
+                progress(done, len(parts) * len(areas))
 
     def _dates(self, positions: Sequence[int], y: slice, x: slice) -> Block:
         ds = self._ds.isel(time=list(positions), y=y, x=x)

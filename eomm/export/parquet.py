@@ -4,8 +4,9 @@ Memory is that of a block of the grid, of the sums of eight frames over all feat
 GeoParquet 1.1: https://geoparquet.org/releases/v1.1.0.
 """
 
-import errno
+import itertools
 import json
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,10 +22,11 @@ from rasterio import Affine
 from eomm.data.grid import Grid
 from eomm.embedding.blocks import blocks, touched
 from eomm.errors import UsageError
-from eomm.export.columns import properties
+from eomm.export.columns import Column, properties
 from eomm.export.features import Feature, shapely
-from eomm.export.frames import COUNT, Block, Frame, Frames, parts_of
-from eomm.store.folders import check_outside, disk_full, new_file
+from eomm.export.frames import COUNT, Block, Frame, Frames
+from eomm.store.fields import Json
+from eomm.store.folders import check_outside, naming_full_disk, new_file
 from eomm.store.progress import Progress
 
 ROWS = 50_000  # of a row group, about
@@ -50,7 +52,7 @@ class Piece:
 
 def write_features(
     frames: Frames, path: Path, features: Sequence[Feature], about: Mapping[str, Any], progress: Progress | None = None
-) -> dict[str, Any]:
+) -> Json:
     """Write a row per feature and frame, with means over the feature's pixels that have a vector.
 
     A point has the pixel it lies in, a polygon those whose centre it holds. Columns, always in this order: `id`, the
@@ -71,40 +73,37 @@ def write_features(
         raise UsageError(f"{frames.path}: its CRS is LOCAL, so nobody knows where points and polygons lie on it")
     pieces = place(features, grid)
     total = np.zeros(len(features), np.int32)
-    for here in pieces.values():
-        for piece in here:
-            total[piece.feature] += piece.mask.sum()
+    for piece in itertools.chain(*pieces.values()):
+        total[piece.feature] += piece.mask.sum()
     on = np.flatnonzero(total)
     if not len(on):
         raise UsageError(f"{frames.path}: none of {len(features)} features has a pixel of it ({grid.text})")
     inside = [features[i] for i in on.tolist()]
-    geometry, ids = shapely().to_wkb([f.geometry for f in inside]), [f.id for f in inside]
+    geometry = shapely().to_wkb([f.geometry for f in inside])
     layers = [name for name in frames.layers if name not in frames.flags]
     ours = {"frame": "string", "date": DATE, "pixels": "int32", "pixels_total": "int32"}
-    ours |= {e: "float32" for e in vector_names(frames.length)} | {n: "float32" for n in layers}
-    known = properties(inside, taken=("id", *ours, "geometry"))
-    schema = {"id": "string", **{name: column.dtype for name, column in known.items()}, **ours}
-    told = {name: column.values for name, column in known.items()}
-    areas, parts = blocks(grid), parts_of(frames.frames)
+    ours |= dict.fromkeys([*vector_names(frames.length), *layers], "float32")
+    told = {"id": Column("string", [f.id for f in inside]), **properties(inside, taken=("id", *ours, "geometry"))}
+    schema = {name: column.dtype for name, column in told.items()} | ours
+    areas = blocks(grid)
+    here = {(areas[number][0].start, areas[number][1].start): some for number, some in pieces.items()}
     types = sorted({f.geometry.geom_type for f in inside})
     with new_table(path, schema, types, geo={}, about=about) as writer:
-        for i, part in enumerate(parts):
-            group = frames.frames[part]
-            sums = Sums.zeros(len(group), len(features), frames.length, layers)
-            for j, (area, here) in enumerate(pieces.items()):
-                sums.add(frames.read(part, *areas[area]), here)
-                if progress:
-                    progress(i * len(pieces) + j + 1, len(parts) * len(pieces))
-            for k, frame in enumerate(group):
-                own = {"id": ids, **told, "pixels": sums.count[k, on], "pixels_total": total[on]}
-                writer.add(frame, own | sums.means(k, on), geometry)
+        some = frames.blocks(progress, [areas[number] for number in pieces])
+        for part, group in itertools.groupby(some, key=operator.itemgetter(0)):
+            sums = Sums.zeros(part.stop - part.start, len(features), frames.length, layers)
+            for _, y, x, block in group:
+                sums.add(block, here[y.start, x.start])
+            for k, frame in enumerate(frames.frames[part]):
+                own = {"pixels": sums.count[k, on], "pixels_total": total[on], **sums.means(k, on)}
+                writer.add(frame, {n: c.values for n, c in told.items()} | own, geometry)
     outside = [f.id for f, n in zip(features, total.tolist(), strict=True) if not n]
     return {"rows": writer.rows, "outside": outside}
 
 
 def write_pixels(
     frames: Frames, path: Path, stride: int, about: Mapping[str, Any], progress: Progress | None = None
-) -> dict[str, Any]:
+) -> Json:
     """Write a row per frame and pixel that has a vector, of every `stride`th row and column.
 
     Columns, always in this order: `row` and `col` of the cube, `frame` (the date, or the composite's period), `date`
@@ -125,24 +124,19 @@ def write_pixels(
     schema = {"row": "int32", "col": "int32", "frame": "string", "date": DATE}
     schema |= {e: "float32" for e in vector_names(frames.length)}
     schema |= {name: kinds.get(name, "float32") for name in frames.layers}
-    areas, parts = blocks(grid), parts_of(frames.frames)
     crs = None if grid.crs == "LOCAL" else pyproj.CRS.from_user_input(grid.crs).to_json_dict()
     with new_table(path, schema, ["Point"], geo={"crs": crs}, about=about) as writer:
-        for i, part in enumerate(parts):
-            for j, (y, x) in enumerate(areas):
-                block = frames.read(part, y, x)
-                on = np.ix_(np.arange(y.start, y.stop) % stride == 0, np.arange(x.start, x.stop) % stride == 0)
-                for k, frame in enumerate(frames.frames[part]):
-                    chosen = np.zeros_like(block.present[k])
-                    chosen[on] = block.present[k][on]
-                    row, col = np.nonzero(chosen)
-                    points = shapely().points(grid.x[x][col], grid.y[y][row])
-                    columns = {"row": row + y.start, "col": col + x.start}
-                    columns |= dict(zip(vector_names(frames.length), block.vectors[k][chosen].T, strict=True))
-                    columns |= {name: layer[k][chosen] for name, layer in block.layers.items()}
-                    writer.add(frame, columns, shapely().to_wkb(points))
-                if progress:
-                    progress(i * len(areas) + j + 1, len(parts) * len(areas))
+        for part, y, x, block in frames.blocks(progress):
+            on = np.ix_(np.arange(y.start, y.stop) % stride == 0, np.arange(x.start, x.stop) % stride == 0)
+            for k, frame in enumerate(frames.frames[part]):
+                chosen = np.zeros_like(block.present[k])
+                chosen[on] = block.present[k][on]
+                row, col = np.nonzero(chosen)
+                points = shapely().points(grid.x[x][col], grid.y[y][row])
+                columns = {"row": row + y.start, "col": col + x.start}
+                columns |= dict(zip(vector_names(frames.length), block.vectors[k][chosen].T, strict=True))
+                columns |= {name: layer[k][chosen] for name, layer in block.layers.items()}
+                writer.add(frame, columns, shapely().to_wkb(points))
     return {"rows": writer.rows}
 
 
@@ -319,10 +313,9 @@ def is_parquet(path: Path) -> bool:
 def refusals(path: Path) -> Iterator[None]:
     """Errors of the disk as ours."""
     try:
-        yield
+        with naming_full_disk(path):
+            yield
     except OSError as e:
-        if e.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise disk_full(path) from e
         raise UsageError(f"{path}: cannot be written ({e})") from e
 
 

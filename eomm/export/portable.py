@@ -16,6 +16,7 @@ from jaxtyping import Array, Int32
 from eomm.errors import UsageError
 from eomm.models import forward
 from eomm.models.directory import Model, load_model, reference_of
+from eomm.store.fields import Json
 from eomm.store.folders import check_apart, new_directory, write_json
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -39,7 +40,7 @@ def export_model(
     site_wide: Sequence[str] = (),
     overwrite: bool = False,
     code: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> Json:
     """Write a folder with the model as StableHLO, its contract as JSON, and a README with the lines that call it.
 
     The parameters are inside. Sizes are symbols: `y`, `x` of the block, `n` targets, `<modality>_t` acquisitions.
@@ -59,7 +60,7 @@ def export_model(
         UsageError: `out` exists, an argument is wrong, or a network cannot be exported with these sizes.
     """
     check_apart(out, {"the model": None if isinstance(model, Model) else model})
-    model = model if isinstance(model, Model) else load_model(model, code=code)
+    model = load_model(model, code=code)
     unknown = [n for n in site_wide if n not in model.encoders]
     if unknown or reference_of(model, None) in site_wide:
         raise UsageError(f"site_wide {', '.join(site_wide)}: the model has {', '.join(model.encoders)}")
@@ -114,7 +115,9 @@ def specifications(
     return inputs, jax.ShapeDtypeStruct(shape(size("n")), np.int32)
 
 
-def embed_block(model: Model, inputs: Mapping[str, Mapping[str, Array]], targets: Int32[Array, " n"]) -> dict[str, Any]:
+def embed_block(
+    model: Model, inputs: Mapping[str, Mapping[str, Array]], targets: Int32[Array, " n"]
+) -> dict[str, Array]:
     """Embeddings of some acquisitions of the reference on one block, as `eomm.embed` makes them.
 
     Args:
@@ -143,7 +146,7 @@ def embed_block(model: Model, inputs: Mapping[str, Mapping[str, Array]], targets
     return {"embedding": forward.fuse(model.fusion, model.params["fusion"], parts)[0], "valid": valid}
 
 
-def describe(model: Model, inputs: Mapping[str, Any], exported: Any, site_wide: Sequence[str]) -> dict[str, Any]:
+def describe(model: Model, inputs: Mapping[str, Any], exported: Any, site_wide: Sequence[str]) -> Json:
     """The contract of the exported file, as plain JSON types."""
     shapes = {
         name: {
@@ -203,23 +206,13 @@ def readme(model: Model, inputs: Mapping[str, Any], contract: Mapping[str, Any],
     """How to load and call the file, with an example that runs; `count` targets."""
     lines = ["y, x, t = 64, 64, 12", "inputs = {"]
     for name, own in inputs.items():
-        lines.append(f'    "{name}": {{')
-        for key, spec in own.items():
-            dims = ", ".join(str(d).replace(f"{name}_t", "t") for d in spec.shape)
-            comma = "," if len(spec.shape) == 1 else ""
-            made = (
-                f"np.arange(18000, 18000 + 5 * {dims}, 5, dtype=np.int32)"
-                if key == "day"
-                else (f"np.zeros(({dims}{comma}), np.{'bool_' if spec.dtype == bool else spec.dtype})")
-            )
-            lines.append(f'        "{key}": {made},')
-        lines.append("    },")
+        fields = [f'        "{key}": {_example(name, key, spec)},' for key, spec in own.items()]
+        lines += [f'    "{name}": {{', *fields, "    },"]
     lines.append("}")
     others = [n for n in model.encoders if n != contract["reference"]]
     nearest = f"; of {', '.join(others)} the nearest acquisition is used, up to {contract['max_offset_days']} days away"
-    nearest += (
-        " (static layers: whatever the day)" if any("static" in c for c in contract["contracts"].values()) else ""
-    )
+    if any("static" in c for c in contract["contracts"].values()):
+        nearest += " (static layers: whatever the day)"
     return README.format(
         hash=model.hash,
         file=FILE,
@@ -232,3 +225,12 @@ def readme(model: Model, inputs: Mapping[str, Any], contract: Mapping[str, Any],
         others=nearest if others else "",
         jax=jax.__version__,
     )
+
+
+def _example(name: str, key: str, spec: jax.ShapeDtypeStruct) -> str:
+    """Code that makes an input of the right shape and dtype."""
+    dims = ", ".join(str(d).replace(f"{name}_t", "t") for d in spec.shape)
+    if key == "day":
+        return f"np.arange(18000, 18000 + 5 * {dims}, 5, dtype=np.int32)"
+    comma = "," if len(spec.shape) == 1 else ""
+    return f"np.zeros(({dims}{comma}), np.{'bool_' if spec.dtype == bool else spec.dtype})"

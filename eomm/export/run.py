@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from eomm.errors import UsageError
 from eomm.export.cog import write_cogs
@@ -12,6 +11,7 @@ from eomm.export.frames import Frames
 from eomm.export.options import ExportOptions
 from eomm.export.parquet import check_free, write_features, write_pixels
 from eomm.export.zarr import write_zarr
+from eomm.store.fields import Json
 from eomm.store.folders import check_apart, entered, new_directory, write_json
 
 INT8 = (
@@ -27,7 +27,7 @@ def export(
     *,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
+) -> Json:
     """Export an embedding cube, block by block: memory depends on the length of its vectors, not on the cube.
 
     Args:
@@ -84,7 +84,7 @@ def stored_dtype(frames: Frames, to: str, dtype: str | None) -> str:
     return dtype or possible[0]
 
 
-def describe(frames: Frames, *, to: str, dtype: str, composite: str | None) -> dict[str, Any]:
+def describe(frames: Frames, *, to: str, dtype: str, composite: str | None) -> Json:
     """What an export holds, as plain JSON types."""
     about = frames.attributes
     return {

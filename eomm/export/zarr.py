@@ -3,25 +3,29 @@
 Each form of export has a file of its own (cog.py, parquet.py).
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from eomm.data.arrays import CF_TIME, add_array, create_array, finish
-from eomm.embedding.blocks import TILE, TOGETHER, blocks
-from eomm.embedding.store import VectorLayout, add_vectors, create_root
+from eomm.data.arrays import CF_TIME, add_array, finish
+from eomm.embedding.blocks import TILE, TOGETHER
+from eomm.embedding.layers import StoreLayer
+from eomm.embedding.store import VectorLayout, add_layers, add_vectors, create_root
 from eomm.export.cog import floats, quantise
-from eomm.export.frames import COUNT, Frames, parts_of
+from eomm.export.frames import COUNT, Frames
+from eomm.store.fields import Json
+from eomm.store.progress import Progress
 
 CHUNK = (4, 16, 16)  # time, y, x: what one read decompresses
+LAYERS = (
+    StoreLayer(name="valid", dtype="bool", attributes={"long_name": "there is a mean"}),
+    StoreLayer(name=COUNT, dtype="uint16", attributes={"long_name": "dates that the mean is over"}),
+)
 KEPT = ("site", "eomm:model", "eomm:contracts", "provenance")  # attributes of the embedding cube
 
 
-def write_zarr(
-    frames: Frames, path: Path, *, dtype: str, attributes: dict[str, Any], progress: Callable[[int, int], None] | None
-) -> None:
+def write_zarr(frames: Frames, path: Path, *, dtype: str, attributes: Json, progress: Progress | None) -> None:
     """Write frames into an empty directory as a finished embedding cube.
 
     `embedding` [time, y, x, feature] (missing where there is none; int8 as in the cube), `valid` [time, y, x], the
@@ -41,19 +45,12 @@ def write_zarr(
     shape, shard = (len(frames.frames), grid.height, grid.width), (TOGETHER, TILE, TILE)  # written at a time
     layout = VectorLayout(length=frames.length, dtype=dtype, scale=scale)
     about = "mean of the period's embedding vectors, missing where not valid"
-    arrays = {"embedding": add_vectors(root, layout, shape, CHUNK, shard, about)}
-    for name, kind, about in (("valid", "bool", "there is a mean"), (COUNT, "uint16", "dates that the mean is over")):
-        attrs = {"grid_mapping": "spatial_ref", "long_name": about}
-        dims = ("time", "y", "x")
-        arrays[name] = create_array(root, name, shape=shape, dtype=kind, dims=dims, chunk=shard, attributes=attrs)
-    areas, parts = blocks(grid), parts_of(frames.frames)
-    for i, part in enumerate(parts):
-        for j, (y, x) in enumerate(areas):
-            block = frames.read(part, y, x)
-            vectors, present = block.vectors, block.present
-            means = floats(vectors, present) if scale is None else quantise(vectors, present, scale)
-            for name, data in (("embedding", means), ("valid", present), *block.layers.items()):
-                arrays[name][part, y, x] = data
-            if progress:
-                progress(i * len(areas) + j + 1, len(parts) * len(areas))
+    add_vectors(root, layout, shape, CHUNK, shard, about)
+    add_layers(root, LAYERS, shape, shard)
+    for part, y, x, block in frames.blocks(progress):
+        vectors, present = block.vectors, block.present
+        means = floats(vectors, present) if scale is None else quantise(vectors, present, scale)
+        for name, data in (("embedding", means), ("valid", present), *block.layers.items()):
+            array: Any = root[name]
+            array[part, y, x] = data
     finish(path, {})

@@ -18,6 +18,7 @@ from eomm.heads.head import Head, save_head
 from eomm.heads.labels import label_samples
 from eomm.heads.options import FluxOptions, LabelOptions
 from eomm.heads.samples import Samples
+from eomm.store.fields import Json
 from eomm.store.folders import check_free, entered
 
 SIMULATED = "SIMULATED data: nothing here says how well it works outside the simulator."
@@ -101,7 +102,7 @@ def _only(given: Path | str | Sequence[Path | str]) -> str:
     return str(paths[0])
 
 
-def report(head: Head) -> dict[str, Any]:
+def report(head: Head) -> Json:
     """What a fit gave, as JSON types."""
     words = {"note": head.note, "worth": head.worth, "interval_in_words": head.interval_words}
     return {"head": head.hash, **head.describe(), "limit": head.seen.limit, **words}

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -22,6 +21,7 @@ from eomm.heads.linear import Linear, logistic, ridge
 from eomm.heads.samples import Samples
 from eomm.heads.seen import Seen, fit_seen, limit_of
 from eomm.heads.trees import Trees, boosting
+from eomm.store.fields import Json
 
 LEVEL = 0.9
 
@@ -127,7 +127,7 @@ def errors(y: np.ndarray, outputs: Float[np.ndarray, "n c"], has_classes: bool) 
     return 1 - softmax(outputs, axis=1)[np.arange(len(y)), y]
 
 
-def label_scores(samples: Samples, held: HeldOut, seed: int) -> dict[str, Any]:
+def label_scores(samples: Samples, held: HeldOut, seed: int) -> Json:
     """Scores of `eomm evaluate probes`, with their intervals over groups."""
     tested = held.fold >= 0
     y, names = samples.y[tested], len(samples.classes)
@@ -142,7 +142,7 @@ def label_scores(samples: Samples, held: HeldOut, seed: int) -> dict[str, Any]:
     return {name: draws.estimate(metric, sums).to_json() for name, metric in metrics(names, 1).items()}
 
 
-def flux_scores(table: Table, samples: Samples, held: HeldOut, seed: int) -> dict[str, Any]:
+def flux_scores(table: Table, samples: Samples, held: HeldOut, seed: int) -> Json:
     """Scores of `eomm evaluate gpp`, of all days and of anomalies, beside the climatologies on the same days."""
     plan = GppPlan(main="head", folds=samples.about["folds"], seed=seed, models=())
     said = Method(name="head", features=(), model=lambda _, fold: held.outputs[fold.test, 0], baseline=False)

@@ -25,6 +25,7 @@ from eomm.heads.trees import Trees
 from eomm.page.shown import Shown
 from eomm.store.descriptions import AGAIN, read_described
 from eomm.store.digest import digest
+from eomm.store.fields import Json
 from eomm.store.folders import check_store, entered, new_directory, write_json
 
 VERSION = 1
@@ -142,7 +143,7 @@ class Head(Shown):
         parts = {"estimator": self.estimator, "seen": self.seen}
         return {f"{n}/{k}": np.ascontiguousarray(v) for n, part in parts.items() for k, v in part.arrays().items()}
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Json:
         """What `head.json` holds, but its hash."""
         names = ("form", "target", "unit", "contract", "fitted", "scores")
         known = {n: getattr(self, n) for n in names}

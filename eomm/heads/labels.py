@@ -33,6 +33,16 @@ class LabelledStore:
     labels: Labels
 
 
+def labelled_store(path: Path, file: Path, options: LabelOptions) -> LabelledStore:
+    """An embedding cube and its file of labels, read as the options say. Errors: `label_samples`."""
+    data = open_embedding(path)
+    about = attributes_of(data)
+    names = ("column", "regression", "ignore", "classes", "min_pixels")
+    reading: dict[str, Any] = {name: getattr(options, name) for name in names}
+    found = read_labels(file, Grid.from_attributes(about), **reading)
+    return LabelledStore(path, data, str(about.get("site", path.stem)), found)
+
+
 def label_samples(
     embeddings: Sequence[Path], labels: Sequence[Path], options: LabelOptions, *, seed: int = 0
 ) -> Samples:
@@ -52,14 +62,7 @@ def label_samples(
     if len(embeddings) != len(labels):
         raise UsageError(f"{len(embeddings)} embeddings and {len(labels)} files of labels; expected one for each")
     contract = joint_contract(embeddings, options.length)
-    names = ("column", "regression", "ignore", "classes", "min_pixels")
-    reading: dict[str, Any] = {name: getattr(options, name) for name in names}
-    sites = []
-    for path, file in zip(embeddings, labels, strict=True):
-        data = open_embedding(path)
-        about = attributes_of(data)
-        found = read_labels(file, Grid.from_attributes(about), **reading)
-        sites.append(LabelledStore(path, data, str(about.get("site", path.stem)), found))
+    sites = [labelled_store(path, file, options) for path, file in zip(embeddings, labels, strict=True)]
     if len({s.site for s in sites}) < len(sites):
         raise UsageError("two embeddings are of one site; expected each site once")
     asked = {name: getattr(options, name) for name in ("groups", "block_px", "buffer_px", "folds")}

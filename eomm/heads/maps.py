@@ -5,22 +5,24 @@ plain `xarray.open_zarr` reads it.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 import zarr
-from rasterio.windows import Window
 
-from eomm.data.arrays import CF_TIME, X, Y, add_array, create_array, finish
-from eomm.data.attributes import to_flat
-from eomm.embedding.blocks import TILE, TOGETHER, blocks
-from eomm.export.cog import CACHE_MB, Layer, new_file, refusals, to_cog
-from eomm.export.frames import Frames, parts_of
+from eomm.data.arrays import CF_TIME, add_array, finish
+from eomm.embedding.blocks import TILE, TOGETHER
+from eomm.embedding.layers import StoreLayer
+from eomm.embedding.store import add_layers, create_root
+from eomm.export.cog import Layer, file_name, write_layers
+from eomm.export.frames import Frames
 from eomm.heads.head import NONE, Head
 from eomm.heads.words import LAYERS
+from eomm.store.fields import Json
+from eomm.store.progress import Progress
 
 KIND, VERSION = "prediction", 1
 NO_VECTOR, OUTSIDE = 1, 2  # flags
@@ -30,25 +32,18 @@ Layers = dict[str, np.ndarray]
 Part = tuple[slice, slice, slice, Layers]
 
 
-def count_parts(frames: Frames) -> int:
-    """How many parts `predicted` gives."""
-    return len(blocks(frames.grid)) * len(parts_of(frames.frames))
-
-
-def predicted(head: Head, frames: Frames) -> Iterator[Part]:
+def predicted(head: Head, frames: Frames, progress: Progress | None = None) -> Iterator[Part]:
     """Block by block: (frames, rows, columns) and the layers [frame, y, x], `flags` among them."""
-    for part in parts_of(frames.frames):
-        for y, x in blocks(frames.grid):
-            block = frames.read(part, y, x)
-            shape = block.present.shape
-            found = head.predict(block.vectors.reshape(-1, frames.length), block.present.ravel())
-            layers = {name: values.reshape(shape) for name, values in found.layers.items()}
-            outside = found.outside.reshape(shape)
-            layers["flags"] = (np.where(block.present, 0, NO_VECTOR) + OUTSIDE * outside).astype(np.uint8)
-            yield part, y, x, layers
+    for part, y, x, block in frames.blocks(progress):
+        shape = block.present.shape
+        found = head.predict(block.vectors.reshape(-1, frames.length), block.present.ravel())
+        layers = {name: values.reshape(shape) for name, values in found.layers.items()}
+        outside = found.outside.reshape(shape)
+        layers["flags"] = (np.where(block.present, 0, NO_VECTOR) + OUTSIDE * outside).astype(np.uint8)
+        yield part, y, x, layers
 
 
-def write_store(head: Head, frames: Frames, path: Path, about: dict[str, Any], parts: Iterable[Part]) -> None:
+def write_store(head: Head, frames: Frames, path: Path, about: Json, parts: Iterable[Part]) -> None:
     """Write parts of maps, as `predicted` gives them, into an empty directory as a finished store."""
     root = create(path, head, frames, about)
     for part, y, x, layers in parts:
@@ -58,53 +53,40 @@ def write_store(head: Head, frames: Frames, path: Path, about: dict[str, Any], p
     finish(path, {})
 
 
-def create(path: Path, head: Head, frames: Frames, about: dict[str, Any]) -> zarr.Group:
+def create(path: Path, head: Head, frames: Frames, about: Json) -> zarr.Group:
     """The unfinished store with its coordinates and empty layers."""
-    grid, days = frames.grid, np.array([f.first for f in frames.frames], np.int32)
-    attributes: dict[str, Any] = {"eomm:kind": KIND, "eomm:version": VERSION, "eomm:complete": 0}
-    attributes |= to_flat({"coordinates": "spatial_ref", **about, **grid.attributes()})
-    root = zarr.create_group(path, zarr_format=3, attributes=attributes)
-    add_array(root, "x", grid.x, ("x",), X)
-    add_array(root, "y", grid.y, ("y",), Y)
-    add_array(root, "spatial_ref", np.array(0, np.int32), (), grid.spatial_ref())
+    days = np.array([f.first for f in frames.frames], np.int32)
+    root = create_root(path, frames.grid, about, kind=KIND, version=VERSION)
     add_array(root, "time", days, ("time",), CF_TIME)
-    shape = (len(days), grid.height, grid.width)
-    for name, (dtype, fill, own) in layers_of(head).items():
-        create_array(
-            root,
-            name,
-            shape=shape,
-            dtype=dtype,
-            dims=("time", "y", "x"),
-            chunk=(TOGETHER, TILE, TILE),
-            fill=fill,
-            attributes={"grid_mapping": "spatial_ref", **own},
-        )
+    add_layers(root, layers_of(head), (len(days), frames.grid.height, frames.grid.width), (TOGETHER, TILE, TILE))
     return root
 
 
-def layers_of(head: Head) -> dict[str, tuple[str, float, dict[str, Any]]]:
-    """By name: dtype, fill and attributes of what a store holds of each pixel and date."""
+def layers_of(head: Head) -> list[StoreLayer]:
+    """What a store holds of each pixel and date."""
     unit = {"units": head.unit} if head.unit else {}
-    first: dict[str, Any] = {"long_name": head.target, **unit}
-    if not head.classes:
-        names = ("low", "high", "distance")
-        found = {n: ("float32", np.nan, {"long_name": LAYERS[n], **(unit if n != "distance" else {})}) for n in names}
-        return {"prediction": ("float32", np.nan, first), **found, "flags": _flags()}
-    numbers = list(range(len(head.classes)))
-    first |= {"flag_values": numbers, "flag_meanings": " ".join(map(_word, head.classes)), "_FillValue": NONE}
-    return {
-        "prediction": ("int16", NONE, first),
-        "probability": ("float32", np.nan, {"long_name": LAYERS["probability"]}),
-        "set_size": ("int16", NONE, {"long_name": LAYERS["set_size"], "_FillValue": NONE}),
-        "distance": ("float32", np.nan, {"long_name": LAYERS["distance"]}),
-        "flags": _flags(),
-    }
-
-
-def _flags() -> tuple[str, float, dict[str, Any]]:
+    if head.classes:
+        classes = {"flag_values": list(range(len(head.classes))), "flag_meanings": " ".join(map(_word, head.classes))}
+        kinds: dict[str, tuple[bool, Json]] = {
+            "prediction": (True, {"long_name": head.target, **unit, **classes}),
+            "probability": (False, {}),
+            "set_size": (True, {}),
+            "distance": (False, {}),
+        }
+    else:
+        kinds = {"prediction": (False, {"long_name": head.target, **unit}), "low": (False, unit), "high": (False, unit)}
+        kinds["distance"] = (False, {})
     about = {"flag_masks": [NO_VECTOR, OUTSIDE], "flag_meanings": "no_vector outside_of_what_the_head_saw"}
-    return "uint8", 0, {"long_name": "why there is no prediction", **about}
+    flags = StoreLayer(name="flags", dtype="uint8", attributes={"long_name": "why there is no prediction", **about})
+    return [*(_layer(name, whole, own) for name, (whole, own) in kinds.items()), flags]
+
+
+def _layer(name: str, whole: bool, own: Json) -> StoreLayer:
+    """A layer of whole numbers, NONE where there is none, or of others, NaN there."""
+    about = {"long_name": LAYERS.get(name), **own}
+    if not whole:
+        return StoreLayer(name=name, dtype="float32", fill=np.nan, attributes=about)
+    return StoreLayer(name=name, dtype="int16", fill=NONE, attributes={**about, "_FillValue": NONE})
 
 
 def _word(name: str) -> str:
@@ -112,48 +94,30 @@ def _word(name: str) -> str:
     return re.sub(r"\s+", "_", name)
 
 
-def write_cogs(head: Head, frames: Frames, folder: Path, about: dict[str, Any], parts: Iterable[Part]) -> list[str]:
+def write_cogs(head: Head, frames: Frames, folder: Path, about: Json, parts: Iterable[Part]) -> list[str]:
     """Write a Cloud-Optimised GeoTIFF per date, `<site>_<date>_<target>.tif`, a band per layer; returns their names.
 
     Of classes it holds whole numbers (`prediction`, `set_size`), and a second file beside it the rest.
     """
-    files = layouts(head)
-    stem = re.sub(r"[^A-Za-z0-9._-]", "_", str(frames.attributes.get("site", "site")))
-    target = re.sub(r"[^A-Za-z0-9._-]", "_", head.target)
-    names = [[f"{stem}_{f.name}_{target}{layer.suffix}.tif" for layer in files] for f in frames.frames]
     tags = {"target": head.target, "unit": head.unit, "head": about["eomm:head"], "note": head.note}
     tags["interval"] = about["interval"]
     tags |= {"classes": "; ".join(f"{i} {c}" for i, c in enumerate(head.classes))} if head.classes else {}
-    raw: dict[tuple[int, int], Any] = {}
-    with rasterio.Env(GDAL_CACHEMAX=CACHE_MB, GDAL_NUM_THREADS="ALL_CPUS"), refusals(folder):
-        for part, y, x, layers in parts:
-            window = Window(x.start, y.start, x.stop - x.start, y.stop - y.start)
-            for i in range(part.start, part.stop):
-                for k, layer in enumerate(files):
-                    if (i, k) not in raw:
-                        raw[i, k] = new_file(folder / f"{names[i][k]}.raw", frames.frames[i], layer, frames)
-                        raw[i, k].update_tags(**tags)
-                    raw[i, k].write(bands_of(layer, layers, i - part.start), window=window)
-            if y.stop == frames.grid.height and x.stop == frames.grid.width:
-                for i in range(part.start, part.stop):
-                    for k, layer in enumerate(files):
-                        raw.pop((i, k)).close()
-                        path = folder / names[i][k]
-                        to_cog(folder / f"{path.name}.raw", path, compress="deflate", dtype=layer.dtype)
-    return [name for own in names for name in own]
+    return write_layers(frames, folder, layouts(head), parts, tags=tags)
 
 
 def layouts(head: Head) -> list[Layer]:
     """Files of a date."""
+
+    def layer(suffix: str, dtype: str, nodata: float, *bands: str) -> Layer:
+        return Layer(f"_{file_name(head.target)}{suffix}", dtype, nodata, bands, partial(pixels_of, bands, dtype))
+
     if not head.classes:
-        return [Layer("", "float32", np.nan, ("prediction", "low", "high", "distance"))]
-    whole = Layer("", "uint16", NODATA, ("prediction", "set_size"))
-    return [whole, Layer("_probability", "float32", np.nan, ("probability", "distance"))]
+        return [layer("", "float32", np.nan, "prediction", "low", "high", "distance")]
+    whole = layer("", "uint16", NODATA, "prediction", "set_size")
+    return [whole, layer("_probability", "float32", np.nan, "probability", "distance")]
 
 
-def bands_of(layer: Layer, layers: Layers, i: int) -> np.ndarray:
+def pixels_of(bands: Sequence[str], dtype: str, layers: Layers, i: int) -> np.ndarray:
     """[band, y, x] of one frame of a block."""
-    found = np.stack([layers[name][i] for name in layer.bands])
-    if layer.dtype == "float32":
-        return found.astype(np.float32)
-    return np.where(found == NONE, NODATA, found).astype(np.uint16)
+    found = np.stack([layers[name][i] for name in bands])
+    return (found if dtype == "float32" else np.where(found == NONE, NODATA, found)).astype(dtype)

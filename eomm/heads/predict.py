@@ -11,9 +11,10 @@ from eomm.errors import UsageError
 from eomm.evaluation.gpp.flux_sites import read_towers
 from eomm.export.frames import Frames
 from eomm.heads.head import Head, load_head
-from eomm.heads.maps import NO_VECTOR, OUTSIDE, Part, count_parts, predicted, write_cogs, write_store
+from eomm.heads.maps import NO_VECTOR, OUTSIDE, Part, predicted, write_cogs, write_store
 from eomm.heads.series import series
 from eomm.heads.words import COLUMNS, KIND, side_file
+from eomm.store.fields import Json
 from eomm.store.folders import check_apart, check_free_file, entered, new_directory, write_json
 
 TABLES = (".csv", ".parquet")
@@ -29,7 +30,7 @@ def predict(
     dates: tuple[date, date] | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
+) -> Json:
     """Predict what a head was fitted on, where the vectors are valid and not outside of what the head saw.
 
     Args:
@@ -69,7 +70,7 @@ def predict(
     about |= {f"eomm:{k}": about.pop(k) for k in ("head", "model")}
     about["provenance"] = {"simulated": about.pop("simulated"), "fitted": dict(head.fitted)}
     tally, is_store = Tally(), out.suffix == ".zarr"
-    parts = counted(predicted(head, frames), tally, count_parts(frames), progress)
+    parts = counted(predicted(head, frames, progress), tally)
     with new_directory(out, kind="prediction" if is_store else "export", overwrite=overwrite) as partial:
         if is_store:
             write_store(head, frames, partial, about, parts)
@@ -95,7 +96,7 @@ def _series(
     return {"out": str(out), **about}
 
 
-def summary(head: Head) -> dict[str, Any]:
+def summary(head: Head) -> Json:
     """What whoever looks at a prediction must know of its head; JSON types."""
     return {
         "head": head.hash,
@@ -126,15 +127,11 @@ class Tally:
         return {name: part / max(self.total, 1) for name, part in parts.items()}
 
 
-def counted(
-    parts: Iterator[Part], tally: Tally, count: int, progress: Callable[[int, int], None] | None
-) -> Iterator[Part]:
+def counted(parts: Iterator[Part], tally: Tally) -> Iterator[Part]:
     """The same parts, counted as they pass."""
-    for i, part in enumerate(parts):
+    for part in parts:
         flags = part[-1]["flags"]
         tally.total += flags.size
         tally.without += int((flags == NO_VECTOR).sum())
         tally.outside += int((flags == OUTSIDE).sum())
         yield part
-        if progress:
-            progress(i + 1, count)

@@ -14,6 +14,7 @@ from eomm.embedding.store import KIND, open_embedding
 from eomm.errors import ContractError, UsageError
 from eomm.evaluation.folds import Fold
 from eomm.evaluation.probes.rows import draw
+from eomm.store.fields import Json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class Samples:
         return draw(whole, self.y, 1.0, seed, classes=len(self.classes))
 
 
-def contract_of(path: Path | str, length: int | None = None) -> dict[str, Any]:
+def contract_of(path: Path | str, length: int | None = None) -> Json:
     """What a head must know of the vectors in a store: the model that made them, their length, what they are of.
 
     Args:
@@ -98,7 +99,7 @@ def check_alike(path: Path | str, found: Mapping[str, Any], expected: Mapping[st
             )
 
 
-def joint_contract(paths: Sequence[Path], length: int | None) -> dict[str, Any]:
+def joint_contract(paths: Sequence[Path], length: int | None) -> Json:
     """The contract of all stores. Raises ContractError where they differ."""
     first = contract_of(paths[0], length)
     for path in paths[1:]:
@@ -106,7 +107,7 @@ def joint_contract(paths: Sequence[Path], length: int | None) -> dict[str, Any]:
     return first
 
 
-def told(path: Path) -> dict[str, Any]:
+def told(path: Path) -> Json:
     """What a head notes of a store that it was fitted on."""
     about = open_attributes(path, kind=KIND)
     return {

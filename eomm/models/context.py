@@ -6,7 +6,6 @@ to the tokens of its window, twice over the same keys and values. No pooling, no
 day of year: only differences between days enter, as rotations (Su et al. 2021, arXiv 2104.09864).
 """
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int32, Real, Shaped
 
 from eomm.data.modality import Modality
 from eomm.errors import UsageError
-from eomm.models.interface import MISSING_BAND, Meta, Params, no_hidden, window_mask
+from eomm.models.interface import MISSING_BAND, Meta, Params, check_options, no_hidden, window_mask
 
 DILATIONS = (1, 2, 4)
 PERIODS = (5, 11, 23, 47, 97, 193, 389, 769)  # days; integers, so that angles of large day numbers are exact
@@ -157,11 +156,9 @@ def build_encoder(modality: Modality, options: Mapping[str, Any]) -> ContextEnco
     """An encoder from a configuration's plain values; `size` names a row of SIZES, other keys but 0 override it."""
     options = dict(options)
     size = options.pop("size", "base")
-    known = {f.name for f in dataclasses.fields(ContextEncoder)} - {"modality"}
     if size not in SIZES:
         raise UsageError(f"context encoder: size {size!r} is unknown; known are {', '.join(SIZES)}")
-    if unknown := set(options) - known:
-        raise UsageError(f"context encoder: options {sorted(unknown)} are unknown; known are {sorted(known)}")
+    check_options(ContextEncoder, options, "context encoder", given=("modality",))
     fields = SIZES[size] | {k: v for k, v in options.items() if k != "dim" or v}  # 0: the size's
     fields |= {name: tuple(fields[name]) for name in ("frames", "dilations") if name in fields}
     fields["mix"] = tuple(tuple(float(v) for v in row) for row in fields.get("mix", ()))

@@ -1,6 +1,5 @@
 """The decoder of one modality: an embedding and an offset in space and time -> the values there."""
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -13,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int32
 
 from eomm.data.modality import Modality
 from eomm.errors import UsageError
-from eomm.models.interface import FAR_DAYS, GEOMETRY, META, Meta, Params, nearest_seen
+from eomm.models.interface import FAR_DAYS, GEOMETRY, META, Meta, Params, check_options, nearest_seen
 
 Queries = Mapping[str, Array]  # each [b, n, j]
 QUERY_FIELDS = ("days", "day", "dy", "dx", "same_orbit", "direction", "incidence")
@@ -112,10 +111,7 @@ class Decoder:
 
 def build_decoder(modality: Modality, dim: int, options: Mapping[str, Any]) -> Decoder:
     """A decoder of embeddings of length `dim` from plain values. Raises UsageError for unknown options."""
-    known = {f.name for f in dataclasses.fields(Decoder)} - {"modality", "dim"}
-    if set(options) - known:
-        unknown = sorted(set(options) - known)
-        raise UsageError(f"decoder of {modality.name}: unknown {unknown}; known are {sorted(known)}")
+    check_options(Decoder, options, f"decoder of {modality.name}", given=("modality", "dim"))
     decoder = Decoder(modality=modality, dim=dim, **dict(options))
     if not 0 <= decoder.leading <= dim:
         raise UsageError(

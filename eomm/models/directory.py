@@ -7,7 +7,6 @@ the user names (`code`), never taken from the directory.
 import dataclasses
 import functools
 import importlib
-import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,12 +26,16 @@ from eomm.models.shipped import find_model
 from eomm.page.shown import Shown
 from eomm.store.descriptions import AGAIN, PAIR, read_described
 from eomm.store.digest import digest
-from eomm.store.fields import check
+from eomm.store.fields import Fields, Json, ListOf, Number, check
 from eomm.store.folders import check_store, entered, new_directory, write_json
 
 VERSION = 2  # of model.json; 1 is read, its hash knows nothing of the calibration
 DEEPEST = 32  # folders in the path of a parameter
 DEFAULT_CODE = {"encoder": "eomm.models.context", "decoder": "eomm.models.decoder", "fusion": "eomm.models.fusion"}
+
+
+Leaves = dict[str, Any]
+"""Of a tree, by path such as "a/b/c": arrays, or their shapes."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -154,11 +157,11 @@ def save_model(model: Model, path: Path | str, *, overwrite: bool = False) -> Pa
     return path
 
 
-def load_model(path: Path | str, *, code: Sequence[str] = ()) -> Model:
+def load_model(path: Model | Path | str, *, code: Sequence[str] = ()) -> Model:
     """Read a model directory.
 
     Args:
-        path: the directory, or the name of a shipped model (`eomm.models.shipped`).
+        path: the directory, or the name of a shipped model (`eomm.models.shipped`); a model is given back as it is.
         code: modules outside `eomm.models` whose networks may be used; they are imported.
 
     Raises:
@@ -166,6 +169,8 @@ def load_model(path: Path | str, *, code: Sequence[str] = ()) -> Model:
             vectors that are not above zero.
         UsageError: the model names code that `code` does not allow.
     """
+    if isinstance(path, Model):
+        return path
     path = find_model(path)
     check_store(path, "model.json", "a model directory, such as runs/fusion/model")
     head = read_described(path / "model.json")
@@ -175,12 +180,7 @@ def load_model(path: Path | str, *, code: Sequence[str] = ()) -> Model:
             f"{path / 'model.json'}: 'model' of version {version!r}; expected a model of a version up to {VERSION}. A "
             "newer one needs a newer eomm"
         )
-    for name in head["contracts"]:
-        pair = check(head["parts"].get(name), PAIR, f"{path / 'model.json'}, parts/{name}", remedy=AGAIN)
-        for kind, options in pair.items():
-            check_trusted(options, code, f"{path}: its {name} {kind}")
-    if "fusion" in head["parts"]:
-        check_trusted(head["parts"]["fusion"], code, f"{path}: its fusion head")
+    _check_parts(path, head, code)
     with _buildable(path):
         encoders, decoders, fusion = _networks(head, str(path / "model.json"))
     try:
@@ -204,6 +204,15 @@ def load_model(path: Path | str, *, code: Sequence[str] = ()) -> Model:
     if model.hash != head["hash"]:
         raise DataError(f"{path}: content hash {model.hash}, model.json says {head['hash']}; copy the model again")
     return model
+
+
+def _check_parts(path: Path, head: Json, code: Sequence[str]) -> None:
+    for name in head["contracts"]:
+        pair = check(head["parts"].get(name), PAIR, f"{path / 'model.json'}, parts/{name}", remedy=AGAIN)
+        for kind, options in pair.items():
+            check_trusted(options, code, f"{path}: its {name} {kind}")
+    if "fusion" in head["parts"]:
+        check_trusted(head["parts"]["fusion"], code, f"{path}: its fusion head")
 
 
 def _networks(head: Mapping[str, Any], where: str) -> tuple[dict[str, Encoder], dict[str, Any], FusionHead | None]:
@@ -261,16 +270,10 @@ def check_params(model: Model, path: Path) -> None:
 def check_scales(model: Model, path: Path) -> None:
     """Raise DataError unless the scales of int8 vectors, where the model has them, are as many and above zero."""
     calibration = model.info.get("calibration")
-    if calibration is None:
-        return
-    where = f"{path / 'model.json'}: info.calibration.scale"
-    scale = calibration.get("scale") if isinstance(calibration, Mapping) else None
-    if not isinstance(scale, list) or len(scale) != model.dim:
-        found = f"{len(scale)} numbers" if isinstance(scale, list) else repr(scale)[:40]
-        raise DataError(f"{where} is {found}, expected {model.dim} of them; calibrate the model again")
-    wrong = [s for s in scale if type(s) not in (int, float) or not (math.isfinite(s) and s > 0)]
-    if wrong:
-        raise DataError(f"{where} has {wrong[0]!r}, expected numbers above 0; calibrate the model again")
+    if calibration is not None:
+        above = ListOf(of=Number(low=float(np.finfo(np.float32).tiny), high=1e300), count=model.dim)
+        where, remedy = f"{path / 'model.json'}, info/calibration", "calibrate the model again"
+        check(calibration, Fields({"scale": above}), where, remedy=remedy)
 
 
 def expected_params(model: Model) -> dict[str, jax.ShapeDtypeStruct]:
@@ -288,7 +291,7 @@ def _drawn_by(network: Any) -> Any:
     return jax.eval_shape(network.init, jax.random.key(0))  # tracing takes 0.1 s, of a model that is loaded many times
 
 
-def flatten(tree: Any) -> dict[str, Any]:
+def flatten(tree: Any) -> Leaves:
     """A tree of nested dicts -> {"a/b/c": array}; host arrays where the leaves are arrays."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {path_name(p): x if isinstance(x, jax.ShapeDtypeStruct) else np.asarray(x) for p, x in leaves}

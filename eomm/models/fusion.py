@@ -3,7 +3,6 @@
 What encoders did not learn (`interface.closed_part`, such as a state) stands in front as it is; the rest is fused.
 """
 
-import dataclasses
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int32, Shaped
 
 from eomm.errors import UsageError
 from eomm.models.context import mlp, norm
-from eomm.models.interface import Params
+from eomm.models.interface import Params, check_options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +51,7 @@ class Fusion:
         Raises:
             UsageError: unknown options, or nothing is left to fuse beside what leads.
         """
-        known = {f.name for f in dataclasses.fields(cls)} - {"inputs"}
-        if set(options) - known:
-            raise UsageError(f"config.fusion: unknown {sorted(set(options) - known)}; known are {sorted(known)}")
+        check_options(cls, options, "config.fusion", given=("inputs",))
         leading = tuple((str(name), int(count)) for name, count in options.get("leading", ()))
         head = cls(inputs=tuple(sorted(dims.items())), **{**dict(options), "leading": leading})
         if any(count > dims.get(name, 0) for name, count in leading):

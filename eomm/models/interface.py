@@ -3,12 +3,15 @@
 An encoder may live in any installed module that offers `build_encoder(modality, options) -> Encoder`.
 """
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Protocol, cast, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int32, Real, Shaped
+
+from eomm.errors import UsageError
 
 Tree = Any  # of arrays
 Params = Tree
@@ -24,11 +27,6 @@ MISSING_BAND = -32768  # stored value of a band that an acquisition lacks while 
 class Encoder(Protocol):
     """Turns the window round a target into the target's embedding. Hashable, as a frozen dataclass is.
 
-    Attributes:
-        dim: length of the embedding.
-        frames: how many usable acquisitions before and after the target the window holds.
-        halo: pixels by which the window exceeds the target on every side.
-
     An encoder may besides have
         prefixes: rising lengths that are embeddings too, the last being `dim`.
         closed: how many first numbers are a closed form of which nothing is learned; a fusion head leaves them as they
@@ -41,21 +39,17 @@ class Encoder(Protocol):
     @property
     def dim(self) -> int:
         """Length of the embedding."""
-        ...
 
     @property
     def frames(self) -> tuple[int, int]:
-        """Usable acquisitions before and after the target."""
-        ...
+        """How many usable acquisitions before and after the target the window holds."""
 
     @property
     def halo(self) -> int:
-        """Pixels beyond the target on every side."""
-        ...
+        """Pixels by which the window exceeds the target on every side."""
 
     def init(self, rng: Array) -> Params:
         """Fresh parameters, float32."""
-        ...
 
     def features(
         self, params: Params, values: Real[Array, "b t h w c"], valid: Shaped[Array, "b t h w"], meta: Meta
@@ -65,7 +59,6 @@ class Encoder(Protocol):
         Leaves are of acquisitions, [b, t] or [b, t, k], or of pixels, [b, t, y, x, …], cropped by the halo; or of
         rows of pixels, [b, t, y, …] of four axes or more. Whoever embeds a part of the pixels cuts along y.
         """
-        ...
 
     def embed(
         self,
@@ -87,38 +80,28 @@ class Encoder(Protocol):
             hidden: acquisitions that a target may not see. A hidden acquisition counts as one that is not
                 usable: the window reaches past it. The target keeps its place when it is hidden itself.
         """
-        ...
 
 
 class FusionHead(Protocol):
     """Makes one embedding of several modalities'; `eomm.models.fusion.Fusion` says what the methods do.
 
     Hashable, as an encoder is.
-
-    Attributes:
-        inputs: length of each modality's embedding.
-        dim: length of the fused embedding.
-        max_offset_days: an acquisition farther from the target's date is absent.
     """
 
     @property
     def inputs(self) -> tuple[tuple[str, int], ...]:
         """Length of each modality's embedding."""
-        ...
 
     @property
     def dim(self) -> int:
         """Length of the fused embedding."""
-        ...
 
     @property
     def max_offset_days(self) -> int:
-        """Days beyond which an acquisition is absent."""
-        ...
+        """Days from the target's date beyond which an acquisition is absent."""
 
     def init(self, rng: Array) -> Params:
         """Fresh parameters, float32."""
-        ...
 
     def fuse(
         self,
@@ -128,11 +111,23 @@ class FusionHead(Protocol):
         offset_days: Mapping[str, Float[Array, "..."]],
     ) -> Float[Array, "*n d"]:
         """The fused embedding, float32, finite for any subset of present modalities."""
-        ...
 
     def project(self, params: Params, fused: Float[Array, "*n d"]) -> dict[str, Float[Array, "*n _"]]:
         """From the fused embedding to what each modality's decoder reads."""
-        ...
+
+
+def check_options(kind: Any, options: Iterable[str], what: str, *, given: Collection[str]) -> None:
+    """Raise UsageError where options are no fields of a dataclass, or are `given` by who builds it.
+
+    Args:
+        kind: the dataclass.
+        options: their names.
+        what: is built, in messages.
+        given: its fields that are no options.
+    """
+    known = {f.name for f in dataclasses.fields(kind)} - set(given)
+    if unknown := set(options) - known:
+        raise UsageError(f"{what}: unknown {sorted(unknown)}; known are {sorted(known)}")
 
 
 def prefixes_of(encoder: Encoder) -> tuple[int, ...]:

@@ -6,9 +6,9 @@ stands for the newest of its kind.
 
 import warnings
 from pathlib import Path
-from typing import Any
 
 from eomm.errors import UsageError
+from eomm.store.fields import Json
 from eomm.store.folders import entered, read_json, recover
 
 FOLDER = Path(__file__).parent / "weights"
@@ -51,7 +51,7 @@ def find_model(model: Path | str) -> Path:
     return path
 
 
-def describe_shipped() -> dict[str, Any]:
+def describe_shipped() -> Json:
     """What `eomm models` prints: by name, alias, hash, contracts, length, size, and its card's path. JSON types."""
     alias = {name: a for a, name in aliases().items()}
     found = {}

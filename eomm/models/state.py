@@ -4,7 +4,6 @@ A closed form, nothing of it is trained. Beside any encoder it makes one embeddi
 How noise is measured is `eomm.training.noise`.
 """
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
@@ -17,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int32, Real, Shaped
 from eomm.data.modality import Modality
 from eomm.errors import UsageError
 from eomm.models.directory import build_part
-from eomm.models.interface import Encoder, Features, Meta, Params, crop, no_hidden, window_mask
+from eomm.models.interface import Encoder, Features, Meta, Params, check_options, crop, no_hidden, window_mask
 
 FLOOR = -40.0  # logarithm of the least weight in time, whose square is a float32: 600 days behind the nearest or more
 FRAMES = (8, 8)
@@ -341,33 +340,36 @@ def build_encoder(modality: Modality, options: Mapping[str, Any]) -> StateEncode
         UsageError: unknown options, noise that was not measured, or lengths that do not fit.
     """
     options = dict(options)
-    known = {f.name for f in dataclasses.fields(StateEncoder)} - {"modality"} | {"dim"}
-    if unknown := set(options) - known:
-        raise UsageError(f"state of {modality.name}: options {sorted(unknown)} are unknown; known are {sorted(known)}")
+    check_options(StateEncoder, set(options) - {"dim"}, f"state of {modality.name}", given=("modality",))
     check_noise(modality, options)
     length, inner = int(options.pop("dim", 0)), options.pop("inner", None)
     left = length - 3 * len(options["whiten"])
     if inner and length and "dim" not in inner:
         inner = {**dict(inner), "dim": left}
     built = build_part("encoder", inner, modality) if inner else None
-    start, closed = getattr(built, "start", 0), 3 * len(options["whiten"])
-    if start not in (0, closed):
-        raise UsageError(
-            f"state of {modality.name}: inner.start is {start}; expected {closed}, the length of the closed form, or 0"
-        )
-    if length and left != (built.dim if built else 0):
-        found = built.dim if built else 0
+    found = built.dim if built else 0
+    if length and left != found:
         raise UsageError(f"state of {modality.name}: dim is {length}, so {left} numbers are learned; inner has {found}")
     frames = tuple(built.frames) if built else tuple(options.get("frames", FRAMES))
     if tuple(options.pop("frames", frames)) != frames:
         raise UsageError(f"state of {modality.name}: frames differ from the inner encoder's {frames}; leave them out")
     encoder = StateEncoder(modality=modality, inner=built, frames=frames, **{k: frozen(v) for k, v in options.items()})
-    if len(encoder.deviation) not in (0, encoder.components) or not all(d > 0 for d in encoder.deviation):
-        raise UsageError(f"state of {modality.name}: deviation must be {encoder.components} numbers above 0, or none")
-    for name in ("centre", "spread"):
-        if len(getattr(encoder, name)) not in (0, encoder.dim - encoder.closed):
-            raise UsageError(f"state of {modality.name}: {name} has another length than the learned numbers")
+    check_lengths(encoder)
     return encoder
+
+
+def check_lengths(encoder: StateEncoder) -> None:
+    """Raise UsageError unless what was measured, and where the inner encoder starts, fit the encoder."""
+    name, start = encoder.modality.name, getattr(encoder.inner, "start", 0)
+    if start not in (0, encoder.closed):
+        raise UsageError(
+            f"state of {name}: inner.start is {start}; expected {encoder.closed}, the length of the closed form, or 0"
+        )
+    if len(encoder.deviation) not in (0, encoder.components) or not all(d > 0 for d in encoder.deviation):
+        raise UsageError(f"state of {name}: deviation must be {encoder.components} numbers above 0, or none")
+    for option in ("centre", "spread"):
+        if len(getattr(encoder, option)) not in (0, encoder.dim - encoder.closed):
+            raise UsageError(f"state of {name}: {option} has another length than the learned numbers")
 
 
 def check_noise(modality: Modality, options: Mapping[str, Any]) -> None:

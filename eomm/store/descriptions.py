@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from eomm.store.fields import COUNT, DAY, SIZE, Fields, ListOf, Maybe, Number, TableOf, check
+from eomm.store.fields import COUNT, DAY, SIZE, Fields, Json, ListOf, Maybe, Number, TableOf, check
 from eomm.store.folders import read_json
 
 AGAIN = "the store is damaged or of another version, make it again"
@@ -90,7 +90,7 @@ FETCHED = Fields(
 EVERYTHING: Mapping[str, Any] = {"model.json": MODEL, "head.json": HEAD, "manifest.json": RECORDS, "sites.json": SITES}
 
 
-def read_described(path: Path) -> dict[str, Any]:
+def read_described(path: Path) -> Json:
     """One of our files by its name, as its kind's description says. Raises DataError where it is not."""
     content: dict[str, Any] = check(read_json(path), EVERYTHING[path.name], str(path), remedy=AGAIN)
     return content

@@ -25,6 +25,14 @@ def digest_text(text: str | bytes, arrays: Arrays = ()) -> str:
     return known.hexdigest()[:16]
 
 
+def head_digest(head: Path) -> str:
+    """What stands for a store, which is replaced as a whole: `sha256` of its head; empty where there is none."""
+    try:
+        return sha256(head)
+    except OSError:
+        return ""
+
+
 def sha256(path: Path) -> str:
     """64 hex digits of a file's content."""
     with path.open("rb") as file:

@@ -9,7 +9,7 @@ import functools
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,6 +38,9 @@ class Number:
 COUNT = Number(low=0, high=INT64, whole=True)
 SIZE = Number(low=1, high=2**31 - 1, whole=True)
 DAY = Number(low=-(10**6), high=10**6, whole=True)  # since 1970-01-01: years from before 0 to 4707
+
+
+PLAIN = {float: Number(low=-1e300, high=1e300), int: Number(low=-INT64, high=INT64, whole=True)}
 
 
 @dataclass(frozen=True)
@@ -98,54 +101,71 @@ def _misfit(found: Any, expected: Any, key: str) -> tuple[str, str, str] | None:
     """Where, what was found, what was expected; None where it fits."""
     if isinstance(expected, Maybe):
         return None if found is None else _misfit(found, expected.of, key)
+    here = key.rstrip("/")
+    if isinstance(expected, Fields | TableOf) and not isinstance(found, Mapping):
+        return here, describe(found), "a table"
     if isinstance(expected, Fields):
-        if not isinstance(found, Mapping):
-            return key, describe(found), "a table"
-        for name, of in expected.of.items():
-            plain = name.removesuffix("?")
-            if plain not in found:
-                if name == plain:
-                    return f"{key}{plain}", "missing", words(of)
-            elif wrong := _misfit(found[plain], of, f"{key}{plain}/"):
+        return _misfit_of_keys(found, expected, key)
+    if isinstance(expected, TableOf):
+        return _misfit_of_items(found.items(), expected.of, key)
+    if not isinstance(expected, ListOf):
+        return None if fits(found, expected) else (here, describe(found), words(expected))
+    if not isinstance(found, list | tuple):
+        return here, describe(found), words(expected)
+    if expected.count not in (None, len(found)):
+        return here, f"{len(found)} values", words(expected)
+    return _misfit_of_items(enumerate(found), expected.of, key)
+
+
+def _misfit_of_keys(found: Mapping[str, Any], expected: Fields, key: str) -> tuple[str, str, str] | None:
+    for name, of in expected.of.items():
+        plain = name.removesuffix("?")
+        if plain in found:
+            if wrong := _misfit(found[plain], of, f"{key}{plain}/"):
                 return wrong
-        return None
-    if isinstance(expected, TableOf | ListOf):
-        if not isinstance(found, Mapping if isinstance(expected, TableOf) else list | tuple):
-            return key.rstrip("/"), describe(found), words(expected)
-        if isinstance(expected, ListOf) and expected.count not in (None, len(found)):
-            return key.rstrip("/"), f"{len(found)} values", words(expected)
-        items: Iterable[tuple[Any, Any]] = found.items() if isinstance(found, Mapping) else enumerate(found)
-        return next((wrong for name, v in items if (wrong := _misfit(v, expected.of, f"{key}{name}/"))), None)
-    return None if fits(found, expected) else (key.rstrip("/"), describe(found), words(expected))
+        elif name == plain:
+            return f"{key}{plain}", "missing", words(of)
+    return None
+
+
+def _misfit_of_items(items: Iterable[tuple[Any, Any]], of: Any, key: str) -> tuple[str, str, str] | None:
+    return next((wrong for name, v in items if (wrong := _misfit(v, of, f"{key}{name}/"))), None)
 
 
 def fits(found: Any, expected: Any) -> bool:
     """Whether a value is what an annotation or a `Number` says. A whole number serves as a number, true never does."""
     if isinstance(expected, Number):
-        if isinstance(found, bool) or not isinstance(found, int if expected.whole else int | float):
-            return False
-        return expected.low <= found <= expected.high and (isinstance(found, int) or math.isfinite(found))
+        return _is_number(found, expected)
     if isinstance(expected, Fields | TableOf | ListOf | Maybe):
         return _misfit(found, expected, "") is None
-    origin, args = typing.get_origin(expected), typing.get_args(expected)
+    if expected in PLAIN:
+        return _is_number(found, PLAIN[expected])
+    return _is_annotated(found, expected, typing.get_origin(expected), typing.get_args(expected))
+
+
+def _is_number(found: Any, expected: Number) -> bool:
+    if isinstance(found, bool) or not isinstance(found, int if expected.whole else int | float):
+        return False
+    return expected.low <= found <= expected.high and (isinstance(found, int) or math.isfinite(found))
+
+
+def _is_annotated(found: Any, expected: Any, origin: Any, args: tuple[Any, ...]) -> bool:
+    if expected in (None, types.NoneType):
+        return found is None
     if origin in (types.UnionType, typing.Union):
         return any(fits(found, arg) for arg in args)
     if origin is Literal:
         return any(found == a and type(found) is type(a) for a in args)
     if origin is tuple:
-        many = len(args) == 2 and args[1] is Ellipsis
-        return isinstance(found, list | tuple) and (
-            all(fits(v, args[0]) for v in found) if many else len(found) == len(args) and all(map(fits, found, args))
-        )
+        return isinstance(found, list | tuple) and _is_row(found, args)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return isinstance(found, Mapping) and all(fits(k, args[0]) and fits(v, args[1]) for k, v in found.items())
-    if expected in (None, types.NoneType):
-        return found is None
-    if expected is float:
-        return fits(found, Number(low=-1e300, high=1e300))
-    if expected is int:
-        return fits(found, Number(low=-INT64, high=INT64, whole=True))
     return expected is Any or isinstance(found, expected)
+
+
+def _is_row(found: Sequence[Any], each: tuple[Any, ...]) -> bool:
+    each = each[:1] * len(found) if each[1:] == (Ellipsis,) else each
+    return len(found) == len(each) and all(map(fits, found, each))
 
 
 def check_dataclass(kind: Any, fields: Mapping[str, Any], where: str, *, error: type[EommError], remedy: str) -> None:
@@ -170,18 +190,19 @@ def describe(found: Any) -> str:
 def words(expected: Any) -> str:
     """A description in words."""
     if isinstance(expected, Number):
-        kind = "a whole number" if expected.whole else "a finite number"
-        low, high = (f"{v:g}" for v in (expected.low, expected.high))
-        bounds = {(False, False): "", (True, False): f" from {low}", (False, True): f" to {high}"}
-        near = (math.isfinite(expected.low), expected.high < 2**31 - 1)
-        return kind + bounds.get(near, f" from {low} to {high}")
+        low = f" from {expected.low:g}" if math.isfinite(expected.low) else ""
+        high = f" to {expected.high:g}" if expected.high < 2**31 - 1 else ""
+        return ("a whole number" if expected.whole else "a finite number") + low + high
     if isinstance(expected, ListOf):
         return f"a list of {expected.count or ''} ".replace("  ", " ") + f"({words(expected.of)} each)"
     if isinstance(expected, Maybe):
         return words(expected.of)
     if isinstance(expected, Fields | TableOf):
         return "a table"
-    origin, args = typing.get_origin(expected), typing.get_args(expected)
+    return _words_of(expected, typing.get_origin(expected), typing.get_args(expected))
+
+
+def _words_of(expected: Any, origin: Any, args: tuple[Any, ...]) -> str:
     if origin in (types.UnionType, typing.Union):
         return " or ".join(words(a) for a in args if a is not types.NoneType)
     if origin is Literal:
@@ -189,6 +210,5 @@ def words(expected: Any) -> str:
     if origin is tuple:
         return f"a list ({words(args[0])} each)"
     named: dict[Any, str] = {str: "text", bool: "true or false", int: "a whole number", float: "a finite number"}
-    if expected is dict:
-        return "a table"
+    named[dict] = "a table"
     return named.get(expected, "a table" if isinstance(origin, type) else getattr(expected, "__name__", str(expected)))

@@ -11,11 +11,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from eomm.errors import DataError, UsageError
+from eomm.errors import DataError, DiskFull, UsageError
 from eomm.store.kinds import KINDS, MARK, ZARR, is_begun, is_empty, kind_of, strangers, words_of
 
 UNMARKED = ("figures", "quality")  # kinds whose own files do not tell
 TRIES = 100
+NO_SPACE = ("No space left", "quota exceeded")  # the system's words, which libraries repeat
 
 STORES = {  # the file by which each is known
     "zarr.json": "a Zarr store that is not of eomm",
@@ -38,12 +39,13 @@ def new_directory(path: Path | str, *, kind: str, overwrite: bool = False) -> It
         overwrite: replace an existing one.
 
     Raises:
-        UsageError: `check_free` says why; another process is writing it; or the disk is full.
+        UsageError: `check_free` says why, or another process is writing it.
+        DiskFull: nothing of it was kept.
     """
     path = entered(path)
     check_free(path, overwrite=overwrite, kind=kind)
     partial = partial_of(path)
-    with locked(path):
+    with locked(path), naming_full_disk(path):
         if partial.exists():
             shutil.rmtree(partial)
         partial.mkdir()
@@ -51,10 +53,8 @@ def new_directory(path: Path | str, *, kind: str, overwrite: bool = False) -> It
             if kind not in ZARR:  # whose first file tells; zarr warns of others
                 write_json(partial / MARK, {"eomm:kind": kind, "eomm:unfinished": True})
             yield partial
-        except BaseException as e:
+        except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
-            if is_disk_full(e):
-                raise disk_full(path) from e
             raise
         if kind in UNMARKED:
             write_json(partial / MARK, {"eomm:kind": kind})
@@ -120,8 +120,12 @@ def check_free(path: Path, *, overwrite: bool, kind: str) -> None:
         raise UsageError(f"{path}: already exists; choose another path, or say --overwrite to replace it")
     if path.is_symlink():
         raise UsageError(f"{path}: is a link to {os.readlink(path)}, and links are not replaced; name that, or another")
-    if is_empty(path):
-        return
+    if not is_empty(path):
+        _check_all_ours(path, kind)
+
+
+def _check_all_ours(path: Path, kind: str) -> None:
+    """Raise UsageError unless a path is a store of a kind, and holds nothing else."""
     found = kind_of(path)
     if found != kind:
         what = f"is {KINDS[found][0]}, not {KINDS[kind][0]}" if found else "was not made by eomm"
@@ -231,19 +235,41 @@ def put_in_place(partial: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def disk_full(path: Path) -> UsageError:
+@contextmanager
+def naming_full_disk(path: Path, *, kept: bool = False) -> Iterator[None]:
+    """Turn what the system and libraries say of a full disk in this block into one error of ours.
+
+    Args:
+        path: what is written.
+        kept: what is finished of it stays.
+
+    Raises:
+        DiskFull: no space is left, or no quota.
+    """
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as e:
+        if is_disk_full(e):
+            raise disk_full(path, kept=kept) from e
+        raise
+
+
+def disk_full(path: Path, *, kept: bool = False) -> DiskFull:
     """The error to raise where writing `path` met a full disk."""
-    return UsageError(f"{path}: the disk is full; nothing unfinished was kept. Free some space and run again")
+    stays = "what is finished stays" if kept else "nothing unfinished was kept"
+    return DiskFull(f"{path}: the disk is full; {stays}. Free some space and run again")
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an error says that no space is left, or no quota."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
-def disk_full_at(partial: Path) -> UsageError:
-    """The same where what is finished of a store stays in `partial`."""
-    return UsageError(f"{partial}: the disk is full; what is finished stays. Free some space and run again")
+    """Whether an error says that no space is left, or no quota: by its type or number, or in a library's words."""
+    if isinstance(error, DiskFull):
+        return True
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    said = str(error)
+    if isinstance(error, ValueError) and "RESOURCE_EXHAUSTED" in said:  # tensorstore's; of others it is memory
+        return True
+    return isinstance(error, OSError | ValueError | RuntimeError) and any(words in said for words in NO_SPACE)
 
 
 def write_json(path: Path, content: Any) -> None:

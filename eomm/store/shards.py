@@ -76,18 +76,22 @@ def find_damage(group: Path, listed: Mapping[str, str]) -> Iterator[tuple[Path, 
     for name, text in listed.items():
         try:
             for file, expected in _expected(group / name, text):
-                if not file.exists():
-                    if expected != NONE:
-                        yield file, "missing"
-                elif expected == NONE:
-                    yield file, "is not part of the store"
-                elif checksum(file) != expected:
-                    yield file, "holds something else than was written"
+                if found := _wrong(file, expected):
+                    yield file, found
         except DataError as e:
             yield group / name, str(e)
     for head in sorted(group.glob("*/zarr.json")):
         if head.parent.name not in listed and kind_of(head) != "group":
             yield head.parent, "is not part of the store"
+
+
+def _wrong(file: Path, expected: str) -> str:
+    """What is wrong with a file; empty where it is as listed."""
+    if not file.exists():
+        return "" if expected == NONE else "missing"
+    if expected == NONE:
+        return "is not part of the store"
+    return "" if checksum(file) == expected else "holds something else than was written"
 
 
 def arrays_in(group: Path) -> list[Path]:

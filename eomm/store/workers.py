@@ -7,7 +7,7 @@ given to another, which goes on. No JAX in here.
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ DEATHS = 3  # of workers that one task may cost
 AHEAD = 2  # units per worker that are handed out at a time, so that nobody waits and a list of any length fits
 CONNECT = 20  # seconds to find a scheduler
 PATIENCE = 60  # seconds for the first worker of a scheduler
-LOOK = 10  # seconds until newly come workers are given units
+LOOK = 1  # seconds until newly come workers are given units
 
 Work = TypeVar("Work")
 
@@ -45,50 +45,12 @@ class Pool:
         return self.workers <= 1 and not self.scheduler
 
 
-def run_tasks(
-    task: Callable[[int, int], Any],
-    per_worker: int,
-    pool: Pool,
-    *,
-    watch: Callable[[], None] | None = None,
-) -> list[Any]:
-    """Run `task(i, count)` for every i below `count`, a number of tasks for each worker; results in order.
-
-    A task that raises ends the run.
-
-    Args:
-        task: a function that can be pickled, of files that all workers see.
-        per_worker: tasks; more than one, so that a slow worker keeps nobody waiting for long.
-        pool: of one worker or more.
-        watch: called once a second while tasks run.
-
-    Raises:
-        UsageError: Dask is not installed, the scheduler cannot be reached or has no workers, or a task's workers died
-            again and again.
-    """
-    with connect(pool) as client:
-        from distributed import KilledWorker
-        from distributed import wait as wait_for
-
-        count = per_worker * count_workers(client)
-        futures = [client.submit(task, i, count, pure=False) for i in range(count)]
-        try:
-            while any(not f.done() for f in futures):
-                with suppress(TimeoutError):
-                    wait_for(futures, timeout=1)
-                if watch:
-                    watch()
-            return list(client.gather(futures))
-        except KilledWorker as e:
-            raise _died(e) from e
-        finally:
-            client.cancel(futures)
-
-
 def run_units(
     function: Callable[[Work], Any],
-    units: Iterable[Work],
+    units: Iterable[Work] | Callable[[int], Iterable[Work]],
     pool: Pool = Pool(),
+    *,
+    watch: Callable[[], None] | None = None,
 ) -> Iterator[tuple[Work, Any, BaseException | None]]:
     """Run `function(unit)` for every unit; yields (unit, result, error) as they end, in any order.
 
@@ -96,19 +58,20 @@ def run_units(
 
     Args:
         function: can be pickled where there are workers, and so can units and results.
-        units: taken as they are needed.
+        units: taken as they are needed; or a function that gives them for a number of workers.
         pool: who does them.
+        watch: called once a second while workers do them.
 
     Raises:
         UsageError: Dask is not installed, the scheduler cannot be reached or has no workers.
     """
     if pool.alone:
-        yield from _one_by_one(function, units)
+        yield from _one_by_one(function, units(1) if callable(units) else units)
         return
     pending: dict[Future[Any], Work] = {}
-    waiting = iter(units)
     with connect(pool) as client, client.get_executor(pure=False) as executor:
-        count_workers(client)
+        count = count_workers(client)
+        waiting = iter(units(count) if callable(units) else units)
         try:
             while True:
                 room = AHEAD * max(len(client.nthreads()), 1) - len(pending)  # workers come and go
@@ -116,10 +79,11 @@ def run_units(
                     pending[executor.submit(function, unit)] = unit
                 if not pending:
                     return
-                for future in wait(pending, timeout=LOOK, return_when=FIRST_COMPLETED).done:
-                    error = future.exception()
-                    if type(error).__name__ == "KilledWorker":
-                        error = _died(error)
+                ended = wait(pending, timeout=LOOK, return_when=FIRST_COMPLETED).done
+                if watch:
+                    watch()
+                for future in ended:
+                    error = _told(future.exception())
                     yield pending.pop(future), None if error else future.result(), error
         finally:
             for future in pending:
@@ -165,28 +129,36 @@ def connect(pool: Pool) -> Iterator[Any]:
     Raises:
         UsageError: no worker is asked for, Dask is not installed, or the scheduler cannot be reached.
     """
-    workers, scheduler, memory_gib = pool.workers, pool.scheduler, pool.memory_gib
-    if not scheduler and (workers < 1 or (memory_gib is not None and memory_gib <= 0)):  # Dask would wait for ever
-        given = f"{workers} workers" + (f" of {memory_gib:g} GiB" if memory_gib is not None else "")
-        raise UsageError(f"{given}: expected one or more, each with memory")
     try:
-        import dask
-        from distributed import Client, LocalCluster
+        import distributed  # noqa: F401
     except ImportError as e:
         raise UsageError(f"workers need Dask ({e}): pip install 'eomm[cluster]'") from e
-    if scheduler:
-        place = {"scheduler_file": scheduler} if scheduler.endswith(".json") else {"address": scheduler}
-        if "scheduler_file" in place and not Path(scheduler).exists():  # Dask would wait for it for ever
-            raise UsageError(f"scheduler {scheduler}: no such file; has the scheduler written it?")
-        try:
-            client = Client(**place, timeout=CONNECT)
-        except (OSError, ValueError) as e:
-            raise UsageError(
-                f"scheduler {scheduler}: cannot be reached ({e}); is it running, and its port open?"
-            ) from e
-        with client:
-            yield client
-        return
+    with _found(pool.scheduler) if pool.scheduler else _started(pool.workers, pool.memory_gib) as client:
+        yield client
+
+
+def _found(scheduler: str) -> Any:
+    """A client of a running scheduler."""
+    from distributed import Client
+
+    place = {"scheduler_file": scheduler} if scheduler.endswith(".json") else {"address": scheduler}
+    if "scheduler_file" in place and not Path(scheduler).exists():  # Dask would wait for it for ever
+        raise UsageError(f"scheduler {scheduler}: no such file; has the scheduler written it?")
+    try:
+        return Client(**place, timeout=CONNECT)
+    except (OSError, ValueError) as e:
+        raise UsageError(f"scheduler {scheduler}: cannot be reached ({e}); is it running, and its port open?") from e
+
+
+@contextmanager
+def _started(workers: int, memory_gib: float | None) -> Iterator[Any]:
+    """A client of a cluster of this machine, which ends with the block."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    if workers < 1 or (memory_gib is not None and memory_gib <= 0):  # Dask would wait for ever
+        given = f"{workers} workers" + (f" of {memory_gib:g} GiB" if memory_gib is not None else "")
+        raise UsageError(f"{given}: expected one or more, each with memory")
     limit = "auto" if memory_gib is None else int(memory_gib * 2**30)
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": DEATHS}),
@@ -212,7 +184,10 @@ def count_workers(client: Any) -> int:
     return len(client.scheduler_info(n_workers=-1)["workers"])
 
 
-def _died(error: BaseException | None) -> UsageError:
+def _told(error: BaseException | None) -> BaseException | None:
+    """An error, that of workers that died in our words."""
+    if type(error).__name__ != "KilledWorker":
+        return error
     return UsageError(
         "its workers died again and again; they may lack memory: fewer of them, smaller parts, or more memory for each "
         f"(--memory). What is finished stays ({error})"

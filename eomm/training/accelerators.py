@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 GB = 10**9
-TFLOPS = 10**12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,82 +27,25 @@ class Accelerator:
     link: float
 
 
+def _stated(name: str, *kinds: str, tflops: int, memory: int, gb_per_s: int, link_gb_per_s: int) -> Accelerator:
+    speeds = {"peak": tflops * 10**12, "bandwidth": gb_per_s * GB, "link": link_gb_per_s * GB}
+    return Accelerator(name=name, kinds=kinds, memory=memory, **speeds)
+
+
+A100_80GB = ("NVIDIA A100-SXM4-80GB", "NVIDIA A100-SXM-80GB", "NVIDIA A100 80GB")
 # TPU: https://cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e} ("peak compute per chip (bf16)", HBM, interconnect: half of
 # what is given for both directions). Kinds: jax's tpu_info.py. GPU: NVIDIA's data sheets of A100, H100 and H200, SXM
 # unless PCIe is said (dense, half of the figure "with sparsity"; half of NVLink's figure for both directions).
 ACCELERATORS = (
-    Accelerator(
-        name="TPU v4",
-        kinds=("TPU v4",),
-        peak=275 * TFLOPS,
-        memory=32 * 2**30,
-        bandwidth=1200 * GB,
-        link=150 * GB,
-    ),
-    Accelerator(
-        name="TPU v5e",
-        kinds=("TPU v5e", "TPU v5 lite"),
-        peak=197 * TFLOPS,
-        memory=16 * GB,
-        bandwidth=819 * GB,
-        link=200 * GB,
-    ),
-    Accelerator(
-        name="TPU v6e",
-        kinds=("TPU v6e", "TPU v6 lite"),
-        peak=918 * TFLOPS,
-        memory=32 * GB,
-        bandwidth=1638 * GB,
-        link=400 * GB,
-    ),
-    Accelerator(
-        name="TPU v5p",
-        kinds=("TPU v5p", "TPU v5"),
-        peak=459 * TFLOPS,
-        memory=95 * GB,
-        bandwidth=2765 * GB,
-        link=300 * GB,
-    ),
-    Accelerator(
-        name="A100 80GB",
-        kinds=("NVIDIA A100-SXM4-80GB", "NVIDIA A100-SXM-80GB", "NVIDIA A100 80GB"),
-        peak=312 * TFLOPS,
-        memory=80 * GB,
-        bandwidth=2039 * GB,
-        link=300 * GB,
-    ),
-    Accelerator(
-        name="A100 40GB",
-        kinds=("NVIDIA A100",),
-        peak=312 * TFLOPS,
-        memory=40 * GB,
-        bandwidth=1555 * GB,
-        link=300 * GB,
-    ),
-    Accelerator(
-        name="H100 PCIe",
-        kinds=("NVIDIA H100 PCIe",),
-        peak=756 * TFLOPS,
-        memory=80 * GB,
-        bandwidth=2000 * GB,
-        link=64 * GB,
-    ),
-    Accelerator(
-        name="H100",
-        kinds=("NVIDIA H100",),
-        peak=989 * TFLOPS,
-        memory=80 * GB,
-        bandwidth=3350 * GB,
-        link=450 * GB,
-    ),
-    Accelerator(
-        name="H200",
-        kinds=("NVIDIA H200",),
-        peak=989 * TFLOPS,
-        memory=141 * GB,
-        bandwidth=4800 * GB,
-        link=450 * GB,
-    ),
+    _stated("TPU v4", "TPU v4", tflops=275, memory=32 * 2**30, gb_per_s=1200, link_gb_per_s=150),
+    _stated("TPU v5e", "TPU v5e", "TPU v5 lite", tflops=197, memory=16 * GB, gb_per_s=819, link_gb_per_s=200),
+    _stated("TPU v6e", "TPU v6e", "TPU v6 lite", tflops=918, memory=32 * GB, gb_per_s=1638, link_gb_per_s=400),
+    _stated("TPU v5p", "TPU v5p", "TPU v5", tflops=459, memory=95 * GB, gb_per_s=2765, link_gb_per_s=300),
+    _stated("A100 80GB", *A100_80GB, tflops=312, memory=80 * GB, gb_per_s=2039, link_gb_per_s=300),
+    _stated("A100 40GB", "NVIDIA A100", tflops=312, memory=40 * GB, gb_per_s=1555, link_gb_per_s=300),
+    _stated("H100 PCIe", "NVIDIA H100 PCIe", tflops=756, memory=80 * GB, gb_per_s=2000, link_gb_per_s=64),
+    _stated("H100", "NVIDIA H100", tflops=989, memory=80 * GB, gb_per_s=3350, link_gb_per_s=450),
+    _stated("H200", "NVIDIA H200", tflops=989, memory=141 * GB, gb_per_s=4800, link_gb_per_s=450),
 )
 
 

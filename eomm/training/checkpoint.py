@@ -1,9 +1,7 @@
 """Checkpoints of a training run: saved while training goes on, restored onto any mesh. The only file with Orbax."""
 
-import errno
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,7 +10,8 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from eomm.errors import DataError
-from eomm.store.folders import disk_full, is_disk_full
+from eomm.store.fields import Json
+from eomm.store.folders import is_disk_full, naming_full_disk
 
 _policies = ocp.training.preservation_policies
 
@@ -51,7 +50,7 @@ class Checkpoints:
             cleanup_tmp_directories=True,
         )
 
-    def latest(self) -> tuple[int, dict[str, Any]] | None:
+    def latest(self) -> tuple[int, Json] | None:
         """Step and metadata of the latest finished checkpoint, or None. Cheap: no array is read."""
         for checkpoint in reversed(self._orbax.checkpoints):
             if (self.directory / str(checkpoint.step) / "_CHECKPOINT_METADATA").exists():
@@ -75,7 +74,7 @@ class Checkpoints:
             UsageError: the disk is full (of this save or of the previous one); earlier checkpoints are intact.
         """
         self.wait()  # Orbax 0.12.8 would delete under the hands of a save of the same step
-        with naming_full_disks(self.directory):
+        with naming_full_disk(self.directory):
             self._orbax.save_checkpointables_async(
                 step,
                 {"state": state},
@@ -101,33 +100,18 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Return when the last save is on disk. Raises UsageError when the disk is full."""
-        with naming_full_disks(self.directory):
+        with naming_full_disk(self.directory):
             self._orbax.wait()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        with naming_full_disks(self.directory):
+        with naming_full_disk(self.directory):
             self._orbax.close()
 
 
 _SAID_ONCE = _SaidOnce()
-
-
-@contextmanager
-def naming_full_disks(directory: Path) -> Iterator[None]:
-    """Turn what the system, Orbax and tensorstore say of a full disk into our error (UsageError)."""
-    try:
-        yield
-    except OSError as e:
-        if e.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise disk_full(directory) from e
-        raise
-    except ValueError as e:
-        if "RESOURCE_EXHAUSTED" in str(e):  # tensorstore's word for ENOSPC
-            raise disk_full(directory) from e
-        raise
 
 
 def abstract_like(tree: Any, shardings: Any) -> Any:

@@ -12,6 +12,7 @@ from eomm.data.mixture import Mixture
 from eomm.embedding.calibrate import MINIMUM, calibrate
 from eomm.errors import UsageError
 from eomm.models.directory import Model, load_model, save_model
+from eomm.store.fields import Json
 from eomm.store.folders import check_apart, entered, read_json, recover
 from eomm.store.log import LOGGER
 from eomm.training.config import flatten
@@ -56,26 +57,15 @@ def run_experiment(
         check_apart(folder, inputs)
     measured, noise, sets = measure_noise(config, mixture)
     stages = build_stages(measured, mixture)
-    stage, manifest = stages[0], mixture.manifest()
-    validation = config.data.validation or None
-    if validation and (warning := manifest.get("split", {}).get("warning")):
+    stage, validation = stages[0], config.data.validation or None
+    if validation and (warning := mixture.manifest().get("split", {}).get("warning")):
         LOGGER.warning(f"{mixture.paths}: validation is LEAKY: {warning}")
     options: dict[str, Any] = {"validation": validation, "profile": profile, "callbacks": callbacks}
     done = train(stages, config=config, records=mixture, workdir=workdir, **options)
     mixture.check_unchanged()
-    info: dict[str, Any] = {
-        "stage": stage.name,
-        "steps": done.step,
-        "simulated": bool(manifest.get("simulated")),
-        "sites": sorted({s["site"] for s in manifest.get("sources", [])}),
-        "records": mixture.data_hash,
-        "split": manifest.get("split", {}),
-        **({"noise": noise} if noise else {}),
-    }
-    if not mixture.single:
-        info["sets"] = [{"name": s.name, "records": s.records.data_hash, "weight": s.weight} for s in mixture.shares]
     model = stage.model(done.params)
-    model = dataclasses.replace(model, info={**model.info, **info})
+    info = {**model.info, "stage": stage.name, "steps": done.step, **trained_on(mixture)}
+    model = dataclasses.replace(model, info=info | ({"noise": noise} if noise else {}))
     if sets and (weights := config.encoder.get("weights")):
         model = level_learned(model, config.modality, sets, weight=weights[2])
     count = min(config.get("calibrate_records", 0), mixture.count("train"))
@@ -95,6 +85,19 @@ def run_experiment(
     return path
 
 
+def trained_on(mixture: Mixture) -> Json:
+    """What a model's `info` says of its records."""
+    manifest = mixture.manifest()
+    sets = [{"name": s.name, "records": s.records.data_hash, "weight": s.weight} for s in mixture.shares]
+    return {
+        "simulated": bool(manifest.get("simulated")),
+        "sites": sorted({s["site"] for s in manifest.get("sources", [])}),
+        "records": mixture.data_hash,
+        "split": manifest.get("split", {}),
+        **({} if mixture.single else {"sets": sets}),
+    }
+
+
 def build_stages(config: ConfigDict, mixture: Mixture) -> list[Stage]:
     """The stage as each record set of a mixture needs it: one for all sets of the same shapes, reading and labels."""
     built: dict[Any, Stage] = {}
@@ -107,7 +110,7 @@ def build_stages(config: ConfigDict, mixture: Mixture) -> list[Stage]:
     return found
 
 
-def measure_noise(config: ConfigDict, mixture: Mixture) -> tuple[ConfigDict, dict[str, Any], list[SeriesSet]]:
+def measure_noise(config: ConfigDict, mixture: Mixture) -> tuple[ConfigDict, Json, list[SeriesSet]]:
     """The configuration with what a state needs, the noise of every set, and series of theirs; nothing where given.
 
     Started from a model (`config.init`) it is that model's, or its parameters would not fit the numbers they read.

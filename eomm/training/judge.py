@@ -17,6 +17,7 @@ from eomm.data.batches import Skip, batches, count_batches
 from eomm.data.mixture import Mixture, Share
 from eomm.errors import UsageError
 from eomm.models.interface import Tree
+from eomm.store.fields import Json
 from eomm.training.mesh import batch_sharding, replicated, to_global
 from eomm.training.optimiser import make_plateau
 from eomm.training.program import Program
@@ -114,7 +115,7 @@ class Judge:
         """The best metric so far, where it is that of this step."""
         return self.best.value if self.best and self.best.step == done else None
 
-    def saved(self) -> dict[str, Any] | None:
+    def saved(self) -> Json | None:
         """What a checkpoint keeps, as JSON types; `restore` is its inverse."""
         best = self.best
         return {"value": best.value, "step": best.step, "stale": best.stale} if best else None

@@ -1,7 +1,7 @@
 """Bringing the learned numbers of a trained encoder or fusion head to one level, and to their weight beside a state."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -94,7 +94,7 @@ def level_of(mean: Numbers, square: Numbers, weight: float) -> tuple[tuple[float
     return rounded(mean), rounded(deviation * np.sqrt(len(mean)) / weight)
 
 
-def taken_back(decoder: Any, closed: int, options: dict[str, Any]) -> Any:
+def taken_back(decoder: Any, closed: int, options: Mapping[str, Any]) -> Any:
     """A decoder's parameters for learned numbers that were centred and divided."""
     centre, spread = (jnp.asarray(options[k], jnp.float32) for k in ("centre", "spread"))
     return {**decoder, "embedding": unlevelled(decoder["embedding"], closed, centre, spread)}

@@ -25,11 +25,11 @@ from eomm.data.records import RecordSet
 from eomm.data.remote import local_path
 from eomm.errors import DataError, EommError, UsageError
 from eomm.models.interface import Tree
-from eomm.store.folders import entered
+from eomm.store.folders import entered, naming_full_disk
 from eomm.store.log import LOGGER
 from eomm.training import hosts
 from eomm.training import mesh as meshes
-from eomm.training.checkpoint import Checkpoints, naming_full_disks
+from eomm.training.checkpoint import Checkpoints
 from eomm.training.cost import peak_flops
 from eomm.training.judge import Judge
 from eomm.training.meter import Meter, Profile
@@ -96,7 +96,7 @@ def train(
     """
     workdir = entered(local_path(workdir, "a run appends to its logs and renames what it finishes")).absolute()
     with ExitStack() as stack:
-        stack.enter_context(naming_full_disks(workdir))
+        stack.enter_context(naming_full_disk(workdir))
         workdir.mkdir(parents=True, exist_ok=True)
         stack.enter_context(claimed(workdir))
         skipped = _skipping(config.data.get("on_bad_record", "fail"))

@@ -21,6 +21,7 @@ from eomm.data.records import RecordSet
 from eomm.errors import UsageError
 from eomm.models.interface import crop
 from eomm.models.state import StateEncoder, build_encoder
+from eomm.store.fields import Json
 
 CODE = "eomm.models.state"
 MEASURED = ("mean", "whiten", "scale", "same_orbit", "deviation", "centre", "spread")  # options of the encoder
@@ -59,7 +60,7 @@ def lacks_noise(options: Mapping[str, Any]) -> bool:
     return options.get("code") == CODE and "whiten" not in options
 
 
-def with_noise(options: Mapping[str, Any], modality: Modality, sets: Sequence[SeriesSet]) -> dict[str, Any]:
+def with_noise(options: Mapping[str, Any], modality: Modality, sets: Sequence[SeriesSet]) -> Json:
     """An encoder's options with what was measured, plain values; unchanged where nothing is missing.
 
     Two options are settled here. `mixed`: the inner encoder gets its bands as components of unit deviation. `weights`:
@@ -83,7 +84,7 @@ def with_noise(options: Mapping[str, Any], modality: Modality, sets: Sequence[Se
     return options | {"scale": rounded(scale)}
 
 
-def noise_of(trained: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+def noise_of(trained: Mapping[str, Any], options: Mapping[str, Any]) -> Json:
     """An encoder's options with what was measured for a trained one, whose parameters it starts from."""
     found = {k: v for k, v in options.items() if k not in ("mixed", "weights")}
     found |= {k: trained[k] for k in MEASURED if k in trained}
@@ -243,7 +244,7 @@ def vectors_of(
     return found[np.take_along_axis(series.valid, targets, axis=1)]
 
 
-def noise_by_set(modality: Modality, whiten: Any, sets: Sequence[SeriesSet]) -> dict[str, Any]:
+def noise_by_set(modality: Modality, whiten: Any, sets: Sequence[SeriesSet]) -> Json:
     """Of every set the number of pairs, and its noise over that of the mixture: the root of the mean square."""
     found = {}
     for s in sets:
@@ -262,7 +263,7 @@ def rounded(values: Any) -> Any:
     return float(f"{float(values):.7g}")
 
 
-def assumed_noise(options: Mapping[str, Any], modality: Modality) -> dict[str, Any]:
+def assumed_noise(options: Mapping[str, Any], modality: Modality) -> Json:
     """An encoder's options with noise of one spread and uncorrelated, where nothing is measured but shapes count."""
     if not lacks_noise(options):
         return dict(options)

@@ -21,10 +21,12 @@ from eomm.data.modality import SENTINEL1, SENTINEL2
 from eomm.data.records import PatchShape, RecordSet
 from eomm.errors import UsageError
 from eomm.models.interface import Tree
+from eomm.store.fields import Json
 from eomm.training import mesh as meshes
 from eomm.training.accelerators import ACCELERATORS, Accelerator, find_accelerator
 from eomm.training.cost import training_flops
 from eomm.training.noise import assumed_noise
+from eomm.training.program import abstract_batch
 from eomm.training.sets import open_mixture
 from eomm.training.stages import build_stage
 from eomm.training.step import make_step
@@ -76,38 +78,61 @@ PAPER = DataSet(name="that of arXiv 2511.11706", cubes=500)
 DATA_SETS = (PAPER, DataSet(name="one a thousand times larger", cubes=1000 * PAPER.cubes))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Machines:
+    """What is trained on.
+
+    Attributes:
+        devices: how many.
+        device: a name of `ACCELERATORS`.
+        utilisation: share of the peak that matrix products reach where memory does not bind.
+        read_gb: 1e9 bytes of records that a host reads and decodes per second, for each of its devices.
+
+    Raises:
+        UsageError: an unknown device, or a number that cannot be.
+    """
+
+    devices: int
+    device: str
+    utilisation: float = UTILISATION
+    read_gb: float = READ_GB
+
+    def __post_init__(self) -> None:
+        if find_accelerator(self.device) is None:
+            known = ", ".join(a.name for a in ACCELERATORS)
+            raise UsageError(f"device {self.device!r} is unknown; known are {known}")
+        if self.devices < 1 or not 0 < self.utilisation <= 1 or self.read_gb <= 0:
+            raise UsageError(
+                f"devices {self.devices}, expected 1 or more; utilisation {self.utilisation}, expected above 0 to 1; "
+                f"reading {self.read_gb} GB/s, expected above 0"
+            )
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """What one of them is."""
+        found = find_accelerator(self.device)
+        assert found is not None, "checked when this was made"
+        return found
+
+
 def plan_training(
-    config: ConfigDict,
-    *,
-    devices: int,
-    device: str,
-    batch_per_device: int | None = None,
-    utilisation: float = UTILISATION,
-    read_gb: float = READ_GB,
-    passes: int = PASSES,
-) -> dict[str, Any]:
+    config: ConfigDict, machines: Machines, *, batch_per_device: int | None = None, passes: int = PASSES
+) -> Json:
     """Memory per device, operations and steps per second of a configuration, and the time that data sets take.
 
     Args:
         config: an experiment's; of `config.data.records` only the shapes are used (of a mixture those of the set with
             the largest batches), and where there are none those of `eomm prepare records` are assumed.
-        devices: how many.
-        device: a name of `ACCELERATORS`.
+        machines: what is trained on.
         batch_per_device: records; config.data.batch_size divided among the devices where None.
-        utilisation: share of the peak that matrix products reach where memory does not bind.
-        read_gb: 1e9 bytes of records that a host reads and decodes per second, for each of its devices.
         passes: how often every record is seen.
 
     Raises:
-        UsageError: an unknown device, a batch or mesh that does not fit the devices, no records for a modality.
+        UsageError: a batch or mesh that does not fit the devices, no records for a modality.
     """
-    accelerator = find_accelerator(device)
-    if accelerator is None:
-        raise UsageError(f"device {device!r} is unknown; known are {', '.join(a.name for a in ACCELERATORS)}")
-    if min(devices, passes, 1 if batch_per_device is None else batch_per_device) < 1:
-        raise UsageError(f"devices {devices}, batch per device {batch_per_device}, passes {passes}: expected 1 or more")
-    if not 0 < utilisation <= 1 or read_gb <= 0:
-        raise UsageError(f"utilisation {utilisation}, expected above 0 to 1; reading {read_gb} GB/s, expected above 0")
+    devices, accelerator = machines.devices, machines.accelerator
+    if min(passes, 1 if batch_per_device is None else batch_per_device) < 1:
+        raise UsageError(f"batch per device {batch_per_device}, passes {passes}: expected 1 or more")
     config = config.copy_and_resolve_references()
     if batch_per_device:
         config.data.batch_size = batch_per_device * devices
@@ -121,8 +146,8 @@ def plan_training(
     flops = training_flops(stage, abstract_batch(stage, records, config.data.batch_size))
     size = record_bytes({n: records.shapes[n] for n in stage.modalities})
     seconds = {
-        **step_seconds(flops, memory, accelerator, mesh, utilisation),
-        "reading": config.data.batch_size * size / (devices * read_gb * 1e9),
+        **step_seconds(flops, memory, machines, mesh),
+        "reading": config.data.batch_size * size / (devices * machines.read_gb * 1e9),
     }
     step = max(seconds[k] for k in BOUNDS) + seconds["gradients"]
     rate = config.data.batch_size / step
@@ -180,17 +205,6 @@ def abstract_mesh(config: ConfigDict, devices: int) -> Any:
     return AbstractMesh(tuple(shape.values()), tuple(shape), axis_types=(AxisType.Auto,) * len(shape))
 
 
-def abstract_batch(stage: "Stage", records: RecordSet, batch_size: int) -> Tree:
-    """The shapes of a global batch."""
-    return {
-        name: {
-            field: jax.ShapeDtypeStruct((batch_size, *dims), dtype)
-            for field, (dims, dtype) in records.shapes[name].fields().items()
-        }
-        for name in stage.modalities
-    }
-
-
 def device_memory(stage: "Stage", config: ConfigDict, records: RecordSet, mesh: Any) -> dict[str, int]:
     """Bytes on every device, by what they hold; the largest of sharded ones."""
     rng = jax.random.key(0)
@@ -222,11 +236,10 @@ def kept_bytes(stage: "Stage", params: Tree, batch: Tree) -> int:
     return tree_bytes(jax.eval_shape(backward, params, batch, jax.random.key(0)))
 
 
-def step_seconds(
-    flops: float, memory: Mapping[str, int], accelerator: Accelerator, mesh: Any, utilisation: float
-) -> dict[str, float]:
+def step_seconds(flops: float, memory: Mapping[str, int], machines: Machines, mesh: Any) -> dict[str, float]:
     """Seconds of a step by what takes them on the devices."""
-    products = flops / (mesh.size * accelerator.peak * utilisation)
+    accelerator = machines.accelerator
+    products = flops / (mesh.size * accelerator.peak * machines.utilisation)
     traffic = 2 * memory["activations"] / accelerator.bandwidth
     # Round a ring: gradients are summed and sent back; with fsdp parameters are gathered forward and backward, too.
     journeys = 3 if mesh.shape["fsdp"] > 1 else 2
@@ -234,9 +247,7 @@ def step_seconds(
     return {"products": products, "memory": traffic, "gradients": sent}
 
 
-def describe_data_set(
-    data: DataSet, records: int, record_size: int, rate: float, batch_size: int, passes: int
-) -> dict[str, Any]:
+def describe_data_set(data: DataSet, records: int, record_size: int, rate: float, batch_size: int, passes: int) -> Json:
     """What a data set is and how long it takes."""
     return {
         "name": data.name,

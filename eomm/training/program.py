@@ -11,7 +11,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from eomm.data.mixture import Mixture, Share
+from eomm.data.mixture import Mixture
+from eomm.data.records import RecordSet
 from eomm.models.interface import Tree
 from eomm.training import mesh as meshes
 from eomm.training.checkpoint import abstract_like
@@ -123,7 +124,7 @@ def make_program(stage: "Stage | Sequence[Stage]", config: ConfigDict, mixture: 
     # Compiled, since keys cannot be put onto a mesh of several hosts.
     split = jax.jit(lambda: tuple(jax.random.split(jax.random.key(config.seed), 3)), out_shardings=whole)
     init_rng, root, validation_rng = split()
-    shapes = [_shapes_of_batch(stages[0], share, batch_place) for share in mixture.shares]
+    shapes = [abstract_batch(stages[0], share.records, share.batch_size, batch_place) for share in mixture.shares]
     functions = [make_step(one, config, batch, whole=whole) for one, batch in zip(stages, shapes, strict=True)]
     init = functions[0][1]
     state = jax.eval_shape(init, init_rng)
@@ -144,11 +145,14 @@ def make_program(stage: "Stage | Sequence[Stage]", config: ConfigDict, mixture: 
     )
 
 
-def _shapes_of_batch(stage: "Stage", share: Share, place: jax.sharding.NamedSharding) -> Tree:
+def abstract_batch(
+    stage: "Stage", records: RecordSet, batch_size: int, place: jax.sharding.NamedSharding | None = None
+) -> Tree:
+    """The shapes of a batch of a record set, and where it lies."""
     return {
         name: {
-            field: jax.ShapeDtypeStruct((share.batch_size, *dims), dtype, sharding=place)
-            for field, (dims, dtype) in share.records.shapes[name].fields().items()
+            field: jax.ShapeDtypeStruct((batch_size, *dims), dtype, sharding=place)
+            for field, (dims, dtype) in records.shapes[name].fields().items()
         }
         for name in stage.modalities
     }

@@ -23,9 +23,10 @@ from eomm.models.published import PublishedDecoder, PublishedEncoder, fill
 from eomm.models.published.fusion import PublishedFusion
 from eomm.models.published.layers import PLACES, SIDE
 from eomm.models.published.loss import MIXTURES, published_loss
-from eomm.training.stage import Batch, Stage, load_encoders, rematerialised
+from eomm.training.stage import Batch, Loss, Stage, load_encoders, model_of_one, rematerialised
 
 CENTRE, HALO = PLACES // 2, SIDE // 2
+ARCHITECTURE = "published (arXiv 2511.11706)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +143,7 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
         first, second = jax.random.split(rng)
         return {"encoder": encoder.init(first), "decoder": decoder.init(second)}
 
-    def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array, *, dropout: bool) -> tuple[Array, dict[str, Any]]:
+    def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array, *, dropout: bool) -> Loss:
         where, *keys = jax.random.split(rng, 3)
         coding, decoding = keys if dropout else (None, None)
         places = draw_places(where, batch[name], sampling)
@@ -155,14 +156,7 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
         return total, count_metrics({"loss": total, **terms}, batch[name], places)
 
     def model(params: Tree) -> Model:
-        return Model(
-            encoders={name: encoder},
-            decoders={name: decoder},
-            fusion=None,
-            params={name: params},
-            parts={name: {"encoder": dict(config.encoder), "decoder": dict(config.decoder)}},
-            info={"architecture": "published (arXiv 2511.11706)"},
-        )
+        return model_of_one(name, encoder, decoder, config, params, {"architecture": ARCHITECTURE})
 
     return Stage(
         name=f"published_pretrain {name}",
@@ -185,8 +179,8 @@ def fuse(config: Any, records: RecordSet) -> Stage:
         ContractError: the records are not what the encoders were trained on.
         UsageError: the networks are not the published ones, or crops are too small.
     """
-    models, *parts = load_encoders(config, records)
-    networks = {n: check_networks(n, parts[0][n], parts[1][n]) for n in parts[0]}
+    trained = load_encoders(config, records)
+    networks = {n: check_networks(n, encoder, trained.decoders[n]) for n, encoder in trained.encoders.items()}
     encoders = {n: encoder for n, (encoder, _) in networks.items()}
     decoders = {n: decoder for n, (_, decoder) in networks.items()}
     mixtures, sampling, tuned = MIXTURES["fuse"], Sampling(**config.sampling), bool(config.finetune)
@@ -199,12 +193,11 @@ def fuse(config: Any, records: RecordSet) -> Stage:
     fusion = build_fusion(encoders, dict(config.fusion))
     if not isinstance(fusion, PublishedFusion):
         raise UsageError(f"config.fusion gives {type(fusion).__name__}; expected code=eomm.models.published")
-    trained = {n: m.params[n] for m in models for n in m.encoders}
 
     def init(rng: Array) -> Tree:
-        return {"fusion": fusion.init(rng), **(trained if tuned else {})}
+        return {"fusion": fusion.init(rng), **(trained.params if tuned else {})}
 
-    def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array, *, dropout: bool) -> tuple[Array, dict[str, Any]]:
+    def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array, *, dropout: bool) -> Loss:
         whole = {**frozen, **params}
         where, mixing, *keys = jax.random.split(rng, 2 + 2 * len(encoders))
         drops = dict(zip(encoders, zip(keys[::2], keys[1::2], strict=True), strict=True))
@@ -233,18 +226,7 @@ def fuse(config: Any, records: RecordSet) -> Stage:
         return found["loss"], metrics
 
     def model(params: Tree) -> Model:
-        return Model(
-            encoders=encoders,
-            decoders=decoders,
-            fusion=fusion,
-            params={**trained, **params},
-            parts={n: m.parts[n] for m in models for n in m.encoders} | {"fusion": dict(config.fusion)},
-            info={
-                "architecture": "published (arXiv 2511.11706)",
-                "encoders": {n: m.hash for m in models for n in m.encoders},
-                "finetuned": tuned,
-            },
-        )
+        return trained.fused(fusion, config.fusion, params, {"architecture": ARCHITECTURE, "finetuned": tuned})
 
     return Stage(
         name="published_fuse",
@@ -252,7 +234,7 @@ def fuse(config: Any, records: RecordSet) -> Stage:
         init=init,
         loss=partial(loss, dropout=True),
         model=model,
-        frozen=trained,
+        frozen=trained.params,
         validation_loss=partial(loss, dropout=False),
     )
 

@@ -33,6 +33,7 @@ from eomm.data.mixture import Mixture, Share
 from eomm.errors import UsageError
 from eomm.models.interface import path_name
 from eomm.store.digest import digest_text, sha256
+from eomm.store.fields import Json
 from eomm.store.folders import check_free, check_outside, locked, read_json, write_json
 from eomm.training.config import flatten
 from eomm.training.objective import Objective
@@ -92,7 +93,7 @@ def claimed(workdir: Path) -> Iterator[None]:
         yield
 
 
-def identity(config: ConfigDict, mixture: Mixture, stage_name: str, frozen: Any) -> dict[str, Any]:
+def identity(config: ConfigDict, mixture: Mixture, stage_name: str, frozen: Any) -> Json:
     """What makes two runs the same run, as JSON types."""
     # Where validation moves the learning rate or chooses the parameters, the model depends on it.
     validated = config.optimiser.schedule == "plateau" or config.get("best", {}).get("metric")

@@ -11,10 +11,12 @@ from eomm.data.modality import check_contract
 from eomm.data.records import RecordSet
 from eomm.errors import ContractError
 from eomm.models.directory import Model, load_model
-from eomm.models.interface import Encoder, Tree
+from eomm.models.interface import Encoder, FusionHead, Tree
 from eomm.models.losses import SumCount
+from eomm.store.fields import Json
 
 Batch = Mapping[str, Mapping[str, Array]]
+Loss = tuple[Array, dict[str, SumCount]]  # and metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,15 +39,53 @@ class Stage:
     name: str
     modalities: tuple[str, ...]
     init: Callable[[Array], Tree]
-    loss: Callable[[Tree, Tree, Batch, Array], tuple[Array, dict[str, SumCount]]]
+    loss: Callable[[Tree, Tree, Batch, Array], Loss]
     model: Callable[[Tree], Model]
     frozen: Tree = field(default_factory=dict, repr=False)
-    validation_loss: Callable[[Tree, Tree, Batch, Array], tuple[Array, dict[str, SumCount]]] | None = None
+    validation_loss: Callable[[Tree, Tree, Batch, Array], Loss] | None = None
     scheduled: bool = False
 
 
-def load_encoders(config: Any, records: RecordSet) -> tuple[list[Model], dict[str, Encoder], dict[str, Any]]:
-    """The models in `config.encoders`, and all their encoders and decoders by modality.
+@dataclass(frozen=True)
+class Trained:
+    """Models of single modalities, which a fusion starts from, by modality."""
+
+    models: Mapping[str, Model]
+
+    @property
+    def encoders(self) -> dict[str, Encoder]:
+        """By modality."""
+        return {name: model.encoders[name] for name, model in self.models.items()}
+
+    @property
+    def decoders(self) -> Mapping[str, Any]:
+        """By modality."""
+        return {name: model.decoders[name] for name, model in self.models.items()}
+
+    @property
+    def params(self) -> dict[str, Tree]:
+        """By modality."""
+        return {name: model.params[name] for name, model in self.models.items()}
+
+    @property
+    def objectives(self) -> Json:
+        """By modality, what each was trained for, where its model tells."""
+        return {name: o for model in self.models.values() for name, o in model.info.get("objectives", {}).items()}
+
+    def fused(self, fusion: FusionHead, options: Mapping[str, Any], params: Tree, info: Mapping[str, Any]) -> Model:
+        """The finished model, with a head of these options and parameters, tuned ones in place of these."""
+        return Model(
+            encoders=self.encoders,
+            decoders=self.decoders,
+            fusion=fusion,
+            params={**self.params, **params},
+            parts={name: model.parts[name] for name, model in self.models.items()} | {"fusion": dict(options)},
+            info={**info, "encoders": {name: model.hash for name, model in self.models.items()}},
+        )
+
+
+def load_encoders(config: Any, records: RecordSet) -> Trained:
+    """The models in `config.encoders`.
 
     Raises:
         ContractError: the records lack a modality, or hold it under another contract.
@@ -53,14 +93,27 @@ def load_encoders(config: Any, records: RecordSet) -> tuple[list[Model], dict[st
         UsageError: a model holds code that `config.code` does not name.
     """
     models = [load_model(path, code=tuple(config.get("code", ()))) for path in config.encoders]
-    encoders = {n: e for m in models for n, e in m.encoders.items()}
-    decoders = {n: d for m in models for n, d in m.decoders.items()}
-    for name, decoder in decoders.items():
+    found = Trained({name: model for model in models for name in model.encoders})
+    for name, decoder in found.decoders.items():
         if name not in records.shapes:
             raise ContractError(f"{records.path}: holds {', '.join(records.shapes)}, the encoders need {name!r}")
         found_in, expected_by = str(records.path), f"the {name} encoder"
         check_contract(records.shapes[name].modality, decoder.modality, found_in=found_in, expected_by=expected_by)
-    return models, encoders, decoders
+    return found
+
+
+def model_of_one(
+    name: str, encoder: Encoder, decoder: Any, config: Any, params: Tree, info: Mapping[str, Any]
+) -> Model:
+    """The finished model of one modality, whose networks `config` describes."""
+    return Model(
+        encoders={name: encoder},
+        decoders={name: decoder},
+        fusion=None,
+        params={name: {kind: params[kind] for kind in ("encoder", "decoder")}},
+        parts={name: {"encoder": dict(config.encoder), "decoder": dict(config.decoder)}},
+        info=info,
+    )
 
 
 def rematerialised(compute: Callable[..., Tree], config: Any) -> Callable[..., Tree]:

@@ -21,6 +21,7 @@ from eomm.models.fusion import Fusion
 from eomm.models.interface import Tree
 from eomm.models.losses import SumCount, ratio
 from eomm.models.reading import surround, surrounded, trim
+from eomm.store.fields import Json
 from eomm.training import cuts, labels, published
 from eomm.training.agreement import Window, embedding_terms, split_window
 from eomm.training.hiding import draw_hidden_queries, hide_bands, hide_others
@@ -41,7 +42,7 @@ from eomm.training.objective import (
     series_around,
     turn,
 )
-from eomm.training.stage import Batch, Stage, load_encoders, rematerialised
+from eomm.training.stage import Batch, Loss, Stage, load_encoders, model_of_one, rematerialised
 from eomm.training.start import load_start, started_from
 
 
@@ -66,9 +67,7 @@ def build_stage(config: Any, records: RecordSet) -> Stage:
 def make_objective(options: Mapping[str, Any]) -> Objective:
     """An objective from a configuration's plain values. Raises UsageError for an unknown name."""
     options = {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in dict(options).items()}
-    known = {f.name for f in dataclasses.fields(Objective)}
-    if set(options) - known:
-        raise UsageError(f"config.objective: unknown {sorted(set(options) - known)}; known are {sorted(known)}")
+    interface.check_options(Objective, options, "config.objective", given=())
     return Objective(**options)
 
 
@@ -102,7 +101,7 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
         first, second = jax.random.split(rng)
         return {"encoder": encoder.init(first), "decoder": decoder.init(second), **head}
 
-    def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> tuple[Array, dict[str, SumCount]]:
+    def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> Loss:
         clouds, where, what, which, prefix, when, how, sides = jax.random.split(rng, 8)
         data = surround(batch[name], encoder.halo, reading)
         data = draw_series(when, data, objective.series)
@@ -160,14 +159,8 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
         return total, metrics
 
     def model(params: Tree) -> Model:
-        return Model(
-            encoders={name: encoder},
-            decoders={name: decoder},
-            fusion=None,
-            params={name: {kind: params[kind] for kind in ("encoder", "decoder")}},
-            parts={name: {"encoder": dict(config.encoder), "decoder": dict(config.decoder)}},
-            info={"objectives": {name: dict(config.objective)}, **({"init": started_from(start)} if start else {})},
-        )
+        info = {"objectives": {name: dict(config.objective)}, **({"init": started_from(start)} if start else {})}
+        return model_of_one(name, encoder, decoder, config, params, info)
 
     scheduled = bool(objective.agreement)
     return Stage(name=f"pretrain {name}", modalities=(name,), init=init, loss=loss, model=model, scheduled=scheduled)
@@ -238,7 +231,8 @@ def fuse(config: Any, records: RecordSet) -> Stage:
     useful embedding. A modality's objective is what `config.objective` says, or else its encoder's own. With
     `config.finetune` encoders and decoders are optimised too, as in the published release.
     """
-    models, encoders, decoders = load_encoders(config, records)
+    trained = load_encoders(config, records)
+    encoders, decoders, frozen = trained.encoders, trained.decoders, trained.params
     reference, reading = config.reference, reading_of(records.manifest)
     if reference not in encoders or len(encoders) < 2:
         raise UsageError(f"config.encoders give {sorted(encoders)}; needed are {reference!r} and at least one other")
@@ -250,15 +244,9 @@ def fuse(config: Any, records: RecordSet) -> Stage:
         )
     options = fusion_options(config, {n: encoders[n] for n in (reference, *others)})
     fusion = Fusion.build({n: e.dim for n, e in encoders.items()}, options)
-    asked = {n: o for m in models for n, o in m.info.get("objectives", {}).items()} | dict(config.objective)
-    unknown = [n for n in encoders if n not in asked]
-    if unknown:
-        raise UsageError(f"config.objective lacks {', '.join(unknown)}, and the encoder does not tell its own; add it")
-    objectives = {n: make_objective(asked[n]) for n in encoders}
+    asked = {**trained.objectives, **dict(config.objective)}
+    objectives = make_objectives(encoders, asked, records)
     o = objectives[reference]
-    for name, encoder in encoders.items():
-        shape = surrounded(records.shapes[name], encoder.halo, reading)
-        check_crop(encoder, shape, objectives[name], str(records.path))
     check_pixels(encoders, records, reference)
     halos = {n: e.halo for n, e in encoders.items()}
     deviation = {n: jnp.asarray(records.manifest["statistics"][n]["std"], jnp.float32) for n in encoders}
@@ -271,7 +259,7 @@ def fuse(config: Any, records: RecordSet) -> Stage:
     def init(rng: Array) -> Tree:
         return {"fusion": fusion.init(rng), **(frozen if finetune else {})}
 
-    def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> tuple[Array, dict[str, SumCount]]:
+    def loss(params: Tree, frozen: Tree, batch: Batch, rng: Array) -> Loss:
         whole = {**frozen, **params}  # what is tuned stands before where it started
         batch = {**batch, **{n: surround(batch[n], halo, reading) for n, halo in halos.items()}}
         where, what, drop, prefix, *which = jax.random.split(rng, 4 + len(encoders))
@@ -326,28 +314,28 @@ def fuse(config: Any, records: RecordSet) -> Stage:
         metrics["loss"] = (total * metrics["loss"][1], metrics["loss"][1])
         return total, metrics
 
-    frozen = {n: m.params[n] for m in models for n in m.encoders}
-
     def model(params: Tree) -> Model:
-        parts = {n: m.parts[n] for m in models for n in m.encoders}
-        return Model(
-            encoders=encoders,
-            decoders=decoders,
-            fusion=fusion,
-            params={**frozen, **params},
-            parts=parts | {"fusion": options},
-            info={
-                "encoders": {n: m.hash for m in models for n in m.encoders},
-                "objectives": {n: dict(asked[n]) for n in encoders},
-                "finetuned": finetune,
-            },
-        )
+        info = {"objectives": {n: dict(asked[n]) for n in encoders}, "finetuned": finetune}
+        return trained.fused(fusion, options, params, info)
 
     names = tuple(encoders)
     return Stage(name="fuse", modalities=names, init=init, loss=loss, model=model, frozen=frozen)
 
 
-def fusion_options(config: Any, encoders: Mapping[str, interface.Encoder]) -> dict[str, Any]:
+def make_objectives(
+    encoders: Mapping[str, interface.Encoder], asked: Mapping[str, Any], records: RecordSet
+) -> dict[str, Objective]:
+    """The objective of every modality of a fusion. Raises UsageError where one is missing or does not fit."""
+    if unknown := [n for n in encoders if n not in asked]:
+        raise UsageError(f"config.objective lacks {', '.join(unknown)}, and the encoder does not tell its own; add it")
+    found = {n: make_objective(asked[n]) for n in encoders}
+    for name, encoder in encoders.items():
+        shape = surrounded(records.shapes[name], encoder.halo, reading_of(records.manifest))
+        check_crop(encoder, shape, found[name], str(records.path))
+    return found
+
+
+def fusion_options(config: Any, encoders: Mapping[str, interface.Encoder]) -> Json:
     """Options of the fusion head: the configuration's, and what each encoder says is a closed form, in their order."""
     closed = [(n, count) for n, e in encoders.items() if (count := interface.closed_part(e))]
     return {**({"leading": closed} if closed else {}), **dict(config.fusion)}

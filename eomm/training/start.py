@@ -11,6 +11,7 @@ from eomm.data.modality import Modality, check_contract
 from eomm.errors import UsageError
 from eomm.models.directory import Model, flatten, load_model
 from eomm.models.interface import Encoder
+from eomm.store.fields import Json
 
 
 def load_start(config: Any, modality: Modality, encoder: Encoder, decoder: Any) -> Model:
@@ -45,6 +46,6 @@ def load_start(config: Any, modality: Modality, encoder: Encoder, decoder: Any) 
     return model
 
 
-def started_from(model: Model) -> dict[str, Any]:
+def started_from(model: Model) -> Json:
     """What a model's `info` says of the one it was started from."""
     return {"hash": model.hash, "steps": model.info.get("steps"), "records": model.info.get("records")}

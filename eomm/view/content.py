@@ -16,6 +16,7 @@ from eomm.embedding.layers import FLAGS
 from eomm.embedding.read import MISSING
 from eomm.errors import DataError
 from eomm.page.style import ORANGE, PURPLE, SKY
+from eomm.store.fields import Json
 from eomm.view.layers import NO_VALUE, Layers
 
 COMPONENTS = 3
@@ -41,9 +42,7 @@ WORDS = {
 }
 
 
-def describe(
-    layers: Layers, *, length: int, dates: Sequence[int], share: Float32[np.ndarray, " date"]
-) -> dict[str, Any]:
+def describe(layers: Layers, *, length: int, dates: Sequence[int], share: Float32[np.ndarray, " date"]) -> Json:
     """What a page is told.
 
     Args:
@@ -57,10 +56,13 @@ def describe(
     """
     grid, provenance = layers.grid, layers.attributes.get("provenance", {})
     one = len(provenance.get("modalities", ())) == 1  # of which "alone" would say nothing
-    flags = {name: bit for name, bit in FLAGS.items() if not (one and name == "alone")}
-    words = WORDS | {"Flags": "; ".join(f"{name}: {MEANING[name]}" for name in flags) + "."}
-    acquired = layers.attributes.get("acquisitions", [])  # composites and the oldest stores have none
-    acquired = acquired if len(acquired) == len(layers.day) else [{}] * len(layers.day)
+    flags = [
+        {"name": name, "bit": bit, "color": LOOK[name], "meaning": MEANING[name]}
+        for name, bit in FLAGS.items()
+        if not (one and name == "alone")
+    ]
+    words = WORDS | {"Flags": "; ".join(f"{f['name']}: {f['meaning']}" for f in flags) + "."}
+    words |= {name.replace("_", " ").capitalize(): told.meaning for name, told in layers.told.items()}
     return {
         "site": layers.site,
         "simulated": bool(provenance.get("simulated", False)),
@@ -71,12 +73,12 @@ def describe(
         "width": grid.width,
         "degrees": degrees(grid),
         "dates": [to_date(layers.day[i]).isoformat() for i in dates],
-        "times": [str(acquired[i].get("datetime") or "") for i in dates],
+        "times": times(layers, dates),
         "clear": [round(float(share[i]), 4) for i in dates],
         "all_dates": len(layers.day),
-        "flags": [{"name": n, "bit": bit, "color": LOOK[n], "meaning": MEANING[n]} for n, bit in flags.items()],
+        "flags": flags,
         "palette": list(Viridis256),
-        "words": [*words.items(), *((n.replace("_", " ").capitalize(), t.meaning) for n, t in layers.told.items())],
+        "words": [*words.items()],
         "vectors": vectors(layers, length),
         "bands": bands(layers),
         "told": [{"name": name, "label": name.replace("_", " "), **asdict(told)} for name, told in layers.told.items()],
@@ -87,7 +89,14 @@ def describe(
     }
 
 
-def vectors(layers: Layers, length: int) -> dict[str, Any]:
+def times(layers: Layers, dates: Sequence[int]) -> list[str]:
+    """When each date was acquired; empty where that is not known, as of composites and the oldest stores."""
+    acquired = layers.attributes.get("acquisitions", [])
+    known = len(acquired) == len(layers.day)
+    return [str(acquired[i].get("datetime") or "") if known else "" for i in dates]
+
+
+def vectors(layers: Layers, length: int) -> Json:
     """Scale and principal components of the vectors' first numbers, fitted on the sample."""
     stored = layers.sample("vectors")[:, :length]
     rows = stored[(stored != MISSING).all(1)] * layers.scale[:length]
@@ -116,7 +125,7 @@ def principal(rows: Float[np.ndarray, "n d"]) -> tuple[np.ndarray, np.ndarray, n
     return mean, found * signs, values[::-1][:COMPONENTS] / max(values.sum(), 1e-12)
 
 
-def bands(layers: Layers) -> dict[str, Any] | None:
+def bands(layers: Layers) -> Json | None:
     """Bands of the reference modality, which of them are the true colour, and its stretch; None without a cube."""
     if layers.group is None:
         return None
@@ -141,7 +150,7 @@ def bands(layers: Layers) -> dict[str, Any] | None:
     }
 
 
-def degrees(grid: Grid) -> dict[str, Any] | None:
+def degrees(grid: Grid) -> Json | None:
     """Longitude and latitude at nodes [row, column] spread over the grid; None where its position is unknown."""
     if grid.crs == "LOCAL":
         return None

@@ -26,6 +26,7 @@ from bokeh.plotting import figure
 
 from eomm.data.grid import Grid
 from eomm.page.style import BLUE, GREEN, RED
+from eomm.store.fields import Json
 
 MAPS = ("colour", "embedding", "answer")
 CHARTS = ("observed", "told", "component0", "component1", "component2")
@@ -37,7 +38,7 @@ PICKS = {  # how a pick looks everywhere, told apart without colour
 DAY_MS = 86_400_000
 
 
-def figures(grid: Grid, days: Sequence[int], charts: Sequence[str]) -> dict[str, Any]:
+def figures(grid: Grid, days: Sequence[int], charts: Sequence[str]) -> Json:
     """Bokeh's JSON of all figures; each belongs into the element whose id is its name.
 
     Args:

@@ -3,6 +3,7 @@
 Numbers stay as they are stored, small integers with a scale; float vectors become int8. Not what a page does with them.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,10 +123,14 @@ class Layers:
 
     def sample(self, name: str) -> np.ndarray:
         """Numbers of a layer [n, channel] from tiles spread over space and time, all of a small store."""
+        found = [self.read(name, *window) for window in self._windows()]
+        return np.concatenate([f.transpose(0, 2, 3, 1).reshape(-1, f.shape[1]) for f in found])
+
+    def _windows(self) -> Iterator[tuple[np.ndarray, slice, slice]]:
+        """Dates, rows and columns of the sample."""
         dates = spread(len(self.day), SAMPLE_DATES)
         rows, cols = (tiles(size) for size in (self.grid.height, self.grid.width))
-        found = [self.read(name, dates, y, x) for y in rows for x in cols]
-        return np.concatenate([f.transpose(0, 2, 3, 1).reshape(-1, f.shape[1]) for f in found])
+        yield from ((dates, y, x) for y in rows for x in cols)
 
     def quantised(self, vectors: np.ndarray) -> Int8[np.ndarray, "*n d"]:
         """Vectors as int8: those of a store of int8 as they are, others in steps of `scale`, NaN as missing."""
@@ -138,13 +143,10 @@ class Layers:
         if self._store["embedding"].dtype == np.int8:
             return np.asarray(self._store["embedding_scale"].values, np.float32)
         self.scale = np.ones(self.length, np.float32)
-        dates = spread(len(self.day), SAMPLE_DATES)
-        rows, cols = (tiles(size) for size in (self.grid.height, self.grid.width))
         top = np.zeros(self.length, np.float32)
-        for y in rows:
-            for x in cols:
-                found = np.abs(self._vectors(dates, y, x).astype(np.float32))
-                top = np.fmax(top, np.nanmax(found, axis=(0, 1, 2), initial=0.0))
+        for window in self._windows():
+            found = np.abs(self._vectors(*window).astype(np.float32))
+            top = np.fmax(top, np.nanmax(found, axis=(0, 1, 2), initial=0.0))
         return np.where(top > 0, top / 127, 1).astype(np.float32)
 
     def _vectors(self, dates: Any, rows: slice, cols: slice) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 from eomm.data.cube import Cube
 from eomm.data.grid import to_date
 from eomm.page.html import Live
+from eomm.store.fields import Json
 from eomm.store.folders import check_apart, check_free_file, entered, write_text
 from eomm.view.budget import PAGE_BYTES, Packed, pack
 from eomm.view.content import COMPONENTS, describe
@@ -31,7 +32,7 @@ def write_view(
     limit: int = PAGE_BYTES,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
+) -> Json:
     """Write the page of an embedding cube.
 
     Args:
@@ -93,7 +94,7 @@ def served_view(layers: Layers) -> str:
     return alone(part, title=f"Embedding of {layers.site}", simulated=about["simulated"])
 
 
-def drawing(layers: Layers) -> dict[str, Any]:
+def drawing(layers: Layers) -> Json:
     """The figures that the layers can fill."""
     missing = [f"component{k}" for k in range(layers.length, COMPONENTS)]
     missing += [] if layers.told else ["told"]

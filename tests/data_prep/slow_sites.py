@@ -14,13 +14,13 @@ from data_prep.sites.units import SiteFolder
 from eomm.store.workers import Pool
 
 
-def slow_site(out, request):
+def slow_site(out, site):
     """As `build_site`, but says that it begins, and site b waits to be begun twice."""
-    name = request["site"]
+    name = site[0]
     Path(out, f"begun-{name}-{os.getpid()}").touch()
     while name == "b" and len(list(Path(out).glob("begun-b-*"))) < 2:
         time.sleep(0.1)
-    build_site(out, request)
+    build_site(out, site)
 
 
 def cut_records(out, folder, workers):

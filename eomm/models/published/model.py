@@ -24,14 +24,7 @@ from jaxtyping import Array, Bool, Float, Int32, Real, Shaped
 from eomm.data.modality import Modality
 from eomm.errors import UsageError
 from eomm.models.interface import Meta, Params, no_hidden, window_mask
-from eomm.models.published.dense import (
-    date_features,
-    sees_target,
-    strips,
-    whole_windows,
-    window_places,
-    window_vectors,
-)
+from eomm.models.published.dense import date_features, sees_target, strips, whole_windows, window_places, window_vectors
 from eomm.models.published.layers import (
     CHANNELS,
     PLACES,
@@ -43,6 +36,7 @@ from eomm.models.published.layers import (
     SeriesTransformer,
     Squeeze,
 )
+from eomm.store.fields import Json
 
 SIZES: dict[str, dict[str, int]] = {"s1": {"latent": 2, "tokens": 7}, "s2": {"latent": 9, "tokens": 6}}
 TARGETS_AT_ONCE = 64  # in decoding
@@ -357,6 +351,6 @@ def window_mean(windows: Float[Array, "*n 11 15 15 c"], valid: Shaped[Array, "*n
     return jnp.where(mask, windows, 0).sum((-4, -3, -2)) / count
 
 
-def mode(rng: Array | None) -> dict[str, Any]:
+def mode(rng: Array | None) -> Json:
     """Arguments of `apply` that switch dropout on where there is a key."""
     return {"train": rng is not None, "rngs": {} if rng is None else {"dropout": rng}}

@@ -7,7 +7,7 @@ understood, or missing, is an error.
 import pickle
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 from eomm.data.modality import SENTINEL1, SENTINEL2, Modality
 from eomm.errors import DataError, UsageError
 from eomm.models.directory import Model, build_fusion, build_parts, expected_params, save_model, unflatten
+from eomm.models.interface import Tree
 from eomm.store.digest import sha256
 from eomm.store.folders import check_apart, check_free, entered
 
@@ -189,7 +190,7 @@ def read_lightning(path: Path) -> dict[str, np.ndarray]:
     return {key: tensor.float().numpy() for key, tensor in weights.items()}
 
 
-def import_params(checkpoint: Mapping[str, np.ndarray], source: str) -> dict[str, Any]:
+def import_params(checkpoint: Mapping[str, np.ndarray], source: str) -> Tree:
     """Our parameters {"s1", "s2", "fusion"}, float32, from the arrays of a released fused checkpoint.
 
     Args:
@@ -202,14 +203,7 @@ def import_params(checkpoint: Mapping[str, np.ndarray], source: str) -> dict[str
     """
     shapes = {path: x.shape for path, x in expected_params(make_model(RELEASED, {})).items()}
     shared = {path.replace("/encoder/", "/decoder/"): path for path in shapes if "/encoder/series/" in path}
-    by_path = {our_path(key): key for key in sorted(checkpoint)}
-    missing = sorted({*shapes, *shared} - set(by_path))
-    left_over = sorted(set(checkpoint) - {by_path[p] for p in {*shapes, *shared} & set(by_path)})
-    if missing or left_over:
-        raise DataError(
-            f"{source}: not the released fused model; missing (by our names): {', '.join(missing) or 'none'}; "
-            f"left over: {', '.join(left_over) or 'none'}"
-        )
+    by_path = keys_by_path(checkpoint, {*shapes, *shared}, source)
     params: dict[str, np.ndarray] = {}
     for path, key in by_path.items():
         array = our_layout(path, np.asarray(checkpoint[key], np.float32))
@@ -224,6 +218,19 @@ def import_params(checkpoint: Mapping[str, np.ndarray], source: str) -> dict[str
         if not np.array_equal(params.pop(copy), params[original]):
             raise DataError(f"{source}: {by_path[copy]} differs from the encoder's; the release shares them")
     return dict(unflatten(params))
+
+
+def keys_by_path(keys: Iterable[str], expected: set[str], source: str) -> dict[str, str]:
+    """PyTorch's keys by our paths. Raises DataError where some are missing or left over."""
+    by_path = {our_path(key): key for key in sorted(keys)}
+    missing = sorted(expected - set(by_path))
+    left_over = sorted(set(keys) - {by_path[path] for path in expected & set(by_path)})
+    if missing or left_over:
+        raise DataError(
+            f"{source}: not the released fused model; missing (by our names): {', '.join(missing) or 'none'}; "
+            f"left over: {', '.join(left_over) or 'none'}"
+        )
+    return by_path
 
 
 def our_path(key: str) -> str:

@@ -137,7 +137,7 @@ def test_a_model_whose_scales_are_none_is_refused(scale, whole, tmp_path):
     head = json.loads((tmp_path / "m/model.json").read_text())
     head["info"] = {"calibration": {"scale": scale}}
     (tmp_path / "m/model.json").write_text(json.dumps(head))
-    with pytest.raises(DataError, match=r"m/model\.json: info\.calibration\.scale .*expected"):
+    with pytest.raises(DataError, match=r"m/model\.json, info/calibration: scale.* is .*expected"):
         load_model(tmp_path / "m")
 
 

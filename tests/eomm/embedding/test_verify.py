@@ -7,11 +7,11 @@ import zarr
 
 from eomm.cli import main
 from eomm.embedding import verify as module
-from eomm.embedding.golden.make import SIZE
 from eomm.embedding.run import embed
 from eomm.embedding.verify import Difference, golden, rounding, verify, verify_store
 from eomm.errors import DataError, UsageError
 from eomm.models.directory import save_model
+from tests.eomm.embedding.make_golden import SIZE
 from tests.eomm.site import DAYS, make_cube, make_model
 
 

@@ -1,15 +1,16 @@
 """Models by name: aliases stand for the newest version, a folder wins over a name, what is neither is refused."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
-from eomm.embedding.golden import make
+from eomm.embedding import golden
 from eomm.errors import UsageError
 from eomm.models import shipped
 from eomm.models.directory import load_model
 
-GOLDEN = make.Path(make.__file__).parent / "model"
+GOLDEN = Path(golden.__file__).parent / "model"
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from eomm.training.cost import training_flops
 from eomm.training.plan import (
     ASSUMED,
     PAPER,
-    abstract_batch,
+    Machines,
     abstract_mesh,
     assumed_records,
     device_memory,
@@ -22,6 +22,7 @@ from eomm.training.plan import (
     kept_bytes,
     plan_training,
 )
+from eomm.training.program import abstract_batch
 from eomm.training.stages import build_stage
 from eomm.training.step import make_step
 
@@ -35,7 +36,7 @@ def config():
 
 @pytest.fixture(scope="module")
 def plan(config):
-    return plan_training(config, devices=64, device="TPU v5p", batch_per_device=16)
+    return plan_training(config, Machines(devices=64, device="TPU v5p"), batch_per_device=16)
 
 
 @pytest.mark.whole
@@ -118,9 +119,10 @@ def test_what_does_not_fit_is_said(config, plan):
         ({"devices": 64, "batch_per_device": None}, "batch_size 2 cannot be divided among 64"),
     ):
         with pytest.raises(UsageError, match=words):
-            plan_training(config, **({"devices": 4, "device": "H100", "batch_per_device": 1} | wrong))
+            batch = wrong.pop("batch_per_device", 1)
+            plan_training(config, Machines(**({"devices": 4, "device": "H100"} | wrong)), batch_per_device=batch)
     with pytest.raises(UsageError, match="nothing is assumed of records of weather"):
-        plan_training(load_config("experiments/weather.py"), devices=1, device="H100")
+        plan_training(load_config("experiments/weather.py"), Machines(devices=1, device="H100"))
 
 
 def test_the_command_prints_text_or_json(capsys):

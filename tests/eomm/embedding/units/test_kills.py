@@ -97,9 +97,9 @@ def test_devices_share_the_blocks(model, cube, whole, tmp_path):
 def test_workers_make_the_same_store_also_when_one_of_them_is_killed(model, cube, whole, tmp_path):
     save_model(model, tmp_path / "model")
     script = (
-        "import sys; from eomm.embedding.cluster import embed_on_workers\n"
+        "import sys\nfrom eomm.embedding.cluster import embed_on_workers\nfrom eomm.store.workers import Pool\n"
         "if __name__ == '__main__':\n"
-        "    embed_on_workers(*sys.argv[1:4], workers=2, dtype='float32', block=16)"
+        "    embed_on_workers(*sys.argv[1:4], pool=Pool(workers=2), dtype='float32', block=16)"
     )
     (tmp_path / "run.py").write_text(script)
     out = tmp_path / "e.zarr"

@@ -13,11 +13,13 @@ import pytest
 
 from eomm.data.attributes import attributes_of
 from eomm.embedding import run as embedding
-from eomm.embedding.plan import make_plan
+from eomm.embedding.cluster import embed_on_workers
+from eomm.embedding.plan import make_plan, within_memory
 from eomm.embedding.store import FLAGS, open_embedding
 from eomm.embedding.units import by_block, list_units, share, status
 from eomm.errors import DataError, UsageError
 from eomm.models.directory import save_model
+from eomm.store.workers import Pool
 from tests.eomm.embedding.site import (
     COUNT,
     GRID,
@@ -52,6 +54,18 @@ def test_shards_in_any_order_make_one_store_and_the_last_completes_it(model, cub
     calls = []
     embed(model, cube, out, progress=lambda *n: calls.append(n))
     assert out.stat().st_mtime_ns == before and not calls, "a complete store is left alone"
+
+
+def test_workers_share_the_part_that_is_asked_for(model, cube, whole, tmp_path):
+    out = tmp_path / "e.zarr"
+    save_model(model, tmp_path / "model")
+    for i in (1, 0):
+        embed_on_workers(tmp_path / "model", cube.path, out, pool=Pool(), shard=(i, 2), dtype="float32", block=16)
+        if i:
+            assert status(out)["done"] == status(out)["units"] // 2
+    same(out, whole)
+    with pytest.raises(UsageError, match="shard 2 of 2"):
+        embed_on_workers(tmp_path / "model", cube.path, tmp_path / "o", pool=Pool(), shard=(2, 2))
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -169,7 +183,7 @@ def test_the_seam_is_embedded_twice_and_the_difference_noted(model, cube, tmp_pa
 
 def test_smaller_blocks_where_memory_is_short(model, cube, tmp_path):
     large = make_plan(model, cube, block=64)
-    small = make_plan(model, cube, block=64, memory_bytes=large.memory_bytes() // 2)
+    small = within_memory(large, large.memory_bytes() // 2)
     assert small.block < large.block and small.memory_bytes() <= large.memory_bytes() // 2
 
 

@@ -1,7 +1,7 @@
-"""Make the golden data anew: `python -m eomm.embedding.golden.make`. Only when an architecture or contract changes.
+"""Make the golden data anew, when an architecture or contract changes: `python -m tests.eomm.embedding.make_golden`.
 
-What it writes beside itself: `model/` (random parameters, all of them away from zero so that each of them counts),
-`cube.npz` (fields that drift and wave, noise, clouds; SIMULATED) and `expected.npz`, embedded on this machine.
+What it writes into eomm/embedding/golden: `model/` (random parameters, all of them away from zero so that each of them
+counts), `cube.npz` (fields that drift and wave, noise, clouds; SIMULATED) and `expected.npz`, embedded on this machine.
 """
 
 import json
@@ -16,15 +16,17 @@ import numpy as np
 from eomm.data.cube import Acquisition
 from eomm.data.grid import Grid
 from eomm.data.modality import SENTINEL1, SENTINEL2, Modality
+from eomm.embedding import golden
 from eomm.embedding.run import embed, open_embedding
 from eomm.embedding.verify import STEP, golden_cube, versions
 from eomm.models.directory import Model, build_fusion, build_parts, save_model
+from eomm.store.fields import Json
 
 SIZE = 24  # px; more than the 15 x 15 that a vector sees
 OPTIONS = {"size": "tiny", "frames": [3, 3]}
 
 
-def main(folder: Path = Path(__file__).parent) -> None:
+def main(folder: Path = Path(golden.__file__).parent) -> None:
     """Write everything."""
     model = make_model()
     save_model(model, folder / "model", overwrite=True)
@@ -86,7 +88,7 @@ def fields(rng: np.random.Generator, modality: Modality, days: np.ndarray) -> di
     return {f"{modality.name}_values": values, f"{modality.name}_valid": valid}
 
 
-def acquisitions(modality: Modality, days: np.ndarray) -> list[dict[str, Any]]:
+def acquisitions(modality: Modality, days: np.ndarray) -> list[Json]:
     """Radar comes in two orbits, of one of which the angle is unknown."""
     found = [Acquisition(day=int(d)) for d in days]
     if modality.name == "s1":
