@@ -26,7 +26,6 @@ from eomm.embedding.dense import (
     embed_group,
     features_of,
     fuse_dates,
-    on_cpu,
     quantise,
     rows_at_once,
 )
@@ -34,6 +33,7 @@ from eomm.embedding.plan import Plan, make_plan
 from eomm.embedding.store import SHARD_DATES, Writer, create
 from eomm.models.context import ContextEncoder, depthwise
 from eomm.models.directory import Model
+from eomm.models.forward import on_cpu
 from eomm.models.fusion import Fusion
 
 from .common import Result, default_model, describe_model, machine, make_cube, matmul_flops, print_result
@@ -182,7 +182,7 @@ def time_kinds(width: int, repeats: int) -> dict[str, float]:
     def mapped(one: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return jax.jit(lambda x: jax.lax.map(one, x))
 
-    kinds = {
+    kinds: dict[str, tuple[Callable[[Any], Any], Any, int]] = {
         "products": (mapped(lambda x: x @ square), tokens, pieces * CPU_TOKENS),
         "norms": (mapped(lambda x: norm.apply(scales, x)), tokens, pieces * CPU_TOKENS),
         # Without a loop: alone in one, XLA writes into the loop's result and takes 140 instead of 30 ns (jax 0.10.2),

@@ -20,7 +20,6 @@ import numpy as np
 from eomm.data.cube import Cube, open_cube
 from eomm.embedding.append import Base, open_base, told_by
 from eomm.embedding.compute import embed_unit, open_series
-from eomm.embedding.dense import on_cpu
 from eomm.embedding.describe import close, describe
 from eomm.embedding.plan import BLOCK, Plan, even, make_plan, nearest
 from eomm.embedding.stac import write_item
@@ -34,6 +33,7 @@ from eomm.embedding.store import (
 from eomm.embedding.units import Run, Unit, by_block, list_units, place_of, requested, share, tidy
 from eomm.errors import DataError, UsageError
 from eomm.models.directory import Model, load_model
+from eomm.models.forward import on_cpu
 from eomm.store.folders import check_apart, disk_full_at, entered, is_disk_full, partial_of, recover
 from eomm.store.shards import NONE, checksum, shard_file
 
