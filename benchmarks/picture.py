@@ -15,6 +15,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from eomm.page.style import BLUE, STYLE, new_figure
 
@@ -27,9 +28,9 @@ def draw(profile: Mapping[str, Any], growth: Mapping[str, Any]) -> Figure:
     left, middle, right = figure.subplots(1, 3, width_ratios=[1.3, 1, 1])
     draw_pieces(left, profile)
     draw_growth(middle, growth, "cpu_seconds", "processor seconds")
-    draw_growth(right, growth, "peak_mib", "MiB at most, of the largest process")
-    right.set_ylim(bottom=100)
-    middle.legend(frameon=False)
+    draw_growth(right, growth, "peak_mib", "peak memory of a process, MiB")
+    right.set_ylim(100, 10_000)
+    middle.legend()
     return figure
 
 
@@ -47,7 +48,10 @@ def draw_growth(axes: Axes, growth: Mapping[str, Any], name: str, words: str) ->
     for step in STEPS:
         rows = growth["sites"][step]
         axes.loglog([r["count"] for r in rows], [r[name] for r in rows], marker="o", label=step)
-    axes.set_xlabel("sites of 24 x 24 px and some ten dates")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("sites of 24 x 24 px, ten dates")
     axes.set_ylabel(words)
 
 
