@@ -5,6 +5,7 @@
 Many small sites are prepared, cut, trained on and embedded, one large site is embedded, and a hundred thousand units
 are listed, resumed and reported. A site is simulated once and linked: what the sites hold repeats, their cubes do not.
 What the smallest run of all takes is fixed and subtracted; slopes are those of straight lines through logarithms.
+Before anything is measured every program is run once, so that no row compiles what the next one finds compiled.
 Results so far lie in --out after every step.
 """
 
@@ -61,6 +62,9 @@ def run(
         folder = Path(name)
         options = SiteOptions(site="a", seed=0, start=PERIOD[0], end=PERIOD[1], size_px=SMALL)
         scenes = simulate_site(folder / "scenes", options)
+        many_sites(folder / "warm", scenes, 2)
+        for side in (16, *sides[:2]):
+            one_site(folder / "warm", folder / "warm", side)
         for count in (1, *sites):
             for step, row in many_sites(folder / str(count), scenes, count).items():
                 result["sites"].setdefault(step, []).append(row)

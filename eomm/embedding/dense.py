@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int8, Int32
 
 from eomm.data.cube import CubeGroup
 from eomm.models import forward
-from eomm.models.forward import Part
+from eomm.models.forward import Part, on_cpu
 from eomm.models.interface import Encoder, FusionHead, Params, embed_told
 
 Read = Callable[[], tuple[np.ndarray, np.ndarray]]  # waits for values and validity
@@ -207,11 +207,6 @@ def around(
     return inside.sum(axis=0, dtype=np.int32), days[0], days[1]
 
 
-def on_cpu() -> bool:
-    """Whether the default device is the CPU, which wants small pieces; an accelerator wants large ones."""
-    return jax.default_backend() == "cpu"
-
-
 def rows_at_once(shape: tuple[int, int]) -> int:
     """Rows of a block that are embedded together; divides the block's height."""
     height, width = shape
@@ -223,14 +218,8 @@ def features_of(
     params: Params, values: Array, valid: Array, meta: dict[str, Array], *, encoder: Encoder, one_by_one: bool
 ) -> Any:
     """Features [1, t, …] of acquisitions [t, …]."""
-    if not one_by_one:
-        return encoder.features(params, values[None], valid[None], {k: v[None] for k, v in meta.items()})
-
-    def one(acquisition: Any) -> Any:
-        values, valid, meta = jax.tree.map(lambda x: x[None, None], acquisition)
-        return jax.tree.map(lambda x: x[0, 0], encoder.features(params, values, valid, meta))
-
-    return jax.tree.map(lambda x: x[None], jax.lax.map(one, (values, valid, meta)))
+    compute = partial(forward.features_one_by_one, encoder) if one_by_one else encoder.features
+    return compute(params, *jax.tree.map(lambda x: x[None], (values, valid, meta)))
 
 
 @partial(jax.jit, static_argnames=("encoder", "rows"))

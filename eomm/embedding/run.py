@@ -20,7 +20,6 @@ import numpy as np
 from eomm.data.cube import Cube, open_cube
 from eomm.embedding.append import Base, continued
 from eomm.embedding.compute import embed_unit, open_series
-from eomm.embedding.dense import on_cpu
 from eomm.embedding.describe import close, describe
 from eomm.embedding.plan import BLOCK, Plan, even, make_plan, nearest, within_memory
 from eomm.embedding.stac import write_item
@@ -28,6 +27,7 @@ from eomm.embedding.store import SHARD_DATES, Writer, create, open_embedding
 from eomm.embedding.units import Run, Unit, by_block, check_shard, place_of, requested, share, tidy
 from eomm.errors import DataError
 from eomm.models.directory import Model, load_model
+from eomm.models.forward import on_cpu
 from eomm.store.fields import Json
 from eomm.store.folders import check_apart, entered, naming_full_disk, partial_of, recover
 from eomm.store.shards import NONE, checksum, shard_file

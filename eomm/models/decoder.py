@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int32
 
 from eomm.data.modality import Modality
 from eomm.errors import UsageError
+from eomm.models.context import dense
 from eomm.models.interface import FAR_DAYS, GEOMETRY, META, Meta, Params, check_options, nearest_seen
 
 Queries = Mapping[str, Array]  # each [b, n, j]
@@ -156,12 +157,12 @@ class DecoderNetwork(nn.Module):
     @nn.compact
     def __call__(self, embedding: Array, offsets: Array) -> Array:
         """[b, n, y, x, d] and [b, n, j, f] -> [b, n, j, y, x, bands]."""
-        z = nn.Dense(self.width, dtype=self.dtype, name="embedding")(embedding)
+        z = dense(self.width, self.dtype, "embedding")(embedding)
         o = nn.Dense(self.width, dtype=self.dtype, name="offset")(nn.relu(nn.Dense(self.width, name="query")(offsets)))
         gate = nn.Dense(self.width, dtype=self.dtype, name="gate")(nn.relu(offsets))
         h = z[:, :, None] * (1 + gate[..., None, None, :]) + o[..., None, None, :]
-        h = nn.relu(nn.Dense(self.width, dtype=self.dtype, name="hidden")(nn.relu(h)))
-        values = nn.Dense(self.bands, dtype=self.dtype, name="values")(h).astype(jnp.float32)
+        h = nn.relu(dense(self.width, self.dtype, "hidden")(nn.relu(h)))
+        values = dense(self.bands, self.dtype, "values")(h).astype(jnp.float32)
         if not self.leading:
             return values
         straight = nn.Dense(self.bands, use_bias=False, name="straight")(embedding[..., : self.leading])

@@ -42,6 +42,8 @@ class Seen:
 # Compiled once per network and shape, whatever the parameters: models of one architecture share what is compiled.
 @partial(jax.jit, static_argnums=0)
 def _features(encoder: interface.Encoder, params: Any, values: Any, valid: Any, meta: Any) -> Any:
+    if forward.on_cpu():
+        return forward.features_one_by_one(encoder, params, values, valid, meta)
     return encoder.features(params, values, valid, meta)
 
 
