@@ -11,8 +11,9 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,22 +52,11 @@ DTYPES = ("float32", "bfloat16")
 TILE_YEAR = 8.4e9  # pixel-dates of a Sentinel-2 tile in a year
 
 
-def run(
-    *,
-    size_px: int = 256,
-    block: int = 256,
-    steps: int = 10,
-    repeats: int = 3,
-    limit: int = 2**12,
-    cube: Path | None = None,
-    records: Path | None = None,
-    overrides: Sequence[str] = (),
-    minutes: float = MINUTES,
-    note: Callable[[Result], None] = lambda _: None,
-) -> Result:
-    """All parts, by name.
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is measured.
 
-    Args:
+    Attributes:
         size_px: of the simulated site that is embedded.
         block: pixels on a side embedded at once.
         steps: of training that are timed.
@@ -76,23 +66,34 @@ def run(
         records: trained on instead of those of a simulated site.
         overrides: of the training's configuration.
         minutes: after which no part begins.
-        note: called with what is known so far.
     """
+
+    size_px: int = 256
+    block: int = 256
+    steps: int = 10
+    repeats: int = 3
+    limit: int = 2**12
+    cube: Path | None = None
+    records: Path | None = None
+    overrides: Sequence[str] = ()
+    minutes: float = MINUTES
+
+
+def run(asked: Asked, note: Callable[[Result], None] = lambda _: None) -> Result:
+    """All parts, by name; `note` is called with what is known so far."""
     began = time.perf_counter()
     result: Result = {**machine(), "model": describe_model("base", default_model().dim), "left_out": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        site = open_cube(cube or make_cube(folder, size_px=size_px))
+        site = open_cube(asked.cube or make_cube(folder, size_px=asked.size_px))
         parts: dict[str, Callable[[], Result]] = {"verify": agreement, "depthwise": depthwise_forms}
         for dtype in DTYPES:
             parts[f"embedding_{dtype}"] = partial(
-                embedding, site, folder / dtype, dtype=dtype, block=block, repeats=repeats
+                embedding, site, folder / dtype, dtype=dtype, block=asked.block, repeats=asked.repeats
             )
-        parts["training"] = partial(
-            training, folder, records, steps=steps, repeats=repeats, limit=limit, overrides=overrides
-        )
+        parts["training"] = partial(training, folder, asked)
         for part, act in parts.items():
-            if time.perf_counter() - began > 60 * minutes:
+            if time.perf_counter() - began > 60 * asked.minutes:
                 result["left_out"].append(part)
             else:
                 result[part] = act()
@@ -161,21 +162,14 @@ def activations(model: Any) -> float:
     return float(sum(model.macs().values()) / width)
 
 
-def training(
-    folder: Path,
-    records: Path | None,
-    *,
-    steps: int,
-    repeats: int,
-    limit: int,
-    overrides: Sequence[str],
-) -> Result:
+def training(folder: Path, asked: Asked) -> Result:
     """Rates of `experiments/s2.py` at its own batch, and the largest batch that fits, in both dtypes."""
-    config = load_config("s2", overrides)
-    found: RecordSet = open_records(records or make_records(folder, make_cube(folder, size_px=64, site="train")))
-    result = {"as_configured": measure(config, found, steps=steps, repeats=repeats)}
+    config, how = load_config("s2", asked.overrides), {"steps": asked.steps, "repeats": asked.repeats}
+    records = asked.records or make_records(folder, make_cube(folder, size_px=64, site="train"))
+    found: RecordSet = open_records(records)
+    result = {"as_configured": measure(config, found, **how)}
     for dtype in DTYPES:
-        result[dtype] = largest_batch(config, found, dtype, steps=steps, repeats=repeats, limit=limit)
+        result[dtype] = largest_batch(config, found, dtype, limit=asked.limit, **how)
     return result
 
 
@@ -226,10 +220,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="JSON, written after every part")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     a = parser.parse_args(argv)
-    options: Mapping[str, Any] = {n: v for n, v in vars(a).items() if n not in ("out", "json")}
+    asked = Asked(**{n: v for n, v in vars(a).items() if n not in ("out", "json")})
     with redirect_stdout(sys.stderr):
         note = partial(write_json, a.out) if a.out else (lambda _: None)
-        result = run(**options, note=note)
+        result = run(asked, note)
     show(result, as_json=a.json)
 
 

@@ -31,6 +31,8 @@ from eomm.errors import UsageError
 from eomm.page.style import BLUE, ORANGE, RED, STYLE, new_figure, stretch, time_axis
 from eomm.store.progress import progress_bar
 
+from .common import Result
+
 OFF = 0.03
 MAPS = 4
 STEPS = ("kept", "dilation", "haze", "mask")
@@ -112,10 +114,10 @@ def _excess(green: np.ndarray, kept: np.ndarray, days: np.ndarray) -> np.ndarray
     return out
 
 
-def summarise(steps: Steps) -> dict[str, Any]:
+def summarise(steps: Steps) -> Result:
     """Of each step: share of all pixel-dates, share of them off, and their median excess."""
     total = sum(int(t.sum()) for t in steps.taken.values())
-    found: dict[str, Any] = {"pixel_dates": total, "off": f"green more than {OFF} above the pixel's own median"}
+    found: Result = {"pixel_dates": total, "off": f"green more than {OFF} above the pixel's own median"}
     for name in STEPS:
         excess = steps.excess[steps.taken[name]]
         excess = excess[np.isfinite(excess)]
@@ -127,7 +129,7 @@ def summarise(steps: Steps) -> dict[str, Any]:
     return found
 
 
-def draw(steps: Steps, summary: dict[str, Any], title: str) -> Figure:
+def draw(steps: Steps, summary: Result, title: str) -> Figure:
     """Shares, dates, and maps of the dates at which the later steps take most."""
     height, width = steps.excess.shape[1:]
     maps = _shown(steps) if min(height, width) >= 24 else []

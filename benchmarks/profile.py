@@ -73,7 +73,7 @@ def run(*, size_px: int = SIZE_PX, repeats: int = 3) -> Result:
     }
 
 
-def time_pieces(plan: Plan, cube: Cube, store: Path, repeats: int) -> dict[str, Any]:
+def time_pieces(plan: Plan, cube: Cube, store: Path, repeats: int) -> Result:
     """Processor microseconds per fused pixel-date of everything that a unit does, by name."""
     pixels, found, vectors = plan.block[0] * plan.block[1], {}, {}
     ratio = {n: float(cube[n].usable.sum() / len(plan.day)) for n in plan.used}

@@ -61,7 +61,7 @@ def shared(parser: Any, *names: str, required: bool = False, **helps: str) -> No
 
 
 def command(
-    commands: Any, name: str, handler: Handler, summary: str, example: str, *, formatter: str = "", succeeded: str = ""
+    commands: Any, name: str, handler: Handler, summary: str, example: str, *, formatter: str = ""
 ) -> argparse.ArgumentParser:
     """A sub-command with `--json` and an example in its help.
 
@@ -72,7 +72,6 @@ def command(
         summary: one line.
         example: a command line or several.
         formatter: MODULE:FUNCTION, its result -> text for people; a line for each value where none is named.
-        succeeded: MODULE:FUNCTION, its result -> whether the exit status is 0.
     """
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
@@ -84,9 +83,8 @@ def command(
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(handler=handler)
-    for what, place in (("formatter", formatter), ("succeeded", succeeded)):
-        if place:
-            parser.set_defaults(**{what: later(place)})
+    if formatter:
+        parser.set_defaults(formatter=later(formatter))
     return parser
 
 

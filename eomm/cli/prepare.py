@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eomm.cli.arguments import AsTuple, command, options_of, pair_of, shared
+from eomm.cli.arguments import AsTuple, command, later, options_of, pair_of, shared
 from eomm.cli.fetch import add_fetch, add_place, grid_of
 from eomm.cli.mapping import add_mapping
 from eomm.cli.numbers import amount, number, whole
@@ -164,8 +164,9 @@ def add_commands(commands: Any) -> None:
 def add_check(steps: Any) -> None:
     """What a cube looks like."""
     purpose = "what a cube looks like; exit status 1 where something is likely wrong, 0 where dates are only odd"
-    told = {"formatter": "data_prep.check.words:format_check", "succeeded": "data_prep.check.cube:nothing_found"}
-    c = command(steps, "check", prepare_check, purpose, "eomm prepare check a.zarr --out check.html", **told)
+    example, words = "eomm prepare check a.zarr --out check.html", "data_prep.check.words:format_check"
+    c = command(steps, "check", prepare_check, purpose, example, formatter=words)
+    c.set_defaults(succeeded=later("data_prep.check.cube:nothing_found"))
     c.add_argument("cube", type=Path)
     c.add_argument("--out", type=Path, metavar="PAGE.html", help="also write a page with figures")
     shared(c, "overwrite")

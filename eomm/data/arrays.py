@@ -49,22 +49,22 @@ def create_array(
     shape: tuple[int, ...],
     dtype: str,
     dims: Sequence[str],
-    chunk: tuple[int, ...],
-    shard: tuple[int, ...] | None = None,
-    fill: float = 0,
-    attributes: Mapping[str, Any] | None = None,
+    chunks: tuple[int, ...],
+    **more: Any,
 ) -> zarr.Array:
-    """An empty array to be written piece by piece: `shard` is one file, `chunk` what one read decompresses."""
+    """An empty array to be written piece by piece.
+
+    Args:
+        group: that it is in.
+        name: of it.
+        shape: of it.
+        dtype: of it.
+        dims: their names.
+        chunks: what one read decompresses.
+        more: arguments of zarr's `create_array`: `shards`, which are one file each, `fill_value`, `attributes`.
+    """
     return group.create_array(
-        name,
-        shape=shape,
-        dtype=dtype,
-        chunks=chunk,
-        shards=shard,
-        dimension_names=dims,
-        fill_value=fill,
-        attributes=dict(attributes or {}),
-        compressors=codecs(),
+        name, shape=shape, dtype=dtype, chunks=chunks, dimension_names=dims, compressors=codecs(), **more
     )
 
 

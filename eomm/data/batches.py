@@ -9,6 +9,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -89,65 +90,51 @@ class RecordSource:
         return self._files[shard], index - (self._ends[shard - 1] if shard else 0)
 
 
-def batches(
-    records: RecordSet,
-    *,
-    split: str,
-    batch_size: int,
-    seed: int,
-    once: bool = False,
-    balance: str = "",
-    modalities: Sequence[str] | None = None,
-    host: tuple[int, int] = (0, 1),
-    threads: int = 2,
-    skip: Skip | None = None,
-) -> grain.DatasetIterator[Batch]:
-    """Iterate over this host's rows of the global batches, `batch_size // host[1]` records each.
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """How the records of an order are read.
 
-    Rows [i * local, (i + 1) * local) of every global batch belong to host i. `get_state()` is
-    `{"next_index": k}`, k being the number of batches taken: restoring it, on any number of hosts and threads,
-    continues with the same global batch. With `once` the last batch is filled up with empty records (`present` and
-    `valid` all 0). Close the iterator after use: it holds threads.
-
-    Args:
-        records: an opened record set.
-        split: as of `eomm.data.order.Order`, like the next four.
-        batch_size: records in a global batch, over all hosts.
-        seed: of the order.
-        once: each record once, in the set's own order.
-        balance: "site" or "stratum".
+    Attributes:
         modalities: names; all of the set where None.
         host: (i, n): this one of n.
         threads: that read and decode, each a batch at a time; 0 reads in the caller's thread.
         skip: where given, a record that cannot be read is replaced by an empty one and `skip` is told why, from any
             thread and as far ahead as batches are read.
+    """
+
+    modalities: Sequence[str] | None = None
+    host: tuple[int, int] = (0, 1)
+    threads: int = 2
+    skip: Skip | None = None
+
+
+def batches(records: RecordSet, order: Order, loading: Loading = Loading()) -> grain.DatasetIterator[Batch]:
+    """Iterate over this host's rows of the global batches, `batch_size // host[1]` records each.
+
+    Rows [i * local, (i + 1) * local) of every global batch belong to host i. `get_state()` is
+    `{"next_index": k}`, k being the number of batches taken: restoring it, on any number of hosts and threads,
+    continues with the same global batch. With `order.once` the last batch is filled up with empty records (`present`
+    and `valid` all 0). Close the iterator after use: it holds threads.
 
     Raises:
         DataError: the split is empty or missing; while iterating without `skip`, a record is damaged.
         UsageError: the set lacks a modality or what to balance by, or the batch cannot be divided among the hosts.
     """
-    order = Order(split=split, batch_size=batch_size, seed=seed, once=once, balance=balance)
-    read = reader(records, split=split, batch_size=batch_size, modalities=modalities, host=host, skip=skip)
-    return prefetched(order_batches(records, order).map(read), threads)
+    read = reader(records, order, loading)
+    return prefetched(order_batches(records, order).map(read), loading.threads)
 
 
-def reader(
-    records: RecordSet,
-    *,
-    split: str,
-    batch_size: int,
-    modalities: Sequence[str] | None = None,
-    host: tuple[int, int] = (0, 1),
-    skip: Skip | None = None,
-) -> Callable[[np.ndarray], Batch]:
+def reader(records: RecordSet, order: Order, loading: Loading = Loading()) -> Callable[[np.ndarray], Batch]:
     """The function from the indices of a global batch's records to this host's rows of it; errors as of `batches`."""
-    process_index, process_count = host
-    if batch_size < 1 or batch_size % process_count:
-        raise UsageError(f"batch_size {batch_size} cannot be divided among {process_count} hosts; choose a multiple")
-    source = RecordSource(records, split=split, modalities=modalities, check_files=skip is None)
+    (process_index, process_count), size, skip = loading.host, order.batch_size, loading.skip
+    if size < 1 or size % process_count:
+        raise UsageError(f"batch_size {size} cannot be divided among {process_count} hosts; choose a multiple")
+    source = RecordSource(records, split=order.split, modalities=loading.modalities, check_files=skip is None)
     if not len(source):
-        raise DataError(f"{records.path}: split {split!r} has no records; cut more patches or choose another split")
-    local = batch_size // process_count
+        raise DataError(
+            f"{records.path}: split {order.split!r} has no records; cut more patches or choose another split"
+        )
+    local = size // process_count
     rows = slice(process_index * local, (process_index + 1) * local)
 
     def one(element: np.ndarray) -> Patch | None:

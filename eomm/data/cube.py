@@ -209,7 +209,7 @@ def create_sharded(
     """Create a Zarr array [time, y, x, …] chunked and sharded for reading all times of a spatial window."""
     chunk = tuple(min(c, n) for c, n in zip(CHUNK, shape, strict=False)) + shape[3:]
     shard = tuple(-(-min(s, n) // c) * c for s, n, c in zip(SHARD, shape, chunk, strict=False)) + shape[3:]
-    return create_array(group, name, shape=shape, dtype=dtype, dims=dims, chunk=chunk, shard=shard)
+    return create_array(group, name, shape=shape, dtype=dtype, dims=dims, chunks=chunk, shards=shard)
 
 
 @dataclass(frozen=True, repr=False)

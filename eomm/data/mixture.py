@@ -14,7 +14,7 @@ from typing import Any
 import grain
 import numpy as np
 
-from eomm.data.batches import Batch, Skip, batch_records, prefetched, reader
+from eomm.data.batches import Batch, Loading, batch_records, prefetched, reader
 from eomm.data.modality import check_contract
 from eomm.data.order import ENDLESS, Order, interleave, order_batches, proportions
 from eomm.data.records import RecordSet
@@ -183,14 +183,7 @@ class Mixture:
 
 
 def mixed_batches(
-    mixture: Mixture,
-    *,
-    split: str,
-    seed: int,
-    modalities: Sequence[str] | None = None,
-    host: tuple[int, int] = (0, 1),
-    threads: int = 2,
-    skip: Skip | None = None,
+    mixture: Mixture, *, split: str, seed: int, loading: Loading = Loading()
 ) -> grain.DatasetIterator[tuple[int, Batch]]:
     """Iterate over (number of the share, this host's rows) of the global batches, for ever.
 
@@ -200,17 +193,17 @@ def mixed_batches(
         DataError: a set lacks the split; while iterating without `skip`, a record is damaged.
         UsageError: a set lacks a modality or what to balance by, or a batch cannot be divided among the hosts.
     """
-    how: Json = {"split": split, "modalities": modalities, "host": host, "skip": skip}
-    readers = [reader(s.records, batch_size=s.batch_size, **how) for s in mixture.shares]
-    orders = [order_batches(s.records, mixture.order_of(i, split, seed)) for i, s in enumerate(mixture.shares)]
+    each = [(s.records, mixture.order_of(i, split, seed)) for i, s in enumerate(mixture.shares)]
+    readers = [reader(records, order, loading) for records, order in each]
+    orders = [order_batches(records, order) for records, order in each]
     if mixture.single:
-        return prefetched(orders[0].map(lambda indices: (0, readers[0](indices))), threads)
+        return prefetched(orders[0].map(lambda indices: (0, readers[0](indices))), loading.threads)
 
     def read(number: int) -> tuple[int, Batch]:
         i, own = mixture.share_of(number)
         return i, readers[i](orders[i][own])
 
-    return prefetched(grain.MapDataset.range(ENDLESS).map(read), threads)
+    return prefetched(grain.MapDataset.range(ENDLESS).map(read), loading.threads)
 
 
 def mix(

@@ -153,8 +153,8 @@ def add_layers(
             shape=shape,
             dtype=layer.dtype,
             dims=("time", "y", "x"),
-            chunk=chunk,
-            fill=layer.fill,
+            chunks=chunk,
+            fill_value=layer.fill,
             attributes={"grid_mapping": "spatial_ref", **layer.attributes},
         )
 
@@ -184,9 +184,9 @@ def add_vectors(
         shape=(*shape, vectors.length),
         dtype=vectors.dtype,
         dims=("time", "y", "x", "feature"),
-        chunk=(*chunk, vectors.length),
-        shard=(*shard, vectors.length),
-        fill=missing_of(vectors.dtype),
+        chunks=(*chunk, vectors.length),
+        shards=(*shard, vectors.length),
+        fill_value=missing_of(vectors.dtype),
         attributes=attributes,
     )
 

@@ -57,8 +57,9 @@ def _fuse(fusion: FusionHead, params: Any, parts: Any) -> Array:
     return forward.fuse(fusion, params, parts)
 
 
-@partial(jax.jit, static_argnums=(0, 6))
-def _decode(decoder: Decoder, params: Any, z: Array, meta: Any, targets: Array, hidden: Array, frames: Any) -> Array:
+@partial(jax.jit, static_argnums=(0, 1))
+def _decode(decoder: Decoder, frames: tuple[int, int], params: Any, z: Array, meta: Any, *which: Array) -> Array:
+    targets, hidden = which
     return decoder.decode_targets(params, z, meta, targets, hidden, frames)
 
 
@@ -148,8 +149,8 @@ class Predictor:
         """Physical values at the targets from embeddings of the reference encoder, or projected to them."""
         name, index = self.reference, jnp.asarray(targets, jnp.int32)[None]
         meta, frames = {k: jnp.asarray(seen.batch[k]) for k in ("day", *META)}, self.model.encoders[name].frames
-        of = (self.model.decoders[name], self.model.params[name])
-        values = np.asarray(_decode(*of, z, meta, index, hidden[None], frames))
+        of = (self.model.decoders[name], frames, self.model.params[name])
+        values = np.asarray(_decode(*of, z, meta, index, hidden[None]))
         return values.reshape(len(targets), -1, values.shape[-1])
 
     def fuse(self, z: Array, others: Mapping[str, Part], *, alone: bool = False) -> Array:

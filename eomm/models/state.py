@@ -23,6 +23,21 @@ FRAMES = (8, 8)
 WRITTEN_OUT = 64  # acquisitions
 
 
+class Fading(NamedTuple):
+    """How what is farther away counts less.
+
+    Attributes:
+        tau_days: of the state.
+        likeness: squared distance, in noise units, that costs a factor e. Two dates of one truth differ by 2 per
+            component on average.
+        side_days: of the one-sided means.
+    """
+
+    tau_days: float
+    likeness: float
+    side_days: float
+
+
 class State(NamedTuple):
     """The closed form of targets, in noise units.
 
@@ -45,10 +60,7 @@ def state_of(
     day: Int32[Array, "b t"],
     targets: Int32[Array, "b n"],
     window: Bool[Array, "b n t"],
-    *,
-    tau_days: float,
-    likeness: float,
-    side_days: float,
+    fading: Fading,
 ) -> State:
     """State and one-sided means of targets.
 
@@ -62,10 +74,7 @@ def state_of(
         day: days since 1970-01-01.
         targets: indices into the time axis.
         window: acquisitions that each target sees (`interface.window_mask`).
-        tau_days: of the state.
-        likeness: squared distance, in noise units, that costs a factor e. Two dates of one truth differ by 2 per
-            component on average.
-        side_days: of the one-sided means.
+        fading: how what is farther away counts less.
     """
     seen = valid.astype(bool)[:, :, :, None]
     # A last component counts: what is summed over time is divided by its sum.
@@ -74,7 +83,8 @@ def state_of(
     own = pick(y, targets)
     shown = jnp.take_along_axis(window, targets[..., None], axis=2)[..., None] & (own[:, :, :, -1] > 0)
     apart = (day[:, None] - pick(day, targets)[..., None]).astype(jnp.float32)
-    weight = near(apart, window, tau_days)[..., None, None] * alike(y, own, jnp.where(shown, -1 / likeness, 0.0))
+    likeness = alike(y, own, jnp.where(shown, -1 / fading.likeness, 0.0))
+    weight = near(apart, window, fading.tau_days)[..., None, None] * likeness
     weight = weight * y[:, None, :, :, -1]
     total = weighted_sum(weight, y)
     state = mean(total)
@@ -82,7 +92,7 @@ def state_of(
     support = jnp.where(squares > 0, total[:, :, :, -1] ** 2 / jnp.maximum(squares, 1e-36), 0.0)
     # On either side weights are the same at every pixel, so that this is a matrix product.
     masks = jnp.stack([window & (apart < 0), window & (apart > 0)])
-    decay = jnp.stack([near(apart, mask, side_days) for mask in masks])
+    decay = jnp.stack([near(apart, mask, fading.side_days) for mask in masks])
     sums = jnp.einsum("sbnt,btycx->sbnycx", decay, y, precision="highest")
     past, future = (jnp.where(x[:, :, :, -1:] > 0, mean(x) - state, 0.0) for x in sums)
     return State(state, past, future, support)
@@ -148,9 +158,9 @@ class StateEncoder:
         scale: of the embedding's blocks: noise units of state and of one-sided means that become 1.
         centre: of each learned number, subtracted.
         spread: of each learned number, divided by.
-        tau_days: see `state_of`.
-        likeness: see `state_of`.
-        side_days: see `state_of`.
+        tau_days: see `Fading`.
+        likeness: see `Fading`.
+        side_days: see `Fading`.
         same_orbit: whether only acquisitions of the target's orbit are averaged: for radar.
         deviation: of each component over the dates of training, which are uncorrelated there; () where not measured.
     """
@@ -281,20 +291,13 @@ class StateEncoder:
         return jnp.moveaxis(fenced(window.any(), blocks), 3, 4)
 
     def _beside(
-        self,
-        closed: Array,
-        params: Params,
-        features: Mapping[str, Any],
-        valid: Array,
-        day: Array,
-        targets: Array,
-        hidden: Array | None,
+        self, closed: Array, params: Params, features: Mapping[str, Any], *what: Any
     ) -> Float[Array, "b n y x d"]:
-        """The closed form and beside it what the inner encoder gives."""
+        """The closed form and beside it what the inner encoder gives; `what` are its `embed`'s other arguments."""
         if not self.inner:
             return closed
         start = {"start": closed} if getattr(self.inner, "start", 0) else {}
-        learned = self.inner.embed(params, features["inner"], valid, day, targets, hidden, **start)
+        learned = self.inner.embed(params, features["inner"], *what, **start)
         if self.spread:
             learned = (learned - jnp.asarray(self.centre, jnp.float32)) / jnp.asarray(self.spread, jnp.float32)
         return jnp.concatenate([closed, learned], axis=-1)
@@ -318,8 +321,8 @@ class StateEncoder:
         return window & (orbit[:, None] == jnp.take_along_axis(orbit, targets, axis=1)[..., None])
 
     def _state(self, features: Mapping[str, Any], valid: Array, day: Array, targets: Array, window: Array) -> State:
-        options = {"tau_days": self.tau_days, "likeness": self.likeness, "side_days": self.side_days}
-        return state_of(features["whitened"], valid, day, targets, window, **options)
+        fading = Fading(self.tau_days, self.likeness, self.side_days)
+        return state_of(features["whitened"], valid, day, targets, window, fading)
 
     def macs(self) -> int:
         """Multiply-adds per pixel-date in dense embedding: counted from the shapes."""

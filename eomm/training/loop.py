@@ -20,6 +20,7 @@ import jax
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from eomm.data.batches import Loading
 from eomm.data.mixture import Mixture, mixed_batches
 from eomm.data.records import RecordSet
 from eomm.data.remote import local_path
@@ -263,15 +264,9 @@ class _Reports:
 
 
 def _open_data(program: Program, config: ConfigDict, skip: "_Skipped | None", threads: int) -> Any:
-    return mixed_batches(
-        program.mixture,
-        split=config.data.split,
-        seed=config.seed,
-        modalities=program.stage.modalities,
-        host=(jax.process_index(), jax.process_count()),
-        skip=skip,
-        threads=threads,
-    )
+    host = (jax.process_index(), jax.process_count())
+    loading = Loading(modalities=program.stage.modalities, host=host, threads=threads, skip=skip)
+    return mixed_batches(program.mixture, split=config.data.split, seed=config.seed, loading=loading)
 
 
 class _Skipped:

@@ -4,10 +4,11 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from eomm.data.batches import batches
+from eomm.data.batches import Loading, batches
 from eomm.data.held_out import dates_unseen, held_out
 from eomm.data.mixture import mix, mixed_batches, pool_statistics
 from eomm.data.modality import SENTINEL1_SIGMA0, SENTINEL2
+from eomm.data.order import Order
 from eomm.data.records import PatchShape, RecordSet
 from eomm.errors import ContractError, UsageError
 from tests.eomm.tiny import SHAPES, make_records
@@ -35,8 +36,8 @@ def make_mixture(sets, **options):
 
 
 def take(mixture, count, *, start=0, **options):
-    options = {"split": "train", "seed": 5, "modalities": ("s2",), **options}
-    with closing(mixed_batches(mixture, **options)) as data:
+    order = {name: options.pop(name, value) for name, value in {"split": "train", "seed": 5}.items()}
+    with closing(mixed_batches(mixture, **order, loading=Loading(**{"modalities": ("s2",), **options}))) as data:
         data.set_state({"next_index": start})
         return list(itertools.islice(data, count))
 
@@ -82,7 +83,7 @@ def test_a_batch_is_the_same_on_1_2_and_4_hosts_and_from_any_start(sets):
 def test_a_single_set_is_what_it_was(sets):
     first = sets[0]
     mixture = mix([first], batch_size=8)
-    with closing(batches(first, split="train", batch_size=8, seed=5)) as data:
+    with closing(batches(first, Order(split="train", batch_size=8, seed=5))) as data:
         expected = [rows(b) for b in itertools.islice(data, 9)]
     assert [rows(b) for _, b in take(mixture, 9, modalities=None)] == expected
     assert mixture.data_hash == first.data_hash and mixture.views() == (first,)
