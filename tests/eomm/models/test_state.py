@@ -13,12 +13,12 @@ from eomm.errors import DataError, UsageError
 from eomm.export.portable import embed_block
 from eomm.models.directory import Model, build_parts, load_model, save_model
 from eomm.models.interface import no_hidden, window_mask
-from eomm.models.state import build_encoder, state_of
+from eomm.models.state import Fading, build_encoder, state_of
 from tests.eomm.site import make_cube
 
 INNER = {"size": "tiny", "dim": 4, "frames": (3, 3), "dilations": (7,)}
-WEIGHTS = {"tau_days": 30.0, "likeness": 36.0, "side_days": 15.0}
-jitted = jax.jit(partial(state_of, **WEIGHTS))
+FADING = Fading(tau_days=30.0, likeness=36.0, side_days=15.0)
+jitted = jax.jit(partial(state_of, fading=FADING))
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
 
 
