@@ -23,6 +23,7 @@ from eomm.evaluation.bootstrap import draws
 from eomm.evaluation.quality.closed import closed_forms
 from eomm.evaluation.quality.learned import model_vectors
 from eomm.evaluation.quality.series import Series
+from eomm.evaluation.quality.tasks import Trial
 from eomm.evaluation.quality.vectors import Vectors, remembered
 from eomm.models.directory import load_model, save_model
 from eomm.training.experiment import measure_noise, run_experiment
@@ -162,13 +163,16 @@ def score(data: Path, work: Path, names: Sequence[str], seeds: int, steps: int) 
             continue
         # The reader of hidden targets brings every number to one deviation: what is linear in others it reads alike.
         told = asked if vectors.name in (*VARIANTS, *CLOSED) else [t for t in asked if not set(t.tasks) & set(HIDDEN)]
-        outcomes = {name: o for trial in told for name, o in trial.score(vectors).items() if name in COLUMNS}
-        found = {}
-        for name, outcome in outcomes.items():
-            count = len(outcome.groups)
-            found[name] = outcome.score(np.concatenate([np.ones((1, count)), draws(count)]))
+        found = drawn_scores(vectors, told)
         np.savez(out, allow_pickle=False, **found)
         print(f"{out.stem}: " + ", ".join(f"{n} {v[0]:.4f}" for n, v in found.items()), flush=True)
+
+
+def drawn_scores(vectors: Vectors, asked: Sequence[Trial]) -> dict[str, np.ndarray]:
+    """By task the score, and behind it that of every draw of groups."""
+    outcomes = {name: o for trial in asked for name, o in trial.score(vectors).items() if name in COLUMNS}
+    counts = {name: len(o.groups) for name, o in outcomes.items()}
+    return {n: o.score(np.concatenate([np.ones((1, counts[n])), draws(counts[n])])) for n, o in outcomes.items()}
 
 
 def table(work: Path, steps: int) -> str:
