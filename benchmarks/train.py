@@ -14,8 +14,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from eomm.data.batches import Loading, batches
-from eomm.data.order import Order
+from eomm.data.batches import batches
 from eomm.data.records import RecordSet, open_records
 from eomm.training.config import load_config
 from eomm.training.cost import peak_flops, training_flops
@@ -176,8 +175,14 @@ def measure_step(config: ConfigDict, records: RecordSet, rows: Any, *, steps: in
 
 def read(config: ConfigDict, records: RecordSet) -> Any:
     """The batches that training would see."""
-    order = Order(split=config.data.split, batch_size=config.data.batch_size, seed=config.seed)
-    return batches(records, order, Loading(modalities=[config.modality], threads=config.data.threads))
+    return batches(
+        records,
+        split=config.data.split,
+        batch_size=config.data.batch_size,
+        seed=config.seed,
+        modalities=[config.modality],
+        threads=config.data.threads,
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -108,18 +108,44 @@ class Loading:
     skip: Skip | None = None
 
 
-def batches(records: RecordSet, order: Order, loading: Loading = Loading()) -> grain.DatasetIterator[Batch]:
+def batches(
+    records: RecordSet,
+    *,
+    split: str,
+    batch_size: int,
+    seed: int,
+    once: bool = False,
+    balance: str = "",
+    modalities: Sequence[str] | None = None,
+    host: tuple[int, int] = (0, 1),
+    threads: int = 2,
+    skip: Skip | None = None,
+) -> grain.DatasetIterator[Batch]:
     """Iterate over this host's rows of the global batches, `batch_size // host[1]` records each.
 
     Rows [i * local, (i + 1) * local) of every global batch belong to host i. `get_state()` is
     `{"next_index": k}`, k being the number of batches taken: restoring it, on any number of hosts and threads,
-    continues with the same global batch. With `order.once` the last batch is filled up with empty records (`present`
-    and `valid` all 0). Close the iterator after use: it holds threads.
+    continues with the same global batch. With `once` the last batch is filled up with empty records (`present` and
+    `valid` all 0). Close the iterator after use: it holds threads.
+
+    Args:
+        records: an opened record set.
+        split: as of `eomm.data.order.Order`, like the next four.
+        batch_size: records in a global batch, over all hosts.
+        seed: of the order.
+        once: each record once, in the set's own order.
+        balance: "site" or "stratum".
+        modalities: as of `Loading`, like the next three.
+        host: (i, n): this one of n.
+        threads: that read and decode.
+        skip: is told of records that cannot be read, which are left out.
 
     Raises:
         DataError: the split is empty or missing; while iterating without `skip`, a record is damaged.
         UsageError: the set lacks a modality or what to balance by, or the batch cannot be divided among the hosts.
     """
+    order = Order(split=split, batch_size=batch_size, seed=seed, once=once, balance=balance)
+    loading = Loading(modalities=modalities, host=host, threads=threads, skip=skip)
     read = reader(records, order, loading)
     return prefetched(order_batches(records, order).map(read), loading.threads)
 

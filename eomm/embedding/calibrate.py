@@ -15,12 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from eomm.data.batches import Loading, batches
+from eomm.data.batches import batches
 from eomm.data.cube import Cube
 from eomm.data.held_out import days_to_hide, held_out
 from eomm.data.mixture import Mixture, mix
 from eomm.data.modality import check_contract
-from eomm.data.order import Order
 from eomm.data.records import RecordSet
 from eomm.embedding.dense import around
 from eomm.embedding.expected_error import check_error, expected_error, fit_error
@@ -139,8 +138,7 @@ def measure_records(predictor: Predictor, records: RecordSet, split: str, count:
         if min(height, width) < least[n] and not records.shapes[n].site_wide:
             raise UsageError(f"{records.path}: crops are {height} x {width} px; the encoder needs {least[n]} or more")
     found = []
-    order, loading = Order(split=split, batch_size=1, seed=seed), Loading(modalities=names, threads=1)
-    with closing(batches(records, order, loading)) as rows:
+    with closing(batches(records, split=split, batch_size=1, seed=seed, modalities=names, threads=1)) as rows:
         for i in range(count):
             rng = np.random.default_rng([seed, i])
             halos = {n: e.halo for n, e in predictor.model.encoders.items()}

@@ -13,9 +13,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from eomm.data.batches import Loading, Skip, batches, count_batches
+from eomm.data.batches import Skip, batches, count_batches
 from eomm.data.mixture import Mixture, Share
-from eomm.data.order import Order
 from eomm.errors import UsageError
 from eomm.models.interface import Tree
 from eomm.store.fields import Json
@@ -190,9 +189,17 @@ def _validate_one(
     evaluate = jax.jit(stage.validation_loss or stage.loss, out_shardings=replicated(mesh))
 
     def validate(params: Tree, frozen: Tree, rng: jax.Array) -> dict[str, float]:
-        host, threads = (jax.process_index(), jax.process_count()), config.data.get("threads", 2)
-        loading = Loading(modalities=stage.modalities, host=host, threads=threads, skip=skip)
-        data = batches(share.records, Order(split=split, batch_size=batch_size, seed=0, once=True), loading)
+        data = batches(
+            share.records,
+            split=split,
+            batch_size=batch_size,
+            seed=0,
+            modalities=stage.modalities,
+            once=True,
+            host=(jax.process_index(), jax.process_count()),
+            threads=config.data.get("threads", 2),
+            skip=skip,
+        )
         sums: dict[str, np.ndarray] = {}
         with closing(data):
             for k in range(count):

@@ -15,9 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int32
 
-from eomm.data.batches import Loading, batches
+from eomm.data.batches import batches
 from eomm.data.modality import Modality
-from eomm.data.order import Order
 from eomm.data.records import RecordSet
 from eomm.errors import UsageError
 from eomm.models.interface import crop
@@ -111,7 +110,7 @@ def draw_series(
         name: of the modality.
         called: the set's name; its folder's where empty.
         weight: of the set.
-        balance: see `eomm.data.order.Order`.
+        balance: see `eomm.data.batches.batches`.
         seed: of the order of records and of pixels.
 
     Raises:
@@ -119,8 +118,8 @@ def draw_series(
         UsageError: no pixel is valid twice.
     """
     rng, found = np.random.default_rng(seed), []
-    order = Order(split="train", batch_size=1, seed=seed, balance=balance)
-    with closing(batches(records, order, Loading(modalities=(name,), threads=1))) as rows:
+    options: dict[str, Any] = {"split": "train", "batch_size": 1, "seed": seed, "modalities": (name,), "threads": 1}
+    with closing(batches(records, balance=balance, **options)) as rows:
         for _ in range(min(RECORDS, records.count("train"))):
             data = next(rows)[name]
             pixels = data["valid"][0].reshape(len(data["day"][0]), -1).astype(bool)

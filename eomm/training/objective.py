@@ -6,6 +6,7 @@ visible pixel is compression.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -311,14 +312,22 @@ def cut_prefix(rng: Array, embedding: Float[Array, "b n y x d"], prefixes: tuple
     return jnp.where(keep[:, :, None, None], embedding, 0.0)
 
 
+class Decoded(NamedTuple):
+    """What was decoded of queries, beside what was observed.
+
+    Attributes:
+        predicted: in the model's range.
+        values: observed, as stored.
+        weight: 1 where observed, else 0; may be fractional.
+    """
+
+    predicted: Float[Array, "b n j y x c"]
+    values: Int16[Array, "b n j #y #x c"]
+    weight: Float[Array, "b n j y x"]
+
+
 def score(
-    modality: Modality,
-    o: Objective,
-    deviation: Array,
-    predicted: Float[Array, "b n j y x c"],
-    values: Int16[Array, "b n j #y #x c"],
-    weight: Float[Array, "b n j y x"],
-    target_hidden: Bool[Array, "b n"],
+    modality: Modality, o: Objective, deviation: Array, decoded: Decoded, target_hidden: Bool[Array, "b n"]
 ) -> tuple[Array, dict[str, SumCount]]:
     """The loss and the metrics of decoded queries.
 
@@ -326,13 +335,11 @@ def score(
         modality: whose values they are.
         o: the objective.
         deviation: of each band in physical units; errors are counted in it.
-        predicted: in the model's range.
-        values: observed, as stored.
-        weight: 1 where observed, else 0; may be fractional.
+        decoded: and observed.
         target_hidden: whether the target acquisition was hidden.
     """
-    truth = modality_physical(modality, values)
-    guess = predicted * modality.spreads + modality.centres
+    weight, truth = decoded.weight, modality_physical(modality, decoded.values)
+    guess = decoded.predicted * modality.spreads + modality.centres
     first, others = (slice(0, 1), o.target_weight), (slice(1, None), 1 - o.target_weight)
     total: Array = jnp.zeros(())
     for at, share in (first, others):

@@ -27,6 +27,7 @@ from eomm.training.agreement import Window, embedding_terms, split_window
 from eomm.training.hiding import draw_hidden_queries, hide_bands, hide_others
 from eomm.training.labels import class_in, classes_of
 from eomm.training.objective import (
+    Decoded,
     Objective,
     borrow_clouds,
     cut_edges,
@@ -137,7 +138,7 @@ def pretrain(config: Any, records: RecordSet) -> Stage:
         values, mask = observed(data["values"], data["valid"], index, queries, encoder.halo)
         weight = (mask & exists[..., None, None]).astype(jnp.float32)
         target_hidden = jnp.take_along_axis(hidden, targets[..., None], axis=-1)[..., 0]
-        total, metrics = score(shape.modality, objective, deviation, predicted, values, weight, target_hidden)
+        total, metrics = score(shape.modality, objective, deviation, Decoded(predicted, values, weight), target_hidden)
         target_day = jnp.take_along_axis(data["day"], targets, axis=1)
         if cut is not None:
             cut = dataclasses.replace(cut, seen=interface.crop(cut.seen[:, None], encoder.halo)[:, 0])
@@ -305,8 +306,8 @@ def fuse(config: Any, records: RecordSet) -> Stage:
             weight = (mask & exists[..., None, None]).astype(jnp.float32)
             weight = jnp.broadcast_to(weight, predicted.shape[:-1])  # a single pixel's values are every pixel's
             itself = jnp.take_along_axis(hidden[name], targets[name][..., None], axis=-1)[..., 0] | dropped[name]
-            args = (decoder.modality, objectives[name], deviation[name], predicted, values, weight, itself)
-            part, found = score(*args)
+            decoded = Decoded(predicted, values, weight)
+            part, found = score(decoder.modality, objectives[name], deviation[name], decoded, itself)
             total += part / len(encoders)
             metrics |= {f"{name}_{k}": v for k, v in found.items() if k != "targets"}
             if name == reference:

@@ -10,7 +10,7 @@ import pytest
 from data_prep.records.build import build_patches
 from data_prep.records.crops import CropConfig
 from data_prep.records.split import SplitConfig
-from eomm.data.batches import Loading, RecordSource, batch_records, batches, count_batches
+from eomm.data.batches import RecordSource, batch_records, batches, count_batches
 from eomm.data.cube import open_cube, write_cube
 from eomm.data.draw import draw_start
 from eomm.data.mixture import mix, mixed_batches
@@ -21,8 +21,6 @@ from eomm.errors import UsageError
 from tests.data_prep.records.test_build_patches import S1_DAYS, WEATHER, grid, group, write
 
 LARGE = CropConfig(crop_px=30, acquisitions=60, window=(3, 2), margin_px=2, draw_px=10, draw_acquisitions=8)
-
-ORDER = {"split", "batch_size", "seed", "once", "balance"}  # options of an order; others are of loading
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +36,8 @@ def made(tmp_path_factory):
 
 
 def take(records, count, *, start=0, **options):
-    order = {"split": "train", "batch_size": 4, "seed": 2}
-    order |= {name: options.pop(name) for name in ORDER & set(options)}
-    with closing(batches(records, Order(**order), Loading(**options))) as data:
+    options = {"split": "train", "batch_size": 4, "seed": 2, **options}
+    with closing(batches(records, **options)) as data:
         data.set_state({"next_index": start})
         return list(itertools.islice(data, count))
 

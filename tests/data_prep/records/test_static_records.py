@@ -13,7 +13,6 @@ from data_prep.records.split import SplitConfig
 from eomm.data.batches import batches
 from eomm.data.cube import Acquisition, open_cube
 from eomm.data.grid import to_date
-from eomm.data.order import Order
 from eomm.data.records import open_records
 from eomm.errors import UsageError
 from tests.data_prep.records.test_build_patches import S2_DAYS, SMALL, WEATHER, grid, group, patches, write
@@ -52,7 +51,7 @@ def test_every_drawn_crop_has_the_layers_part(cube, tmp_path):
     records = open_records(build_patches(tmp_path / "r", cubes=[cube], split=SplitConfig(), crops=crops))
     values = open_cube(cube)["relief"].read()[0][0]
     places = np.lib.stride_tricks.sliding_window_view(values, (10, 10), axis=(0, 1)).reshape(-1, 100)
-    with closing(batches(records, Order(split="train", batch_size=2, seed=1))) as data:
+    with closing(batches(records, split="train", batch_size=2, seed=1)) as data:
         for batch in itertools.islice(data, 6):
             relief = batch["relief"]
             assert relief["values"].shape == (2, 1, 10, 10, 1) and relief["present"].all()

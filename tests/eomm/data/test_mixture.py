@@ -8,7 +8,6 @@ from eomm.data.batches import Loading, batches
 from eomm.data.held_out import dates_unseen, held_out
 from eomm.data.mixture import mix, mixed_batches, pool_statistics
 from eomm.data.modality import SENTINEL1_SIGMA0, SENTINEL2
-from eomm.data.order import Order
 from eomm.data.records import PatchShape, RecordSet
 from eomm.errors import ContractError, UsageError
 from tests.eomm.tiny import SHAPES, make_records
@@ -83,7 +82,7 @@ def test_a_batch_is_the_same_on_1_2_and_4_hosts_and_from_any_start(sets):
 def test_a_single_set_is_what_it_was(sets):
     first = sets[0]
     mixture = mix([first], batch_size=8)
-    with closing(batches(first, Order(split="train", batch_size=8, seed=5))) as data:
+    with closing(batches(first, split="train", batch_size=8, seed=5)) as data:
         expected = [rows(b) for b in itertools.islice(data, 9)]
     assert [rows(b) for _, b in take(mixture, 9, modalities=None)] == expected
     assert mixture.data_hash == first.data_hash and mixture.views() == (first,)

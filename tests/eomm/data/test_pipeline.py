@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 
 from data_prep.records.manifest import describe_balance
-from eomm.data.batches import Loading, RecordSource, batch_records, batches, count_batches
+from eomm.data.batches import RecordSource, batch_records, batches, count_batches
 from eomm.data.order import Order
 from eomm.data.records import open_records
 from eomm.errors import DataError, UsageError
 from tests.eomm.tiny import SHAPES, make_records
-
-ORDER = {"split", "batch_size", "seed", "once", "balance"}  # options of an order; others are of loading
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +19,8 @@ def records(tmp_path_factory):
 
 
 def take(records, count, *, state=None, **options):
-    order = {"split": "train", "batch_size": 8, "seed": 1}
-    order |= {name: options.pop(name) for name in ORDER & set(options)}
-    with closing(batches(records, Order(**order), Loading(**options))) as data:
+    options = {"split": "train", "batch_size": 8, "seed": 1, **options}
+    with closing(batches(records, **options)) as data:
         if state:
             data.set_state(state)
         return list(itertools.islice(data, count))
@@ -45,7 +42,7 @@ def test_a_global_batch_is_the_same_for_1_2_and_4_hosts(records):
 
 def test_the_position_is_exact_on_any_number_of_hosts_and_threads(records):
     expected = [numbers(b) for b in take(records, 9)]
-    with closing(batches(records, Order(split="train", batch_size=8, seed=1))) as data:
+    with closing(batches(records, split="train", batch_size=8, seed=1)) as data:
         for _ in range(5):
             next(data)
         state = data.get_state()

@@ -9,7 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from data_prep.records.points import PointOptions, build_point_records
-from eomm.data.batches import Loading, RecordSource, batches, reader
+from eomm.data.batches import RecordSource, batches, reader
 from eomm.data.modality import SENTINEL2
 from eomm.data.order import Order, interleave, order_batches, proportions
 from eomm.data.points import PointMapping, PointSeries, load_point_mapping, points_of, read_points
@@ -205,8 +205,7 @@ def test_small_records_are_drawn_by_permutations_as_exactly(tmp_path):
     records = open_records(build_point_records(tmp_path / "r", series, options))
 
     def take(count, start=0, **options):
-        order = Order(split="train", seed=1, batch_size=options.pop("batch_size", 6))
-        with closing(batches(records, order, Loading(**options))) as data:
+        with closing(batches(records, split="train", seed=1, **{"batch_size": 6, **options})) as data:
             data.set_state({"next_index": start})
             return np.array([b["s2"]["values"][:, 0, 0, 0, 0] for b in itertools.islice(data, count)])
 
@@ -248,7 +247,7 @@ def test_labels_travel_from_a_table_to_batches_and_records_without_are_as_before
     split = [dataclasses.replace(s, split="train" if s.group == "a" else "test") for s in series]
     records = open_records(build_point_records(tmp_path / "r", split, PointOptions(**options)))
     assert records.manifest["labels"] == {"maize": 1, "rice": 1} and records.shapes["s2"].labelled
-    with closing(batches(records, Order(split="train", batch_size=4, seed=0, once=True))) as rows:
+    with closing(batches(records, split="train", batch_size=4, seed=0, once=True)) as rows:
         found = next(rows)["s2"]
     assert found["label"].tolist() == [1, 0, -1, 0] and not found["present"][3].any()  # the last row is empty
     plain = [dataclasses.replace(s, label="") for s in split]

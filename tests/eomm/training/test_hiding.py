@@ -126,7 +126,7 @@ def test_nothing_visible_is_ever_decoded(monkeypatch):
     @jax.jit
     def spied(batch, key):
         stage.loss(params, {}, batch, key)
-        return seen[0], scored[0][4], scored[0][5]
+        return seen[0], scored[0][3].values, scored[0][3].weight
 
     for seed in range(3):
         hidden, values, weight = (np.asarray(x) for x in spied(batch, jax.random.key(seed)))
