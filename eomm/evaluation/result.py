@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from eomm.store.fields import Json as Json
+
 Better = Literal["higher", "lower"]
-Json = dict[str, Any]  # what a JSON file holds, its keys said where it is written
 
 
 def rounded(x: float | np.floating) -> float | None:

@@ -86,8 +86,8 @@ def features_one_by_one(
 ) -> Features:
     """As `encoder.features`, acquisition by acquisition, so that each stays in a CPU's cache; not for training.
 
-    Base size, 2 cores: 360,000 instead of 200,000 pixels per second. With the gradient it takes a third more instead
-    (benchmarks/README.md).
+    Base size, 2 cores: 360,000 instead of 200,000 pixels per second. With the gradient it takes 1.3 to 1.6 times as
+    long instead (benchmarks/README.md).
     """
     axes = values.shape[:2]
     each = jax.tree.map(lambda x: x.reshape(-1, 1, 1, *x.shape[2:]), (values, valid, dict(meta)))

@@ -155,7 +155,7 @@ def training_panels(runs: Sequence[Path], modalities: Mapping[str, Modality]) ->
         series, name = read_metrics(run / "metrics.jsonl"), run.name
         if losses := {k: v for k, v in series.items() if k.split("/")[-1] == "loss"}:
             panels.append((f"{name}: loss", "loss", losses))
-        for modality, curves in _errors(series, list(known)).items():
+        for modality, curves in _errors(series, [*modalities, *KNOWN]).items():
             unit = f" ({known[modality].error_unit[0]})" if modality else ""
             panels.append((f"{name}: error{f' of {modality}' if modality else ''}", f"absolute error{unit}", curves))
     return panels

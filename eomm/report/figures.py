@@ -164,6 +164,8 @@ def layer_figure(
     axes = figure.subplots(rows, across, squeeze=False).ravel()
     titled = {title.replace(": ", ":\n"): panel for title, panel in panels.items()}
     map_panels(figure, axes, titled, pixel_m, orientation="horizontal", shrink=0.9, pad=0.09)
+    for ax in axes:
+        ax.title.set_fontsize(8.5)  # three lines would meet the map above
     return figure
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -150,13 +151,13 @@ class HiddenTask:
         dates = np.flatnonzero(~self.is_test)
         return dates[np.unique(np.linspace(0, len(dates) - 1, self.plan.fit_dates).round().astype(int))]
 
-    @property
+    @cached_property
     def fit_corners(self) -> list[Corner]:
         """A quarter of the blocks, at least two: plenty for a few hundred coefficients."""
         usable = [k for k in self.corners if self.may_fit(k).any()]
         return usable[: max(2, -(-len(usable) // 4))]
 
-    @property
+    @cached_property
     def corners(self) -> list[Corner]:
         """Blocks to score: all, or as many random ones as the plan allows.
 

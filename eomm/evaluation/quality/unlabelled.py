@@ -204,6 +204,8 @@ def near_over_far(vectors: Vectors, series: Sequence[PointSeries]) -> Outcome:
     parts = []
     for s, z in zip(series, vectors(series), strict=True):
         i, j, apart = _pairs(s)
+        used = np.logical_or(*((apart >= low) & (apart <= high) for low, high in (NEAR_DAYS, FAR_DAYS)))
+        i, j, apart = i[used], j[used], apart[used]
         distance = _length((z[i] - z[j]).astype(np.float64))
         parts.append(pd.DataFrame({"group": s.group, "apart": apart, "distance": distance}))
     pairs = pd.concat(parts)

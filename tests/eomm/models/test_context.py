@@ -9,6 +9,7 @@ import pytest
 
 from eomm.data.modality import SENTINEL1, SENTINEL2
 from eomm.errors import UsageError
+from eomm.models import context
 from eomm.models.context import SIZES, build_encoder, dense, depthwise
 from eomm.models.interface import crop, window_mask
 from tests.eomm.helpers import random_group
@@ -169,8 +170,10 @@ def gradients(x, kernel, weights, inside):
     return [jax.grad(lambda *a, f=f: jnp.sum(f(*a) * inside), (0, 1, 2))(x, kernel, weights) for f in (written, plain)]
 
 
-def test_gradients_are_those_of_the_plain_sums():
-    shapes = [(2, 3, 11, 12, 5), (3, 3, 5), (5, 7), (2, 3, 7, 8, 7)]
+@pytest.mark.parametrize(("time", "written_out"), [(3, context.WRITTEN_OUT), (4, 2)])
+def test_gradients_are_those_of_the_plain_sums(time, written_out, monkeypatch):
+    monkeypatch.setattr(context, "WRITTEN_OUT", written_out)
+    shapes = [(2, time, 11, 12, 5), (3, 3, 5), (5, 7), (2, time, 7, 8, 7)]
     found, expected = gradients(*(jax.random.normal(jax.random.key(i), s) for i, s in enumerate(shapes)))
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
