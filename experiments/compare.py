@@ -13,12 +13,13 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from eomm.cli.arguments import options_of
 from eomm.data.cube import open_cube
 from eomm.errors import UsageError
 from eomm.evaluation.hidden.reconstruction import evaluate_records
@@ -169,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error("nothing to compare: give --table or --variant")
     keep_freed_memory()
     with redirect_stdout(sys.stderr):
-        result = compare(variants, Asked(**{f.name: getattr(a, f.name) for f in fields(Asked)}))
+        result = compare(variants, options_of(Asked, a))
     print(json.dumps(result) if a.json else format_comparison(result))
 
 

@@ -1,12 +1,11 @@
 """Scenes to one finished cube: joined, on one grid, checked, masked. Streams over time: memory holds a few dates."""
 
-import errno
 import hashlib
 import itertools
 import platform
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -25,7 +24,7 @@ from eomm.data.grid import Grid
 from eomm.errors import ContractError, DataError, UsageError
 from eomm.store.digest import sha256
 from eomm.store.fields import Json
-from eomm.store.folders import check_apart, check_free, disk_full, entered
+from eomm.store.folders import check_apart, check_free, entered, naming_full_disk
 from eomm.store.progress import NamedProgress
 
 
@@ -104,20 +103,9 @@ def build_cube(
         groups = _series(by_modality, target, options, progress or (lambda what, done, total: None))
         provenance = _provenance(resolved, sought, options.accept, everything)
         out.parent.mkdir(parents=True, exist_ok=True)
-        with _naming_full_disk(out):
+        with naming_full_disk(out):
             prepared = [g.prepare(out.parent) for g in groups]
             return write_cube(out, site=site, groups=prepared, provenance=provenance, overwrite=overwrite)
-
-
-@contextmanager
-def _naming_full_disk(out: Path) -> Iterator[None]:
-    """A full disk is an error that says so, wherever scratch files met it."""
-    try:
-        yield
-    except OSError as e:
-        if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise disk_full(out) from e
-        raise
 
 
 def _series(

@@ -23,7 +23,7 @@ from eomm.store.descriptions import FETCHED
 from eomm.store.digest import sha256
 from eomm.store.fields import Json, check
 from eomm.store.folders import locked
-from eomm.store.notes import Notes
+from eomm.store.notes import REQUEST, Notes
 from eomm.store.progress import NamedProgress
 
 
@@ -89,7 +89,7 @@ def fetch_scenes(out: Path | str, grid: Grid, options: FetchOptions, *, progress
     Raises:
         UsageError: a bad option, the extra `stac` or credentials missing, a folder fetched for another grid, another
             process that fetches the same, or files that cannot be written.
-        DataError: the catalogue cannot be searched, or has nothing of this site and these days.
+        DataError: the catalogue cannot be searched, or has nothing of this site and these days; a note is damaged.
     """
     out, catalogue = Path(out), choose_catalogue(options)
     found = _find(catalogue, grid, options)
@@ -175,7 +175,12 @@ def _entries(
 
 
 def _begin(notes: Notes, site: str, catalogue: Catalogue, grid: Grid) -> Json:
-    """Note what is asked for. Raises UsageError where the notes are of another request."""
+    """Note what is asked for.
+
+    Raises:
+        UsageError: the notes are of another request.
+        DataError: what was asked for before cannot be read.
+    """
     asked: Json = {
         "site": site,
         "from": catalogue.name,
@@ -184,7 +189,8 @@ def _begin(notes: Notes, site: str, catalogue: Catalogue, grid: Grid) -> Json:
         "modality": catalogue.modality,
         "grid": {**asdict(grid), "transform": list(grid.transform)},
     }
-    noted = notes.request or asked
+    noted = notes.request
+    noted = asked if noted is None else check(noted, dict, f"{notes.folder / REQUEST}", remedy=f"remove {notes.folder}")
     for k in (k for k, v in asked.items() if noted.get(k) != v):
         raise UsageError(
             f"{notes.folder}: these scenes were fetched for another request: {k} is {noted.get(k)}, expected "

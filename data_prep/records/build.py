@@ -32,10 +32,9 @@ from eomm.store.fields import Json
 from eomm.store.folders import (
     check_apart,
     check_free,
-    disk_full,
     entered,
-    is_disk_full,
     locked,
+    naming_full_disk,
     partial_of,
     put_in_place,
     read_json,
@@ -131,11 +130,13 @@ def unfinished(out: Path, request: str) -> Iterator[Path]:
     """A directory for the shards of a request, which becomes `out`; what is finished of it stays when something fails.
 
     Raises:
-        UsageError: another process is writing `out`, or the disk is full.
+        UsageError: another process is writing `out`.
+        DiskFull: what is finished stays.
+        DataError: the note on what is unfinished is damaged.
     """
     folder = partial_of(out)
     units = Notes(folder / FOLDER)
-    with locked(out):
+    with locked(out), naming_full_disk(out, kept=True):
         if units.request != {"request": request}:
             shutil.rmtree(folder, ignore_errors=True)
             units.begin({"request": request})
@@ -144,11 +145,9 @@ def unfinished(out: Path, request: str) -> Iterator[Path]:
                 file.unlink()
         try:
             yield folder
-        except BaseException as e:
+        except BaseException:
             if not list(units.folder.glob("*.array_record")):
                 shutil.rmtree(folder, ignore_errors=True)
-            if is_disk_full(e):
-                raise disk_full(out) from e
             raise
         shutil.rmtree(units.folder)
         put_in_place(folder, out)

@@ -44,7 +44,8 @@ def read_chips(path: Path | str, mapping: PointMapping, accept: Collection[str] 
 
     Raises:
         UsageError: another ending, or nothing there.
-        DataError: the file cannot be read, lacks a variable, has a date that is none, or a chip's name twice.
+        DataError: the file cannot be read, holds no chip, lacks a variable, all dates or a chip's name, has a name
+            twice, a date that is none, or text for numbers.
         ContractError: a variable has other dimensions, chips are larger than 64 px, or the file states another scale.
     """
     path = Path(path)
@@ -52,7 +53,9 @@ def read_chips(path: Path | str, mapping: PointMapping, accept: Collection[str] 
         raise UsageError(f"{path}: no such file, or its name ends in none of {', '.join(ENDINGS)}")
     with open_arrays(path) as opened:
         data = _named(bands_apart(opened, path, mapping.bands.values()), mapping, path)
-        found = list(_series(data, mapping, path, accept))
+        found = list(_series(_plain(data, mapping, path), mapping, path, accept))
+    if not found:
+        raise DataError(f"{path}: {mapping.id} names no chip; expected at least one")
     names = [s.name for s in found]
     if twice := {n for n in names if names.count(n) > 1} if len(set(names)) < len(names) else set():
         raise DataError(f"{path}: chips {', '.join(sorted(twice)[:3])} are there twice; give each its own {mapping.id}")
@@ -71,7 +74,14 @@ def _named(data: xr.Dataset, mapping: PointMapping, path: Path) -> xr.Dataset:
             f"{path}: {mapping.id} has dimensions {data[mapping.id].dims}, {bands[0].name} {bands[0].dims}; expected "
             "one of chips, and those of chips, times, rows and columns. Give a single chip a dimension, or make a cube"
         )
-    (chip,), (*_, time) = data[mapping.id].dims, data[mapping.date].dims
+    (chip,), dated = data[mapping.id].dims, data[mapping.date].dims
+    others = [d for d in dated if d != chip]
+    if len(others) != 1 or (mapping.orbit and others[0] not in data[mapping.orbit].dims):
+        found = f"{mapping.date} has dimensions {dated}" + (
+            f", {mapping.orbit} {data[mapping.orbit].dims}" if mapping.orbit else ""
+        )
+        raise ContractError(f"{path}: {found}; expected one of times, and beside it none but {chip!r} of chips")
+    (time,) = others
     dims = (chip, time, *(d for d in bands[0].dims if d not in (chip, time)))
     allowed = {name: {chip} for name in (*mapping.names, mapping.label, mapping.lon, mapping.lat)}
     allowed |= {name: {chip, time} for name in (mapping.date, mapping.orbit)}
@@ -95,8 +105,9 @@ def _series(data: xr.Dataset, mapping: PointMapping, path: Path, accept: Collect
     fills = {band: _fill(data[name], f"{path}: {name}", mapping, accept) for band, name in mapping.bands.items()}
     for i in range(data.sizes[CHIP]):
         one = data.isel({CHIP: i})
-        raw = {b: one[mapping.bands[b]].transpose(*DIMS[1:]).values for b in mapping.contract.band_names}
-        missing = [mapping.missing(r.astype(np.float64)) | np.isin(r, fills[b]) for b, r in raw.items()]
+        pixels = {b: one[mapping.bands[b]].transpose(*DIMS[1:]).values for b in mapping.contract.band_names}
+        raw = {b: p.astype(np.float64) for b, p in pixels.items()}  # scaled as int8, 100 would be -56
+        missing = [mapping.missing(r) | np.isin(r, fills[b]) for b, r in raw.items()]
         known = ~np.any(missing, axis=0)
         if mapping.valid:
             known &= _spread(one[mapping.valid].isin(mapping.valid_values), known.shape)
@@ -104,7 +115,7 @@ def _series(data: xr.Dataset, mapping: PointMapping, path: Path, accept: Collect
         at = _once_a_day(day, known)
         physical = np.stack([r[at] * mapping.scale + mapping.offset for r in raw.values()], axis=-1)
         yield PointSeries(
-            **_about(one, mapping),
+            **_about(one, mapping, f"{path}: chip {i}"),
             day=day[at],
             values=np.where(known[at, ..., None], physical, 0).astype(np.float32),
             valid=known[at],
@@ -118,26 +129,85 @@ def _spread(values: xr.DataArray, shape: tuple[int, ...]) -> np.ndarray:
     return np.broadcast_to(values.expand_dims(missing).transpose(*DIMS[1:]).values, shape)
 
 
-def _about(one: xr.Dataset, mapping: PointMapping) -> Json:
-    """Name, group, split, stratum, label and place of a chip."""
+def _about(one: xr.Dataset, mapping: PointMapping, where: str) -> Json:
+    """Name, group, split, stratum, label and place of a chip. Raises DataError where it has no name."""
     names = {k: c for k in ("id", "group", "split", "stratum", "label") if (c := getattr(mapping, k))}
-    about: Json = {k: _text(one[name].values[()]) for k, name in names.items()}
+    about: Json = {k: one[name].item() for k, name in names.items()}
+    if not about["id"]:
+        raise DataError(f"{where}, counted from 0, has no {mapping.id}; name it, or leave it out")
     place = tuple(float(one[c].values) for c in (mapping.lon, mapping.lat) if c)
     return {"group": about["id"], **about, "place": place if len(place) == 2 and np.isfinite(place).all() else None}
 
 
-def _text(value: object) -> str:
-    """As a table has it; of bytes what they spell, "" of what is missing."""
-    text = value.decode() if isinstance(value, bytes) else str(value)
-    return "" if text in ("nan", "None", "NaT") else text
+def _plain(data: xr.Dataset, mapping: PointMapping, path: Path) -> xr.Dataset:
+    """The same with names and labels as text, "" where missing; lon, lat and orbit as numbers, NaN where missing."""
+    texts = {c: _texts(data[c], f"{path}: {c}") for c in (*mapping.names, mapping.label) if c}
+    numbers = {c: _numbers(data[c], f"{path}: {c}") for c in (mapping.lon, mapping.lat, mapping.orbit) if c}
+    return data.assign(texts | numbers)
+
+
+def _texts(variable: xr.DataArray, where: str) -> xr.DataArray:
+    values = _values(variable, where)
+    texts = [
+        "" if missing else _text(v, where)
+        for v, missing in zip(values.ravel().tolist(), _declared(variable, values, where).ravel(), strict=True)
+    ]
+    return variable.copy(data=np.array(texts, object).reshape(values.shape))
+
+
+def _numbers(variable: xr.DataArray, where: str) -> xr.DataArray:
+    """Unpacked as the file states. Raises DataError where it holds no numbers."""
+    _check_numbers(variable, where)
+    values, stated = _values(variable, where), of_attributes(variable.attrs, variable.dtype, where=where)
+    unpacked = values.astype(np.float64) * (1 if stated.scale is None else stated.scale) + (stated.offset or 0)
+    return variable.copy(data=np.where(_declared(variable, values, where), np.nan, unpacked))
+
+
+def _check_numbers(variable: xr.DataArray, where: str) -> None:
+    if variable.dtype.kind not in "biuf":
+        raise DataError(f"{where}: holds {variable.dtype}, expected numbers; correct the file or the mapping")
+
+
+def _values(variable: xr.DataArray, where: str) -> np.ndarray:
+    try:
+        return variable.values
+    except UnicodeDecodeError as e:
+        raise _not_utf8(where, e) from e
+
+
+def _declared(variable: xr.DataArray, values: np.ndarray, where: str) -> np.ndarray:
+    """Where values are what the file declares to be no data; of texts nothing is."""
+    if values.dtype.kind not in "iuf":
+        return np.zeros(values.shape, bool)
+    return np.isin(values, of_attributes(variable.attrs, variable.dtype, where=where).fill)
+
+
+def _text(value: object, where: str) -> str:
+    """As a table has it; of bytes what they spell, "" of what is missing. Raises DataError."""
+    if value is None:
+        return ""
+    try:
+        text = value.decode() if isinstance(value, bytes) else str(value)
+        text.encode()  # h5py hands on what it could not decode
+    except UnicodeError as e:
+        raise _not_utf8(where, e) from e
+    return "" if text in ("nan", "NaT") else text
+
+
+def _not_utf8(where: str, error: UnicodeError) -> DataError:
+    return DataError(f"{where}: holds text that is not UTF-8 ({error}); write the file again in UTF-8")
 
 
 def _days(dates: xr.DataArray, where: str) -> np.ndarray:
-    """Days since 1970-01-01, [chip, time] or [1, time], NO_DAY where there is none."""
-    found = np.atleast_2d(decoded(dates, where).transpose(..., TIME).values)
-    known = np.array([not pd.isna(v) and _text(v) != "" for v in found.ravel()]).reshape(found.shape)
+    """Days since 1970-01-01, [chip, time] or [1, time], NO_DAY where there is none. Raises DataError without any."""
+    found = np.atleast_2d(_values(decoded(dates, where).transpose(..., TIME), where))
+    cells = [_text(v, where) if isinstance(v, str | bytes) else v for v in found.ravel()]
+    there = np.array([not pd.isna(v) and v != "" for v in cells], bool).reshape(found.shape)
+    known = there & ~_declared(dates, found, where)
+    if not known.any():
+        raise DataError(f"{where}: none of {known.size} dates is known; expected some, correct the file or the mapping")
     days = np.full(found.shape, NO_DAY)
-    days[known] = parse_days([_text(v) if isinstance(v, str | bytes) else v for v in found[known]], where=where)
+    days[known] = parse_days([v for v, k in zip(cells, known.ravel(), strict=True) if k], where=where)
     return days
 
 
@@ -150,7 +220,13 @@ def _once_a_day(day: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _fill(variable: xr.DataArray, where: str, mapping: PointMapping, accept: Collection[str]) -> tuple[float, ...]:
-    """Numbers that the file declares to be no data. Raises ContractError where it states another scale or offset."""
+    """Numbers that the file declares to be no data.
+
+    Raises:
+        ContractError: it states another scale or offset.
+        DataError: it holds no numbers.
+    """
+    _check_numbers(variable, where)
     stated = of_attributes(variable.attrs, variable.dtype, where=where)
     for key in ("scale", "offset"):
         check_stated(key, getattr(stated, key), getattr(mapping, key), where, "the mapping", accept)

@@ -6,6 +6,7 @@ Finished sites are kept; what failed is noted and tried again by the next run (u
 import dataclasses
 import shutil
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import partial
@@ -68,13 +69,17 @@ def build_sites(
         As `data_prep.sites.units.status`.
 
     Raises:
-        UsageError: `out` holds something else; a finished cube was made of something else; no worker can be had.
+        UsageError: two sites have one name; `out` holds something else; a finished cube was made of something else; no
+            worker can be had.
         DiskFull: what is finished stays.
         ContractError: a mapping cannot be.
         DataError: a mapping cannot be read.
     """
     if not (sources or catalogues):
         raise UsageError("sites: no source given; name at least one folder and its mapping, or a catalogue")
+    names = Counter(s.name.casefold() for s in sites)  # as file systems may take them
+    if twice := [s.name for s in sites if names[s.name.casefold()] > 1]:
+        raise UsageError(f"sites: {', '.join(twice[:6])} are one name; give each site its own")
     if catalogues and not dates:
         raise UsageError("sites: scenes can only be fetched of given dates; name the first and the last")
     folder = SiteFolder(Path(out).absolute())

@@ -48,7 +48,7 @@ SHARED: dict[str, dict[str, Any]] = {
     "scheduler": {"metavar": "ADDRESS"},
     "seed": {"type": whole, "default": 0},
     "site_info": {"type": Path, "nargs": "+", "default": [], "help": "SITEINFO, BADM, a list of sites, or site.json"},
-    "workers": {"type": whole, "default": 0, "metavar": "N", "help": "by N processes of this machine"},
+    "workers": {"type": whole, "default": 0, "metavar": "N", "help": "by N processes of this machine (1: this one)"},
 }
 """Arguments that several commands have, without the dashes, as argparse takes them."""
 

@@ -46,9 +46,8 @@ def plan_train(a: argparse.Namespace, rest: list[str]) -> Json:
     from eomm.training.config import load_config
     from eomm.training.plan import Machines, plan_training
 
-    machines = Machines(devices=a.devices, device=a.device, utilisation=a.utilisation, read_gb=a.read_gb)
     config = load_config(a.config, overrides(rest))
-    return plan_training(config, machines, batch_per_device=a.batch_per_device, passes=a.passes)
+    return plan_training(config, options_of(Machines, a), batch_per_device=a.batch_per_device, passes=a.passes)
 
 
 def embed(a: argparse.Namespace, _: list[str]) -> Json:

@@ -118,7 +118,7 @@ def build_parser() -> argparse.ArgumentParser:
     shard_help = "do part I of N, counted from 0 (of --cubes: of the cubes); whichever ends last completes the store"
     c.add_argument("--shard", type=shard_of, default=(0, 1), metavar="I/N", help=shard_help)
     scheduler_help = "by a running Dask scheduler's, such as tcp://head:8786"
-    shared(c, workers="by N processes of this machine, on CPUs", scheduler=scheduler_help)
+    shared(c, workers="by N processes of this machine, on CPUs (1: this one)", scheduler=scheduler_help)
     c.add_argument("--status", action="store_true", help="say what is done, missing and failed, and stop")
     c.add_argument("--check", action="store_true", help="embed a seam of blocks twice and note the difference")
     append_help = "the cube has new acquisitions since: embed their dates and those whose windows they change"

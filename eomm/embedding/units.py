@@ -121,7 +121,7 @@ class Run:
                     run.discard()
                     return None
                 return run
-            found = run.notes.request
+            found = _noted(run.notes)
             if found == request:
                 return run
             if not overwrite:
@@ -134,7 +134,7 @@ class Run:
                 if found is not None:
                     run._lock(stack, "whole", fcntl.LOCK_EX)
                 os.rename(run.partial, aside)
-                if Notes(aside / FOLDER).request == request:  # and has begun anew meanwhile
+                if _noted(Notes(aside / FOLDER)) == request:  # and has begun anew meanwhile
                     os.rename(aside, run.partial)
                 shutil.rmtree(aside, ignore_errors=True)
 
@@ -223,6 +223,14 @@ class Run:
 def tidy(store: Path) -> None:
     """Remove the notes on units from a finished store."""
     shutil.rmtree(store / FOLDER, ignore_errors=True)
+
+
+def _noted(notes: Notes) -> Any:
+    """What is made; None also where the note is damaged, which `overwrite` replaces."""
+    try:
+        return notes.request
+    except DataError:
+        return None
 
 
 def requested(store: Path) -> Any:

@@ -264,7 +264,7 @@ def is_disk_full(error: BaseException) -> bool:
     """Whether an error says that no space is left, or no quota: by its type or number, or in a library's words."""
     if isinstance(error, DiskFull):
         return True
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return True
     said = str(error)
     if isinstance(error, ValueError) and "RESOURCE_EXHAUSTED" in said:  # tensorstore's; of others it is memory

@@ -32,11 +32,16 @@ class Notes:
 
     @property
     def request(self) -> Any:
-        """What is made, JSON types; None where nothing is noted, or it cannot be read."""
+        """What is made, JSON types; None where nothing is noted. Raises DataError where the note is damaged."""
         try:
             return read_json(self.folder / REQUEST)
-        except DataError:
-            return None
+        except DataError as e:
+            if isinstance(e.__cause__, FileNotFoundError):
+                return None
+            raise DataError(
+                f"{self.folder / REQUEST}: damaged, so that nobody knows of what the notes beside it are; remove "
+                f"{self.folder} to begin anew"
+            ) from e
 
     def begin(self, request: Any = None) -> None:
         """Make the folder, and note what is made, where that is one thing."""

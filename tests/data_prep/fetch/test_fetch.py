@@ -185,6 +185,14 @@ def test_a_request_that_cannot_be_met_says_why(world, server, tmp_path, monkeypa
     fetch(server, tmp_path / "one", grid, collection="s2", tries=1)
     with pytest.raises(UsageError, match=r"fetched for another request: grid is .*choose another --out"):
         fetch(server, tmp_path / "one", dataclasses.replace(grid, width=20), collection="s2")
+    (noted,) = (tmp_path / "one").glob("fetch-*/request.json")
+    for damaged, message in (
+        ("{", r"request.json: damaged.* remove .*fetch-"),
+        ("[]", r"request.json: .*remove .*fetch-"),
+    ):
+        noted.write_text(damaged)
+        with pytest.raises(DataError, match=message):
+            fetch(server, tmp_path / "one", dataclasses.replace(grid, width=20), collection="s2")
 
 
 def test_the_grid_of_a_site_is_that_of_sentinel_2():

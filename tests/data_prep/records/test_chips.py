@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -59,6 +61,14 @@ def chips(*, count=6, dates=7, side=(8, 6)):
     )
 
 
+def filled(values):
+    return "n", np.array(values), {"_FillValue": np.array(values).dtype.type(min(values))}
+
+
+def dated(data, when):
+    return data.drop_vars("time").assign(when=when)
+
+
 def test_chips_are_series_of_their_pixels(tmp_path):
     data = chips()
     data.to_netcdf(tmp_path / "c.nc", engine="h5netcdf")
@@ -90,6 +100,50 @@ def test_each_chip_may_have_its_own_dates_and_a_variable_for_each_band(tmp_path)
     np.testing.assert_allclose(one.values[1, 3, 4], data["s2"].values[0, 0, :, 3, 4] * 1e-4, rtol=1e-6)  # 1 is clouded
 
 
+@pytest.mark.parametrize(("stored", "scale", "offset"), [(np.int8, 2, 0), (np.uint8, 1, -183), (np.uint16, 0.5, 1)])
+def test_numbers_of_any_type_are_scaled_alike(tmp_path, stored, scale, offset):
+    data = chips(count=2)
+    data["s2"] = xr.full_like(data["s2"], 100, stored)
+    data.to_netcdf(tmp_path / "c.nc", engine="h5netcdf")
+    found = read_chips(tmp_path / "c.nc", replace(MAPPING, scale=scale, offset=offset))[0]
+    assert (found.values[found.valid] == 100 * scale + offset).all()
+
+
+def test_dates_may_lead_chips(tmp_path):
+    day = pd.date_range("2020-03-01", periods=14, freq="5D").values.reshape(7, 2)
+    dated(chips(count=2), (("time", "n"), day)).to_netcdf(tmp_path / "c.nc", engine="h5netcdf")
+    one, two = read_chips(tmp_path / "c.nc", replace(MAPPING, date="when"))
+    assert (one.day[0], two.day[0]) == (18322, 18327) and (np.diff(one.day) == 10).all()
+
+
+def test_what_a_file_declares_to_be_missing_is_missing_everywhere(tmp_path):
+    orbit = ("time", np.array([44, -1, 44, 44, 44, 44, 117], np.int32), {"_FillValue": np.int32(-1)})
+    data = chips(count=2).assign(crop=filled([3, -1]), lon=filled([9.5, -9999.0]), orbit=orbit)
+    data.to_netcdf(tmp_path / "c.nc", engine="h5netcdf")
+    one, two = read_chips(tmp_path / "c.nc", replace(MAPPING, orbit="orbit"))
+    assert (one.label, one.place) == ("3", (9.5, 48.0)) and (two.label, two.place) == ("", None)
+    assert one.orbit.tolist() == [44, 0, 44, 44, 44, 44, 117]
+
+
+@pytest.mark.parametrize(
+    ("orbit", "error", "message"),
+    [
+        (("time", ["a"] * 7), DataError, r"c.nc: orbit: holds .*, expected numbers"),
+        (("n", [1, 2]), ContractError, r"c.nc: .*orbit \('n',\); expected one of times"),
+        (3, ContractError, r"c.nc: .*orbit \(\); expected one of times"),
+    ],
+)
+def test_orbits_are_numbers_of_dates(tmp_path, orbit, error, message):
+    chips(count=2).assign(orbit=orbit).to_netcdf(tmp_path / "c.nc", engine="h5netcdf")
+    with pytest.raises(error, match=message):
+        read_chips(tmp_path / "c.nc", replace(MAPPING, orbit="orbit"))
+
+
+def test_a_class_may_be_called_none(tmp_path):
+    chips(count=2).assign(crop=("n", ["None", "nan"])).to_netcdf(tmp_path / "c.nc", engine="h5netcdf")
+    assert [s.label for s in read_chips(tmp_path / "c.nc", MAPPING)] == ["None", ""]
+
+
 def test_records_of_chips_hold_their_pixels_and_what_is_not_of_the_field_is_masked(tmp_path, capsys):
     chips().to_netcdf(tmp_path / "c.nc", engine="h5netcdf")
     (tmp_path / "m.toml").write_text(TOML)
@@ -114,8 +168,16 @@ def test_records_of_chips_hold_their_pixels_and_what_is_not_of_the_field_is_mask
         (lambda d: d.drop_vars("farm"), DataError, r"c.nc: lacks farm, which the mapping names; it has s2, SCL"),
         (lambda d: d.drop_vars("band"), ContractError, r"c.nc: s2 has dimensions .* expected one of bands, 'band'"),
         (lambda d: d.sel(band=list(BANDS[:-1])), DataError, r"c.nc: lacks s2\[B12\]"),
+        (lambda d: d.isel(n=[]), DataError, r"c.nc: field names no chip"),
         (lambda d: d.isel(n=0), ContractError, r"field has dimensions \(\), s2\[B02\] \('time', 'row', 'col'\)"),
         (lambda d: d.assign(farm=d["SCL"]), ContractError, r"c.nc: farm has dimensions .* expected of"),
+        (lambda d: dated(d, ("n", [18322] * 6)), ContractError, r"c.nc: when has dimensions \('n',\); expected one of"),
+        (lambda d: dated(d, 20200101), ContractError, r"c.nc: when has dimensions \(\); expected one of times"),
+        (lambda d: d.assign(time=[""] * 7), DataError, r"c.nc: time: none of 7 dates is known"),
+        (lambda d: d.assign(lon=d["crop"]), DataError, r"c.nc: lon: holds .*, expected numbers"),
+        (lambda d: d.assign(s2=d["s2"].astype(str)), DataError, r"c.nc: s2\[B02\]: holds .*, expected numbers"),
+        (lambda d: d.assign(crop=("n", [b"\xff"] * 6)), DataError, r"c.nc: crop: holds text that is not UTF-8"),
+        (lambda d: d.assign(field=filled([1, 2, 3, 4, 5, -1])), DataError, r"chip 5, counted from 0, has no field"),
         (lambda d: d.isel(col=[0] * 65), ContractError, r"chips have 8 x 65 px, expected at most 64 .* prepare cube"),
         (lambda d: d.isel(n=[0, 0, 1]), DataError, r"chips farm 0/00 are there twice"),
         (lambda d: d.assign(time=["soon"] * 7), DataError, r"c.nc: time: 'soon' is no day"),
@@ -127,9 +189,10 @@ def test_records_of_chips_hold_their_pixels_and_what_is_not_of_the_field_is_mask
     ],
 )
 def test_chips_that_are_not_what_the_mapping_says_are_refused(tmp_path, change, error, message):
-    change(chips()).to_netcdf(tmp_path / "c.nc", engine="h5netcdf")
+    data = change(chips())
+    data.to_netcdf(tmp_path / "c.nc", engine="h5netcdf")
     with pytest.raises(error, match=message):
-        read_chips(tmp_path / "c.nc", MAPPING)
+        read_chips(tmp_path / "c.nc", replace(MAPPING, date="when" if "when" in data else "time"))
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):

@@ -88,6 +88,12 @@ def test_a_bad_site_stops_no_other_and_is_tried_again(scenes, built, tmp_path):
     assert "b.failed" not in after and digests(tmp_path / "o") == digests(built)
 
 
+def test_two_sites_of_one_name_are_refused(scenes, tmp_path):
+    with pytest.raises(UsageError, match="sites: a, A are one name"):
+        build_sites(tmp_path / "o", sites=[site("a"), site("b"), site("A")], sources=sources(scenes))
+    assert not (tmp_path / "o").exists()
+
+
 def test_an_unexpected_error_is_one_sites_own_and_says_where(scenes, tmp_path, monkeypatch):
     from data_prep.sites import build as module
 

@@ -55,6 +55,7 @@ def test_a_full_disk_of_a_worker_ends_the_run_though_its_cause_stays_behind(tmp_
     [
         FULL,
         OSError(errno.EDQUOT, "Disk quota exceeded"),
+        OSError(errno.EFBIG, "File too large"),
         ValueError("RESOURCE_EXHAUSTED: Error writing"),  # tensorstore
         RuntimeError("write() failed: No space left on device"),  # array_record
     ],
@@ -69,3 +70,13 @@ def test_a_full_disk_is_known_in_everybodys_words_and_others_are_not_taken_for_o
         DataError("No space left"),
     ):
         assert not is_disk_full(other)
+
+
+def test_a_damaged_request_is_not_taken_for_none(tmp_path):
+    notes = Notes(tmp_path / "n")
+    assert notes.request is None
+    notes.begin({"site": "a"})
+    assert notes.request == {"site": "a"}
+    (tmp_path / "n" / "request.json").write_text('{"site": ')
+    with pytest.raises(DataError, match=r"n/request.json: damaged.* remove .*n to begin anew"):
+        _ = notes.request
