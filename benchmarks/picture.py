@@ -30,7 +30,7 @@ def draw(profile: Mapping[str, Any], growth: Mapping[str, Any]) -> Figure:
     draw_growth(middle, growth, "cpu_seconds", "processor seconds")
     draw_growth(right, growth, "peak_mib", "peak memory of a process, MiB")
     right.set_ylim(100, 10_000)
-    middle.legend()
+    right.legend(ncols=2)  # where there is room
     return figure
 
 
