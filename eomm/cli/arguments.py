@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from eomm.cli.numbers import day, number, whole
+from eomm.errors import UsageError
 
 Handler = Callable[[argparse.Namespace, list[str]], Any]
 Options = TypeVar("Options")
@@ -106,8 +107,6 @@ def options_of(kind: type[Options], a: argparse.Namespace, **more: Any) -> Optio
 
 def pair_of(text: str, option: str = "", expected: str = "NAME=VALUE") -> tuple[str, str]:
     """`"a=b"` to ("a", "b"). Raises UsageError where a part is missing."""
-    from eomm.errors import UsageError
-
     name, equals, value = text.partition("=")
     if not (name and equals and value):
         raise UsageError(f"{f'{option} {text}'.strip()}: expected {expected}")

@@ -20,12 +20,11 @@ from jaxtyping import Array, Bool, Float, Int32, Real, Shaped
 
 from eomm.data.modality import Modality
 from eomm.errors import UsageError
-from eomm.models.interface import MISSING_BAND, Meta, Params, check_options, no_hidden, window_mask
+from eomm.models.interface import MISSING_BAND, WRITTEN_OUT, Meta, Params, check_options, no_hidden, window_mask
 
 DILATIONS = (1, 2, 4)
 PERIODS = (5, 11, 23, 47, 97, 193, 389, 769)  # days; integers, so that angles of large day numbers are exact
 NEGATIVE = -1e9
-WRITTEN_OUT = 64  # acquisitions
 
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"width": 16, "heads": 1, "dim": 16},

@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from eomm.data.modality import SENTINEL2
 from eomm.data.points import PointSeries
+from eomm.evaluation.quality.closed import weigh
 from eomm.evaluation.quality.learned import encoder_vectors, model_vectors
 from eomm.evaluation.quality.vectors import Vectors, beside, following, per_series, remembered, scaled
 from eomm.models.directory import load_model
@@ -61,11 +62,10 @@ def spread_of(encoder: StateEncoder) -> Block:
     """log(1 + weighted deviation) of each component over the window, by exp(-days / 45)."""
 
     def spread(series: PointSeries, at: np.ndarray) -> np.ndarray:
-        y, apart, seen = window_of(encoder, series, at)
+        y, apart = window_of(encoder, series, at)
         if not len(y):
             return np.zeros((len(at), encoder.components))
-        weight = np.where(seen, np.exp(-(apart - apart.min(1, keepdims=True)) / SLOW_DAYS), 0.0)
-        weight /= weight.sum(1, keepdims=True)
+        weight = weigh(-apart / SLOW_DAYS)
         mean = weight @ y
         return np.log1p(np.sqrt(np.maximum(weight @ y**2 - mean**2, 0)))
 
@@ -76,11 +76,10 @@ def difference_of(encoder: StateEncoder) -> Block:
     """The date's own components minus their mean over the window by exp(-days / tau); 0 where the date is hidden."""
 
     def difference(series: PointSeries, at: np.ndarray) -> np.ndarray:
-        y, apart, seen = window_of(encoder, series, at)
+        y, apart = window_of(encoder, series, at)
         if not len(y):
             return np.zeros((len(at), encoder.components))
-        weight = np.where(seen, np.exp(-(apart - apart.min(1, keepdims=True)) / encoder.tau_days), 0.0)
-        mean = weight @ y / weight.sum(1, keepdims=True)
+        mean = weigh(-apart / encoder.tau_days) @ y
         return np.where((apart.min(1) == 0)[:, None], y[apart.argmin(1)] - mean, 0.0)
 
     return difference
@@ -88,15 +87,15 @@ def difference_of(encoder: StateEncoder) -> Block:
 
 def window_of(
     encoder: StateEncoder, series: PointSeries, at: Int[np.ndarray, " n"]
-) -> tuple[Float[np.ndarray, "t k"], Float[np.ndarray, "n t"], np.ndarray]:
-    """Components of the valid dates, days between them and the targets (far where not seen), and which are seen."""
+) -> tuple[Float[np.ndarray, "t k"], Float[np.ndarray, "n t"]]:
+    """Components of the valid dates, days between them and the targets, far where not seen."""
     y = (series.values[series.valid].astype(np.float64) - np.asarray(encoder.mean)) @ np.asarray(encoder.whiten).T
     day, target = series.day[series.valid].astype(np.float64), series.day[at].astype(np.float64)
     first = np.searchsorted(day, target, "left") - encoder.frames[0]
     last = np.searchsorted(day, target, "right") + encoder.frames[1]
     index = np.arange(len(day))
     seen = (index >= first[:, None]) & (index < last[:, None])
-    return y, np.where(seen, np.abs(day - target[:, None]), 1e9), seen
+    return y, np.where(seen, np.abs(day - target[:, None]), 1e9)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

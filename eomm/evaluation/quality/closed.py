@@ -50,13 +50,13 @@ def nearest(own: np.ndarray, day: np.ndarray, target: np.ndarray) -> np.ndarray:
 @_of_visible
 def gaussian(own: np.ndarray, day: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Mean of the valid dates, weighted by exp(-(days / 12)^2 / 2)."""
-    return np.asarray(_weigh(-0.5 * ((day[None] - target[:, None]) / SIGMA_DAYS) ** 2) @ own)
+    return np.asarray(weigh(-0.5 * ((day[None] - target[:, None]) / SIGMA_DAYS) ** 2) @ own)
 
 
 @_of_visible
 def exponential(own: np.ndarray, day: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Mean of the valid dates, weighted by exp(-days / 30): what the state of a hidden date is in bands."""
-    return np.asarray(_weigh(-np.abs(day[None] - target[:, None]) / StateEncoder.tau_days) @ own)
+    return np.asarray(weigh(-np.abs(day[None] - target[:, None]) / StateEncoder.tau_days) @ own)
 
 
 @_of_visible
@@ -160,7 +160,8 @@ def _visible(series: PointSeries) -> tuple[Float[np.ndarray, "n c"], Float[np.nd
     return series.values[series.valid].astype(np.float64), series.day[series.valid].astype(np.float64)
 
 
-def _weigh(log: Float[np.ndarray, "n t"]) -> Float[np.ndarray, "n t"]:
+def weigh(log: Float[np.ndarray, "n t"]) -> Float[np.ndarray, "n t"]:
+    """Weights of a sum of 1 in every row, from their logarithms."""
     weight = np.exp(log - log.max(1, keepdims=True))
     return weight / weight.sum(1, keepdims=True)
 
