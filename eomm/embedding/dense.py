@@ -23,8 +23,10 @@ from eomm.models.interface import Encoder, FusionHead, Params, embed_told
 Read = Callable[[], tuple[np.ndarray, np.ndarray]]  # waits for values and validity
 FAR = 365  # days; where no acquisition is
 CHUNK = 4  # acquisitions whose features are computed together; where a stretch of keys may begin
-TARGETS = 16  # at most so many targets embedded together
-FEW = 8  # numbers of targets and of dates are padded to multiples of it, so that few shapes are compiled
+WIDTHS = (8, 16)  # at most so many targets are embedded together
+KEYS = 48  # acquisitions that a group's stretch of keys holds at most, unless one window is longer
+PLACE = 10  # what embedding a target costs of what making a key and a value does (benchmarks/README.md)
+FEW = 8  # numbers of targets, keys and dates are padded to multiples of it, so that few shapes are compiled
 # On a CPU work is cut into pieces that stay in the cache. Base size, 2 cores, pixel-dates per second: features of 8
 # acquisitions at once 200,000, one by one 360,000; 16 targets among 32 keys on 128 x 128 px at once 63,000, 2 rows
 # at a time 236,000, 32 rows 113,000; fusion at once 59,000, 256 pixels at a time 220,000, 2,048 pixels 121,000
@@ -52,7 +54,7 @@ class Schedule:
 
     Attributes:
         origin: where the first chunk of acquisitions begins.
-        keys: how many acquisitions a group's stretch holds, a multiple of CHUNK.
+        keys: how many acquisitions a group's stretch holds, a multiple of FEW and so of CHUNK.
         width: targets of the largest group, rounded up to a multiple of FEW.
         groups: in order.
     """
@@ -64,22 +66,36 @@ class Schedule:
 
 
 def schedule(targets: Sequence[int] | np.ndarray, frames: tuple[int, int]) -> Schedule:
-    """Group ascending, distinct targets so that every group's stretch of keys holds all its windows."""
-    before, after = frames
-    keys = math.ceil((TARGETS + before + after) / CHUNK) * CHUNK
+    """Group ascending, distinct targets so that every group's stretch of keys holds all its windows.
+
+    Of several numbers of targets to a group the one that costs least: radar embeds every third acquisition or so, and
+    has few of them in a stretch; places that stay empty are computed as well.
+    """
     if not len(targets):
-        return Schedule(0, keys, 0, ())
-    origin = int(targets[0]) - before
+        return Schedule(0, 0, 0, ())
+    return min((arrange([int(t) for t in targets], frames, width) for width in WIDTHS), key=_cost)
+
+
+def arrange(targets: Sequence[int], frames: tuple[int, int], width: int) -> Schedule:
+    """Groups of at most `width` targets whose windows lie within a stretch of KEYS acquisitions, or of one window."""
+    before, after = frames
+    most = max(KEYS, before + 1 + after + CHUNK)
+    origin = targets[0] - before
     groups: list[Group] = []
-    waiting = [int(t) for t in targets]
+    waiting = list(targets)
     while waiting:
         first = waiting[0] - before
         first -= (first - origin) % CHUNK
-        taken = [t for t in waiting[:TARGETS] if t + after < first + keys]
+        taken = [t for t in waiting[:width] if t + after < first + most]
         groups.append(Group(first, tuple(taken)))
         waiting = waiting[len(taken) :]
+    keys = max(g.targets[-1] + after + 1 - g.first for g in groups)
     width = max(len(g.targets) for g in groups)
-    return Schedule(origin, keys, -(-width // FEW) * FEW, tuple(groups))
+    return Schedule(origin, -(-keys // FEW) * FEW, -(-width // FEW) * FEW, tuple(groups))
+
+
+def _cost(plan: Schedule) -> int:
+    return len(plan.groups) * (plan.keys + PLACE * plan.width)
 
 
 @dataclass(frozen=True)
@@ -232,8 +248,8 @@ def embed_group(
     *,
     encoder: Encoder,
     rows: int,
-) -> tuple[Float[Array, "n y x d"], dict[str, Float[Array, "n y x"]]]:
-    """Embeddings of the targets among the acquisitions of all chunks, a few rows at a time; what is told of them.
+) -> tuple[list[Float[Array, "y x d"]], dict[str, list[Float[Array, "y x"]]]]:
+    """Embeddings of each target among the acquisitions of all chunks, a few rows at a time; what is told of them.
 
     That is the same as all at once, since the halo was spent on the features: a pixel sees only its own.
     """
@@ -247,7 +263,8 @@ def embed_group(
         return jax.tree.map(lambda x: x[0], found)
 
     strips = jax.lax.map(strip, jnp.arange(0, height, rows))
-    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(len(targets), height, *x.shape[3:]), strips)
+    # Each target by itself: taken from an array one by one, outside, they cost a fifteenth of all the time.
+    return jax.tree.map(lambda x: [x[:, i].reshape(height, *x.shape[3:]) for i in range(len(targets))], strips)
 
 
 @partial(jax.jit, static_argnames=("fusion", "length"))
@@ -277,16 +294,25 @@ def fuse_dates(
     if fusion is None:
         ((fused, *_),) = whole.values()
     else:
-        step = math.gcd(wanted.size, CPU_TOKENS) if on_cpu() else wanted.size
-        pieces = jax.tree.map(lambda x: x.reshape(-1, step, *x.shape[3:]), (whole, wanted))
-
-        def fuse(piece: Any) -> Array:
-            parts, asked = piece
-            nothing = jnp.zeros((step, fusion.dim), jnp.float32)
-            return jax.lax.cond(asked.any(), lambda: forward.fuse(fusion, params, parts), lambda: nothing)  # clouds
-
-        fused = jax.lax.map(fuse, pieces).reshape(*wanted.shape, -1)
+        fused = fuse_wanted(fusion, params, whole, wanted) if on_cpu() else forward.fuse(fusion, params, whole)
     return jnp.where(wanted[..., None], fused[..., :length], 0)
+
+
+def fuse_wanted(
+    fusion: FusionHead, params: Params, parts: dict[str, Part], wanted: Bool[Array, "n y x"]
+) -> Float[Array, "n y x d"]:
+    """What is wanted, gathered to pieces that stay in a CPU's cache: clouds cost nothing. Zero elsewhere."""
+    size, step = wanted.size, math.gcd(wanted.size, CPU_TOKENS)
+    places = jnp.nonzero(wanted.ravel(), size=size, fill_value=size)[0]
+    flat = jax.tree.map(lambda x: x.reshape(size, *x.shape[3:]), parts)
+    nothing = jnp.zeros((step, fusion.dim), jnp.float32)
+
+    def fuse(at: Int32[Array, " step"]) -> Array:
+        compute = lambda: forward.fuse(fusion, params, jax.tree.map(lambda x: x[at], flat))  # noqa: E731
+        return jax.lax.cond(at[0] < size, compute, lambda: nothing)
+
+    fused = jax.lax.map(fuse, places.reshape(-1, step)).reshape(size, -1)
+    return jnp.zeros_like(fused).at[places].set(fused, mode="drop").reshape(*wanted.shape, -1)
 
 
 @jax.jit
