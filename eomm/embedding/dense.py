@@ -23,9 +23,8 @@ from eomm.models.interface import Encoder, FusionHead, Params, embed_told
 Read = Callable[[], tuple[np.ndarray, np.ndarray]]  # waits for values and validity
 FAR = 365  # days; where no acquisition is
 CHUNK = 4  # acquisitions whose features are computed together; where a stretch of keys may begin
-WIDTHS = (8, 16)  # at most so many targets are embedded together
-KEYS = 48  # acquisitions that a group's stretch of keys holds at most, unless one window is longer
-PLACE = 10  # what embedding a target costs of what making a key and a value does (benchmarks/README.md)
+TARGETS = 8  # at most so many targets embedded together; places that stay empty are computed as well
+KEYS = 32  # acquisitions that a group's stretch of keys holds at most, unless one window is longer
 FEW = 8  # numbers of targets, keys and dates are padded to multiples of it, so that few shapes are compiled
 # On a CPU work is cut into pieces that stay in the cache. Base size, 2 cores, pixel-dates per second: features of 8
 # acquisitions at once 200,000, one by one 360,000; 16 targets among 32 keys on 128 x 128 px at once 63,000, 2 rows
@@ -66,36 +65,21 @@ class Schedule:
 
 
 def schedule(targets: Sequence[int] | np.ndarray, frames: tuple[int, int]) -> Schedule:
-    """Group ascending, distinct targets so that every group's stretch of keys holds all its windows.
-
-    Of several numbers of targets to a group the one that costs least: radar embeds every third acquisition or so, and
-    has few of them in a stretch; places that stay empty are computed as well.
-    """
-    if not len(targets):
-        return Schedule(0, 0, 0, ())
-    return min((arrange([int(t) for t in targets], frames, width) for width in WIDTHS), key=_cost)
-
-
-def arrange(targets: Sequence[int], frames: tuple[int, int], width: int) -> Schedule:
-    """Groups of at most `width` targets whose windows lie within a stretch of KEYS acquisitions, or of one window."""
+    """Group ascending, distinct targets so that every group's stretch of keys holds all its windows."""
     before, after = frames
     most = max(KEYS, before + 1 + after + CHUNK)
-    origin = targets[0] - before
+    waiting = [int(t) for t in targets]
+    origin = waiting[0] - before if waiting else 0
     groups: list[Group] = []
-    waiting = list(targets)
     while waiting:
         first = waiting[0] - before
         first -= (first - origin) % CHUNK
-        taken = [t for t in waiting[:width] if t + after < first + most]
+        taken = [t for t in waiting[:TARGETS] if t + after < first + most]
         groups.append(Group(first, tuple(taken)))
         waiting = waiting[len(taken) :]
-    keys = max(g.targets[-1] + after + 1 - g.first for g in groups)
-    width = max(len(g.targets) for g in groups)
+    keys = max((g.targets[-1] + after + 1 - g.first for g in groups), default=0)
+    width = max((len(g.targets) for g in groups), default=0)
     return Schedule(origin, -(-keys // FEW) * FEW, -(-width // FEW) * FEW, tuple(groups))
-
-
-def _cost(plan: Schedule) -> int:
-    return len(plan.groups) * (plan.keys + PLACE * plan.width)
 
 
 @dataclass(frozen=True)
