@@ -54,15 +54,16 @@ def run(*, size_px: int = SIZE_PX, repeats: int = 3) -> Result:
         cube = open_cube(make_cube(Path(folder), size_px=size_px))
         plan = make_plan(model, cube, block=size_px, dtype="int8", clear_only=False)
         pieces = time_pieces(plan, cube, Path(folder) / "e.zarr", repeats)
-    operations = time_operations(model, pieces["acquisitions_per_date"], repeats)
-    micro = {k: v for k, v in pieces.items() if k != "acquisitions_per_date"}
+    ratio, keys = pieces.pop("acquisitions_per_date"), pieces.pop("keys_per_date")
+    operations, micro = time_operations(model, ratio, keys, repeats), pieces
     total = sum(micro.values())
     return {
         "pieces": micro,
         "shares": {k: v / total for k, v in micro.items()},
         "operations": operations,
         "processor_microseconds": total,
-        "acquisitions_per_date": pieces["acquisitions_per_date"],
+        "acquisitions_per_date": ratio,
+        "keys_per_date": keys,
         "matmul_gigaflops_per_second": matmul_flops("float32", repeats=repeats) / 1e9,
         "megaflops_per_pixel_date": 2 * sum(model.macs().values()) / 1e6,
         "size_px": size_px,
@@ -74,8 +75,11 @@ def run(*, size_px: int = SIZE_PX, repeats: int = 3) -> Result:
 
 
 def time_pieces(plan: Plan, cube: Cube, store: Path, repeats: int) -> Result:
-    """Processor microseconds per fused pixel-date of everything that a unit does, by name."""
-    pixels, found, vectors = plan.block[0] * plan.block[1], {}, {}
+    """Processor microseconds per fused pixel-date of everything that a unit does, by name.
+
+    Beside them how many acquisitions, and how many keys of groups, a date has.
+    """
+    pixels, found, vectors, keys = plan.block[0] * plan.block[1], {}, {}, {}
     ratio = {n: float(cube[n].usable.sum() / len(plan.day)) for n in plan.used}
     for name in plan.used:
         encoder, group, params = plan.model.encoders[name], cube[name], plan.model.params[name]["encoder"]
@@ -95,6 +99,7 @@ def time_pieces(plan: Plan, cube: Cube, store: Path, repeats: int) -> Result:
         schedule = plan.schedule(name)
         chunks = [features()] * (schedule.keys // CHUNK)
         first = schedule.groups[len(schedule.groups) // 2]
+        keys[name] = schedule.keys / len(first.targets)
         seen = np.ones((schedule.keys, *plan.block), bool)
         day = group.day[group.usable][: schedule.keys]
         at = np.resize(np.array(first.targets) - first.first, schedule.width).astype(np.int32)
@@ -105,7 +110,7 @@ def time_pieces(plan: Plan, cube: Cube, store: Path, repeats: int) -> Result:
         found[f"attention {name}"] = spent(attend, repeats) / len(first.targets) / pixels
         vectors[name] = attend()[0][0]
     found |= time_fusion(plan, vectors, store, repeats)
-    return {k: v * 1e6 for k, v in found.items()} | {"acquisitions_per_date": ratio}
+    return {k: v * 1e6 for k, v in found.items()} | {"acquisitions_per_date": ratio, "keys_per_date": keys}
 
 
 def time_fusion(plan: Plan, vectors: Mapping[str, Any], store: Path, repeats: int) -> dict[str, float]:
@@ -139,21 +144,29 @@ def time_fusion(plan: Plan, vectors: Mapping[str, Any], store: Path, repeats: in
     return {name: spent(act, repeats) / count for name, act in acts.items()}
 
 
-def time_operations(model: Model, ratio: Mapping[str, float], repeats: int) -> dict[str, float]:
+def time_operations(
+    model: Model, ratio: Mapping[str, float], keys: Mapping[str, float], repeats: int
+) -> dict[str, float]:
     """Processor microseconds per fused pixel-date of all operations of a kind, from each alone and how often it is."""
-    counts = operations(model, ratio)
+    counts = operations(model, ratio, keys)
     width = next(iter(model.encoders.values())).width  # type: ignore[attr-defined]
     each = time_kinds(width, repeats)
     return {kind: counts[kind] * each[kind] * 1e6 for kind in counts}
 
 
-def operations(model: Model, ratio: Mapping[str, float]) -> dict[str, float]:
-    """How often a fused pixel-date needs each kind, products counted in those of [width, width]."""
+def operations(model: Model, ratio: Mapping[str, float], keys: Mapping[str, float]) -> dict[str, float]:
+    """How often a fused pixel-date needs each kind, products counted in those of [width, width].
+
+    Args:
+        model: of context encoders.
+        ratio: acquisitions of each modality to a date, each with features.
+        keys: acquisitions whose keys and values are made for a date.
+    """
     total = {"products": 0.0, "norms": 0.0, "depthwise sums": 0.0, "attention": 0.0}
     for name, encoder in model.encoders.items():
         assert isinstance(encoder, ContextEncoder)
         blocks, again = len(encoder.dilations), ratio[name]
-        total["products"] += again * (4 * blocks + 2) + 12 + 2 + 2 * encoder.dim / encoder.width
+        total["products"] += again * 4 * blocks + 2 * keys[name] + 12 + 2 + 2 * encoder.dim / encoder.width
         total["norms"] += again * (blocks + 1) + 5
         total["depthwise sums"] += again * blocks
         total["attention"] += 2

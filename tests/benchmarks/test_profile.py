@@ -11,13 +11,16 @@ def test_operations_are_counted_as_the_layers_have_them():
     encoders = {n: ContextEncoder(modality=m) for n, m in (("s2", SENTINEL2), ("s1", SENTINEL1))}
     fusion = Fusion.build({n: e.dim for n, e in encoders.items()}, {})
     model = Model(encoders=encoders, decoders={}, fusion=fusion, params={}, parts={}, info={})
-    found = profile.operations(model, {"s2": 1.0, "s1": 1.0})
+    once = {"s2": 1.0, "s1": 1.0}
+    found = profile.operations(model, once, once)
     width = model.encoders["s2"].width
     # Products of [width, width] are most multiply-adds; the rest is bands, depthwise sums and attention.
     share = found["products"] * width**2 / sum(model.macs().values())
     assert 0.8 < share < 1.0
-    more = profile.operations(model, {"s2": 1.0, "s1": 3.0})
+    more = profile.operations(model, {"s2": 1.0, "s1": 3.0}, once)
     assert more["depthwise sums"] - found["depthwise sums"] == 2 * len(model.encoders["s1"].dilations)
+    again = profile.operations(model, once, {"s2": 1.0, "s1": 4.0})
+    assert again["products"] - found["products"] == 2 * 3  # a key and a value of each
 
 
 @pytest.mark.whole

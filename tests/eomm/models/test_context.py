@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -257,3 +258,28 @@ def test_a_mix_that_does_not_fit_is_refused():
         build_encoder(SENTINEL2, {"mix": [[1.0, 2.0]]})
     with pytest.raises(UsageError, match="mix takes all bands"):
         build_encoder(SENTINEL2, {"mix": np.eye(11)[:10].tolist(), "band_flags": True})
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_turned_weights_rotate_pixels(back):
+    """Rotating the weights of a layer is rotating what it gives, or what it is given backwards."""
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.standard_normal((2, 3, 4, 5, 32), np.float32))
+    day = jnp.asarray(rng.integers(17_000, 20_000, (2, 3)), jnp.int32)
+    kernel, bias = (jnp.asarray(rng.standard_normal(s, np.float32)) for s in ((32, 32), (32,)))
+    layer = context.Turned(width=32, heads=2, dtype="float32", back=back)
+    found = layer.apply({"params": {"kernel": kernel, "bias": bias}}, x, day)
+
+    def turn(pixels, days):
+        heads = pixels.reshape(*pixels.shape[:2], -1, 2, 16)
+        return context.rotate(heads, days[:, :, None, None]).reshape(pixels.shape)
+
+    expected = turn(x, -day) @ kernel + bias if back else turn(x @ kernel + bias, day)
+    assert np.abs(np.asarray(expected - (x @ kernel + bias))).max() > 1
+    np.testing.assert_allclose(found, expected, atol=3e-5)
+
+
+def test_relu_and_its_gradient_are_those_of_flax():
+    x = jnp.asarray([-2.0, -0.0, 0.0, 1e-30, 3.0])
+    np.testing.assert_array_equal(context.relu(x), nn.relu(x))
+    np.testing.assert_array_equal(jax.grad(lambda x: context.relu(x).sum())(x), jax.grad(lambda x: nn.relu(x).sum())(x))

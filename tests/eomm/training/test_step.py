@@ -81,7 +81,9 @@ def test_rematerialised_features_keep_less_and_give_the_same_gradient():
     params = parameters(encoder)
 
     def energy(compute):
-        return jax.jit(jax.grad(lambda p: jnp.sum(compute(p, values, valid, {"orbit": valid[..., 0, 0]})["token"] ** 2)))
+        return jax.jit(
+            jax.grad(lambda p: jnp.sum(compute(p, values, valid, {"orbit": valid[..., 0, 0]})["token"] ** 2))
+        )
 
     again = rematerialised(encoder.features, ConfigDict({"remat": True}))
     assert_close(energy(again)(params)["frame"], energy(encoder.features)(params)["frame"], atol=1e-4)
