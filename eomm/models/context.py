@@ -9,7 +9,6 @@ day of year: only differences between days enter, as rotations (Su et al. 2021, 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, cast
 
 import flax.linen as nn
@@ -20,7 +19,8 @@ from jaxtyping import Array, Bool, Float, Int32, Real, Shaped
 
 from eomm.data.modality import Modality
 from eomm.errors import UsageError
-from eomm.models.interface import MISSING_BAND, WRITTEN_OUT, Meta, Params, check_options, no_hidden, window_mask
+from eomm.models.interface import MISSING_BAND, Meta, Params, check_options, no_hidden, window_mask
+from eomm.models.layers import dense, depthwise, mlp, norm, relu
 
 DILATIONS = (1, 2, 4)
 PERIODS = (5, 11, 23, 47, 97, 193, 389, 769)  # days; integers, so that angles of large day numbers are exact
@@ -191,7 +191,7 @@ class FrameNetwork(nn.Module):
             bias = self.param(f"depthwise_bias_{i}", nn.initializers.zeros, (self.width,))
             h = depthwise(norm(x, f"norm_{i}", self.dtype), kernel.astype(self.dtype), dilation)
             x = x[:, :, dilation:-dilation, dilation:-dilation]
-            h = relu(h.reshape(-1, self.width) + bias.astype(self.dtype))
+            h = relu(h.reshape(-1, self.width) + bias.astype(self.dtype))  # one axis of pixels: layers.py
             x = x + mlp(h, self.width, self.width, self.dtype, f"mlp_{i}").reshape(x.shape)
         x = norm(x, "norm_out", self.dtype)
         return {
@@ -260,164 +260,6 @@ class TimeNetwork(nn.Module):
             x = x + mlp(norm(x, f"norm_mlp_{i}", self.dtype), self.width, self.width, self.dtype, f"mlp_{i}")
         x = norm(x, "norm_embedding", self.dtype)
         return mlp(x, self.width, self.dim, self.dtype, "embedding").astype(jnp.float32)
-
-
-def dense(width: int, dtype: str, name: str, *, use_bias: bool = True) -> nn.Dense:
-    """A pointwise layer whose product has one axis of pixels.
-
-    With several the gradient of its weights is a sum over all of them, for which XLA on a CPU copies its factors: of
-    64 x 128 weights 303 instead of 142 ns a pixel (jax 0.10.2).
-    """
-    return nn.Dense(width, dtype=dtype, use_bias=use_bias, dot_general=_product_of_pixels, name=name)
-
-
-def _product_of_pixels(x: Array, kernel: Array, dimension_numbers: Any, **options: Any) -> Array:
-    return product(x.reshape(-1, x.shape[-1]), kernel).reshape(*x.shape[:-1], kernel.shape[1])
-
-
-@jax.custom_vjp
-def product(x: Float[Array, "n i"], kernel: Float[Array, "i o"]) -> Float[Array, "n o"]:
-    """A matrix product for which the gradient of the weights is made with its narrower factor first.
-
-    The other way XLA on a CPU takes 200 instead of 150 ns a pixel for 128 x 64 weights, and 140 instead of 40 for
-    128 x 10 (jax 0.10.2).
-    """
-    return jnp.matmul(x, kernel)
-
-
-def _product_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return jnp.matmul(x, kernel), (x, kernel)
-
-
-def _product_backward(kept: tuple[Array, Array], given: Array) -> tuple[Array, Array]:
-    x, kernel = kept
-    narrow = kernel.shape[1] < kernel.shape[0]
-    # Without the barrier XLA turns the product round again.
-    of_kernel = jax.lax.optimization_barrier(given.T @ x).T if narrow else x.T @ given
-    return given @ kernel.T, of_kernel
-
-
-product.defvjp(_product_forward, _product_backward)
-
-
-@jax.custom_vjp
-def relu(x: Array) -> Array:
-    """As `jax.nn.relu`; its backward pass reads the result, so that nothing is made again to know the sign."""
-    return jnp.maximum(x, 0)
-
-
-def _relu_forward(x: Array) -> tuple[Array, Array]:
-    y = jnp.where(x < 0, 0, x)  # a maximum XLA would make again in the backward pass, and all before it
-    return y, y
-
-
-def _relu_backward(y: Array, given: Array) -> tuple[Array]:
-    return (jnp.where(y > 0, given, 0),)
-
-
-relu.defvjp(_relu_forward, _relu_backward)
-
-
-def norm(x: Array, name: str, dtype: str) -> Array:
-    """Normalise over channels only, in float32: a pixel never depends on another, or on its batch."""
-    return LayerNorm(name=name)(x.astype(jnp.float32)).astype(dtype)
-
-
-class LayerNorm(nn.Module):
-    """As `flax.linen.LayerNorm` with the same parameters, and a backward pass that a CPU does in a third of the time."""
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
-        """Zero mean and unit variance over the last axis, then scale and bias."""
-        scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
-        return normalised(x, scale, self.param("bias", nn.initializers.zeros, x.shape[-1:]))
-
-
-@jax.custom_vjp
-def normalised(x: Float[Array, "*n d"], scale: Float[Array, " d"], bias: Float[Array, " d"]) -> Float[Array, "*n d"]:
-    """Zero mean and unit variance over the last axis, then scale and bias."""
-    return _normalised_forward(x, scale, bias)[0]
-
-
-def _normalised_forward(x: Array, scale: Array, bias: Array) -> tuple[Array, tuple[Array, ...]]:
-    mean = x.mean(-1, keepdims=True)
-    variance = jnp.maximum(0.0, (x * x).mean(-1, keepdims=True) - mean * mean)
-    rate = jax.lax.rsqrt(variance + 1e-6)
-    return (x - mean) * (rate * scale) + bias, (x, mean, rate, scale)
-
-
-def _normalised_backward(kept: tuple[Array, ...], given: Array) -> tuple[Array, Array, Array]:
-    """All sums, over channels and over pixels, are products with a vector.
-
-    As sums XLA makes of it what takes 210 ns a pixel of 64 channels on a CPU, so 75 (jax 0.10.2; accelerators were not
-    measured). The barrier keeps it from computing `moved` anew in each product.
-    """
-    x, mean, rate, scale = kept
-    width = x.shape[-1]
-    exact = partial(jnp.matmul, precision="highest")
-    flat = given.reshape(-1, width)
-    mean, rate = mean.reshape(-1, 1), rate.reshape(-1, 1)
-    x = x.reshape(-1, width)
-    moved = flat * (x - mean)
-    weights = scale[:, None] / width
-    along, across = (exact(part, weights) for part in (flat, moved))
-    turned = rate * (flat * scale - along - (x - mean) * (rate * rate * across))
-    ones = jnp.ones((1, len(flat)), flat.dtype)
-    return turned.reshape(given.shape), exact(rate.T, moved)[0], exact(ones, flat)[0]
-
-
-normalised.defvjp(_normalised_forward, _normalised_backward)
-
-
-def mlp(x: Array, width: int, out: int, dtype: str, name: str) -> Array:
-    """Two pointwise layers, 2 x wide inside; relu costs half of gelu on a CPU."""
-    x = relu(dense(2 * width, dtype, f"{name}_in")(x))
-    return dense(out, dtype, f"{name}_out")(x)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def depthwise(x: Float[Array, "b t h w d"], kernel: Float[Array, "3 3 d"], dilation: int) -> Float[Array, "b t y z d"]:
-    """Depthwise 3x3 without padding, as nine shifted multiply-adds: 34x XLA's grouped convolution on CPU (jax 0.10)."""
-    parts, width = _shifted(x, dilation), x.shape[-1]
-    flat = (part.reshape(-1, width) * weight for part, weight in zip(parts, kernel.reshape(9, -1), strict=True))
-    first, *rest = flat
-    return sum(rest, start=first).reshape(parts[0].shape)
-
-
-def _shifted(x: Array, dilation: int) -> list[Array]:
-    """The nine pixels around each."""
-    height, width = x.shape[2] - 2 * dilation, x.shape[3] - 2 * dilation
-    places = [(i * dilation, j * dilation) for i in range(3) for j in range(3)]
-    return [x[:, :, i : i + height, j : j + width] for i, j in places]
-
-
-def _depthwise_forward(x: Array, kernel: Array, dilation: int) -> tuple[Array, tuple[Array, Array]]:
-    return depthwise(x, kernel, dilation), (x, kernel)
-
-
-def _depthwise_backward(dilation: int, kept: tuple[Array, Array], given: Array) -> tuple[Array, Array]:
-    """The kernel's gradient is summed over time first, as multiply-adds, then over pixels by a product with ones.
-
-    As nine sums over all axes, which is what XLA makes of it, it takes 490 ns a pixel on a CPU, so 72 (jax 0.10.2;
-    accelerators were not measured). The first acquisitions are written out, not all: each costs compilation.
-    """
-    x, kernel = kept
-
-    def over_pixels(part: Array) -> Array:
-        first, *rest = (part[:, i] * given[:, i] for i in range(min(part.shape[1], WRITTEN_OUT)))
-        total = sum(rest, start=first)
-        if part.shape[1] > WRITTEN_OUT:
-            total += jnp.sum(part[:, WRITTEN_OUT:] * given[:, WRITTEN_OUT:], axis=1)
-        flat = total.reshape(-1, part.shape[-1])
-        return jnp.matmul(jnp.ones(len(flat), flat.dtype), flat, precision="highest")
-
-    edge = (2 * dilation, 2 * dilation)
-    padded = jnp.pad(given, ((0, 0), (0, 0), edge, edge, (0, 0)))
-    sums = jnp.stack([over_pixels(part) for part in _shifted(x, dilation)])
-    return depthwise(padded, kernel[::-1, ::-1], dilation), sums.reshape(kernel.shape)
-
-
-depthwise.defvjp(_depthwise_forward, _depthwise_backward)
 
 
 def rotate(x: Float[Array, "b t y x h d"], day: Int32[Array, "b t 1 1 1"]) -> Float[Array, "b t y x h d"]:
