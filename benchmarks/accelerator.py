@@ -29,7 +29,7 @@ from eomm.embedding.plan import make_plan
 from eomm.embedding.run import embed, open_embedding
 from eomm.embedding.units import by_block, list_units
 from eomm.embedding.verify import verify, with_dtype
-from eomm.models.context import depthwise
+from eomm.models.layers import depthwise
 from eomm.store.folders import write_json
 from eomm.training.accelerators import find_accelerator
 from eomm.training.config import load_config

@@ -31,10 +31,11 @@ from eomm.embedding.dense import (
 )
 from eomm.embedding.plan import Plan, make_plan
 from eomm.embedding.store import SHARD_DATES, Writer, create
-from eomm.models.context import ContextEncoder, depthwise
+from eomm.models.context import ContextEncoder
 from eomm.models.directory import Model
 from eomm.models.forward import on_cpu
 from eomm.models.fusion import Fusion
+from eomm.models.layers import depthwise
 
 from .common import Result, default_model, describe_model, machine, make_cube, matmul_flops, print_result
 

@@ -20,7 +20,8 @@ from jaxtyping import Array, Bool, Float, Int32, Real, Shaped
 
 from eomm.data.modality import Modality
 from eomm.errors import UsageError
-from eomm.models.interface import MISSING_BAND, WRITTEN_OUT, Meta, Params, check_options, no_hidden, window_mask
+from eomm.models.interface import MISSING_BAND, Meta, Params, check_options, no_hidden, window_mask
+from eomm.models.layers import dense, depthwise, mlp, norm, relu
 
 DILATIONS = (1, 2, 4)
 PERIODS = (5, 11, 23, 47, 97, 193, 389, 769)  # days; integers, so that angles of large day numbers are exact
@@ -192,9 +193,9 @@ class FrameNetwork(nn.Module):
             kernel = self.param(f"depthwise_{i}", nn.initializers.normal(1 / 3), (3, 3, self.width))
             bias = self.param(f"depthwise_bias_{i}", nn.initializers.zeros, (self.width,))
             h = depthwise(norm(x, f"norm_{i}", self.dtype), kernel.astype(self.dtype), dilation)
-            h = relu(h + bias.astype(self.dtype))
-            h = mlp(h, self.width, self.width, self.dtype, f"mlp_{i}")
-            x = x[:, :, dilation:-dilation, dilation:-dilation] + h
+            x = x[:, :, dilation:-dilation, dilation:-dilation]
+            h = relu(h.reshape(-1, self.width) + bias.astype(self.dtype))  # one axis of pixels: layers.py
+            x = x + mlp(h, self.width, self.width, self.dtype, f"mlp_{i}").reshape(x.shape)
         x = norm(x, "norm_out", self.dtype)
         if self.is_initializing():
             for name in SHARED:
@@ -287,83 +288,6 @@ class Turned(nn.Module):
     def _turn(self, rows: Float[Array, "c d"], day: Int32[Array, "b t"]) -> Float[Array, "b t c d"]:
         split = rows.reshape(1, 1, len(rows), self.heads, -1)
         return rotate(split, day[:, :, None, None]).reshape(*day.shape, *rows.shape)
-
-
-def dense(width: int, dtype: str, name: str, *, use_bias: bool = True) -> nn.Dense:
-    """A pointwise layer whose product has one axis of pixels.
-
-    With several the gradient of its weights is a sum over all of them, for which XLA on a CPU copies its factors: of
-    64 x 128 weights 303 instead of 142 ns a pixel (jax 0.10.2).
-    """
-    return nn.Dense(width, dtype=dtype, use_bias=use_bias, dot_general=_product_of_pixels, name=name)
-
-
-def _product_of_pixels(x: Array, kernel: Array, dimension_numbers: Any, **options: Any) -> Array:
-    flat = jax.lax.dot_general(x.reshape(-1, x.shape[-1]), kernel, (((1,), (0,)), ((), ())), **options)
-    return flat.reshape(*x.shape[:-1], kernel.shape[1])
-
-
-def norm(x: Array, name: str, dtype: str) -> Array:
-    """Normalise over channels only, in float32: a pixel never depends on another, or on its batch."""
-    return nn.LayerNorm(name=name, dtype=jnp.float32)(x).astype(dtype)
-
-
-def relu(x: Array) -> Array:
-    """As `nn.relu`, written as a choice, where XLA on a CPU ends what it joins into one call of its library.
-
-    A maximum it joins with the products, sums and norms around: 1,220 instead of 1,020 ns of a core for the features
-    of a pixel, 2,500 instead of 1,940 for attention (jax 0.10.2).
-    """
-    return jnp.where(x > 0, x, jnp.zeros((), x.dtype))
-
-
-def mlp(x: Array, width: int, out: int, dtype: str, name: str) -> Array:
-    """Two pointwise layers, 2 x wide inside; relu costs half of gelu on a CPU."""
-    x = relu(dense(2 * width, dtype, f"{name}_in")(x))
-    return dense(out, dtype, f"{name}_out")(x)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def depthwise(x: Float[Array, "b t h w d"], kernel: Float[Array, "3 3 d"], dilation: int) -> Float[Array, "b t y z d"]:
-    """Depthwise 3x3 without padding, as nine shifted multiply-adds: 34x XLA's grouped convolution on CPU (jax 0.10)."""
-    first, *rest = (part * weight for part, weight in zip(_shifted(x, dilation), kernel.reshape(9, -1), strict=True))
-    return sum(rest, start=first)
-
-
-def _shifted(x: Array, dilation: int) -> list[Array]:
-    """The nine pixels around each."""
-    height, width = x.shape[2] - 2 * dilation, x.shape[3] - 2 * dilation
-    places = [(i * dilation, j * dilation) for i in range(3) for j in range(3)]
-    return [x[:, :, i : i + height, j : j + width] for i, j in places]
-
-
-def _depthwise_forward(x: Array, kernel: Array, dilation: int) -> tuple[Array, tuple[Array, Array]]:
-    return depthwise(x, kernel, dilation), (x, kernel)
-
-
-def _depthwise_backward(dilation: int, kept: tuple[Array, Array], given: Array) -> tuple[Array, Array]:
-    """The kernel's gradient is summed over time first, as multiply-adds, then over pixels by a product with ones.
-
-    As nine sums over all axes, which is what XLA makes of it, it takes 490 ns a pixel on a CPU, so 72 (jax 0.10.2;
-    accelerators were not measured). The first acquisitions are written out, not all: each costs compilation.
-    """
-    x, kernel = kept
-
-    def over_pixels(part: Array) -> Array:
-        first, *rest = (part[:, i] * given[:, i] for i in range(min(part.shape[1], WRITTEN_OUT)))
-        total = sum(rest, start=first)
-        if part.shape[1] > WRITTEN_OUT:
-            total += jnp.sum(part[:, WRITTEN_OUT:] * given[:, WRITTEN_OUT:], axis=1)
-        flat = total.reshape(-1, part.shape[-1])
-        return jnp.matmul(jnp.ones(len(flat), flat.dtype), flat, precision="highest")
-
-    edge = (2 * dilation, 2 * dilation)
-    padded = jnp.pad(given, ((0, 0), (0, 0), edge, edge, (0, 0)))
-    sums = jnp.stack([over_pixels(part) for part in _shifted(x, dilation)])
-    return depthwise(padded, kernel[::-1, ::-1], dilation), sums.reshape(kernel.shape)
-
-
-depthwise.defvjp(_depthwise_forward, _depthwise_backward)
 
 
 def rotate(x: Float[Array, "#b #t c h d"], day: Int32[Array, "b t 1 1"]) -> Float[Array, "b t c h d"]:

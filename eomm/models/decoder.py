@@ -12,8 +12,8 @@ from jaxtyping import Array, Bool, Float, Int32
 
 from eomm.data.modality import Modality
 from eomm.errors import UsageError
-from eomm.models.context import dense
 from eomm.models.interface import FAR_DAYS, GEOMETRY, META, Meta, Params, check_options, nearest_seen
+from eomm.models.layers import dense, relu
 
 Queries = Mapping[str, Array]  # each [b, n, j]
 QUERY_FIELDS = ("days", "day", "dy", "dx", "same_orbit", "direction", "incidence")
@@ -161,8 +161,9 @@ class DecoderNetwork(nn.Module):
         o = nn.Dense(self.width, dtype=self.dtype, name="offset")(nn.relu(nn.Dense(self.width, name="query")(offsets)))
         gate = nn.Dense(self.width, dtype=self.dtype, name="gate")(nn.relu(offsets))
         h = z[:, :, None] * (1 + gate[..., None, None, :]) + o[..., None, None, :]
-        h = nn.relu(dense(self.width, self.dtype, "hidden")(nn.relu(h)))
-        values = dense(self.bands, self.dtype, "values")(h).astype(jnp.float32)
+        shape = (*h.shape[:-1], self.bands)
+        h = relu(dense(self.width, self.dtype, "hidden")(relu(h.reshape(-1, self.width))))
+        values = dense(self.bands, self.dtype, "values")(h).astype(jnp.float32).reshape(shape)
         if not self.leading:
             return values
         straight = nn.Dense(self.bands, use_bias=False, name="straight")(embedding[..., : self.leading])

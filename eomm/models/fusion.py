@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int32, Shaped
 
 from eomm.errors import UsageError
-from eomm.models.context import mlp, norm
 from eomm.models.interface import Params, check_options
+from eomm.models.layers import mlp, norm
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 import functools
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +9,7 @@ import pytest
 
 from eomm.data.modality import SENTINEL1, SENTINEL2
 from eomm.errors import UsageError
-from eomm.models import context
-from eomm.models.context import SIZES, build_encoder, dense, depthwise
+from eomm.models.context import SIZES, Turned, build_encoder, rotate
 from eomm.models.interface import crop, window_mask
 from tests.eomm.helpers import random_group
 from tests.parameters import parameters
@@ -147,39 +145,6 @@ def test_past_only_sees_nothing_later():
     np.testing.assert_array_equal(run(encoder, params, group, [5]), run(encoder, params, changed, [5]))
 
 
-def test_shifted_multiply_adds_are_a_depthwise_convolution():
-    x, kernel = (jax.random.normal(jax.random.key(i), s) for i, s in enumerate([(1, 2, 11, 12, 5), (3, 3, 5)]))
-    dims = ("NHWC", "HWIO", "NHWC")
-    expected = jax.lax.conv_general_dilated(
-        x[0], kernel[:, :, None], (1, 1), "VALID", rhs_dilation=(2, 2), dimension_numbers=dims, feature_group_count=5
-    )
-    np.testing.assert_allclose(depthwise(x, kernel, 2)[0], expected, atol=1e-5)
-
-
-@jax.jit
-def gradients(x, kernel, weights, inside):
-    """Of the depthwise sums and of a pointwise layer, first as they are, then as autodiff makes them of plain sums."""
-
-    def written(x, kernel, weights):
-        layer = dense(7, "float32", "layer", use_bias=False)
-        return layer.apply({"params": {"kernel": weights}}, depthwise(x, kernel, 2))
-
-    def plain(x, kernel, weights):
-        cut = lambda i, j: x[:, :, 2 * i : 2 * i + 7, 2 * j : 2 * j + 8]  # noqa: E731
-        return sum(cut(i, j) * kernel[i, j] for i in range(3) for j in range(3)) @ weights
-
-    return [jax.grad(lambda *a, f=f: jnp.sum(f(*a) * inside), (0, 1, 2))(x, kernel, weights) for f in (written, plain)]
-
-
-@pytest.mark.parametrize(("time", "written_out"), [(3, context.WRITTEN_OUT), (4, 2)])
-def test_gradients_are_those_of_the_plain_sums(time, written_out, monkeypatch):
-    monkeypatch.setattr(context, "WRITTEN_OUT", written_out)
-    shapes = [(2, time, 11, 12, 5), (3, 3, 5), (5, 7), (2, time, 7, 8, 7)]
-    found, expected = gradients(*(jax.random.normal(jax.random.key(i), s) for i, s in enumerate(shapes)))
-    for ours, theirs in zip(found, expected, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
-
-
 @pytest.mark.parametrize("size", SIZES)
 def test_multiply_adds_follow_the_parameters(size):
     """Every weight matrix is used once per pixel-date; attention itself adds 4 x keys x width."""
@@ -267,19 +232,13 @@ def test_turned_weights_rotate_pixels(back):
     x = jnp.asarray(rng.standard_normal((2, 3, 4, 5, 32), np.float32))
     day = jnp.asarray(rng.integers(17_000, 20_000, (2, 3)), jnp.int32)
     kernel, bias = (jnp.asarray(rng.standard_normal(s, np.float32)) for s in ((32, 32), (32,)))
-    layer = context.Turned(width=32, heads=2, dtype="float32", back=back)
+    layer = Turned(width=32, heads=2, dtype="float32", back=back)
     found = layer.apply({"params": {"kernel": kernel, "bias": bias}}, x, day)
 
     def turn(pixels, days):
         heads = pixels.reshape(*pixels.shape[:2], -1, 2, 16)
-        return context.rotate(heads, days[:, :, None, None]).reshape(pixels.shape)
+        return rotate(heads, days[:, :, None, None]).reshape(pixels.shape)
 
     expected = turn(x, -day) @ kernel + bias if back else turn(x @ kernel + bias, day)
     assert np.abs(np.asarray(expected - (x @ kernel + bias))).max() > 1
     np.testing.assert_allclose(found, expected, atol=3e-5)
-
-
-def test_relu_and_its_gradient_are_those_of_flax():
-    x = jnp.asarray([-2.0, -0.0, 0.0, 1e-30, 3.0])
-    np.testing.assert_array_equal(context.relu(x), nn.relu(x))
-    np.testing.assert_array_equal(jax.grad(lambda x: context.relu(x).sum())(x), jax.grad(lambda x: nn.relu(x).sum())(x))
