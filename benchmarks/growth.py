@@ -5,6 +5,7 @@
 Many small sites are prepared, cut, trained on and embedded, one large site is embedded, and a hundred thousand units
 are listed, resumed and reported. A site is simulated once and linked: what the sites hold repeats, their cubes do not.
 What the smallest run of all takes is fixed and subtracted; slopes are those of straight lines through logarithms.
+Of memory nothing is subtracted; its slope is of the runs with the most blocks at once: each has memory of its own.
 Before anything is measured every program is run once, so that no row compiles what the next one finds compiled.
 Results so far lie in --out after every step.
 """
@@ -29,6 +30,7 @@ from data_prep.simulate import SiteOptions, simulate_site
 from data_prep.sites.units import SiteFolder
 from data_prep.sites.units import status as status_of_cubes
 from eomm.data.cube import GroupSource, open_cube, write_cube
+from eomm.embedding.run import BLOCK, lanes
 from eomm.embedding.sites import NOTES, embed_sites
 from eomm.embedding.units import Run, list_units
 from eomm.embedding.units import status as status_of_units
@@ -120,7 +122,9 @@ def one_site(work: Path, many: Path, side: int) -> Row:
     group = GroupSource(modality=small.modality, grid=grid, acquisitions=acquisitions, read=read)
     cube, out = work / f"{side}.zarr", work / f"{side}.embedding.zarr"
     write_cube(cube, site="large", groups=[group], provenance={"simulated": True})
-    return {"count": side * side, "side": side, **measure(["embed", "--cube", cube, "--out", out], out)}
+    blocks = (-(-side // BLOCK)) ** 2
+    row = {"count": side * side, "side": side, "at_once": min(blocks, len(lanes(None)))}
+    return row | measure(["embed", "--cube", cube, "--out", out], out)
 
 
 def measure(words: Sequence[Any], made: Path) -> Row:
@@ -148,14 +152,19 @@ def measure(words: Sequence[Any], made: Path) -> Row:
 
 
 def slopes(rows: Sequence[Row]) -> Result:
-    """Of time, files and bytes against the work, the first row's subtracted; of peak memory without the first."""
+    """Of time, files and bytes against the work, the first row's subtracted; of peak memory with all workers busy."""
     first, rest = rows[0], rows[1:]
     if len(rest) < 2:
         return {}
     work = np.log([r["count"] - first["count"] for r in rest])
     more = {n: np.log([max(r[n] - first[n], 1e-9) for r in rest]) for n in ("cpu_seconds", "files", "bytes")}
-    more["peak_mib"] = np.log([r["peak_mib"] for r in rest])
-    return {name: float(np.polyfit(work, values, 1)[0]) for name, values in more.items()}
+    found = {name: float(np.polyfit(work, values, 1)[0]) for name, values in more.items()}
+    at_once = [r.get("at_once", 1) for r in rest]
+    busy = np.equal(at_once, max(at_once))
+    if busy.sum() > 1:
+        peaks = np.log([r["peak_mib"] for r in rest])
+        found["peak_mib"] = float(np.polyfit(work[busy], peaks[busy], 1)[0])
+    return found
 
 
 def many_units(folder: Path, count: int) -> Result:
@@ -231,7 +240,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Print the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sites", type=int, nargs="+", default=[10, 100, 1000])
-    parser.add_argument("--sides", type=int, nargs="+", default=[64, 256, 1024])
+    parser.add_argument("--sides", type=int, nargs="+", default=[64, 256, 512, 1024])
     parser.add_argument("--units", type=int, default=100_000)
     parser.add_argument("--out", type=Path, help="JSON, written after every step")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

@@ -13,6 +13,15 @@ def test_slopes_are_of_what_comes_on_top_of_the_first_row():
     assert growth.slopes(rows[:2]) == {}
 
 
+def test_the_slope_of_memory_is_of_runs_with_as_many_blocks_at_once():
+    rows = [
+        {"count": n, "cpu_seconds": n, "files": n, "bytes": n, "peak_mib": mib, "at_once": at_once}
+        for n, mib, at_once in ((1, 100, 1), (11, 200, 1), (101, 400, 2), (1001, 4000, 2))
+    ]
+    assert growth.slopes(rows)["peak_mib"] == pytest.approx(1, abs=1e-9)
+    assert "peak_mib" not in growth.slopes(rows[:3])
+
+
 def test_fabricated_units_count_as_done(tmp_path):
     found = growth.many_units(tmp_path, 30)
     assert found.pop("count") == 30 and all(seconds < 60 for seconds in found.values())
