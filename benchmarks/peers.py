@@ -1,8 +1,8 @@
 """How many vectors per second do other models of pixels' time series give on these cores, by their authors' own code?
 
-    git clone https://github.com/nasaharvest/presto && git clone https://github.com/ucam-eo/tessera
+    git clone https://github.com/nasaharvest/presto    (--help names the other repositories)
     pip install 'eomm[torch]' einops
-    python -m eomm.benchmarks.peers --presto presto --tessera tessera --json    (three minutes on 2 cores)
+    python -m eomm.benchmarks.peers --presto presto --galileo galileo --tessera tessera --json    (3 minutes on 2 cores)
 
 Only encoders are timed: neither reading nor writing, which the rates of `eomm bench embed` include. Parameters are
 random and inputs noise, which speed does not depend on; sizes are those that a checkout configures. One vector stands
@@ -29,6 +29,8 @@ from .common import Result, machine, matmul_flops, show
 BATCHES = (16, 64, 256, 1024, 4096)  # pixels
 LONG = 4.0  # seconds; a larger batch than one that takes so long is not tried
 MONTHS = 12
+MONTHLY = f"{MONTHS} months of Sentinel-1, Sentinel-2, NDVI, ERA5; SRTM; place"
+KNOWN = ("ERA5", "SRTM", "location")  # groups of Galileo's beside the two sensors that Presto has too
 # Of a pixel of the simulated site of benchmarks/embed.py in a year: 30 of 40 Sentinel-2 acquisitions clear, 122 of
 # Sentinel-1. TESSERA from 1.1 on takes all of them, padded to the next multiple of 8.
 SEEN_S2, SEEN_S1 = 32, 128
@@ -53,18 +55,24 @@ class Peer:
     stored_bytes: int
 
 
-def run(*, presto: Path | None, tessera: Path | None, repeats: int) -> Result:
+def run(*, checkouts: Mapping[str, Path], repeats: int) -> Result:
     """Rates of the peers whose checkouts are given.
+
+    Args:
+        checkouts: by name of PEERS.
+        repeats: measure so often and give the best.
 
     Raises:
         UsageError: none is given, one is no checkout of the peer, or torch or einops is not installed.
     """
-    if presto is None and tessera is None:
-        raise UsageError("no peer is named: give a checkout by --presto DIR, by --tessera DIR, or both")
+    if not checkouts:
+        raise UsageError(f"no peer is named: give checkouts by {', '.join(f'--{name} DIR' for name in PEERS)}")
     torch = torch_module()
     cores = machine()["cores"]
     torch.set_num_threads(cores)
-    peers = {**(find_presto(presto) if presto else {}), **(find_tessera(tessera) if tessera else {})}
+    peers: dict[str, Peer] = {}
+    for name, folder in checkouts.items():
+        peers |= PEERS[name][1](folder)
     peak = matmul_flops("float32")
     return {
         **{name: measure(torch, peer, repeats) for name, peer in peers.items()},
@@ -87,8 +95,29 @@ def find_presto(folder: Path) -> dict[str, Peer]:
 
     encoder = code.Presto.construct(**config).encoder
     size = config["encoder_embedding_size"]
-    seen = f"{MONTHS} months of Sentinel-1, Sentinel-2, NDVI, ERA5; SRTM; place"
-    return {"presto": Peer(model=encoder, inputs=inputs, seen=seen, numbers=size, stored_bytes=4 * size)}
+    return {"presto": Peer(model=encoder, inputs=inputs, seen=MONTHLY, numbers=size, stored_bytes=4 * size)}
+
+
+def find_galileo(folder: Path) -> dict[str, Peer]:
+    """Galileo (arXiv 2502.09356), nano, on single pixels: 12 months of what Presto takes here, all else masked."""
+    torch, code = torch_module(), load(folder, "single_file_galileo")
+    size = json.loads((folder / "config" / "models" / "nano.json").read_text())["model"]["encoder"]
+
+    def inputs(pixels: int) -> dict[str, Any]:
+        found: dict[str, Any] = {"patch_size": 1, "months": torch.arange(MONTHS).expand(pixels, MONTHS)}
+        for name, bands, groups, axes in (
+            ("s_t", code.SPACE_TIME_BANDS, code.SPACE_TIME_BANDS_GROUPS_IDX, (1, 1, MONTHS)),
+            ("sp", code.SPACE_BANDS, code.SPACE_BAND_GROUPS_IDX, (1, 1)),
+            ("t", code.TIME_BANDS, code.TIME_BAND_GROUPS_IDX, (MONTHS,)),
+            ("st", code.STATIC_BANDS, code.STATIC_BAND_GROUPS_IDX, ()),
+        ):
+            masked = torch.tensor([float(name != "s_t" and group not in KNOWN) for group in groups])
+            found[f"{name}_x"] = torch.rand(pixels, *axes, len(bands))
+            found[f"{name}_m"] = masked.expand(pixels, *axes, len(groups))
+        return found
+
+    encoder, numbers = code.Encoder(**size), size["embedding_size"]
+    return {"galileo nano": Peer(model=encoder, inputs=inputs, seen=MONTHLY, numbers=numbers, stored_bytes=4 * numbers)}
 
 
 def find_tessera(folder: Path) -> dict[str, Peer]:
@@ -122,6 +151,13 @@ def series_peer(model: Any, s2: int, s1: int, *, numbers: int) -> Peer:
 
     seen = f"{s2} acquisitions of Sentinel-2, {s1} of Sentinel-1"
     return Peer(model=model, inputs=inputs, seen=seen, numbers=numbers, stored_bytes=numbers + 4)
+
+
+PEERS: dict[str, tuple[str, Callable[[Path], dict[str, Peer]]]] = {
+    "presto": ("nasaharvest/presto", find_presto),
+    "galileo": ("nasaharvest/galileo", find_galileo),
+    "tessera": ("ucam-eo/tessera", find_tessera),
+}
 
 
 def measure(torch: Any, peer: Peer, repeats: int) -> Result:
@@ -215,13 +251,13 @@ def load(folder: Path, name: str) -> ModuleType:
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--presto", type=Path, help="checkout of github.com/nasaharvest/presto")
-    parser.add_argument("--tessera", type=Path, help="checkout of github.com/ucam-eo/tessera")
+    for name, (repository, _) in PEERS.items():
+        parser.add_argument(f"--{name}", type=Path, help=f"checkout of github.com/{repository}")
     parser.add_argument("--repeats", type=int, default=2, help="measure so often and give the best")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     a = parser.parse_args(argv)
     with redirect_stdout(sys.stderr):
-        result = run(presto=a.presto, tessera=a.tessera, repeats=a.repeats)
+        result = run(checkouts={n: getattr(a, n) for n in PEERS if getattr(a, n)}, repeats=a.repeats)
     show(result, as_json=a.json)
 
 

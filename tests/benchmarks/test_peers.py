@@ -25,7 +25,7 @@ def test_the_batch_with_most_vectors_per_second_is_given():
 
 def test_a_peer_must_be_named():
     with pytest.raises(UsageError, match="--presto DIR"):
-        peers.run(presto=None, tessera=None, repeats=1)
+        peers.run(checkouts={}, repeats=1)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is installed")
