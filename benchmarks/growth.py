@@ -5,13 +5,13 @@
 Many small sites are prepared, cut, trained on and embedded, one large site is embedded, and a hundred thousand units
 are listed, resumed and reported. A site is simulated once and linked: what the sites hold repeats, their cubes do not.
 What the smallest run of all takes is fixed and subtracted; slopes are those of straight lines through logarithms.
+Of memory nothing is subtracted; its slope is of the runs with the most blocks at once: each has memory of its own.
 Before anything is measured every program is run once, so that no row compiles what the next one finds compiled.
 Results so far lie in --out after every step.
 """
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -29,6 +29,7 @@ from data_prep.simulate import SiteOptions, simulate_site
 from data_prep.sites.units import SiteFolder
 from data_prep.sites.units import status as status_of_cubes
 from eomm.data.cube import GroupSource, open_cube, write_cube
+from eomm.embedding.run import BLOCK, lanes
 from eomm.embedding.sites import NOTES, embed_sites
 from eomm.embedding.units import Run, list_units
 from eomm.embedding.units import status as status_of_units
@@ -43,6 +44,13 @@ from .common import Result, machine
 PERIOD = (date(2020, 5, 1), date(2020, 7, 9))  # some ten usable dates
 SMALL = 24  # px
 TINY = ("steps=20", "encoder.size=tiny", "decoder.width=16", "objective.targets=2", "objective.queries=2")
+# By a process that is small itself: Linux counts the peak of whoever starts a process as that process's own.
+LAUNCH = """
+import json, resource, subprocess, sys
+code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([code, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024]))
+"""
 Row = dict[str, Any]
 
 
@@ -120,42 +128,54 @@ def one_site(work: Path, many: Path, side: int) -> Row:
     group = GroupSource(modality=small.modality, grid=grid, acquisitions=acquisitions, read=read)
     cube, out = work / f"{side}.zarr", work / f"{side}.embedding.zarr"
     write_cube(cube, site="large", groups=[group], provenance={"simulated": True})
-    return {"count": side * side, "side": side, **measure(["embed", "--cube", cube, "--out", out], out)}
+    blocks = (-(-side // BLOCK)) ** 2
+    row = {"count": side * side, "side": side, "at_once": min(blocks, len(lanes(None)))}
+    return row | measure(["embed", "--cube", cube, "--out", out], out)
 
 
-def measure(words: Sequence[Any], made: Path) -> Row:
+def measure(words: Sequence[Any], made: Path, *, module: str = "eomm") -> Row:
     """Run a command of eomm in a process of its own: time, peak memory of its largest process, what it wrote.
 
     Processor seconds are of all its processes, so that other work on the machine counts for little.
     """
-    command = [sys.executable, "-m", "eomm", *map(str, words)]
+    command = [sys.executable, "-m", module, *map(str, words)]
     start = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        assert process.stderr is not None
-        said = process.stderr.read()
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)}: {said.decode()[-2000:]}")
+    done = subprocess.run([sys.executable, "-c", LAUNCH, *command], capture_output=True, text=True, check=True)
+    seconds = time.perf_counter() - start
+    code, cpu_seconds, peak_mib = json.loads(done.stdout)
+    if code:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr[-2000:]}")
     files = [f for f in made.rglob("*") if f.is_file()]
     return {
-        "seconds": time.perf_counter() - start,
-        "cpu_seconds": used.ru_utime + used.ru_stime,
-        "peak_mib": used.ru_maxrss / 1024,
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "peak_mib": peak_mib,
         "files": len(files),
         "bytes": sum(f.stat().st_size for f in files),
     }
 
 
 def slopes(rows: Sequence[Row]) -> Result:
-    """Of time, files and bytes against the work, the first row's subtracted; of peak memory without the first."""
+    """Of time, files and bytes against the work, the first row's subtracted; of peak memory with all workers busy."""
     first, rest = rows[0], rows[1:]
     if len(rest) < 2:
         return {}
-    work = np.log([r["count"] - first["count"] for r in rest])
-    more = {n: np.log([max(r[n] - first[n], 1e-9) for r in rest]) for n in ("cpu_seconds", "files", "bytes")}
-    more["peak_mib"] = np.log([r["peak_mib"] for r in rest])
-    return {name: float(np.polyfit(work, values, 1)[0]) for name, values in more.items()}
+    found: Result = {}
+    for name in ("cpu_seconds", "files", "bytes"):
+        more = [(r["count"] - first["count"], r[name] - first[name]) for r in rest if r[name] > first[name]]
+        if len(more) > 1:
+            found[name] = slope(more)
+    most = max(r.get("at_once", 1) for r in rest)
+    busy = [(r["count"], r["peak_mib"]) for r in rest if r.get("at_once", 1) == most]
+    if len(busy) > 1:
+        found["peak_mib"] = slope(busy)
+    return found
+
+
+def slope(points: Sequence[tuple[float, float]]) -> float:
+    """Of the straight line through the logarithms of points."""
+    work, values = np.log(points).T
+    return float(np.polyfit(work, values, 1)[0])
 
 
 def many_units(folder: Path, count: int) -> Result:
@@ -231,7 +251,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Print the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sites", type=int, nargs="+", default=[10, 100, 1000])
-    parser.add_argument("--sides", type=int, nargs="+", default=[64, 256, 1024])
+    parser.add_argument("--sides", type=int, nargs="+", default=[64, 256, 512, 1024])
     parser.add_argument("--units", type=int, default=100_000)
     parser.add_argument("--out", type=Path, help="JSON, written after every step")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

@@ -7,7 +7,7 @@ targets in groups that share one stretch of keys. Which modalities meet, and wha
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -140,6 +140,7 @@ class BlockEmbedder:
 
     def _embed(self, group: Group) -> dict[int, Embedded]:
         firsts = range(group.first, group.first + self._plan.keys, CHUNK)
+        self._chunks = {f: chunk for f, chunk in self._chunks.items() if f in firsts}
         # Reading begins for all chunks at once and goes on while the first are computed.
         reads = {f: self._begin(f) for f in firsts if f not in self._chunks}
         self._chunks = {f: self._chunks.get(f) or self._chunk(f, reads[f]) for f in firsts}
@@ -161,7 +162,7 @@ class BlockEmbedder:
         """Features and interior validity of CHUNK acquisitions; those beyond the ends are never valid."""
         start, stop = self._stretch(first)
         if start >= stop:
-            return self._empty(), np.zeros((CHUNK, *self._shape), bool)
+            return self._empty, np.zeros((CHUNK, *self._shape), bool)
         place = slice(start - first, stop - first)
         read_values, read_valid = read()
         values = np.zeros((CHUNK, *read_values.shape[1:]), np.int16)
@@ -181,7 +182,9 @@ class BlockEmbedder:
         start, stop = self._stretch(first)
         return self._group.begin_read(self._usable[start:stop] if stop > start else [], *self._window)
 
+    @cached_property
     def _empty(self) -> Any:
+        """Features of no acquisition, held once for all chunks beyond the ends: of a short series most of them."""
         height, width = (s + 2 * self._encoder.halo for s in self._shape)
         args = (
             jax.ShapeDtypeStruct((CHUNK, height, width, len(self._group.modality.bands)), np.int16),

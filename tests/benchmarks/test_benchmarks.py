@@ -11,7 +11,7 @@ from benchmarks import common, embed, read, train
 def test_embedding_is_timed_on_a_simulated_site_at_the_default_size():
     result = embed.run(size_px=32, block=32, repeats=1)
     assert result["pixel_dates_per_second"] == pytest.approx(result["pixel_dates"] / result["seconds"])
-    assert 0 < result["pixel_dates"] < result["dates"] * 32 * 32
+    assert 0 < result["pixel_dates"] < result["dates"] * 32 * 32 and result["pixel_dates_per_cpu_second"] > 0
     assert result["dtype"] == "float32, written as int8" and result["peak_memory_gib"] > 0.1
     assert result["cores"] >= 1 and result["device"].startswith(("cpu", "gpu", "tpu"))
     assert "size base, dimension 64" in result["model"] and result["simulated"] is True

@@ -1,3 +1,5 @@
+import resource
+
 import pytest
 
 from benchmarks import growth
@@ -11,6 +13,21 @@ def test_slopes_are_of_what_comes_on_top_of_the_first_row():
     found = growth.slopes(rows)
     assert found == pytest.approx({"cpu_seconds": 1, "files": 2, "bytes": 1, "peak_mib": 0}, abs=1e-9)
     assert growth.slopes(rows[:2]) == {}
+
+
+def test_the_slope_of_memory_is_of_runs_with_as_many_blocks_at_once():
+    rows = [
+        {"count": n, "cpu_seconds": n, "files": n, "bytes": n, "peak_mib": mib, "at_once": at_once}
+        for n, mib, at_once in ((1, 100, 1), (11, 200, 1), (101, 400, 2), (1001, 4000, 2))
+    ]
+    assert growth.slopes(rows)["peak_mib"] == pytest.approx(1, rel=0.01)
+    assert "peak_mib" not in growth.slopes(rows[:3])
+
+
+def test_the_peak_of_a_command_is_its_own(tmp_path):
+    row = growth.measure([], tmp_path, module="platform")
+    ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # which Linux hands on to what is started
+    assert row["peak_mib"] < 100 < ours and row["cpu_seconds"] > 0
 
 
 def test_fabricated_units_count_as_done(tmp_path):

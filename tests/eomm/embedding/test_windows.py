@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eomm.embedding import run as embedding
-from eomm.embedding.dense import schedule
+from eomm.embedding.dense import BlockEmbedder, schedule
 from eomm.embedding.run import open_embedding
 from tests.eomm.embedding.site import UNUSABLE, make_model, write
 
@@ -129,3 +129,12 @@ def test_nothing_outside_the_window_influences_a_vector(groups, tmp_path):
     assert differs[reach].any() and differs[:, near].any()
     edge = one["valid"].values[:, row - 7, col - 7]
     assert differs[edge, row - 7, col - 7].any(), "the receptive field reaches its corner"
+
+
+def test_what_lies_beyond_the_ends_of_a_series_is_held_once(model, cube):
+    encoder = model.encoders["s2"]
+    plan, side = schedule([0], encoder.frames), slice(0, 16)
+    embedder = BlockEmbedder(encoder, model.params["s2"]["encoder"], cube["s2"], plan, side, side)
+    embedder.take([0])
+    before, later, inside = (embedder._chunks[first][0] for first in (-8, -4, 0))
+    assert before is later and before is not inside
