@@ -1,8 +1,8 @@
 """Layers of pixels, with the backward passes that a CPU wants: what a network is made of, not the networks.
 
-Expected of XLA: it stores what is used twice. Found on a CPU (jax 0.10.2): what it can compute elementwise it computes
-again for every use, and so the nine products of a depthwise sum for each of four. It stores what a matrix product reads
-as it is, with no change of shape between; therefore everything here has one axis of pixels before it is used twice.
+XLA on a CPU (jax 0.10.2) computes what is elementwise again for every use, and with it the nine products of a depthwise
+sum. It stores what a matrix product reads as it is, with no change of shape between. Therefore what is used twice here
+has one axis of pixels, and sums over pixels or channels are products.
 """
 
 from functools import partial

@@ -138,7 +138,7 @@ def test_a_part_of_the_crop_is_drawn_for_encoders_that_cost_much(batch):
     stage = build_stage(pretrain_config("s2", crop_px=16), records(batch))
     params = jax.eval_shape(stage.init, jax.random.key(0))
     traced = str(jax.make_jaxpr(stage.loss)(params, {}, batch, jax.random.key(1)))
-    assert "f32[2,3,2,2,1,8]" in traced and "f32[2,3,5,5,1,8]" not in traced  # embeddings of 2 x 2 pixels, not of 5 x 5
+    assert "f32[2,3,2,2,1,16]" in traced and "f32[2,3,5,5,1,16]" not in traced  # queries of 2 x 2 pixels, not of 5 x 5
     for side in (14, 20):
         with pytest.raises(UsageError, match=f"crop_px is {side}; expected 0, or 15 .* to 19"):
             build_stage(pretrain_config("s2", crop_px=side), records(batch))
