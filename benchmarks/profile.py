@@ -1,6 +1,8 @@
 """What does dense embedding spend its time on: by modality and piece, and by kind of operation?
 
-    python -m eomm.benchmarks.profile --json    (three minutes on 2 cores, most of it simulating the site)
+    taskset -c 0 python -m eomm.benchmarks.profile --json    (a minute, most of it simulating the site)
+
+On one core: a second thread of XLA's would wait for the first in small pieces, which counts as processor time.
 
 Pieces are timed as `eomm embed` calls them, on one block; kinds of operation alone, on arrays of the pieces' own size,
 times how often a pixel-date needs each. What is then left is moving data between layouts, and elementwise work.
