@@ -18,13 +18,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from eomm.data.cube import Cube, open_cube
 from eomm.data.cube_group import CubeGroup
 from eomm.embedding.dense import (
     CHUNK,
     CPU_TOKENS,
+    TARGETS,
     embed_group,
     features_of,
     fuse_dates,
@@ -37,7 +37,7 @@ from eomm.models.context import ContextEncoder
 from eomm.models.directory import Model
 from eomm.models.forward import on_cpu
 from eomm.models.fusion import Fusion
-from eomm.models.layers import depthwise
+from eomm.models.layers import LayerNorm, depthwise
 
 from .common import Result, default_model, describe_model, machine, make_cube, matmul_flops, print_result
 
@@ -105,7 +105,7 @@ def time_pieces(plan: Plan, cube: Cube, store: Path, repeats: int) -> Result:
         keys[name] = schedule.keys / len(first.targets)
         seen = np.ones((schedule.keys, *plan.block), bool)
         day = group.day[group.usable][: schedule.keys]
-        at = np.resize(np.array(first.targets) - first.first, schedule.width).astype(np.int32)
+        at = np.resize(np.array(first.targets) - first.first, TARGETS).astype(np.int32)
 
         def attend(args: Any = (params, chunks, seen, day, at), encoder: Any = encoder) -> Any:
             return embed_group(*args, encoder=encoder, rows=rows_at_once(plan.block))
@@ -182,18 +182,18 @@ def operations(model: Model, ratio: Mapping[str, float], keys: Mapping[str, floa
 
 def time_kinds(width: int, repeats: int) -> dict[str, float]:
     """Processor seconds per pixel-date of one operation of each kind, in pieces as dense embedding has them."""
-    pieces, side, keys, targets, heads = 64, 64, 32, 16, 4
+    pieces, side, keys, heads = 64, 64, 32, 4
     rng = iter(jax.random.split(jax.random.key(0), 8))
     tokens = jax.random.normal(next(rng), (pieces, CPU_TOKENS, width))
     square = jax.random.normal(next(rng), (width, width)) / width**0.5
-    norm = nn.LayerNorm()
+    norm = LayerNorm()
     scales = norm.init(next(rng), tokens[0])
     images = jax.random.normal(next(rng), (1, 8, side + 2, side + 2, width))
     kernel = jax.random.normal(next(rng), (3, 3, width))
     series = jax.random.normal(next(rng), (16, 1, keys, 4, side, heads, width // heads))
 
     def attend(x: Any) -> Any:
-        scores = jnp.einsum("bnyxhd,btyxhd->byxhnt", x[:, :targets], x)
+        scores = jnp.einsum("bnyxhd,btyxhd->byxhnt", x[:, :TARGETS], x)
         return jnp.einsum("byxhnt,btyxhd->bnyxhd", jax.nn.softmax(scores, -1), x)
 
     def mapped(one: Callable[[Any], Any], times: int = 1) -> Callable[[Any], Any]:
@@ -205,7 +205,7 @@ def time_kinds(width: int, repeats: int) -> dict[str, float]:
         "products": (mapped(lambda x: x @ square, CHAIN), tokens, CHAIN * pieces * CPU_TOKENS),
         "norms": (mapped(lambda x: norm.apply(scales, x), CHAIN), tokens, CHAIN * pieces * CPU_TOKENS),
         "depthwise sums": (jax.jit(lambda x: depthwise(x, kernel, 1)), images, 8 * side * side),
-        "attention": (mapped(attend), series, 16 * targets * 4 * side),
+        "attention": (mapped(attend), series, 16 * TARGETS * 4 * side),
     }
     return {k: spent(partial(f, x), repeats) / count for k, (f, x, count) in kinds.items()}
 

@@ -24,8 +24,8 @@ Read = Callable[[], tuple[np.ndarray, np.ndarray]]  # waits for values and valid
 FAR = 365  # days; where no acquisition is
 CHUNK = 4  # acquisitions whose features are computed together; where a stretch of keys may begin
 TARGETS = 8  # at most so many targets embedded together; places that stay empty are computed as well
-KEYS = 32  # acquisitions that a group's stretch of keys holds at most, unless one window is longer
-FEW = 8  # numbers of targets, keys and dates are padded to multiples of it, so that few shapes are compiled
+KEYS = 32  # acquisitions that a group's stretch of keys holds at most, unless windows are long
+FEW = 8  # numbers of keys and dates are padded to multiples of it, so that few shapes are compiled
 # On a CPU work is cut into pieces that stay in the cache. Base size, 2 cores, pixel-dates per second: features of 8
 # acquisitions at once 200,000, one by one 360,000; 16 targets among 32 keys on 128 x 128 px at once 63,000, 2 rows
 # at a time 236,000, 32 rows 113,000; fusion at once 59,000, 256 pixels at a time 220,000, 2,048 pixels 121,000
@@ -54,20 +54,18 @@ class Schedule:
     Attributes:
         origin: where the first chunk of acquisitions begins.
         keys: how many acquisitions a group's stretch holds, a multiple of FEW and so of CHUNK.
-        width: targets of the largest group, rounded up to a multiple of FEW.
         groups: in order.
     """
 
     origin: int
     keys: int
-    width: int
     groups: tuple[Group, ...]
 
 
 def schedule(targets: Sequence[int] | np.ndarray, frames: tuple[int, int]) -> Schedule:
     """Group ascending, distinct targets so that every group's stretch of keys holds all its windows."""
     before, after = frames
-    most = max(KEYS, before + 1 + after + CHUNK)
+    most = max(KEYS, _padded(before + TARGETS + after))
     waiting = [int(t) for t in targets]
     origin = waiting[0] - before if waiting else 0
     groups: list[Group] = []
@@ -78,8 +76,11 @@ def schedule(targets: Sequence[int] | np.ndarray, frames: tuple[int, int]) -> Sc
         groups.append(Group(first, tuple(taken)))
         waiting = waiting[len(taken) :]
     keys = max((g.targets[-1] + after + 1 - g.first for g in groups), default=0)
-    width = max((len(g.targets) for g in groups), default=0)
-    return Schedule(origin, -(-keys // FEW) * FEW, -(-width // FEW) * FEW, tuple(groups))
+    return Schedule(origin, _padded(keys), tuple(groups))
+
+
+def _padded(count: int) -> int:
+    return -(-count // FEW) * FEW
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class BlockEmbedder:
         seen = np.concatenate(valid)
         at = np.array(group.targets) - group.first
         day = self._day[np.clip(np.arange(group.first, group.first + self._plan.keys), 0, len(self._day) - 1)]
-        padded = np.pad(at, (0, self._plan.width - len(at)), mode="edge").astype(np.int32)
+        padded = np.pad(at, (0, TARGETS - len(at)), mode="edge").astype(np.int32)
         vectors, told = embed_group(
             self._params, features, seen, day, padded, encoder=self._encoder, rows=rows_at_once(self._shape)
         )

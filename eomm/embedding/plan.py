@@ -15,7 +15,7 @@ from jaxtyping import Float32, Int
 from eomm.data.cube import Cube, CubeGroup
 from eomm.data.grid import to_date, within
 from eomm.data.modality import check_contract, in_order
-from eomm.embedding.dense import CHUNK, Schedule, features_of, schedule
+from eomm.embedding.dense import CHUNK, TARGETS, Schedule, features_of, schedule
 from eomm.embedding.layers import TOLD
 from eomm.embedding.store import DTYPES, SHARD_DATES, TILE, Layout
 from eomm.embedding.units import Unit, list_units
@@ -166,7 +166,8 @@ class Plan:
     def memory_bytes(self) -> int:
         """An estimate of what embedding a block holds at once, the process itself (0.6 GiB or so) not counted.
 
-        Per modality the features of one stretch of keys, their inputs and one group's vectors; besides, one shard's
+        Per modality the features of one stretch of keys (on an accelerator with as much again for a key and for a value
+        of each; a CPU has those of a few rows), their inputs and one group's vectors; besides, one shard's
         fused vectors twice (being made, being written) and its layers.
         """
         total, pixels = 0, math.prod(self.block)
@@ -187,8 +188,10 @@ class Plan:
                 meta,
             )
             chunk = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(features))
-            total += chunk * (place.keys // CHUNK + 1) + 4 * math.prod(shape) * (2 * bands + 1)
-            vectors = max(place.width, dates) * encoder.dim * 4
+            total += chunk * (place.keys // CHUNK * (1 if forward.on_cpu() else 3) + 1) + 4 * math.prod(shape) * (
+                2 * bands + 1
+            )
+            vectors = max(TARGETS, dates) * encoder.dim * 4
             total += height * width * vectors * (3 if len(self.used) > 1 else 2)
         layers = 8 + 4 * len(self.used) + 2 * len(self.told)
         return total + pixels * (dates * 4 * self.model.dim + SHARD_DATES * (2 * 4 * self.model.dim + layers))

@@ -115,7 +115,10 @@ class ContextEncoder:
         return cast(Array, out)
 
     def macs(self, keys: int | None = None) -> int:
-        """Multiply-adds per pixel-date in dense embedding, borders aside: counted from the layers' shapes."""
+        """Multiply-adds per pixel-date in dense embedding, counted from the layers' shapes.
+
+        Borders are left aside, and that neighbouring groups of targets make the same keys and values again.
+        """
         d, keys = self.width, keys or sum(self.frames) + 1
         mixing = len(self.mix) * (len(self.modality.bands) + 1)
         per_acquisition = mixing + self._input_channels * d + len(self.dilations) * (9 * d + 4 * d * d) + 2 * d * d
@@ -266,7 +269,7 @@ class TimeNetwork(nn.Module):
 class Turned(nn.Module):
     """A pointwise layer whose result is rotated by the day, or with `back` what it is given, by as much backwards.
 
-    The weights are rotated, once for a day, and not the pixels: the same to rounding, for the cost of the layer alone.
+    Where a day has more pixels than the weights have rows, the weights are rotated instead: the same to rounding.
     """
 
     width: int
@@ -278,17 +281,25 @@ class Turned(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b t y x c"], day: Int32[Array, "b t"]) -> Float[Array, "b t y x d"]:
         """Of acquisitions or targets, each with its day."""
+        pixels = x.reshape(*day.shape, -1, x.shape[-1])
         kernel = self.param("kernel", nn.linear.default_kernel_init, (x.shape[-1], self.width))
-        kernel = self._turn(kernel.T, day).swapaxes(-1, -2) if self.back else self._turn(kernel, day)
-        y = jnp.matmul(x.reshape(*day.shape, -1, x.shape[-1]), kernel.astype(self.dtype))
-        if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.width,))[None]
-            y = y + (bias if self.back else self._turn(bias, day)).astype(self.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.width,)) if self.use_bias else None
+        if pixels.shape[2] <= self.width:
+            y = self._layer(self._turn(pixels, -day) if self.back else pixels, kernel, bias)
+            y = y if self.back else self._turn(y, day)
+        elif self.back:
+            y = self._layer(pixels, self._turn(kernel.T, day).swapaxes(-1, -2), bias)
+        else:
+            y = self._layer(pixels, self._turn(kernel, day), None if bias is None else self._turn(bias[None], day))
         return y.reshape(*x.shape[:-1], self.width)
 
-    def _turn(self, rows: Float[Array, "c d"], day: Int32[Array, "b t"]) -> Float[Array, "b t c d"]:
-        split = rows.reshape(1, 1, len(rows), self.heads, -1)
-        return rotate(split, day[:, :, None, None]).reshape(*day.shape, *rows.shape)
+    def _layer(self, x: Array, kernel: Array, bias: Array | None) -> Array:
+        y = jnp.matmul(x, kernel.astype(self.dtype))
+        return y if bias is None else y + bias.astype(self.dtype)
+
+    def _turn(self, rows: Float[Array, "*#days c d"], day: Int32[Array, "b t"]) -> Float[Array, "b t c d"]:
+        split = rows.reshape(*(rows.shape[:-2] or (1, 1)), rows.shape[-2], self.heads, -1)
+        return rotate(split, day[:, :, None, None]).reshape(*day.shape, *rows.shape[-2:])
 
 
 def rotate(x: Float[Array, "#b #t c h d"], day: Int32[Array, "b t 1 1"]) -> Float[Array, "b t c h d"]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eomm.embedding import run as embedding
-from eomm.embedding.dense import BlockEmbedder, schedule
+from eomm.embedding.dense import CHUNK, TARGETS, BlockEmbedder, schedule
 from eomm.embedding.run import open_embedding
 from tests.eomm.embedding.site import UNUSABLE, make_model, write
 
@@ -90,7 +90,7 @@ def test_a_window_cut_out_by_hand_gives_the_dense_embedding(size, model, cube, w
     assert compared > 6 and absent > 0
 
 
-@pytest.mark.parametrize("frames", [(8, 8), (5, 5), (16, 0), (1, 2)])
+@pytest.mark.parametrize("frames", [(8, 8), (5, 5), (16, 0), (1, 2), (24, 24)])
 def test_every_group_holds_the_windows_of_its_targets(frames):
     rng = np.random.default_rng(0)
     for targets in (range(3, 90), np.flatnonzero(rng.random(200) < 0.3), [5], [0, 100, 101]):
@@ -99,8 +99,10 @@ def test_every_group_holds_the_windows_of_its_targets(frames):
         for group in plan.groups:
             assert group.first <= group.targets[0] - frames[0]
             assert group.targets[-1] + frames[1] < group.first + plan.keys
-            assert len(group.targets) <= plan.width
+            assert len(group.targets) <= TARGETS
+        assert plan.keys % CHUNK == 0
     assert schedule([], frames).groups == ()
+    assert {len(g.targets) for g in schedule(range(5, 45), frames).groups} == {TARGETS}  # no place is empty
 
 
 def test_a_single_modality_embeds_without_a_fusion_head(cube, tmp_path):

@@ -225,11 +225,12 @@ def test_a_mix_that_does_not_fit_is_refused():
         build_encoder(SENTINEL2, {"mix": np.eye(11)[:10].tolist(), "band_flags": True})
 
 
+@pytest.mark.parametrize("side", [4, 8])  # of fewer and of more pixels than weights have rows
 @pytest.mark.parametrize("back", [False, True])
-def test_turned_weights_rotate_pixels(back):
-    """Rotating the weights of a layer is rotating what it gives, or what it is given backwards."""
+def test_turned_layers_rotate_pixels(back, side):
+    """Whichever is rotated, weights or pixels, and whether what a layer gives or, backwards, what it is given."""
     rng = np.random.default_rng(0)
-    x = jnp.asarray(rng.standard_normal((2, 3, 4, 5, 32), np.float32))
+    x = jnp.asarray(rng.standard_normal((2, 3, side, 5, 32), np.float32))
     day = jnp.asarray(rng.integers(17_000, 20_000, (2, 3)), jnp.int32)
     kernel, bias = (jnp.asarray(rng.standard_normal(s, np.float32)) for s in ((32, 32), (32,)))
     layer = Turned(width=32, heads=2, dtype="float32", back=back)
