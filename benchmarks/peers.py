@@ -31,7 +31,7 @@ LONG = 4.0  # seconds; a larger batch than one that takes so long is not tried
 MONTHS = 12
 MONTHLY = f"{MONTHS} months of Sentinel-1, Sentinel-2, NDVI, ERA5; SRTM; place"
 KNOWN = ("ERA5", "SRTM", "location")  # groups of Galileo's beside the two sensors that Presto has too
-# Of a pixel of the simulated site of benchmarks/embed.py in a year: 30 of 40 Sentinel-2 acquisitions clear, 122 of
+# Of a pixel of the simulated site of benchmarks/embed.py in a year: 31 of 40 Sentinel-2 acquisitions clear, 122 of
 # Sentinel-1. TESSERA from 1.1 on takes all of them, padded to the next multiple of 8.
 SEEN_S2, SEEN_S1 = 32, 128
 
