@@ -284,7 +284,8 @@ class Turned(nn.Module):
         pixels = x.reshape(*day.shape, -1, x.shape[-1])
         kernel = self.param("kernel", nn.linear.default_kernel_init, (x.shape[-1], self.width))
         bias = self.param("bias", nn.initializers.zeros, (self.width,)) if self.use_bias else None
-        if pixels.shape[2] <= self.width:
+        count = pixels.shape[2]  # no integer where shapes are symbolic, as of a portable model
+        if not isinstance(count, int) or count <= self.width:
             y = self._layer(self._turn(pixels, -day) if self.back else pixels, kernel, bias)
             y = y if self.back else self._turn(y, day)
         elif self.back:
