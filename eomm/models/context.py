@@ -298,12 +298,13 @@ class Turned(nn.Module):
         y = jnp.matmul(x, kernel.astype(self.dtype))
         return y if bias is None else y + bias.astype(self.dtype)
 
-    def _turn(self, rows: Float[Array, "*#days c d"], day: Int32[Array, "b t"]) -> Float[Array, "b t c d"]:
+    def _turn(self, rows: Array, day: Array) -> Array:
+        """[c, D] or [b, t, c, D] for days [b, t] -> [b, t, c, D]."""
         split = rows.reshape(*(rows.shape[:-2] or (1, 1)), rows.shape[-2], self.heads, -1)
         return rotate(split, day[:, :, None, None]).reshape(*day.shape, *rows.shape[-2:])
 
 
-def rotate(x: Float[Array, "#b #t c h d"], day: Int32[Array, "b t 1 1"]) -> Float[Array, "b t c h d"]:
+def rotate(x: Float[Array, "_ _ c h d"], day: Int32[Array, "b t 1 1"]) -> Float[Array, "b t c h d"]:
     """Rotate pairs of channels by the day's angle in each period, so that products depend on differences only."""
     half = x.shape[-1] // 2
     periods = jnp.asarray(np.resize(np.array(PERIODS, np.int32), half))
