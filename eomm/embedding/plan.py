@@ -188,9 +188,8 @@ class Plan:
                 meta,
             )
             chunk = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(features))
-            total += chunk * (place.keys // CHUNK * (1 if forward.on_cpu() else 3) + 1) + 4 * math.prod(shape) * (
-                2 * bands + 1
-            )
+            held = place.keys // CHUNK * (1 if forward.on_cpu() else 3) + 1
+            total += chunk * held + 4 * math.prod(shape) * (2 * bands + 1)
             vectors = max(TARGETS, dates) * encoder.dim * 4
             total += height * width * vectors * (3 if len(self.used) > 1 else 2)
         layers = 8 + 4 * len(self.used) + 2 * len(self.told)

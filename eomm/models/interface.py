@@ -21,7 +21,6 @@ Meta = Mapping[str, Shaped[Array, "b t"]]  # orbit, direction, incidence: see Cu
 GEOMETRY = ("sun_zenith", "sun_azimuth", "view_azimuth")  # degrees; what a decoder may know besides, where it is given
 FAR_DAYS = 120  # as far as a decoder tells
 MISSING_BAND = -32768  # stored value of a band that an acquisition lacks while others are valid; no contract stores it
-WRITTEN_OUT = 64  # acquisitions, up to which a sum over them is written out term by term: quicker on a CPU
 
 
 @runtime_checkable

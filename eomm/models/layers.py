@@ -3,6 +3,7 @@
 XLA on a CPU (jax 0.10.2) computes what is elementwise again for every use, and with it the nine products of a depthwise
 sum. It stores what a matrix product reads as it is, with no change of shape between. Therefore what is used twice here
 has one axis of pixels, and sums over pixels or channels are products.
+There are no forward-mode derivatives (`jax.jvp`) of what has a backward pass of its own.
 """
 
 from functools import partial
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from eomm.models.interface import WRITTEN_OUT
+WRITTEN_OUT = 64  # acquisitions, up to which a sum over them is written out term by term: quicker on a CPU
 
 
 def dense(width: int, dtype: str, name: str, *, use_bias: bool = True) -> nn.Dense:

@@ -16,17 +16,8 @@ from jaxtyping import Array, Bool, Float, Int32, Real, Shaped
 from eomm.data.modality import Modality
 from eomm.errors import UsageError
 from eomm.models.directory import build_part
-from eomm.models.interface import (
-    WRITTEN_OUT,
-    Encoder,
-    Features,
-    Meta,
-    Params,
-    check_options,
-    crop,
-    no_hidden,
-    window_mask,
-)
+from eomm.models.interface import Encoder, Features, Meta, Params, check_options, crop, no_hidden, window_mask
+from eomm.models.layers import WRITTEN_OUT
 
 FLOOR = -40.0  # logarithm of the least weight in time, whose square is a float32: 600 days behind the nearest or more
 FRAMES = (8, 8)
